@@ -1,0 +1,101 @@
+//! The value of a field that the record does not know by name.
+
+use std::borrow::Cow;
+
+/// A string, a number or a bool. Non-finite floats do not occur: writers turn them into strings.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scalar<'a> {
+    /// A string.
+    Text(Cow<'a, str>),
+    /// A whole number that fits `i64`.
+    Int(i64),
+    /// A whole number above `i64::MAX`.
+    Uint(u64),
+    /// A finite number with a fraction or an exponent.
+    Float(f64),
+    /// A bool.
+    Bool(bool),
+}
+
+impl Scalar<'_> {
+    /// The value as a number, where it is one.
+    pub fn as_f64(&self) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "a reading is shown and compared, not counted")]
+        match self {
+            Self::Int(value) => Some(*value as f64),
+            Self::Uint(value) => Some(*value as f64),
+            Self::Float(value) => Some(*value),
+            Self::Text(_) | Self::Bool(_) => None,
+        }
+    }
+
+    /// The value as one would write it without quotes.
+    pub fn to_text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Int(value) => Cow::Owned(value.to_string()),
+            Self::Uint(value) => Cow::Owned(value.to_string()),
+            Self::Float(value) => Cow::Owned(value.to_string()),
+            Self::Bool(value) => Cow::Owned(value.to_string()),
+        }
+    }
+
+    /// What an unquoted word stands for: a bool, a JSON number, or nothing but itself.
+    pub(crate) fn of_word(word: &str) -> Option<Scalar<'static>> {
+        match word {
+            "true" => return Some(Scalar::Bool(true)),
+            "false" => return Some(Scalar::Bool(false)),
+            _ => {}
+        }
+        if !word.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            return None;
+        }
+        Self::of_number(&serde_json::from_str(word).ok()?)
+    }
+
+    pub(crate) fn of_number(number: &serde_json::Number) -> Option<Scalar<'static>> {
+        if let Some(value) = number.as_i64() {
+            Some(Scalar::Int(value))
+        } else if let Some(value) = number.as_u64() {
+            Some(Scalar::Uint(value))
+        } else {
+            number.as_f64().map(Scalar::Float)
+        }
+    }
+
+    /// The normal form: whole numbers in `Int` where they fit, non-finite floats as strings.
+    pub(crate) fn normal(&self) -> Scalar<'_> {
+        match self {
+            Self::Uint(value) => i64::try_from(*value).map_or(Scalar::Uint(*value), Scalar::Int),
+            Self::Float(value) if !value.is_finite() => Scalar::Text(Cow::Owned(value.to_string())),
+            Self::Text(text) => Scalar::Text(Cow::Borrowed(text)),
+            Self::Int(value) => Scalar::Int(*value),
+            Self::Float(value) => Scalar::Float(*value),
+            Self::Bool(value) => Scalar::Bool(*value),
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Scalar<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(value))
+    }
+}
+
+impl From<i64> for Scalar<'_> {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<f64> for Scalar<'_> {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
+    }
+}
+
+impl From<bool> for Scalar<'_> {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}

@@ -1,0 +1,176 @@
+//! The golden lines: one for each event and each field, in both forms. A version 1 line stays readable for ever.
+//!
+//! `FLOWLOG_BLESS=1 cargo test -p flowlog-schema` writes them anew; a change in them is a change of the contract.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SpanId, Time, json, text};
+
+fn base(event: Event) -> Record<'static> {
+    let mut record = Record::new("router", event);
+    record.time = Time::parse("2025-11-22T08:27:15.705274Z");
+    record.level = Some(Level::Info);
+    record.instance = Some("router-0".into());
+    record.flow_id = FlowId::parse("019aaaac-a5da-7347-bb80-1089c1876100").ok();
+    record.flow = Some("chat_completion".into());
+    record.span_id = SpanId::parse("24b5dddcfdbbee4f").ok();
+    record.parent_id = SpanId::parse("8e201852647d2d09").ok();
+    record.clock = Clock::parse("019aaaacb23c001a");
+    record
+}
+
+fn error(kind: &'static str, message: &'static str) -> Option<ErrorInfo<'static>> {
+    Some(ErrorInfo { kind: kind.into(), message: message.into(), causes: Vec::new() })
+}
+
+/// One record for each event, then one for each part of a record at its most awkward.
+fn records() -> Vec<Record<'static>> {
+    let of = |event, change: fn(&mut Record<'static>)| {
+        let mut record = base(event);
+        change(&mut record);
+        record
+    };
+    let versions = |record: &mut Record<'static>| record.versions = vec![("router".into(), "0.7.0".into())];
+    vec![
+        of(Event::Start, versions),
+        of(Event::State, |r| r.state = Some("select_worker".into())),
+        of(Event::End, |r| r.message = Some("routed".into())),
+        of(Event::Fail, |r| {
+            r.level = Some(Level::Error);
+            r.state = Some("select_worker".into());
+            r.versions = vec![("router".into(), "0.7.0".into())];
+            r.error = error("Unavailable", "no ready worker for model \"tiny\"");
+        }),
+        of(Event::Cancel, |r| r.error = error("Cancelled", "client disconnected")),
+        of(Event::Sample, |r| {
+            r.flow_id = None;
+            (r.flow, r.span_id, r.parent_id) = (None, None, None);
+            r.fields = vec![("rss_bytes".into(), 123_456_789.into()), ("load".into(), 0.5.into())];
+        }),
+        of(Event::Process, |r| {
+            r.flow_id = None;
+            (r.flow, r.span_id, r.parent_id) = (None, None, None);
+            r.state = Some("start".into());
+            r.fields = vec![("pid".into(), 7.into()), ("host".into(), "node-1".into())];
+        }),
+        of(Event::Lost, |r| {
+            r.flow_id = None;
+            (r.flow, r.span_id, r.parent_id) = (None, None, None);
+            r.fields = vec![("count".into(), 3.into())];
+        }),
+        of(Event::State, |r| *r = Record::new("a", Event::State)),
+        of(Event::State, |r| {
+            r.level = Some(Level::Trace);
+            r.target = Some("dynamo_llm::kv_router".into());
+            r.file = Some("src/kv router.rs".into());
+            r.line = Some(42);
+        }),
+        of(Event::State, |r| r.instance = Some("pod 7/100%".into())),
+        of(Event::State, |r| r.message = Some("  two\nlines \\ and a tab\t\u{1b}[31m ".into())),
+        of(Event::Fail, |r| r.message = Some("Type: not an error".into())),
+        of(Event::Fail, |r| r.error = error("Internal", "")),
+        of(Event::Fail, |r| {
+            r.error = Some(ErrorInfo {
+                kind: "std::io::Error".into(),
+                message: "gone: \"away\"".into(),
+                causes: vec!["tcp connect error".into(), "Connection refused [111] \"x\"".into()],
+            });
+        }),
+        of(Event::State, |r| {
+            r.level = Some(Level::Warn);
+            r.error = error("Disconnected", "handled by a retry");
+            r.message = Some("retrying".into());
+        }),
+        of(Event::State, |r| {
+            r.versions = vec![("@scope/pkg".into(), "1.0 beta".into()), ("two words".into(), "=1".into()), ("plain".into(), "1".into())];
+        }),
+        of(Event::State, |r| {
+            r.fields = vec![
+                ("text".into(), "plain".into()),
+                ("empty".into(), "".into()),
+                ("number_like".into(), "12".into()),
+                ("bool_like".into(), "true".into()),
+                ("special".into(), "a b\"c{d}[e]=@\\\u{7}".into()),
+                ("int".into(), (-7).into()),
+                ("uint".into(), Scalar::Uint(u64::MAX)),
+                ("float".into(), 1.5e300.into()),
+                ("whole_float".into(), 2.0.into()),
+                ("bool".into(), true.into()),
+                ("two words".into(), 1.into()),
+                ("span".into(), "not the span".into()),
+                ("causes".into(), "[]".into()),
+            ];
+        }),
+    ]
+}
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+}
+
+fn lines(encode: fn(&Record<'_>, &mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    for record in records() {
+        encode(&record, &mut out);
+        out.push(b'\n');
+    }
+    out
+}
+
+#[test]
+fn encoders_write_the_golden_lines() {
+    for (name, written) in [("records.jsonl", lines(json::encode)), ("records.log", lines(text::encode))] {
+        if std::env::var_os("FLOWLOG_BLESS").is_some() {
+            std::fs::write(golden(name), &written).unwrap();
+        }
+        let expected = std::fs::read(golden(name)).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), String::from_utf8(expected).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn decoders_read_the_golden_lines() {
+    let expected = records();
+    let jsonl = std::fs::read(golden("records.jsonl")).unwrap();
+    let log = std::fs::read(golden("records.log")).unwrap();
+    let read: Vec<_> = jsonl.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| json::decode(l).unwrap()).collect();
+    let text: Vec<_> = log.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| text::decode(l).unwrap()).collect();
+    assert_eq!((read.len(), text.len()), (expected.len(), expected.len()));
+    for ((from_json, from_text), expected) in read.iter().zip(&text).zip(&expected) {
+        assert_eq!(&from_json.0, expected);
+        assert_eq!(&from_text.0, expected);
+        assert!(from_json.1.is_empty() && from_text.1.is_empty());
+    }
+}
+
+#[test]
+fn every_event_and_every_field_is_there() {
+    let records = records();
+    for event in Event::ALL {
+        assert!(records.iter().any(|r| r.event == event), "{event:?}");
+    }
+    let has: [(&str, fn(&Record<'_>) -> bool); 17] = [
+        ("time", |r| r.time.is_some()),
+        ("level", |r| r.level.is_some()),
+        ("target", |r| r.target.is_some()),
+        ("file", |r| r.file.is_some()),
+        ("line", |r| r.line.is_some()),
+        ("message", |r| r.message.is_some()),
+        ("instance", |r| r.instance.is_some()),
+        ("flow_id", |r| r.flow_id.is_some()),
+        ("no flow_id", |r| r.flow_id.is_none()),
+        ("flow", |r| r.flow.is_some()),
+        ("state", |r| r.state.is_some()),
+        ("versions", |r| !r.versions.is_empty()),
+        ("span_id", |r| r.span_id.is_some()),
+        ("parent_id", |r| r.parent_id.is_some()),
+        ("clock", |r| r.clock.is_some()),
+        ("error", |r| r.error.as_ref().is_some_and(|e| !e.causes.is_empty())),
+        ("fields", |r| !r.fields.is_empty()),
+    ];
+    for (name, has) in has {
+        assert!(records.iter().any(has), "{name}");
+    }
+    assert!(records.iter().all(|r| matches!(r.component, Cow::Borrowed(_))));
+}
