@@ -146,11 +146,79 @@ pub fn decode(line: &[u8]) -> Result<(Record<'_>, Problems), NotJson> {
     parsed.finish().ok_or(NotJson)
 }
 
+/// Reads one flat object of any vocabulary: its keys and scalar values in their order.
+///
+/// `null` is left out, a nested value is kept as its JSON text, and of a key that comes twice the first wins.
+///
+/// # Errors
+/// [`NotJson`] where the line is no JSON object.
+pub fn flat(line: &[u8]) -> Result<(Fields<'_>, Problems), NotJson> {
+    let mut deserializer = serde_json::Deserializer::from_slice(line);
+    let Flat(fields, problems) = Flat::deserialize(&mut deserializer).map_err(|_| NotJson)?;
+    deserializer.end().map_err(|_| NotJson)?;
+    Ok((fields, problems))
+}
+
+/// Keys and scalar values of one flat object.
+pub type Fields<'a> = Vec<(Cow<'a, str>, Scalar<'a>)>;
+
+struct Flat<'a>(Fields<'a>, Problems);
+
+impl<'de> Deserialize<'de> for Flat<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Line;
+        impl<'de> Visitor<'de> for Line {
+            type Value = Flat<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Flat<'de>, A::Error> {
+                let mut collected = Collected::default();
+                let mut problems = Problems::default();
+                while let Some(Key(name)) = map.next_key()? {
+                    let value = map.next_value_seed(Depth::Scalar)?;
+                    collected.push(name, value, &mut problems);
+                }
+                Ok(Flat(collected.fields, problems))
+            }
+        }
+        deserializer.deserialize_map(Line)
+    }
+}
+
+/// Fields in their order, each name once.
+#[derive(Default)]
+struct Collected<'a> {
+    fields: Fields<'a>,
+    seen: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Collected<'a> {
+    fn push(&mut self, name: Cow<'a, str>, value: Value<'a>, problems: &mut Problems) {
+        let twice = if self.fields.len() < LINEAR_SEARCH {
+            self.fields.iter().any(|(earlier, _)| *earlier == name)
+        } else {
+            if self.seen.is_empty() {
+                self.seen.extend(self.fields.iter().map(|(earlier, _)| earlier.clone()));
+            }
+            !self.seen.insert(name.clone())
+        };
+        match value {
+            _ if twice => problems.duplicate_keys += 1,
+            Value::Scalar(value) => self.fields.push((name, value)),
+            Value::Nested(value) => self.fields.push((name, Scalar::Text(Cow::Owned(value.to_string())))),
+            Value::Null | Value::Object(_) => {}
+        }
+    }
+}
+
 /// What has been read of a line so far; every known key at most once.
 #[derive(Default)]
 struct Draft<'a> {
     values: [Option<Value<'a>>; KNOWN.len()],
-    fields: Vec<(Cow<'a, str>, Scalar<'a>)>,
+    collected: Collected<'a>,
     problems: Problems,
 }
 
@@ -222,7 +290,7 @@ impl<'a> Draft<'a> {
             Some(Value::Nested(_)) => self.bad(),
             None | Some(Value::Null) => None,
         };
-        record.fields = std::mem::take(&mut self.fields);
+        record.fields = self.collected.fields;
         Some((record, self.problems))
     }
 
@@ -270,7 +338,6 @@ impl<'de> Deserialize<'de> for Draft<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft<'de>, A::Error> {
                 let mut draft = Draft::default();
-                let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
                 while let Some(Key(name)) = map.next_key()? {
                     let known = KNOWN.iter().position(|known| *known == name);
                     if let Some(slot) = known.and_then(|at| draft.values.get_mut(at)) {
@@ -284,32 +351,12 @@ impl<'de> Deserialize<'de> for Draft<'de> {
                         continue;
                     }
                     let value = map.next_value_seed(Depth::Scalar)?;
-                    let twice = if draft.fields.len() < LINEAR_SEARCH {
-                        draft.fields.iter().any(|(earlier, _)| *earlier == name)
-                    } else {
-                        if seen.is_empty() {
-                            seen.extend(draft.fields.iter().map(|(earlier, _)| earlier.clone()));
-                        }
-                        !seen.insert(name.clone())
-                    };
-                    if twice {
-                        draft.problems.duplicate_keys += 1;
-                    } else {
-                        push_field(&mut draft, name, value);
-                    }
+                    draft.collected.push(name, value, &mut draft.problems);
                 }
                 Ok(draft)
             }
         }
         deserializer.deserialize_map(Line)
-    }
-}
-
-fn push_field<'a>(draft: &mut Draft<'a>, name: Cow<'a, str>, value: Value<'a>) {
-    match value {
-        Value::Scalar(value) => draft.fields.push((name, value)),
-        Value::Nested(value) => draft.fields.push((name, Scalar::Text(Cow::Owned(value.to_string())))),
-        Value::Null | Value::Object(_) => {}
     }
 }
 

@@ -1,0 +1,171 @@
+//! What failed first, per flow and per run.
+//!
+//! The contract's section 3, in this order: [`processes`] says who spoke and how far their clocks are off, [`tree`]
+//! gives a flow its structure, [`silence`] finds what hangs or crashed, [`origin`] names a flow's outcome and first
+//! failure, [`cause`] joins failures, [`run`] finds failures that need no flow, and [`verdict`] sums up.
+
+mod cause;
+mod confidence;
+mod fingerprint;
+mod origin;
+mod processes;
+mod run;
+mod silence;
+mod tree;
+mod verdict;
+
+use compact_str::CompactString;
+use flowlog_schema::report::{FailureKind, FlowCounts, FlowOutcome, RunOutcome};
+
+use crate::flow::{Flow, Group, Place, Settled, Table};
+use crate::observation::FlowKey;
+use crate::source::Sources;
+
+pub use origin::Outcome;
+pub use processes::World;
+pub use tree::Tree;
+
+/// The first failure of one flow, or of the run.
+#[derive(Debug, Clone)]
+pub struct FirstFailure {
+    /// How it failed.
+    pub kind: FailureKind,
+    /// The component.
+    pub component: CompactString,
+    /// Its instance.
+    pub instance: Option<CompactString>,
+    /// Index of its process.
+    pub process: usize,
+    /// Where in its work it was; empty where unknown.
+    pub state: CompactString,
+    /// The error's type; empty where unknown.
+    pub error_type: CompactString,
+    /// What it says; empty where unknown.
+    pub message: Box<str>,
+    /// When, in nanoseconds, corrected.
+    pub time: Option<i64>,
+    /// The instance that the failed one called; empty where unknown.
+    pub callee: CompactString,
+    /// The whole process is dead or silent, not this span alone.
+    pub whole_process: bool,
+    /// How it is known.
+    pub basis: confidence::Basis,
+    /// Components that failed because of it.
+    pub victims: Vec<CompactString>,
+    /// The lines that prove it, the first first.
+    pub evidence: Vec<Place>,
+}
+
+/// A failed or recovered flow.
+#[derive(Debug, Clone)]
+pub struct FailedFlow {
+    /// The flow.
+    pub id: FlowKey,
+    /// What became of it.
+    pub outcome: FlowOutcome,
+    /// Its first failure.
+    pub failure: FirstFailure,
+    /// The failure that it belongs to.
+    pub fingerprint: CompactString,
+}
+
+/// Failures with one fingerprint.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// Its name.
+    pub fingerprint: CompactString,
+    /// The earliest of its failures.
+    pub failure: FirstFailure,
+    /// Instances, most flows first.
+    pub instances: Vec<CompactString>,
+    /// Failed flows.
+    pub failed: u64,
+    /// Recovered flows.
+    pub recovered: u64,
+    /// When it first happened.
+    pub first: Option<i64>,
+    /// When it last happened.
+    pub last: Option<i64>,
+    /// Flows that show it.
+    pub examples: Vec<FlowKey>,
+    /// Components that failed because of it.
+    pub victims: Vec<CompactString>,
+    /// The lines that prove it.
+    pub evidence: Vec<Place>,
+    /// How likely it is right.
+    pub confidence: f64,
+}
+
+/// The whole diagnosis.
+#[derive(Debug)]
+pub struct Diagnosis {
+    /// What became of the run.
+    pub outcome: RunOutcome,
+    /// How likely that is right.
+    pub confidence: f64,
+    /// How many flows came to which outcome.
+    pub counts: FlowCounts,
+    /// Causes; the verdict's first.
+    pub causes: Vec<Cause>,
+    /// Failed and recovered flows, by id.
+    pub failed_flows: Vec<FailedFlow>,
+}
+
+/// Diagnoses everything that the table holds.
+pub fn diagnose(mut table: Table, sources: &Sources) -> Diagnosis {
+    let (groups, world) = everything(&mut table, sources);
+    let mut counts = FlowCounts { total: table.settled.ok, ok: table.settled.ok, ..FlowCounts::default() };
+    let mut failed_flows = Vec::new();
+    let mut left = 0u64;
+    for group in &groups {
+        let (_, outcome, failure) = judge(&group.flow, &world);
+        counts.total += 1;
+        match outcome {
+            Outcome::Ok => counts.ok += 1,
+            Outcome::Recovered => counts.recovered += 1,
+            Outcome::Cancelled { by_signal } => {
+                counts.cancelled += 1;
+                left += u64::from(by_signal);
+            }
+            Outcome::Rejected => counts.rejected += 1,
+            Outcome::Failed => counts.failed += 1,
+            Outcome::Unfinished => counts.unfinished += 1,
+        }
+        let outcome = match outcome {
+            Outcome::Failed => FlowOutcome::Failed,
+            Outcome::Recovered => FlowOutcome::Recovered,
+            _ => continue,
+        };
+        if let Some(failure) = failure {
+            failed_flows.push(FailedFlow { id: group.id.clone(), outcome, failure, fingerprint: CompactString::default() });
+        }
+    }
+    let run_failures = run::failures(&table, &world);
+    cause::join(&mut failed_flows, &run_failures, &world);
+    let causes = cause::group(&mut failed_flows, &run_failures);
+    let (outcome, confidence) = verdict::of(&causes, &counts, left);
+    Diagnosis { outcome, confidence, counts, causes, failed_flows }
+}
+
+/// What complete spans tell, of closed flows and of those still here alike.
+fn settle(table: &Table, groups: &[Group]) -> Settled {
+    let mut settled = table.settled.clone();
+    for group in groups {
+        settled.keep(&group.flow);
+    }
+    settled
+}
+
+/// Every flow, and what holds for all of them: for whoever shows one.
+pub fn everything(table: &mut Table, sources: &Sources) -> (Vec<Group>, World) {
+    let groups = table.groups();
+    let world = World::new(table, settle(table, &groups), sources);
+    (groups, world)
+}
+
+/// One flow's structure, outcome and first failure.
+pub fn judge<'a>(flow: &'a Flow, world: &World) -> (Tree<'a>, Outcome, Option<FirstFailure>) {
+    let tree = Tree::new(flow, world);
+    let (outcome, failure) = origin::judge(&tree, world);
+    (tree, outcome, failure)
+}

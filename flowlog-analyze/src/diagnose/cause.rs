@@ -1,0 +1,232 @@
+//! Failures that are one.
+//!
+//! A failure that begins while a component it depends on is dead, hung or unreachable belongs to that cause: a
+//! request that is refused because the prefill worker is dead is the prefill worker's failure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use compact_str::CompactString;
+use flowlog_schema::report::{FailureKind, FlowOutcome};
+
+use super::confidence::Basis;
+use super::processes::World;
+use super::{Cause, FailedFlow, FirstFailure, fingerprint};
+use crate::flow::Place;
+use crate::format::is_lost;
+use crate::observation::FlowKey;
+
+/// A process that is dead or silent, and since when.
+struct Down {
+    failure: FirstFailure,
+    since: i64,
+    until: i64,
+    flows: u64,
+}
+
+/// How far two corrected times may be off and still be in order, in nanoseconds.
+const TOLERANCE: i64 = 100_000_000;
+
+/// Gives every failure that follows from a dead, hung or unreachable component to that component.
+pub(super) fn join(flows: &mut [FailedFlow], run_failures: &[FirstFailure], world: &World) {
+    let mut downs: BTreeMap<usize, Down> = BTreeMap::new();
+    for flow in flows.iter().filter(|flow| flow.failure.whole_process) {
+        note(&mut downs, &flow.failure, world);
+    }
+    for failure in run_failures {
+        note(&mut downs, failure, world);
+    }
+    add_idle(&mut downs, flows, world);
+    if downs.is_empty() {
+        return;
+    }
+    for flow in flows.iter_mut().filter(|flow| !flow.failure.whole_process && flow.failure.kind != FailureKind::Run) {
+        let failure = &flow.failure;
+        let said = failure.kind == FailureKind::Error;
+        if said && !is_lost(&failure.error_type, &failure.message, None) {
+            continue;
+        }
+        let Some(down) = blamed(failure, &downs, world) else { continue };
+        let mut victims = failure.victims.clone();
+        victims.push(failure.component.clone());
+        victims.retain(|victim| *victim != down.failure.component);
+        victims.sort();
+        victims.dedup();
+        let mut evidence = vec![failure.evidence.first().copied(), down.failure.evidence.first().copied()];
+        evidence.dedup();
+        flow.failure = FirstFailure {
+            basis: Basis::Joined,
+            time: failure.time,
+            victims,
+            evidence: evidence.into_iter().flatten().collect(),
+            ..down.failure.clone()
+        };
+    }
+}
+
+fn note(downs: &mut BTreeMap<usize, Down>, failure: &FirstFailure, world: &World) {
+    let process = world.process(failure.process);
+    // A dead process is so from its last word on; one that speaks again was silent until then.
+    let since = failure.time.unwrap_or(i64::MIN);
+    let until = process.facts.activity.first_after(since.saturating_add(process.skew).saturating_add(TOLERANCE)).filter(|_| failure.kind == FailureKind::Hang);
+    let until = until.map_or(i64::MAX, |until| until.saturating_sub(process.skew));
+    let down = downs.entry(failure.process).or_insert_with(|| Down { failure: failure.clone(), since, until, flows: 0 });
+    down.flows += 1;
+    if since < down.since {
+        down.failure = failure.clone();
+        down.since = since;
+    }
+    down.until = down.until.max(until);
+}
+
+/// Processes that died with nothing in flight: their last word came before a failure that names them, they never
+/// spoke again, and they did not shut down.
+fn add_idle(downs: &mut BTreeMap<usize, Down>, flows: &[FailedFlow], world: &World) {
+    for flow in flows {
+        let failure = &flow.failure;
+        let Some(time) = failure.time else { continue };
+        if failure.kind != FailureKind::Error || !is_lost(&failure.error_type, &failure.message, None) {
+            continue;
+        }
+        for (index, process) in world.processes.iter().enumerate() {
+            if downs.contains_key(&index) || !names(failure, process.instance.as_str(), &process.component, process.named, world) {
+                continue;
+            }
+            let Some(last) = process.facts.activity.last().map(|last| last.saturating_sub(process.skew)) else { continue };
+            if last >= time || !process.facts.shutdowns.is_empty() || index == failure.process {
+                continue;
+            }
+            let gone = FirstFailure {
+                kind: FailureKind::Crash,
+                component: process.component.clone(),
+                instance: (!process.instance.is_empty()).then(|| process.instance.clone()),
+                process: index,
+                state: CompactString::default(),
+                error_type: CompactString::default(),
+                message: "the process ended without shutting down".into(),
+                time: Some(last),
+                callee: CompactString::default(),
+                whole_process: true,
+                basis: Basis::Joined,
+                victims: Vec::new(),
+                evidence: process.facts.last.map(|mark| mark.place).into_iter().collect(),
+            };
+            downs.insert(index, Down { failure: gone, since: last, until: i64::MAX, flows: 0 });
+        }
+    }
+}
+
+/// Whether a failure names a process: by the instance it called, or in its words.
+fn names(failure: &FirstFailure, instance: &str, component: &str, named: bool, world: &World) -> bool {
+    if !instance.is_empty() && (failure.callee == instance || failure.message.contains(instance)) {
+        return true;
+    }
+    // The only instance of a component that the words name.
+    let only = world.processes.iter().filter(|process| process.component == component).count() == 1;
+    named && only && mentions(&failure.message, component)
+}
+
+/// Whether a message has the component as a word.
+fn mentions(message: &str, component: &str) -> bool {
+    component != "unknown" && message.to_ascii_lowercase().split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))).any(|word| word == component)
+}
+
+/// The dead or silent process that a failure follows from.
+fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<usize, Down>, world: &World) -> Option<&'d Down> {
+    let time = failure.time?;
+    let candidates: Vec<&Down> = downs
+        .values()
+        .filter(|down| down.failure.process != failure.process)
+        .filter(|down| down.since <= time.saturating_add(TOLERANCE) && time < down.until.saturating_add(TOLERANCE))
+        .collect();
+    let named = |down: &&&Down| {
+        let instance = down.failure.instance.as_deref().unwrap_or_default();
+        (!instance.is_empty() && (failure.callee == instance || failure.message.contains(instance))) || mentions(&failure.message, &down.failure.component)
+    };
+    if let Some(down) = candidates.iter().filter(named).max_by_key(|down| (down.flows, std::cmp::Reverse(down.since))) {
+        return Some(down);
+    }
+    // A failure that names another instance is that instance's.
+    if !failure.callee.is_empty() {
+        return None;
+    }
+    let reachable = reachable(&failure.component, world);
+    candidates
+        .into_iter()
+        .filter(|down| reachable.contains(&down.failure.component))
+        .max_by_key(|down| (down.flows, std::cmp::Reverse(down.since)))
+}
+
+/// Components that a component depends on, near or far.
+fn reachable(component: &CompactString, world: &World) -> BTreeSet<CompactString> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![component.clone()];
+    while let Some(caller) = open.pop() {
+        for (_, callee) in world.calls.iter().filter(|(from, _)| *from == caller) {
+            if found.insert(callee.clone()) {
+                open.push(callee.clone());
+            }
+        }
+    }
+    found
+}
+
+/// Groups failures by fingerprint; the one with most flows first, ties by causal order, then by fingerprint.
+pub(super) fn group(flows: &mut [FailedFlow], run_failures: &[FirstFailure]) -> Vec<Cause> {
+    let mut causes: BTreeMap<CompactString, Vec<(&FirstFailure, Option<(&FlowKey, FlowOutcome)>)>> = BTreeMap::new();
+    for flow in flows.iter_mut() {
+        flow.fingerprint = fingerprint::of(&flow.failure);
+    }
+    for flow in flows.iter() {
+        causes.entry(flow.fingerprint.clone()).or_default().push((&flow.failure, Some((&flow.id, flow.outcome))));
+    }
+    for failure in run_failures {
+        causes.entry(fingerprint::of(failure)).or_default().push((failure, None));
+    }
+    let mut causes: Vec<Cause> = causes.into_iter().map(|(fingerprint, failures)| cause(fingerprint, failures)).collect();
+    let run = |cause: &Cause| cause.failure.kind == FailureKind::Run;
+    causes.sort_by(|a, b| {
+        let rank = |cause: &Cause| (cause.failed, run(cause) && cause.failed == 0, cause.recovered);
+        rank(b).cmp(&rank(a)).then(a.first.cmp(&b.first)).then(a.fingerprint.cmp(&b.fingerprint))
+    });
+    causes
+}
+
+fn cause(fingerprint: CompactString, mut failures: Vec<(&FirstFailure, Option<(&FlowKey, FlowOutcome)>)>) -> Cause {
+    failures.sort_by(|a, b| (a.0.time, a.0.basis, a.1).cmp(&(b.0.time, b.0.basis, b.1)));
+    let count = |outcome| failures.iter().filter(|(_, flow)| flow.is_some_and(|(_, o)| o == outcome)).count() as u64;
+    let mut instances: BTreeMap<CompactString, (u64, usize)> = BTreeMap::new();
+    for (at, (failure, _)) in failures.iter().enumerate() {
+        if let Some(instance) = &failure.instance {
+            let entry = instances.entry(instance.clone()).or_insert((0, at));
+            entry.0 += 1;
+        }
+    }
+    let mut instances: Vec<(CompactString, (u64, usize))> = instances.into_iter().collect();
+    instances.sort_by_key(|(_, (flows, at))| (std::cmp::Reverse(*flows), *at));
+    let victims: BTreeSet<CompactString> = failures.iter().flat_map(|(failure, _)| failure.victims.iter().cloned()).collect();
+    // The earliest failure's lines first, then one line of each other flow.
+    let mut evidence: Vec<Place> = Vec::new();
+    let lines = failures.iter().take(1).flat_map(|(failure, _)| failure.evidence.iter()).chain(failures.iter().skip(1).filter_map(|(failure, _)| failure.evidence.first()));
+    for place in lines {
+        if evidence.len() < 10 && !evidence.contains(place) {
+            evidence.push(*place);
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a mean of shares")]
+    let confidence = failures.iter().map(|(failure, _)| failure.basis.confidence()).sum::<f64>() / failures.len().max(1) as f64;
+    // What it says is said best by one that was not joined to it.
+    let own = failures.iter().find(|(failure, _)| failure.basis != Basis::Joined).or(failures.first());
+    Cause {
+        fingerprint,
+        failure: own.map_or_else(|| failures[0].0.clone(), |(failure, _)| (*failure).clone()),
+        instances: instances.into_iter().map(|(instance, _)| instance).collect(),
+        failed: count(FlowOutcome::Failed),
+        recovered: count(FlowOutcome::Recovered),
+        first: failures.iter().filter_map(|(failure, _)| failure.time).min(),
+        last: failures.iter().filter_map(|(failure, _)| failure.time).max(),
+        examples: failures.iter().filter_map(|(_, flow)| flow.map(|(id, _)| id.clone())).take(5).collect(),
+        victims: victims.into_iter().collect(),
+        evidence,
+        confidence,
+    }
+}

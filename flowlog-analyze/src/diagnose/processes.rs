@@ -1,0 +1,238 @@
+//! Who spoke: processes, how far their clocks are off, and how long their work takes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use compact_str::CompactString;
+
+use crate::flow::{Mark, PeerStats, ProcessFacts, Settled, SkewBounds, Span, Speaker, Table};
+use crate::source::Sources;
+
+/// One process of the run.
+#[derive(Debug)]
+pub struct Process {
+    /// What it is.
+    pub component: CompactString,
+    /// Which one; empty where nothing tells.
+    pub instance: CompactString,
+    /// Whether a line named the instance.
+    pub named: bool,
+    /// When it spoke and what it said of itself; times by its own clock.
+    pub facts: ProcessFacts,
+    /// How far its wall clock is ahead, in nanoseconds.
+    pub skew: i64,
+}
+
+/// What holds for the whole run.
+#[derive(Debug)]
+pub struct World {
+    /// Every process.
+    pub processes: Vec<Process>,
+    /// The last moment of the logs, corrected.
+    pub end: i64,
+    /// Components that a component calls, directly.
+    pub calls: BTreeSet<(CompactString, CompactString)>,
+    peers: BTreeMap<(CompactString, CompactString), PeerStats>,
+    named: HashMap<(CompactString, CompactString), usize>,
+    by_source: HashMap<u32, usize>,
+}
+
+impl World {
+    /// Sorts out who is who.
+    pub fn new(table: &Table, settled: Settled, sources: &Sources) -> Self {
+        let mut world = Self {
+            processes: Vec::new(),
+            end: i64::MIN,
+            calls: BTreeSet::new(),
+            peers: settled.peers,
+            named: HashMap::new(),
+            by_source: HashMap::new(),
+        };
+        for ((component, instance), facts) in &table.processes {
+            world.named.insert((component.clone(), instance.clone()), world.processes.len());
+            world.processes.push(Process { component: component.clone(), instance: instance.clone(), named: true, facts: facts.clone(), skew: 0 });
+        }
+        world.add_sources(table, sources);
+        world.correct_clocks(&settled.calls);
+        let last = |process: &Process| process.facts.activity.last().map(|last| last.saturating_sub(process.skew));
+        world.end = world.processes.iter().filter_map(last).max().unwrap_or(i64::MIN);
+        world.calls = settled
+            .calls
+            .keys()
+            .map(|(caller, callee)| (world.process(world.of_speaker(caller)).component.clone(), world.process(world.of_speaker(callee)).component.clone()))
+            .filter(|(caller, callee)| caller != callee)
+            .collect();
+        world
+    }
+
+    fn add_sources(&mut self, table: &Table, sources: &Sources) {
+        for (source, facts) in &table.sources {
+            let instances: BTreeSet<&CompactString> = facts.speakers.iter().map(|(_, instance)| instance).collect();
+            let components: BTreeSet<&CompactString> = facts.speakers.iter().map(|(component, _)| component).collect();
+            // A source in which one instance speaks is that process, also where a line does not say so.
+            if instances.len() == 1 && facts.components.iter().all(|component| components.contains(component)) {
+                for name in &facts.speakers {
+                    if let Some(index) = self.named.get(name).copied()
+                        && let Some(process) = self.processes.get_mut(index)
+                    {
+                        process.facts.merge(&facts.all);
+                        self.by_source.insert(*source, index);
+                    }
+                }
+                continue;
+            }
+            let stem = sources.read.get(*source as usize).and_then(|source| source.stem()).unwrap_or_default();
+            let component = if facts.components.contains("frontend") {
+                CompactString::from("frontend")
+            } else {
+                facts.components.first().cloned().unwrap_or_else(|| component_of_stem(stem))
+            };
+            self.by_source.insert(*source, self.processes.len());
+            self.processes.push(Process { component, instance: stem.into(), named: false, facts: facts.own.clone(), skew: 0 });
+        }
+    }
+
+    /// Walks the calls from process to process and gives each the least skew that its bounds allow.
+    fn correct_clocks(&mut self, calls: &BTreeMap<(Speaker, Speaker), SkewBounds>) {
+        let mut edges: BTreeMap<(usize, usize), SkewBounds> = BTreeMap::new();
+        for ((caller, callee), bounds) in calls {
+            let (caller, callee) = (self.of_speaker(caller), self.of_speaker(callee));
+            if caller != callee {
+                edges.entry((caller, callee)).or_default().add(bounds.upper, bounds.lower);
+            }
+        }
+        let mut neighbours: BTreeMap<usize, Vec<(usize, i64)>> = BTreeMap::new();
+        for ((caller, callee), bounds) in edges {
+            let ahead = least_skew(bounds);
+            neighbours.entry(caller).or_default().push((callee, ahead));
+            neighbours.entry(callee).or_default().push((caller, ahead.saturating_neg()));
+        }
+        let mut known = vec![false; self.processes.len()];
+        for start in 0..self.processes.len() {
+            if known.get(start).copied().unwrap_or(true) {
+                continue;
+            }
+            let mut queue = VecDeque::from([start]);
+            known[start] = true;
+            while let Some(at) = queue.pop_front() {
+                let skew = self.processes.get(at).map_or(0, |process| process.skew);
+                for (next, ahead) in neighbours.get(&at).into_iter().flatten() {
+                    if !known[*next] {
+                        known[*next] = true;
+                        if let Some(process) = self.processes.get_mut(*next) {
+                            process.skew = skew.saturating_add(*ahead);
+                        }
+                        queue.push_back(*next);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The process that a span runs in.
+    pub fn of_span(&self, span: &Span) -> usize {
+        if span.instance.is_empty() {
+            return self.by_source.get(&span.first.place.source).copied().unwrap_or(usize::MAX);
+        }
+        self.named.get(&(span.component.clone(), span.instance.clone())).copied().unwrap_or(usize::MAX)
+    }
+
+    fn of_speaker(&self, (component, instance, source): &Speaker) -> usize {
+        let named = self.named.get(&(component.clone(), instance.clone())).copied();
+        named.or_else(|| self.by_source.get(source).copied()).unwrap_or(usize::MAX)
+    }
+
+    /// The process at an index; an empty one where there is none.
+    pub fn process(&self, index: usize) -> &Process {
+        static NOBODY: Process = Process {
+            component: CompactString::const_new("unknown"),
+            instance: CompactString::const_new(""),
+            named: false,
+            facts: ProcessFacts::EMPTY,
+            skew: 0,
+        };
+        self.processes.get(index).unwrap_or(&NOBODY)
+    }
+
+    /// The index of the process that wrote a source.
+    pub fn of_source(&self, source: u32) -> usize {
+        self.by_source.get(&source).copied().unwrap_or(usize::MAX)
+    }
+
+    /// A mark's time by the common clock.
+    pub fn time(&self, mark: Mark, process: usize) -> Option<i64> {
+        mark.time().map(|time| time.saturating_sub(self.process(process).skew))
+    }
+
+    /// The longest complete span of a component in a state, where there are three at least.
+    pub fn longest_peer(&self, component: &str, state: &str) -> Option<i64> {
+        let stats = self.peers.get(&(CompactString::from(component), CompactString::from(state)))?;
+        (stats.count >= 3).then_some(stats.longest)
+    }
+
+    /// The longest complete span of a component, else of any, where there are three at least.
+    pub fn longest_of_any(&self, component: &str) -> Option<i64> {
+        let longest = |own: bool| {
+            let all = self.peers.iter().filter(|((name, _), _)| !own || name == component).map(|(_, stats)| *stats);
+            let (count, longest) = all.fold((0, 0), |(count, longest), stats| (count + stats.count, longest.max(stats.longest)));
+            (count >= 3).then_some(longest)
+        };
+        longest(true).or_else(|| longest(false))
+    }
+
+    /// When a process that lived at `from` is told to stop or begins to, by the common clock.
+    ///
+    /// The whole run is stopped within a moment, process by process: one that stops less than
+    /// [`STOP_WINDOW`] before this one belongs to the same stop.
+    pub fn stop_after(&self, process: usize, from: i64) -> Option<i64> {
+        let shutdown = |process: &Process| {
+            let after = process.facts.shutdowns.first_after(from.saturating_add(process.skew).saturating_sub(1))?;
+            Some(after.saturating_sub(process.skew))
+        };
+        let own = shutdown(self.process(process))?;
+        let earlier = self.processes.iter().filter_map(shutdown).filter(|stop| (own - STOP_WINDOW..=own).contains(stop));
+        earlier.min().or(Some(own))
+    }
+}
+
+/// How long the stop of a whole run may take to reach every process, in nanoseconds.
+const STOP_WINDOW: i64 = 2_000_000_000;
+
+/// Of all skews within the bounds the one nearest to none. Bounds that contradict each other come from children that
+/// outlive their parents; then only the openings tell.
+fn least_skew(bounds: SkewBounds) -> i64 {
+    match (bounds.lower, bounds.upper) {
+        (Some(lower), Some(upper)) if lower <= upper => 0.clamp(lower, upper),
+        (_, Some(upper)) => upper.min(0),
+        (Some(lower), None) => lower.max(0),
+        (None, None) => 0,
+    }
+}
+
+/// `worker-0` is a worker.
+fn component_of_stem(stem: &str) -> CompactString {
+    let name = stem.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '-' | '_' | '.'));
+    if name.is_empty() { CompactString::const_new("unknown") } else { CompactString::from(name).to_lowercase() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_skew_that_the_bounds_allow() {
+        let of = |lower, upper| least_skew(SkewBounds { lower, upper });
+        assert_eq!(of(Some(-5), Some(5)), 0);
+        assert_eq!(of(Some(380), Some(401)), 380);
+        assert_eq!(of(Some(-401), Some(-380)), -380);
+        assert_eq!(of(Some(30_000), Some(5)), 0);
+        assert_eq!(of(Some(30_000), Some(-5)), -5);
+        assert_eq!((of(None, None), of(None, Some(-7)), of(Some(7), None)), (0, -7, 7));
+    }
+
+    #[test]
+    fn stems_name_components() {
+        for (stem, component) in [("worker-0", "worker"), ("Frontend", "frontend"), ("kvbm", "kvbm"), ("0", "unknown"), ("", "unknown")] {
+            assert_eq!(component_of_stem(stem), component, "{stem}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What hangs and what crashed.
+
+use flowlog_schema::report::FailureKind;
+
+use super::confidence::Basis;
+use super::processes::World;
+use super::tree::Tree;
+use crate::flow::Fate;
+
+/// A span that fell silent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Silence {
+    /// Hang or crash.
+    pub kind: FailureKind,
+    /// How it is known.
+    pub basis: Basis,
+    /// The whole process is dead or silent.
+    pub whole_process: bool,
+}
+
+/// Whether a span was still open at a moment: it never finished, or did so later.
+pub(super) fn is_open_at(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> bool {
+    let node = &tree.spans[at];
+    if node.fate == Fate::Open {
+        return true;
+    }
+    node.span.finished().and_then(|mark| world.time(mark, node.process)).is_some_and(|finished| finished > moment)
+}
+
+/// Every span's silence at a moment, by index.
+///
+/// An open span hangs when it was silent for longer than the longest complete span of its component and state (three
+/// at least), or when its process was silent for that long while others spoke. It crashed when a kill of its
+/// process is on record, or when its process ended without shutting down while others went on. A span that waits for
+/// an open call which is not silent itself only waits; one whose call fell silent fell silent with it.
+pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option<Silence>> {
+    let mut silences: Vec<Option<Silence>> = vec![None; tree.spans.len()];
+    // Callees before callers: a span is judged after everything below it.
+    let mut order: Vec<usize> = Vec::with_capacity(tree.spans.len());
+    let mut stack: Vec<usize> = (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none()).collect();
+    while let Some(at) = stack.pop() {
+        order.push(at);
+        stack.extend(&tree.spans[at].children);
+    }
+    for at in order.into_iter().rev() {
+        if !is_open_at(tree, at, moment, world) {
+            continue;
+        }
+        let open_calls: Vec<usize> = tree.spans[at].children.iter().copied().filter(|child| is_open_at(tree, *child, moment, world)).collect();
+        silences[at] = if open_calls.is_empty() {
+            of_span(tree, at, moment, world)
+        } else if open_calls.iter().any(|child| silences[*child].is_none()) {
+            None
+        } else {
+            open_calls.iter().find_map(|child| silences[*child])
+        };
+    }
+    silences
+}
+
+/// A span's own silence, whatever it calls.
+pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> Option<Silence> {
+    let node = &tree.spans[at];
+    let process = world.process(node.process);
+    let last = world.time(node.span.last, node.process).filter(|last| *last <= moment).unwrap_or(node.opened);
+    let spoke = process.facts.activity.last_before(moment.saturating_add(process.skew)).map_or(last, |time| time.saturating_sub(process.skew).max(last));
+    let silent = moment.saturating_sub(last);
+    let process_silent = moment.saturating_sub(spoke);
+    let speaks_again = process.facts.activity.first_after(spoke.saturating_add(process.skew)).is_some();
+    let own = |time: i64| time.saturating_add(process.skew);
+
+    if process.facts.kills.first_after(own(last).saturating_sub(1)).is_some() {
+        return Some(Silence { kind: FailureKind::Crash, basis: Basis::Recorded, whole_process: true });
+    }
+    if process.facts.starts.first_after(own(last)).is_some_and(|start| start <= own(moment)) {
+        return Some(Silence { kind: FailureKind::Crash, basis: Basis::Recorded, whole_process: true });
+    }
+    let shut_down = process.facts.shutdowns.first_after(own(node.opened).saturating_sub(1)).is_some_and(|stop| stop <= own(moment));
+    let component = if node.span.component.is_empty() { &process.component } else { &node.span.component };
+    let longest = world.longest_peer(component, node.span.state());
+    // Without peers, the process must have been silent for longer than anything took, and than it ever was before.
+    let patience = longest.unwrap_or_else(|| world.longest_of_any(component).unwrap_or(i64::MAX).max(2 * process.facts.activity.longest_gap()));
+    let kind = if speaks_again || shut_down { FailureKind::Hang } else { FailureKind::Crash };
+    if process_silent > patience && !shut_down && world.end > spoke {
+        return Some(Silence { kind, basis: Basis::ProcessSilent, whole_process: true });
+    }
+    if longest.is_some_and(|longest| silent > longest) {
+        return Some(Silence { kind: FailureKind::Hang, basis: Basis::OutlastedPeers, whole_process: false });
+    }
+    None
+}

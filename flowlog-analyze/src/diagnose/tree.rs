@@ -1,0 +1,128 @@
+//! A flow's structure: who called whom, and which span is the root.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::processes::World;
+use crate::flow::{Fate, Flow, Mark, Span};
+
+/// A flow's spans as a tree.
+#[derive(Debug)]
+pub struct Tree<'a> {
+    /// Every span, in the order of their ids.
+    pub spans: Vec<Node<'a>>,
+    /// The root: the span whose parent is absent or never appears; of several, the causally first.
+    pub root: usize,
+}
+
+/// One span in its place.
+#[derive(Debug)]
+pub struct Node<'a> {
+    /// The span.
+    pub span: &'a Span,
+    /// What became of it by its own words.
+    pub fate: Fate,
+    /// The caller, where it appears.
+    pub parent: Option<usize>,
+    /// Those it called, in causal order.
+    pub children: Vec<usize>,
+    /// Its process.
+    pub process: usize,
+    /// When it opened, by the common clock.
+    pub opened: i64,
+}
+
+impl<'a> Tree<'a> {
+    /// Gives a flow its structure.
+    pub fn new(flow: &'a Flow, world: &World) -> Self {
+        let index: HashMap<u64, usize> = flow.spans.keys().enumerate().map(|(at, key)| (*key, at)).collect();
+        let mut spans: Vec<Node<'a>> = flow
+            .spans
+            .values()
+            .map(|span| {
+                let process = world.of_span(span);
+                let opened = world.time(span.first, process).unwrap_or(i64::MIN);
+                Node { span, fate: span.fate(), parent: None, children: Vec::new(), process, opened }
+            })
+            .collect();
+        for at in 0..spans.len() {
+            let parent = spans[at].span.parent.and_then(|key| index.get(&key).copied()).filter(|parent| *parent != at);
+            // Ids that call each other in a circle are no structure: the one that would close it has no parent.
+            let mut above = parent;
+            while let Some(up) = above.filter(|up| *up != at) {
+                above = spans[up].parent;
+            }
+            if above.is_none() {
+                spans[at].parent = parent;
+            }
+        }
+        let mut tree = Self { spans, root: 0 };
+        let causally = |tree: &Self, a: usize, b: usize| tree.order(tree.spans[a].span.first, a, tree.spans[b].span.first, b, world);
+        for at in 0..tree.spans.len() {
+            if let Some(parent) = tree.spans[at].parent {
+                tree.spans[parent].children.push(at);
+            }
+        }
+        for at in 0..tree.spans.len() {
+            let mut children = std::mem::take(&mut tree.spans[at].children);
+            children.sort_by(|a, b| causally(&tree, *a, *b));
+            tree.spans[at].children = children;
+        }
+        let roots = (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none());
+        tree.root = roots.min_by(|a, b| causally(&tree, *a, *b)).unwrap_or(0);
+        tree
+    }
+
+    /// The root's node.
+    pub fn root(&self) -> &Node<'a> {
+        &self.spans[self.root]
+    }
+
+    /// Callers of a span, the nearest first.
+    pub fn ancestors(&self, at: usize) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(self.spans[at].parent, |up| self.spans[*up].parent)
+    }
+
+    /// Whether `above` is a caller of `at`, near or far.
+    pub fn is_above(&self, above: usize, at: usize) -> bool {
+        self.ancestors(at).any(|up| up == above)
+    }
+
+    /// Causal order of what two spans said: by clock where both have one, else by the common clock.
+    pub fn order(&self, a: Mark, a_at: usize, b: Mark, b_at: usize, world: &World) -> Ordering {
+        if a.clock > 0 && b.clock > 0 && a.clock != b.clock {
+            return a.clock.cmp(&b.clock);
+        }
+        let time = |mark: Mark, at: usize| world.time(mark, self.spans[at].process).unwrap_or(i64::MIN);
+        (time(a, a_at), a.place).cmp(&(time(b, b_at), b.place))
+    }
+
+    /// Causal order of two failures: by clock; without one a callee fails before its caller, and of two attempts
+    /// the one that began first; by the common clock last.
+    pub fn order_of_failures(&self, a: Mark, a_at: usize, b: Mark, b_at: usize, world: &World) -> Ordering {
+        if a.clock > 0 && b.clock > 0 {
+            return self.order(a, a_at, b, b_at, world);
+        }
+        if self.is_above(a_at, b_at) {
+            return Ordering::Greater;
+        }
+        if self.is_above(b_at, a_at) {
+            return Ordering::Less;
+        }
+        let path = |at: usize| {
+            let mut path: Vec<usize> = std::iter::once(at).chain(self.ancestors(at)).collect();
+            path.reverse();
+            path
+        };
+        let (a_path, b_path) = (path(a_at), path(b_at));
+        let fork = a_path.iter().zip(&b_path).take_while(|(a, b)| a == b).count();
+        if let (Some(a), Some(b)) = (a_path.get(fork), b_path.get(fork))
+            && fork > 0
+            && self.spans[*a].process == self.spans[*b].process
+            && self.spans[*a].opened != self.spans[*b].opened
+        {
+            return self.spans[*a].opened.cmp(&self.spans[*b].opened);
+        }
+        self.order(a, a_at, b, b_at, world)
+    }
+}

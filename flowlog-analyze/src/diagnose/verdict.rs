@@ -1,0 +1,32 @@
+//! What became of the run.
+
+use flowlog_schema::report::{FailureKind, FlowCounts, RunOutcome};
+
+use super::Cause;
+
+/// The outcome, and how likely it and its cause are right. The cause is the first in the list.
+pub(super) fn of(causes: &[Cause], counts: &FlowCounts, left_by_signal: u64) -> (RunOutcome, f64) {
+    let outcome = if counts.failed > 0 || causes.iter().any(|cause| cause.failure.kind == FailureKind::Run) {
+        RunOutcome::Failed
+    } else if counts.recovered > 0 {
+        RunOutcome::Recovered
+    } else if left_by_signal > 0 || (counts.cancelled > 0 && counts.rejected == 0) {
+        RunOutcome::Cancelled
+    } else {
+        RunOutcome::Healthy
+    };
+    let confidence = match (causes.first(), outcome) {
+        (Some(first), RunOutcome::Failed | RunOutcome::Recovered) => {
+            let weight = |cause: &Cause| (cause.failed * 1_000 + cause.recovered).max(1);
+            let second = causes.get(1).map_or(0, weight);
+            #[expect(clippy::cast_precision_loss, reason = "a share")]
+            let lead = 1.0 - 0.5 * second as f64 / weight(first).max(second) as f64;
+            first.confidence * lead
+        }
+        // Nothing seems wrong; flows that never ended may hide something.
+        _ if counts.total == 0 => 0.5,
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        _ => 0.99 - 0.5 * counts.unfinished as f64 / counts.total as f64,
+    };
+    (outcome, (confidence * 1000.0).round() / 1000.0)
+}

@@ -1,0 +1,120 @@
+//! Places to lines: what proves an answer is read again when it is shown.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use flowlog_schema::report;
+
+use crate::ansi;
+use crate::flow::Place;
+use crate::source::{Source, Sources};
+
+/// Longest text of a line of evidence, in characters.
+const MAX_TEXT: usize = 500;
+
+/// The lines at some places: number and text, escaped and cut.
+#[derive(Debug, Default)]
+pub struct Lines {
+    lines: HashMap<Place, report::Evidence>,
+}
+
+impl Lines {
+    /// Reads every place once; line numbers cost one pass over each source that is asked for.
+    pub fn read(sources: &Sources, places: impl IntoIterator<Item = Place>) -> Self {
+        let mut by_source: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
+        for place in places {
+            by_source.entry(place.source).or_default().insert(place.offset);
+        }
+        let mut lines = HashMap::new();
+        for (index, offsets) in by_source {
+            let Some(source) = sources.read.get(index as usize) else { continue };
+            for (offset, line) in number(source, &offsets) {
+                let evidence = report::Evidence { source: source.name.clone(), line, text: text(source, offset) };
+                lines.insert(Place { source: index, offset }, evidence);
+            }
+        }
+        Self { lines }
+    }
+
+    /// The line at a place.
+    pub fn get(&self, place: Place) -> Option<&report::Evidence> {
+        self.lines.get(&place)
+    }
+}
+
+/// Line numbers of the offsets, in one pass. A source that has vanished gives none.
+fn number(source: &Source, offsets: &BTreeSet<u64>) -> Vec<(u64, u64)> {
+    let mut numbers = Vec::with_capacity(offsets.len());
+    let mut block = vec![0; 1 << 20];
+    let (mut at, mut line) = (0u64, 1u64);
+    let mut wanted = offsets.iter().copied().peekable();
+    while let Some(offset) = wanted.peek().copied() {
+        let Ok(filled) = source.read_at(at, &mut block) else { break };
+        let Some(bytes) = block.get(..filled).filter(|bytes| !bytes.is_empty()) else { break };
+        let end = at + filled as u64;
+        if offset >= end {
+            line += memchr::memchr_iter(b'\n', bytes).count() as u64;
+            at = end;
+            continue;
+        }
+        let before = bytes.get(..usize::try_from(offset - at).unwrap_or(0)).unwrap_or_default();
+        line += memchr::memchr_iter(b'\n', before).count() as u64;
+        at = offset;
+        numbers.push((offset, line));
+        wanted.next();
+    }
+    numbers
+}
+
+fn text(source: &Source, offset: u64) -> String {
+    let mut bytes = [0; 4 * MAX_TEXT];
+    let Ok(filled) = source.read_at(offset, &mut bytes) else {
+        return "(the file cannot be read any more)".to_owned();
+    };
+    let bytes = bytes.get(..filled).unwrap_or_default();
+    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+    printable(&ansi::strip(&String::from_utf8_lossy(line)), MAX_TEXT)
+}
+
+/// Text that is safe on a terminal: no colour, no control character, no bidirectional override, and cut.
+pub fn printable(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for (count, c) in text.trim().chars().enumerate() {
+        if count >= max {
+            out.push('…');
+            break;
+        }
+        match c {
+            '\t' => out.push(' '),
+            c if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                out.extend(c.escape_unicode());
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_texts() {
+        let text = "one\ntwo\n\u{1b}[31mthree\u{7}\nfour";
+        let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
+        let place = |offset| Place { source: 0, offset };
+        let lines = Lines::read(&sources, [place(8), place(0), place(4), place(20)]);
+        let shown = |offset| lines.get(place(offset)).map(|line| (line.line, line.text.as_str()));
+        assert_eq!(shown(0), Some((1, "one")));
+        assert_eq!(shown(4), Some((2, "two")));
+        assert_eq!(shown(8), Some((3, "three\\u{7}")));
+        assert_eq!(shown(20), Some((4, "four")));
+        assert_eq!(shown(21), None);
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        assert_eq!(printable("a\u{9b}31m\u{202e}b", 10), "a\\u{9b}31m\\u{202e}b");
+        assert_eq!(printable("abcdef", 3), "abc…");
+    }
+}

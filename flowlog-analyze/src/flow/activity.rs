@@ -1,0 +1,119 @@
+//! When a process spoke, to the second.
+
+/// Moments joined into intervals wherever the next is less than [`Activity::GAP`] away.
+///
+/// The intervals are the connected components of the moments, so they do not depend on the order of insertion.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Activity {
+    intervals: Vec<(i64, i64)>,
+}
+
+impl Activity {
+    /// Silences shorter than this, in nanoseconds, are not kept.
+    pub const GAP: i64 = 1_000_000_000;
+
+    /// No moment.
+    pub const EMPTY: Self = Self { intervals: Vec::new() };
+
+    /// Adds a moment.
+    pub fn insert(&mut self, time: i64) {
+        match self.intervals.last_mut() {
+            Some((start, end)) if time >= *start && time <= end.saturating_add(Self::GAP) => *end = time.max(*end),
+            Some((_, end)) if time <= *end => {
+                self.intervals.push((time, time));
+                self.join();
+            }
+            _ => self.intervals.push((time, time)),
+        }
+    }
+
+    /// Adds all moments of another.
+    pub fn merge(&mut self, other: &Self) {
+        if other.intervals.is_empty() {
+            return;
+        }
+        self.intervals.extend_from_slice(&other.intervals);
+        self.join();
+    }
+
+    fn join(&mut self) {
+        self.intervals.sort_unstable();
+        let mut joined: Vec<(i64, i64)> = Vec::with_capacity(self.intervals.len());
+        for (start, end) in self.intervals.drain(..) {
+            match joined.last_mut() {
+                Some((_, last)) if start <= last.saturating_add(Self::GAP) => *last = end.max(*last),
+                _ => joined.push((start, end)),
+            }
+        }
+        self.intervals = joined;
+    }
+
+    /// Whether there is no moment.
+    pub fn is_empty(&self) -> bool {
+        self.intervals.is_empty()
+    }
+
+    /// The first moment.
+    pub fn first(&self) -> Option<i64> {
+        self.intervals.first().map(|(start, _)| *start)
+    }
+
+    /// The last moment.
+    pub fn last(&self) -> Option<i64> {
+        self.intervals.last().map(|(_, end)| *end)
+    }
+
+    /// The last moment at or before `time`, to the resolution of an interval.
+    pub fn last_before(&self, time: i64) -> Option<i64> {
+        let after = self.intervals.partition_point(|(start, _)| *start <= time);
+        self.intervals.get(after.checked_sub(1)?).map(|(_, end)| (*end).min(time))
+    }
+
+    /// The first moment after `time`.
+    pub fn first_after(&self, time: i64) -> Option<i64> {
+        let at = self.intervals.partition_point(|(_, end)| *end <= time);
+        self.intervals.get(at).map(|(start, _)| (*start).max(time.saturating_add(1)))
+    }
+
+    /// The longest silence between two moments, at least [`Activity::GAP`].
+    pub fn longest_gap(&self) -> i64 {
+        let gaps = self.intervals.windows(2).map(|pair| pair[1].0 - pair[0].1);
+        gaps.max().unwrap_or(0).max(Self::GAP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: i64 = Activity::GAP;
+
+    #[test]
+    fn order_does_not_matter() {
+        let moments = [0, S / 2, 3 * S, 3 * S + 1, 9 * S, 2 * S, 4 * S];
+        let mut forward = Activity::default();
+        moments.iter().for_each(|m| forward.insert(*m));
+        let mut backward = Activity::default();
+        moments.iter().rev().for_each(|m| backward.insert(*m));
+        let (mut left, mut right) = (Activity::default(), Activity::default());
+        moments.iter().take(3).for_each(|m| left.insert(*m));
+        moments.iter().skip(3).for_each(|m| right.insert(*m));
+        left.merge(&right);
+        assert_eq!(forward, backward);
+        assert_eq!(forward, left);
+        assert_eq!(forward.intervals, vec![(0, S / 2), (2 * S, 4 * S), (9 * S, 9 * S)]);
+    }
+
+    #[test]
+    fn questions() {
+        let mut activity = Activity::default();
+        assert_eq!((activity.first(), activity.last(), activity.last_before(5)), (None, None, None));
+        for moment in [0, 5 * S, 6 * S] {
+            activity.insert(moment);
+        }
+        assert_eq!((activity.first(), activity.last()), (Some(0), Some(6 * S)));
+        assert_eq!((activity.last_before(S), activity.last_before(-1)), (Some(0), None));
+        assert_eq!((activity.first_after(0), activity.first_after(6 * S)), (Some(5 * S), None));
+        assert_eq!(activity.longest_gap(), 5 * S);
+    }
+}

@@ -1,0 +1,150 @@
+//! What is known of processes: when they spoke, started, shut down or were killed, and what they said outside flows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use compact_str::CompactString;
+
+use super::activity::Activity;
+use super::mark::{Mark, keep_max, keep_min};
+use crate::observation::ProcessEvent;
+
+/// When a process spoke and what it said of itself.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessFacts {
+    /// When it spoke.
+    pub activity: Activity,
+    /// When it said that it starts.
+    pub starts: Activity,
+    /// When it said that it shuts down.
+    pub shutdowns: Activity,
+    /// When it, or somebody, said that it was killed.
+    pub kills: Activity,
+    /// A line that says so.
+    pub kill_mark: Option<Mark>,
+    /// Its first line.
+    pub first: Option<Mark>,
+    /// Its last line.
+    pub last: Option<Mark>,
+}
+
+impl ProcessFacts {
+    /// Facts of nobody.
+    pub const EMPTY: Self = Self {
+        activity: Activity::EMPTY,
+        starts: Activity::EMPTY,
+        shutdowns: Activity::EMPTY,
+        kills: Activity::EMPTY,
+        kill_mark: None,
+        first: None,
+        last: None,
+    };
+
+    /// Notes a line.
+    pub(super) fn note(&mut self, mark: Mark, event: Option<ProcessEvent>) {
+        keep_min(&mut self.first, Some(mark));
+        keep_max(&mut self.last, Some(mark));
+        let Some(time) = mark.time() else { return };
+        match event {
+            // The line that tells of a death is not the dead one's.
+            Some(ProcessEvent::Kill) => {
+                self.kills.insert(time);
+                keep_min(&mut self.kill_mark, Some(mark));
+                return;
+            }
+            Some(ProcessEvent::Start) => self.starts.insert(time),
+            Some(ProcessEvent::Shutdown) => self.shutdowns.insert(time),
+            None => {}
+        }
+        self.activity.insert(time);
+    }
+
+    /// Adds what another part of the input knows.
+    pub fn merge(&mut self, other: &Self) {
+        self.activity.merge(&other.activity);
+        self.starts.merge(&other.starts);
+        self.shutdowns.merge(&other.shutdowns);
+        self.kills.merge(&other.kills);
+        keep_min(&mut self.kill_mark, other.kill_mark);
+        keep_min(&mut self.first, other.first);
+        keep_max(&mut self.last, other.last);
+    }
+}
+
+/// What a line outside every flow says of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SignKind {
+    /// A thread panicked, or the interpreter died.
+    Panic,
+    /// An exception that nobody caught.
+    Traceback,
+    /// It could not start.
+    StartFailure,
+    /// A shared dependency cannot be reached.
+    Unreachable,
+    /// The process serves.
+    Ready,
+}
+
+/// What was said of the run, by whom, how often.
+#[derive(Debug, Clone)]
+pub struct Sign {
+    /// The earliest and its words.
+    pub first: (Mark, Box<str>),
+    /// The latest.
+    pub last: Mark,
+    /// How often.
+    pub count: u64,
+}
+
+impl Sign {
+    fn merge(&mut self, other: Self) {
+        if other.first.0 < self.first.0 {
+            self.first = other.first;
+        }
+        self.last = self.last.max(other.last);
+        self.count += other.count;
+    }
+}
+
+/// What is known of one source.
+#[derive(Debug, Clone, Default)]
+pub struct SourceFacts {
+    /// Lines that name no instance; and lines of spans whose instance is inherited.
+    pub own: ProcessFacts,
+    /// Every line.
+    pub all: ProcessFacts,
+    /// The instances that speak in it, each with its component.
+    pub speakers: BTreeSet<(CompactString, CompactString)>,
+    /// Components that speak in it without naming an instance.
+    pub components: BTreeSet<CompactString>,
+    /// What it says of the run, by kind and by what it is about (the dependency, where there is one).
+    pub signs: BTreeMap<(SignKind, CompactString), Sign>,
+}
+
+impl SourceFacts {
+    /// Notes a sign.
+    pub(super) fn sign(&mut self, kind: SignKind, about: &str, mark: Mark, words: &str) {
+        let sign = Sign { first: (mark, words.into()), last: mark, count: 1 };
+        self.add_sign((kind, about.into()), sign);
+    }
+
+    fn add_sign(&mut self, key: (SignKind, CompactString), sign: Sign) {
+        match self.signs.entry(key) {
+            std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().merge(sign),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(sign);
+            }
+        }
+    }
+
+    /// Adds what another part of the input knows.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.own.merge(&other.own);
+        self.all.merge(&other.all);
+        self.speakers.extend(other.speakers);
+        self.components.extend(other.components);
+        for (key, sign) in other.signs {
+            self.add_sign(key, sign);
+        }
+    }
+}

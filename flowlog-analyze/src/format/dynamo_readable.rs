@@ -1,0 +1,209 @@
+//! Dynamo's READABLE format: `TIME LEVEL [SPAN:SPAN: ]TARGET: MESSAGE KEY=VALUE...`.
+//!
+//! It names no trace: a flow is known by the request ids on its lines. Of two, the one that is routed (that the
+//! worker knows too) is the flow's id: the innermost span's, or the event's own where the span is `http-request`.
+
+use std::borrow::Cow;
+
+use flowlog_schema::{Level, Time};
+
+use super::{dynamo, process};
+use crate::observation::{FlowKey, Observation, Said, SpanRef, span_key};
+
+/// Takes a stamped line with a level and a target that ends in a colon.
+pub(super) fn read(text: &str) -> Option<Observation<'_>> {
+    let (stamp, rest) = text.trim_start().split_once(' ')?;
+    let time = Time::parse(stamp)?;
+    let (level, rest) = rest.trim_start_matches(' ').split_once(' ')?;
+    let level = Level::ALL.into_iter().find(|known| known.as_str() == level)?;
+    let (spans, target, rest) = path(rest.trim_start_matches(' '))?;
+    let (message, fields) = fields(rest);
+    let get = |name: &str| fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let last = |name: &str| fields.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
+
+    let span_name = spans.rsplit(':').next().unwrap_or_default();
+    let flows = flow_keys(spans, &fields);
+    let in_worker = span_name == "handle_payload";
+    let component = match dynamo::component_of(span_name) {
+        Some(name) if in_worker => Some(Cow::Borrowed(get("component").unwrap_or(name))),
+        other => other.map(Cow::Borrowed),
+    };
+    let instance = if in_worker { get("instance_id").map(Cow::Borrowed) } else { None };
+    let callee = last("worker_id").map(Cow::Borrowed);
+    let span = (!flows.is_empty() && component.is_some()).then(|| {
+        let router = |worker: &str| span_key(&["router", worker]);
+        let (key, parent) = match span_name {
+            "http-request" => (span_key(&["http-request"]), None),
+            "handle_payload" => {
+                let instance = instance.as_deref().unwrap_or_default();
+                (span_key(&["handle_payload", instance]), Some(router(instance)))
+            }
+            _ => (router(callee.as_deref().unwrap_or_default()), Some(span_key(&["http-request"]))),
+        };
+        SpanRef { key, parent, component: component.clone(), instance: instance.clone(), callee: callee.clone() }
+    });
+    let mut said = dynamo::Words {
+        span_name,
+        message,
+        outcome: last("request.outcome"),
+        error_type: last("error.type").or_else(|| last("error_type")),
+        error: get("error").or_else(|| get("err")).or_else(|| get("error_detail")),
+        status: get("status"),
+    }
+    .said();
+    // A traceback below a line that is no flow's belongs to the process, and is seen in its words.
+    if flows.is_empty() && matches!(said, Said::Distress { .. }) {
+        said = Said::Word;
+    }
+    let state = dynamo::state_of(span_name, get("endpoint"), get("uri"));
+    let process = if flows.is_empty() { process::of_message(message) } else { None };
+    Some(Observation {
+        time: Some(time.0),
+        level: Some(level),
+        flows,
+        span,
+        said,
+        component,
+        instance,
+        state,
+        target: Cow::Borrowed(target),
+        message: Cow::Borrowed(message),
+        error: get("error").map(Cow::Borrowed),
+        process,
+        ..Observation::default()
+    })
+}
+
+/// Splits `SPAN:SPAN: TARGET: rest`, or `TARGET: rest`.
+fn path(text: &str) -> Option<(&str, &str, &str)> {
+    let (first, rest) = word_with_colon(text)?;
+    if first.contains("::") {
+        return Some(("", first, rest));
+    }
+    match word_with_colon(rest) {
+        // A span path comes before a Rust module; a Python logger's name comes alone.
+        Some((second, rest))
+            if first.contains(':') || dynamo::component_of(first).is_some() || second.contains("::") || second.ends_with("_span") =>
+        {
+            Some((first, second, rest))
+        }
+        _ => Some(("", first, rest)),
+    }
+}
+
+/// A word of a path and the colon that ends it.
+fn word_with_colon(text: &str) -> Option<(&str, &str)> {
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let word = word.strip_suffix(':')?;
+    let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-' | '<' | '>');
+    (!word.is_empty() && word.chars().all(is_path)).then_some((word, rest))
+}
+
+/// Most fields of a line that are looked at.
+const MAX_FIELDS: usize = 128;
+
+/// Splits the words from the fields behind them. A value runs up to the next ` key=`.
+fn fields(text: &str) -> (&str, Vec<(&str, &str)>) {
+    let mut fields: Vec<(&str, &str)> = Vec::new();
+    let mut message = text;
+    let mut open: Option<(&str, usize)> = None;
+    let mut at = 0;
+    while let Some(equals) = text.get(at..).and_then(|rest| memchr::memchr(b'=', rest.as_bytes())).map(|found| at + found) {
+        at = equals + 1;
+        let before = text.get(..equals).unwrap_or_default();
+        let start = before.rfind(|c: char| c.is_whitespace()).map_or(0, |blank| blank + 1);
+        let Some(key) = before.get(start..).filter(|key| is_key(key)) else { continue };
+        let end = start.saturating_sub(1);
+        match open {
+            // Not `key="a b=c"`: an equals sign inside an open quote begins no field.
+            Some((_, value)) if in_quotes(text.get(value..end).unwrap_or_default()) => continue,
+            Some((key, value)) => fields.push((key, unquote(text.get(value..end).unwrap_or_default()))),
+            None => message = text.get(..end).unwrap_or_default(),
+        }
+        open = Some((key, equals + 1));
+        if fields.len() >= MAX_FIELDS {
+            break;
+        }
+    }
+    if let Some((key, value)) = open {
+        fields.push((key, unquote(text.get(value..).unwrap_or_default())));
+    }
+    (message.trim(), fields)
+}
+
+fn is_key(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+}
+
+fn in_quotes(value: &str) -> bool {
+    value.starts_with('"') && (value.len() == 1 || !value.ends_with('"'))
+}
+
+fn unquote(value: &str) -> &str {
+    let value = value.trim();
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+}
+
+/// All request ids of a line, the routed one first.
+fn flow_keys(spans: &str, fields: &[(&str, &str)]) -> Vec<FlowKey> {
+    let mut keys: Vec<FlowKey> = Vec::new();
+    for key in fields.iter().filter(|(name, _)| *name == "request_id").filter_map(|(_, value)| FlowKey::parse(value)) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    if spans.contains(':') {
+        keys.reverse();
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn span_path_target_and_fields() {
+        let line = "2026-11-22T16:27:04.247073Z  WARN http-request:router.route_request: request_span: route request failed \
+                    request.outcome=\"worker_disconnected\" error.type=\"disconnected\" method=POST uri=/v1/chat/completions \
+                    request_id=8a3f09a1-7b27-43a9-be65-44309d9ce169 model=\"tiny model\" request_id=fde4c925-e038-4310-8253-d571bde42348 worker_id=148";
+        let read = read(line).unwrap();
+        let ids: Vec<String> = read.flows.iter().map(ToString::to_string).collect();
+        assert_eq!(ids, ["fde4c925-e038-4310-8253-d571bde42348", "8a3f09a1-7b27-43a9-be65-44309d9ce169"]);
+        assert_eq!((read.component.as_deref(), read.target.as_ref(), read.message.as_ref()), (Some("router"), "request_span", "route request failed"));
+        assert!(matches!(&read.said, Said::Fail(fault) if fault.kind == "disconnected"));
+        assert_eq!(read.span.unwrap().callee.as_deref(), Some("148"));
+    }
+
+    #[test]
+    fn an_event_field_is_the_routed_id_in_the_outer_span() {
+        let line = "2026-11-22T16:27:04.372701Z ERROR http-request: dynamo_llm::http::service::metrics: request completed \
+                    request_id=fde4c925-e038-4310-8253-d571bde42348 status=error error_type=unavailable error_detail=no backend worker available \
+                    elapsed_ms=2622 request_id=8a3f09a1-7b27-43a9-be65-44309d9ce169";
+        let read = read(line).unwrap();
+        assert_eq!(read.flows[0].to_string(), "fde4c925-e038-4310-8253-d571bde42348");
+        assert!(matches!(&read.said, Said::Fail(fault) if fault.kind == "unavailable" && fault.message == "no backend worker available"));
+    }
+
+    #[test]
+    fn the_worker_names_itself() {
+        let line = "2026-11-22T16:27:01.752348Z  INFO handle_payload: dynamo_runtime::pipeline::push_handler: request received \
+                    request_id=992ad66f-62d6-4129-951b-4156e0cb713f otel.kind=\"server\" component=\"prefill\" endpoint=\"generate\" instance_id=148";
+        let read = read(line).unwrap();
+        assert_eq!((read.component.as_deref(), read.instance.as_deref(), read.state.as_deref()), (Some("prefill"), Some("148"), Some("generate")));
+    }
+
+    #[test]
+    fn python_targets_are_not_spans() {
+        let read = read("2025-09-02T15:50:01.770195Z  INFO main.init: Reading: from tcp://127.0.0.1:21555").unwrap();
+        assert_eq!((read.target.as_ref(), read.message.as_ref()), ("main.init", "Reading: from tcp://127.0.0.1:21555"));
+        assert!(read.flows.is_empty() && read.component.is_none());
+    }
+
+    #[test]
+    fn fields_with_blanks_and_quotes() {
+        let (message, read) = fields("x == y error=a b=c note=\"two k=v words\" path=/a=b end=");
+        assert_eq!(message, "x == y");
+        assert_eq!(read, vec![("error", "a"), ("b", "c"), ("note", "two k=v words"), ("path", "/a=b"), ("end", "")]);
+    }
+}

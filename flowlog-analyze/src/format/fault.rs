@@ -1,0 +1,176 @@
+//! What an error's type and words tell: a list of names for each question that the diagnosis asks.
+
+use flowlog_schema::DYNAMO_ERROR_TYPES;
+
+/// Whether a word before `: ` names an error: one of Dynamo's, or a name that ends as exceptions do.
+///
+/// A module path or a label has the same shape, so a free word counts only by its ending.
+pub(super) fn is_typed(kind: &str) -> bool {
+    let last = kind.rsplit(['.', ':']).next().unwrap_or_default();
+    if last.is_empty() || !last.starts_with(|c: char| c.is_ascii_uppercase() || kind.contains('.')) {
+        return false;
+    }
+    DYNAMO_ERROR_TYPES.contains(&last)
+        || ["Error", "Exception", "Interrupt", "Timeout", "Failure"].iter().any(|end| last.ends_with(end))
+}
+
+/// The error in `<Type>: <message>`, where the type is one.
+pub(super) fn typed(text: &str) -> Option<(&str, &str)> {
+    let (kind, message) = text.split_once(": ").or_else(|| text.strip_suffix(':').map(|kind| (kind, "")))?;
+    (flowlog_schema::is_error_type(kind) && is_typed(kind)).then_some((kind, message))
+}
+
+/// A type's name for comparison: `worker_disconnected` and `WorkerDisconnected` are one.
+fn plain(kind: &str) -> String {
+    let last = kind.rsplit(['.', ':']).next().unwrap_or(kind);
+    last.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Whose fault an error is where it is not the system's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// It asked for what cannot be had.
+    Asked,
+    /// It went away.
+    Left,
+}
+
+/// Whether the caller is to blame, from HTTP status and type.
+///
+/// 4xx is the caller's fault except 408, 429 and 499; 499 says that the caller left.
+pub fn caller_of(kind: &str, status: Option<u16>) -> Option<Caller> {
+    match status {
+        Some(499) => return Some(Caller::Left),
+        Some(408 | 429) => return None,
+        Some(400..=498) => return Some(Caller::Asked),
+        Some(500..) => return None,
+        _ => {}
+    }
+    let kind = plain(kind);
+    match kind.as_str() {
+        "cancelled" | "canceled" | "cancellederror" | "clientdisconnect" | "clientdisconnected" | "clientclosedrequest" => Some(Caller::Left),
+        "invalidargument" | "notfound" | "modelnotfound" | "validation" | "validationerror" | "badrequest" | "malformedrequest"
+        | "invalidrequest" | "unprocessableentity" | "unauthorized" | "forbidden" | "unsupported" | "notimplemented" => Some(Caller::Asked),
+        _ => None,
+    }
+}
+
+/// Types that say the other side was not there or did not answer in time.
+const LOST: [&str; 28] = [
+    "cannotconnect", "disconnected", "workerdisconnected", "connectiontimeout", "responsetimeout", "timeout", "timeouterror",
+    "deadlineexceeded", "unavailable", "serviceunavailable", "backendengineshutdown", "connectionreset", "connectionreseterror",
+    "connectionrefused", "connectionrefusederror", "connectionerror", "brokenpipe", "brokenpipeerror", "workerlost", "noinstances",
+    "noresponders", "requesttimeout", "gatewaytimeout", "badgateway", "enginedeaderror", "streamended", "migrationlimitexhausted", "overloaded",
+];
+
+/// Words that say so where the type does not.
+const LOST_WORDS: [&str; 14] = [
+    "timed out", "timeout", "disconnected", "connection refused", "connection reset", "broken pipe", "stream ended before",
+    "no workers available", "no backend worker", "no ready worker", "not ready to serve", "unreachable", "no responders", "connection closed",
+];
+
+/// Whether the error says that somebody else was lost: not there, gone, or silent past a deadline.
+pub fn is_lost(kind: &str, message: &str, status: Option<u16>) -> bool {
+    if matches!(status, Some(408 | 502..=504)) || LOST.contains(&plain(kind).as_str()) {
+        return true;
+    }
+    let message = message.to_ascii_lowercase();
+    LOST_WORDS.iter().any(|words| message.contains(words))
+}
+
+/// Words of the side that serves when the side that asked has gone.
+const CALLER_GONE: [&str; 6] =
+    ["client disconnect", "client gone", "caller gone", "failed to publish", "caller went away", "upstream cancelled"];
+
+/// Whether the error only says that the one who asked is no longer there.
+pub fn is_caller_gone(kind: &str, message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    caller_of(kind, None) == Some(Caller::Left) || CALLER_GONE.iter().any(|words| message.contains(words))
+}
+
+/// Phrases that pass on that something failed elsewhere.
+const RELAYS: [&str; 6] = [
+    "see stack trace", "process completed with exit code", "received sigquit from a child", "due to an exception in a background process",
+    "encountered an issue. see", "root cause above",
+];
+
+/// Whether the words only relay; such an error is never the origin where there is another.
+pub fn is_relay(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    RELAYS.iter().any(|phrase| message.contains(phrase))
+}
+
+/// The engine whose code a stack shows; without one, the Dynamo component.
+pub fn engine_of(text: &str) -> Option<&str> {
+    if !text.contains("File \"") {
+        return None;
+    }
+    let engines = [("/vllm/", "vllm"), ("/sglang/", "sglang"), ("/tensorrt_llm/", "trtllm")];
+    if let Some((_, engine)) = engines.iter().find(|(path, _)| text.contains(path)) {
+        return Some(engine);
+    }
+    let (_, below) = text.rsplit_once("/site-packages/dynamo/").or_else(|| text.rsplit_once("/dist-packages/dynamo/"))?;
+    below.split(['/', '.', '"']).next().filter(|name| !name.is_empty())
+}
+
+/// Type and message of the error that some words tell: a traceback's last exception, a panic's message, or the words.
+pub fn error_of(words: &str) -> (&str, &str) {
+    let first = words.lines().next().unwrap_or_default();
+    if let Some((_, stack)) = words.split_once("Traceback (most recent call last):") {
+        let last = stack.lines().rev().find(|line| line.starts_with(|c: char| c.is_ascii_alphabetic()));
+        return last.map_or(("Exception", first), |last| typed(last).unwrap_or(("Exception", last)));
+    }
+    if first.contains(" panicked at ") {
+        return ("panic", words.lines().nth(1).unwrap_or(first));
+    }
+    typed(first).unwrap_or(("", first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_and_other_words() {
+        for (text, is_type) in [
+            ("Unavailable: Stream ended", true),
+            ("nixl._bindings.nixlBackendError: NIXL_ERR_BACKEND", true),
+            ("asyncio.exceptions.TimeoutError:", true),
+            ("RuntimeError: CUDA out of memory", true),
+            ("KVStoreDiscovery::list_and_watch: Emitting Removed", false),
+            ("monitor_instance_source: The Sender is dropped", false),
+            ("CONFIG_DUMP: {}", false),
+            ("request completed", false),
+            ("error: lower-case label", false),
+        ] {
+            assert_eq!(typed(text).is_some(), is_type, "{text}");
+        }
+    }
+
+    #[test]
+    fn whose_fault() {
+        for (kind, status, expected) in [
+            ("not_found", None, Some(Caller::Asked)),
+            ("", Some(404), Some(Caller::Asked)),
+            ("unavailable", Some(503), None),
+            ("", Some(429), None),
+            ("", Some(408), None),
+            ("Internal", Some(499), Some(Caller::Left)),
+            ("Cancelled", None, Some(Caller::Left)),
+            ("InvalidArgument", Some(500), None),
+            ("InvalidArgument", None, Some(Caller::Asked)),
+            ("Internal", None, None),
+        ] {
+            assert_eq!(caller_of(kind, status), expected, "{kind} {status:?}");
+        }
+    }
+
+    #[test]
+    fn lost_and_relayed() {
+        assert!(is_lost("worker_disconnected", "", None) && is_lost("", "request timed out after 5s", None) && is_lost("", "", Some(504)));
+        assert!(!is_lost("Internal", "index out of bounds", None) && !is_lost("ResourceExhausted", "KV cache full", None));
+        assert!(is_relay("EngineCore encountered an issue. See stack trace (above) for the root cause."));
+        assert!(!is_relay("CUDA error"));
+        assert!(is_caller_gone("Disconnected", "client disconnected") && !is_caller_gone("Disconnected", "worker gone"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Flowlog's own records, in both forms.
+
+use std::borrow::Cow;
+
+use flowlog_schema::{Event, Problems, Record, json, text};
+
+use super::fault::{is_typed, typed};
+use super::process;
+use crate::observation::{Fault, FlowKey, Observation, ProcessEvent, Said, SpanRef, span_key};
+
+/// Takes a record in JSON form.
+pub(super) fn json(line: &str) -> Option<Observation<'_>> {
+    if !line.starts_with('{') || !line.contains("\"event\"") {
+        return None;
+    }
+    json::decode(line.as_bytes()).ok().map(|(record, problems)| observe(record, problems))
+}
+
+/// Takes a record in text form.
+pub(super) fn text(line: &str) -> Option<Observation<'_>> {
+    if line.starts_with('{') || !line.contains(" - ") {
+        return None;
+    }
+    text::decode(line.as_bytes()).ok().map(|(record, problems)| observe(record, problems))
+}
+
+/// Whether the line is a record in text form.
+pub(super) fn is_text(line: &[u8]) -> bool {
+    text::decode(line).is_ok()
+}
+
+fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
+    let status = ["status", "http_status", "status_code", "http.status_code", "http.response.status_code"]
+        .iter()
+        .find_map(|name| record.field(name))
+        .and_then(|value| value.to_text().parse().ok());
+    let foreign = ["request_id", "x_request_id"].iter().find_map(|name| record.field(name)).and_then(|id| FlowKey::parse(&id.to_text()));
+    let callee = ["worker_id", "callee"].iter().find_map(|name| record.field(name)).map(|id| Cow::Owned(id.to_text().into_owned()));
+    let lost = record.field("count").and_then(|count| count.to_text().parse().ok()).filter(|_| record.event == Event::Lost).unwrap_or(0);
+    let signal = record.field("signal").map(|signal| signal.to_text().to_ascii_uppercase());
+
+    let traced = record.flow_id.is_some();
+    let mut flows: Vec<FlowKey> = record.flow_id.map(FlowKey::Id).into_iter().collect();
+    if let Some(foreign) = foreign
+        && flows.first() != Some(&foreign)
+    {
+        flows.push(foreign);
+    }
+    let message = record.message.take().unwrap_or_default();
+    let has_flow = !flows.is_empty();
+    let fault = |kind: Cow<'_, str>, message: Cow<'_, str>| Fault { kind: Cow::Owned(kind.into_owned()), message: Cow::Owned(message.into_owned()), status };
+    let said = match record.event {
+        Event::Start => Said::Open,
+        Event::End => match status {
+            Some(400..) => Said::Fail(fault(Cow::Borrowed(""), Cow::Borrowed(&message))),
+            _ => Said::End,
+        },
+        Event::Cancel => Said::Cancel,
+        Event::Fail => match &record.error {
+            Some(error) => Said::Fail(fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message))),
+            None => Said::Fail(fault(Cow::Borrowed(""), Cow::Borrowed(&message))),
+        },
+        Event::State | Event::Sample | Event::Process | Event::Lost => match (&record.error, typed(&message)) {
+            (Some(error), _) if is_typed(&error.kind) => Said::Distress {
+                fault: fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message)),
+                traceback: false,
+            },
+            (_, Some((kind, words))) => Said::Distress { fault: fault(Cow::Borrowed(kind), Cow::Borrowed(words)), traceback: false },
+            _ if message.contains("recreating stream") => Said::Recreated,
+            _ => Said::Word,
+        },
+    };
+    let process = match (record.event, signal.as_deref()) {
+        (Event::Process, Some("SIGKILL" | "KILL" | "9")) => Some(ProcessEvent::Kill),
+        (Event::Process, Some(signal)) if !signal.is_empty() && signal != "0" => Some(ProcessEvent::Shutdown),
+        (Event::Process, _) => process::of_state(record.state.as_deref().unwrap_or_default(), &message),
+        _ => None,
+    };
+    let in_span = has_flow && matches!(record.event, Event::Start | Event::State | Event::End | Event::Fail | Event::Cancel);
+    let component = record.component.clone();
+    let span = in_span.then(|| SpanRef {
+        key: record.span_id.map_or_else(
+            || span_key(&["flowlog", &component, record.instance.as_deref().unwrap_or_default()]),
+            flowlog_schema::SpanId::as_u64,
+        ),
+        parent: record.parent_id.map(flowlog_schema::SpanId::as_u64),
+        component: Some(component.clone()),
+        instance: record.instance.clone(),
+        callee,
+    });
+    Observation {
+        time: record.time.map(|time| time.0),
+        clock: record.clock.map_or(0, |clock| clock.0),
+        level: record.level,
+        flows,
+        traced,
+        span,
+        said,
+        component: Some(component),
+        instance: record.instance,
+        state: record.state,
+        target: record.target.unwrap_or_default(),
+        error: record.error.map(|error| Cow::Owned(format!("{}: {}", error.kind, error.message))),
+        message,
+        process,
+        lost,
+        problems,
+    }
+}

@@ -1,0 +1,55 @@
+//! Finds the first failing component of a distributed inference run in its logs.
+//!
+//! One direction, bytes to answer:
+//! [`source`] -> [`lines`] -> [`format`] -> [`flow`] -> [`ingest`] -> [`diagnose`] -> [`report`] -> [`render`].
+//! A module uses only those above it in the list below; a test holds that.
+
+pub mod source;
+pub mod heads;
+pub mod lines;
+pub mod ansi;
+pub mod observation;
+pub mod format;
+pub mod flow;
+pub mod ingest;
+pub mod diagnose;
+pub mod evidence;
+pub mod report;
+pub mod render;
+
+use flowlog_schema::report::Report;
+
+use ingest::{Plan, ingest};
+use observation::FlowKey;
+use render::{FlowPicture, Paint};
+use source::Sources;
+
+/// How to analyze. The report does not depend on any of it.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// How the input is read.
+    pub plan: Plan,
+}
+
+/// Reads every source once and says what failed, where first, and whose it is.
+///
+/// `progress` is told of the bytes that each step read, from any thread.
+pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(u64) + Sync)) -> Report {
+    let mut ingested = ingest(sources, &options.plan, progress);
+    ingested.input.problems.late_records = ingested.table.late;
+    let diagnosis = diagnose::diagnose(ingested.table, sources);
+    report::build(ingested.input, &diagnosis, sources)
+}
+
+/// Draws one flow as a tree; `None` where no line names it, by whichever of its ids.
+pub fn draw_flow(sources: &Sources, id: &str, options: &Options, paint: Paint, progress: &(dyn Fn(u64) + Sync)) -> Option<String> {
+    // A flow that ended well is to be shown too, so none is closed.
+    let plan = Plan { linger: i64::MAX, ..options.plan.clone() };
+    let mut ingested = ingest(sources, &plan, progress);
+    let wanted = FlowKey::parse(id)?;
+    let (groups, world) = diagnose::everything(&mut ingested.table, sources);
+    let group = groups.iter().find(|group| group.keys.contains(&wanted))?;
+    let (tree, outcome, failure) = diagnose::judge(&group.flow, &world);
+    let picture = FlowPicture { id: group.id.to_string(), tree, outcome, failure };
+    Some(render::picture(&picture, &world, sources, paint))
+}

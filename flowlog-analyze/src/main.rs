@@ -1,0 +1,194 @@
+//! The command: arguments, exit status, what goes to which stream.
+#![expect(clippy::print_stderr, reason = "messages for the person who runs the command go there")]
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use flowlog_analyze::render::{self, Output, Paint};
+use flowlog_analyze::source::{self, Sources};
+use flowlog_analyze::{Options, analyze, draw_flow};
+use flowlog_schema::report::RunOutcome;
+
+/// Finds the first failing component of a distributed inference run in its logs.
+///
+/// Exit status: 0 when the run is healthy, recovered or cancelled; 1 when it failed (for `flow`: when no line names
+/// the id); 2 when no source could be read or the arguments are wrong.
+#[derive(Debug, Parser)]
+#[command(name = "flowlog-analyze", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    triage: Triage,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what failed first (the default)
+    Triage(Triage),
+    /// Show one flow as a tree with times, components and the place where it broke
+    Flow {
+        /// A flow id, trace id or request id
+        id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Triage {
+    /// How to write the report
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Log files and folders; none, or `-`, reads standard input
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Threads to use; 0 takes one per core
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    /// Show no progress, also on a terminal
+    #[arg(long)]
+    no_progress: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// For a person
+    Text,
+    /// One JSON object (schema/report.schema.json)
+    Json,
+    /// For a pull request or an issue
+    Markdown,
+}
+
+/// Exit status when nothing could be read.
+const UNREADABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        // Whoever read the report has enough of it.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flowlog-analyze: {error:#}");
+            ExitCode::from(UNREADABLE)
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(cli: &Cli) -> anyhow::Result<u8> {
+    match &cli.command {
+        None => triage(&cli.triage),
+        Some(Command::Triage(triage_arguments)) => triage(triage_arguments),
+        Some(Command::Flow { id, common }) => flow(id, common),
+    }
+}
+
+fn triage(arguments: &Triage) -> anyhow::Result<u8> {
+    let sources = open(&arguments.common)?;
+    let report = with_progress(&arguments.common, &sources, |progress| analyze(&sources, &Options::default(), progress))?;
+    if report.input.sources == 0 {
+        for unread in &report.input.unread {
+            eprintln!("flowlog-analyze: `{}`: {}", flowlog_analyze::evidence::printable(&unread.source, 500), unread.error);
+        }
+        anyhow::bail!("no source could be read");
+    }
+    let output = match arguments.format {
+        Format::Text => Output::Text,
+        Format::Json => Output::Json,
+        Format::Markdown => Output::Markdown,
+    };
+    let code = u8::from(report.verdict.outcome == RunOutcome::Failed);
+    // The verdict stands whether or not its reader stays to the end.
+    match write(&render::report(&report, output, paint())) {
+        Err(error) if !is_closed_pipe(&error) => Err(error),
+        _ => Ok(code),
+    }
+}
+
+fn flow(id: &str, common: &Common) -> anyhow::Result<u8> {
+    let sources = open(common)?;
+    if sources.read.is_empty() {
+        anyhow::bail!("no source could be read");
+    }
+    match with_progress(common, &sources, |progress| draw_flow(&sources, id, &Options::default(), paint(), progress))? {
+        Some(picture) => write(&picture).map(|()| 0),
+        None => {
+            eprintln!("flowlog-analyze: no line names the flow `{}`", flowlog_analyze::evidence::printable(id, 200));
+            Ok(1)
+        }
+    }
+}
+
+fn open(common: &Common) -> anyhow::Result<Sources> {
+    if common.threads > 0 {
+        rayon::ThreadPoolBuilder::new().num_threads(common.threads).build_global().context("failed to start threads")?;
+    }
+    let reads_stdin = common.paths.is_empty() || common.paths.iter().any(|path| path.as_os_str() == "-");
+    if reads_stdin && io::stdin().is_terminal() {
+        eprintln!("flowlog-analyze: reading standard input; Ctrl-D ends it, `flowlog-analyze --help` tells more");
+    }
+    let sources = source::open(&common.paths);
+    for unread in sources.unread.iter().filter(|_| sources.read.is_empty()) {
+        eprintln!("flowlog-analyze: `{}`: {}", flowlog_analyze::evidence::printable(&unread.source, 500), unread.error);
+    }
+    if sources.read.is_empty() {
+        anyhow::bail!("no source could be read; name log files, a folder of them, or `-` for standard input");
+    }
+    Ok(sources)
+}
+
+fn paint() -> Paint {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stdout().is_terminal() && !no_color { Paint::Always } else { Paint::Never }
+}
+
+fn write(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Runs `work` with a line on standard error that tells how far it is, where that is a terminal.
+fn with_progress<T>(common: &Common, sources: &Sources, work: impl FnOnce(&(dyn Fn(u64) + Sync)) -> T) -> anyhow::Result<T> {
+    let total: u64 = sources.read.iter().map(|source| source.size).sum();
+    let shown = !common.no_progress && io::stderr().is_terminal() && total > (64 << 20);
+    let read = AtomicU64::new(0);
+    let began = Instant::now();
+    let last = AtomicU64::new(0);
+    let tell = |bytes: u64| {
+        let read = read.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if shown && now.saturating_sub(last.load(Ordering::Relaxed)) >= PROGRESS_PAUSE_MS {
+            last.store(now, Ordering::Relaxed);
+            let rate = read / now.max(1) / 1_000;
+            let left = Duration::from_millis(now.saturating_mul(total.saturating_sub(read)) / read.max(1));
+            eprint!("\r\u{1b}[K{} of {} MB, {rate} MB/s, {} s left", read >> 20, total >> 20, left.as_secs());
+        }
+    };
+    let result = work(&tell);
+    if shown {
+        eprint!("\r\u{1b}[K");
+    }
+    Ok(result)
+}
+
+/// How often progress is shown.
+const PROGRESS_PAUSE_MS: u64 = 200;

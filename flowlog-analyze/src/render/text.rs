@@ -1,0 +1,126 @@
+//! For a person: the verdict first, then what failed, then the lines that prove it.
+
+use std::fmt::Write;
+
+use flowlog_schema::report::{Evidence, Failure, Report, RunOutcome};
+
+use super::paint::Paint;
+use crate::evidence::printable;
+
+/// Most failures in the table; the rest are counted.
+const MAX_ROWS: usize = 20;
+
+pub(super) fn render(report: &Report, paint: Paint) -> String {
+    let mut out = String::new();
+    let verdict = &report.verdict;
+    let word = verdict.outcome.as_str().to_ascii_uppercase();
+    let word = match verdict.outcome {
+        RunOutcome::Failed => paint.red(&word),
+        RunOutcome::Recovered | RunOutcome::Cancelled => paint.yellow(&word),
+        RunOutcome::Healthy => paint.green(&word),
+    };
+    let _ = writeln!(out, "{word}  {}  {}", printable(&verdict.summary, 400), paint.dim(&format!("(confidence {:.0} %)", verdict.confidence * 100.0)));
+    evidence(&mut out, &verdict.evidence, "  ", paint);
+    if !report.failures.is_empty() {
+        let _ = writeln!(out, "\n{}", paint.bold("Failures"));
+        table(&mut out, &report.failures);
+        for failure in report.failures.iter().skip(1).take(MAX_ROWS) {
+            let _ = writeln!(out, "\n{} {}", paint.bold(&who(failure)), paint.dim(&failure.fingerprint));
+            evidence(&mut out, failure.evidence.get(..2.min(failure.evidence.len())).unwrap_or_default(), "  ", paint);
+        }
+        if let Some(example) = report.failures.first().and_then(|failure| failure.examples.first()) {
+            let _ = writeln!(out, "\n{}", paint.dim(&format!("One flow as a tree: flowlog-analyze flow {} PATH...", printable(example, 140))));
+        }
+    }
+    footer(&mut out, report, paint);
+    out
+}
+
+fn who(failure: &Failure) -> String {
+    let name = match (failure.instances.first(), failure.instances.len()) {
+        (Some(instance), 1) => format!("{}/{instance}", failure.component),
+        (Some(instance), more) => format!("{}/{instance} +{}", failure.component, more - 1),
+        (None, _) => failure.component.clone(),
+    };
+    printable(&name, 60)
+}
+
+fn table(out: &mut String, failures: &[Failure]) {
+    let rows: Vec<[String; 6]> = failures
+        .iter()
+        .take(MAX_ROWS)
+        .map(|failure| {
+            let what = match (&failure.error_type, &failure.message) {
+                (Some(kind), Some(message)) => format!("{kind}: {message}"),
+                (Some(text), None) | (None, Some(text)) => text.clone(),
+                (None, None) => String::new(),
+            };
+            [
+                failure.flows.to_string(),
+                failure.kind.as_str().to_owned(),
+                who(failure),
+                printable(failure.state.as_deref().unwrap_or("-"), 30),
+                clock(failure.first.as_deref()),
+                printable(&what, 90),
+            ]
+        })
+        .collect();
+    let head = ["flows", "kind", "component", "state", "first", "what"].map(str::to_owned);
+    let mut widths = [0; 6];
+    for row in std::iter::once(&head).chain(&rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in std::iter::once(&head).chain(&rows) {
+        let mut line = String::from("  ");
+        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let pad = " ".repeat(width - cell.chars().count());
+            let _ = if at == 0 { write!(line, "{pad}{cell}  ") } else { write!(line, "{cell}{pad}  ") };
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    if failures.len() > MAX_ROWS {
+        let _ = writeln!(out, "  ... and {} more; --format json has them all", failures.len() - MAX_ROWS);
+    }
+}
+
+/// The time of day of an RFC 3339 stamp, to the millisecond.
+fn clock(stamp: Option<&str>) -> String {
+    stamp.and_then(|stamp| stamp.get(11..23)).unwrap_or("-").to_owned()
+}
+
+fn evidence(out: &mut String, lines: &[Evidence], indent: &str, paint: Paint) {
+    for line in lines {
+        let place = format!("{}:{}", printable(&line.source, 200), line.line);
+        let _ = writeln!(out, "{indent}{}  {}", paint.bold(&place), paint.dim(&printable(&line.text, 220)));
+    }
+}
+
+fn footer(out: &mut String, report: &Report, paint: Paint) {
+    let flows = &report.flows;
+    let _ = writeln!(
+        out,
+        "\nFlows    {} total: {} ok, {} failed, {} recovered, {} cancelled, {} rejected, {} unfinished",
+        flows.total, flows.ok, flows.failed, flows.recovered, flows.cancelled, flows.rejected, flows.unfinished
+    );
+    let input = &report.input;
+    let formats: Vec<String> = input.formats.iter().filter(|(_, lines)| **lines > 0).map(|(name, lines)| format!("{name} {lines}")).collect();
+    let _ = writeln!(out, "Input    {} sources, {} bytes, {} lines ({})", input.sources, input.bytes, input.lines, formats.join(", "));
+    for unread in &input.unread {
+        let _ = writeln!(out, "{}   {}: {}", paint.yellow("Unread"), printable(&unread.source, 200), printable(&unread.error, 200));
+    }
+    let problems = &input.problems;
+    let odd = [
+        ("duplicate keys", problems.duplicate_keys),
+        ("bad values", problems.bad_values),
+        ("lines not UTF-8", problems.invalid_utf8),
+        ("lines cut", problems.long_lines),
+        ("records lost by their writer", problems.lost_records),
+        ("late records", problems.late_records),
+    ];
+    let odd: Vec<String> = odd.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    if !odd.is_empty() {
+        let _ = writeln!(out, "Odd      {}", odd.join(", "));
+    }
+}

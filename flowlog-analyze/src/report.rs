@@ -1,0 +1,100 @@
+//! Diagnosis to report: plain data with the lines that prove it.
+
+use flowlog_schema::Time;
+use flowlog_schema::report::{Evidence, Failure, FlowFailure, Input, Owner, Report, RunOutcome, SCHEMA, Verdict};
+
+use crate::diagnose::{Cause, Diagnosis};
+use crate::evidence::{Lines, printable};
+use crate::source::Sources;
+
+/// Most lines of evidence of one failure.
+const MAX_EVIDENCE: usize = 10;
+
+/// Writes the report of a diagnosis.
+pub fn build(input: Input, diagnosis: &Diagnosis, sources: &Sources) -> Report {
+    let places = diagnosis.causes.iter().flat_map(|cause| cause.evidence.iter().copied());
+    let lines = Lines::read(sources, places);
+    let failures: Vec<Failure> = diagnosis.causes.iter().map(|cause| failure(cause, &lines)).collect();
+    let mut flow_failures: Vec<FlowFailure> = diagnosis
+        .failed_flows
+        .iter()
+        .map(|flow| FlowFailure {
+            flow_id: flow.id.to_string(),
+            outcome: flow.outcome,
+            kind: flow.failure.kind,
+            component: flow.failure.component.to_string(),
+            instance: flow.failure.instance.as_ref().map(ToString::to_string),
+            state: known(&flow.failure.state),
+            error_type: known(&flow.failure.error_type),
+            time: flow.failure.time.map(|time| Time(time).to_string()),
+            fingerprint: flow.fingerprint.to_string(),
+        })
+        .collect();
+    flow_failures.sort_by(|a, b| a.flow_id.cmp(&b.flow_id));
+    let verdict = verdict(diagnosis, &failures);
+    Report { schema: SCHEMA.to_owned(), input, verdict, flows: diagnosis.counts, failures, flow_failures, trends: Vec::new() }
+}
+
+fn known(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn failure(cause: &Cause, lines: &Lines) -> Failure {
+    let failure = &cause.failure;
+    let evidence: Vec<Evidence> = cause.evidence.iter().filter_map(|place| lines.get(*place).cloned()).take(MAX_EVIDENCE).collect();
+    Failure {
+        fingerprint: cause.fingerprint.to_string(),
+        kind: failure.kind,
+        component: failure.component.to_string(),
+        instances: cause.instances.iter().map(ToString::to_string).collect(),
+        state: known(&failure.state),
+        error_type: known(&failure.error_type),
+        message: known(&failure.message).map(|message| printable(&message, 400)),
+        flows: cause.failed + cause.recovered,
+        first: cause.first.map(|time| Time(time).to_string()),
+        last: cause.last.map(|time| Time(time).to_string()),
+        owner: Owner::default(),
+        victims: cause.victims.iter().map(ToString::to_string).collect(),
+        confidence: (cause.confidence * 1000.0).round() / 1000.0,
+        examples: cause.examples.iter().map(ToString::to_string).collect(),
+        evidence,
+    }
+}
+
+fn verdict(diagnosis: &Diagnosis, failures: &[Failure]) -> Verdict {
+    let blamed = failures.first().filter(|_| matches!(diagnosis.outcome, RunOutcome::Failed | RunOutcome::Recovered));
+    let counts = &diagnosis.counts;
+    let summary = match blamed {
+        Some(failure) => {
+            let who = match failure.instances.first() {
+                Some(instance) => format!("{} ({instance})", failure.component),
+                None => failure.component.clone(),
+            };
+            let what = match (&failure.error_type, &failure.message) {
+                (Some(kind), Some(message)) => format!("{kind}: {message}"),
+                (None, Some(message)) | (Some(message), None) => message.clone(),
+                (None, None) => failure.kind.as_str().to_owned(),
+            };
+            let flows = match (counts.failed, counts.recovered) {
+                (0, 0) => "no flow failed".to_owned(),
+                (0, recovered) => format!("{recovered} of {} flows recovered", counts.total),
+                (failed, 0) => format!("{failed} of {} flows failed", counts.total),
+                (failed, recovered) => format!("{failed} of {} flows failed, {recovered} recovered", counts.total),
+            };
+            format!("{who} failed first: {}; {flows}", printable(&what, 160))
+        }
+        None => match diagnosis.outcome {
+            RunOutcome::Cancelled => format!("nothing failed; callers left {} of {} flows", counts.cancelled, counts.total),
+            _ => format!("nothing failed in {} flows", counts.total),
+        },
+    };
+    Verdict {
+        outcome: diagnosis.outcome,
+        component: blamed.map(|failure| failure.component.clone()),
+        instance: blamed.and_then(|failure| failure.instances.first().cloned()),
+        owner: Owner::default(),
+        confidence: diagnosis.confidence,
+        summary,
+        evidence: blamed.map(|failure| failure.evidence.clone()).unwrap_or_default(),
+    }
+}

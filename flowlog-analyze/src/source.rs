@@ -1,0 +1,210 @@
+//! Where bytes come from: files, folders, standard input. Only here is anything read.
+//!
+//! Nothing here fails the analysis: what cannot be read is named in [`Sources::unread`].
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use flowlog_schema::report::Unread;
+use walkdir::WalkDir;
+
+/// One file, or the spooled standard input.
+#[derive(Debug)]
+pub struct Source {
+    /// Its path as given, `-` for standard input.
+    pub name: String,
+    /// Bytes when it was opened; what is appended later is not read.
+    pub size: u64,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    /// Opened anew for every read, so that ten thousand files need no ten thousand descriptors.
+    Path(PathBuf),
+    /// Standard input or a pipe, copied to a file without a name: evidence is read again when it is shown.
+    Spool(File),
+}
+
+impl Source {
+    /// Fills `buffer` from `offset` on; fewer bytes than asked for only at the end.
+    ///
+    /// # Errors
+    /// Whatever opening and reading say: the file may be gone by now.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.bytes {
+            Bytes::Path(path) => read_full(&File::open(path)?, offset, buffer),
+            Bytes::Spool(file) => read_full(file, offset, buffer),
+        }
+    }
+
+    /// The file's name without folder and ending; `None` for standard input.
+    pub fn stem(&self) -> Option<&str> {
+        match &self.bytes {
+            Bytes::Path(path) => path.file_stem().and_then(|stem| stem.to_str()),
+            Bytes::Spool(_) => Path::new(&self.name).file_stem().and_then(|stem| stem.to_str()).filter(|stem| *stem != "-"),
+        }
+    }
+}
+
+fn read_full(file: &File, mut offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset) {
+            Ok(0) => break,
+            Ok(count) => {
+                filled += count;
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// What the paths led to.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// In the order of their names.
+    pub read: Vec<Source>,
+    /// What could not be opened.
+    pub unread: Vec<Unread>,
+}
+
+/// Files that a folder of logs holds beside them.
+const NOT_LOGS: [&str; 2] = ["expect.json", "Cargo.toml"];
+
+/// Opens all paths; a folder is walked, `-` is standard input, and so is no path at all.
+///
+/// No symbolic link inside a folder is followed. A path given twice is read once.
+pub fn open(paths: &[PathBuf]) -> Sources {
+    let mut sources = Sources::default();
+    if paths.is_empty() {
+        sources.add_stdin();
+    }
+    let mut files: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            sources.add_stdin();
+        } else if path.is_dir() {
+            sources.walk(path, &mut files);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    files.sort();
+    files.dedup();
+    for path in files {
+        match open_file(&path) {
+            Ok(source) => sources.read.push(source),
+            Err(error) => sources.refuse(&path, &error),
+        }
+    }
+    sources
+}
+
+impl Sources {
+    /// Sources made of text in memory, for tests and other programs.
+    ///
+    /// # Errors
+    /// Where no temporary file can be made.
+    pub fn of_texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> io::Result<Self> {
+        let mut sources = Self::default();
+        for (name, bytes) in texts {
+            sources.read.push(spool(name, &mut &*bytes)?);
+        }
+        sources.read.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(sources)
+    }
+
+    fn add_stdin(&mut self) {
+        if self.read.iter().any(|source| source.name == "-") {
+            return;
+        }
+        match spool("-", &mut io::stdin().lock()) {
+            Ok(source) => self.read.push(source),
+            Err(error) => self.refuse(Path::new("-"), &error),
+        }
+    }
+
+    fn walk(&mut self, folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in WalkDir::new(folder).follow_links(false).sort_by_file_name() {
+            match entry {
+                Ok(entry) if entry.file_type().is_file() => {
+                    if !NOT_LOGS.iter().any(|name| entry.file_name() == *name) {
+                        files.push(entry.into_path());
+                    }
+                }
+                Ok(entry) if entry.file_type().is_dir() => {}
+                Ok(entry) => {
+                    let why = if entry.path_is_symlink() {
+                        "a symbolic link inside a folder is not followed; name its target to read it"
+                    } else {
+                        "not a regular file"
+                    };
+                    self.refuse(entry.path(), &io::Error::other(why));
+                }
+                Err(error) => {
+                    let path = error.path().unwrap_or(folder).to_path_buf();
+                    let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
+                    self.refuse(&path, &error);
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, path: &Path, error: &io::Error) {
+        self.unread.push(Unread { source: path.display().to_string(), error: error.to_string() });
+    }
+}
+
+/// `O_NONBLOCK`: opening a FIFO that nobody writes must not wait for ever.
+const NONBLOCK: i32 = 0o4000;
+
+fn open_file(path: &Path) -> io::Result<Source> {
+    let name = path.display().to_string();
+    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(Source { name, size: file.metadata()?.len(), bytes: Bytes::Path(path.to_path_buf()) });
+    }
+    if kind.is_char_device() {
+        // A terminal or /dev/zero may never end.
+        return Err(io::Error::other("a device is not read"));
+    }
+    // A FIFO named on the command line, or the `/dev/fd/63` of a shell's `<(...)`.
+    if kind.is_fifo() {
+        let source = spool(&name, &mut Pipe(file))?;
+        return if source.size > 0 { Ok(source) } else { Err(io::Error::other("a pipe that nobody writes to")) };
+    }
+    Err(io::Error::other("not a regular file, folder or pipe"))
+}
+
+/// A pipe opened without blocking. While somebody has it open for writing it is waited for; when nobody has, it ends.
+struct Pipe(File);
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PIPE_PAUSE),
+                other => return other,
+            }
+        }
+    }
+}
+
+/// How long a pipe without bytes is left alone.
+const PIPE_PAUSE: Duration = Duration::from_millis(5);
+
+fn spool(name: &str, from: &mut dyn Read) -> io::Result<Source> {
+    let mut file = tempfile::tempfile()?;
+    let size = io::copy(from, &mut file)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(Source { name: name.to_owned(), size, bytes: Bytes::Spool(file) })
+}
