@@ -44,6 +44,8 @@ pub struct FirstFailure {
     pub message: Box<str>,
     /// When, in nanoseconds, corrected.
     pub time: Option<i64>,
+    /// The HTTP status that went with it.
+    pub status: Option<u16>,
     /// The instance that the failed one called; empty where unknown.
     pub callee: CompactString,
     /// The whole process is dead or silent, not this span alone.

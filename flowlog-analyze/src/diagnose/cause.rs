@@ -9,9 +9,9 @@ use compact_str::CompactString;
 use flowlog_schema::report::{FailureKind, FlowOutcome};
 
 use super::confidence::Basis;
-use super::processes::World;
+use super::processes::{Process, World};
 use super::{Cause, FailedFlow, FirstFailure, fingerprint};
-use crate::flow::Place;
+use crate::flow::{Activity, Place};
 use crate::format::is_lost;
 use crate::observation::FlowKey;
 
@@ -23,12 +23,15 @@ struct Down {
     flows: u64,
 }
 
+/// A process, or a shared dependency that is none of the run's processes, by its name.
+type Who = (usize, CompactString);
+
 /// How far two corrected times may be off and still be in order, in nanoseconds.
 const TOLERANCE: i64 = 100_000_000;
 
 /// Gives every failure that follows from a dead, hung or unreachable component to that component.
 pub(super) fn join(flows: &mut [FailedFlow], run_failures: &[FirstFailure], world: &World) {
-    let mut downs: BTreeMap<usize, Down> = BTreeMap::new();
+    let mut downs: BTreeMap<Who, Down> = BTreeMap::new();
     for flow in flows.iter().filter(|flow| flow.failure.whole_process) {
         note(&mut downs, &flow.failure, world);
     }
@@ -42,7 +45,7 @@ pub(super) fn join(flows: &mut [FailedFlow], run_failures: &[FirstFailure], worl
     for flow in flows.iter_mut().filter(|flow| !flow.failure.whole_process && flow.failure.kind != FailureKind::Run) {
         let failure = &flow.failure;
         let said = failure.kind == FailureKind::Error;
-        if said && !is_lost(&failure.error_type, &failure.message, None) {
+        if said && !is_lost(&failure.error_type, &failure.message, failure.status) {
             continue;
         }
         let Some(down) = blamed(failure, &downs, world) else { continue };
@@ -63,13 +66,13 @@ pub(super) fn join(flows: &mut [FailedFlow], run_failures: &[FirstFailure], worl
     }
 }
 
-fn note(downs: &mut BTreeMap<usize, Down>, failure: &FirstFailure, world: &World) {
+fn note(downs: &mut BTreeMap<Who, Down>, failure: &FirstFailure, world: &World) {
     let process = world.process(failure.process);
     // A dead process is so from its last word on; one that speaks again was silent until then.
     let since = failure.time.unwrap_or(i64::MIN);
     let until = process.facts.activity.first_after(since.saturating_add(process.skew).saturating_add(TOLERANCE)).filter(|_| failure.kind == FailureKind::Hang);
     let until = until.map_or(i64::MAX, |until| until.saturating_sub(process.skew));
-    let down = downs.entry(failure.process).or_insert_with(|| Down { failure: failure.clone(), since, until, flows: 0 });
+    let down = downs.entry((failure.process, failure.component.clone())).or_insert_with(|| Down { failure: failure.clone(), since, until, flows: 0 });
     down.flows += 1;
     if since < down.since {
         down.failure = failure.clone();
@@ -78,51 +81,62 @@ fn note(downs: &mut BTreeMap<usize, Down>, failure: &FirstFailure, world: &World
     down.until = down.until.max(until);
 }
 
-/// Processes that died with nothing in flight: their last word came before a failure that names them, they never
-/// spoke again, and they did not shut down.
-fn add_idle(downs: &mut BTreeMap<usize, Down>, flows: &[FailedFlow], world: &World) {
+/// Processes that died or fell silent with nothing in flight: a failure that names them came after their last word,
+/// and before their next if there is one; and they did not shut down.
+fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World) {
     for flow in flows {
         let failure = &flow.failure;
         let Some(time) = failure.time else { continue };
-        if failure.kind != FailureKind::Error || !is_lost(&failure.error_type, &failure.message, None) {
+        if failure.kind != FailureKind::Error || !is_lost(&failure.error_type, &failure.message, failure.status) {
             continue;
         }
         for (index, process) in world.processes.iter().enumerate() {
-            if downs.contains_key(&index) || !names(failure, process.instance.as_str(), &process.component, process.named, world) {
+            let who = (index, process.component.clone());
+            if index == failure.process || downs.contains_key(&who) || !names(failure, process, world) {
                 continue;
             }
-            let Some(last) = process.facts.activity.last().map(|last| last.saturating_sub(process.skew)) else { continue };
-            if last >= time || !process.facts.shutdowns.is_empty() || index == failure.process {
+            let own = time.saturating_add(process.skew);
+            let Some(last) = process.facts.activity.last_before(own) else { continue };
+            let next = process.facts.activity.first_after(last);
+            let stopped = process.facts.shutdowns.first().is_some_and(|stop| stop <= own);
+            if stopped || next.is_some_and(|next| next <= own || next - last < Activity::GAP) {
                 continue;
             }
+            let since = last.saturating_sub(process.skew);
+            let (kind, message) = match next {
+                Some(_) => (FailureKind::Hang, "the process fell silent while others spoke"),
+                None => (FailureKind::Crash, "the process ended without shutting down"),
+            };
             let gone = FirstFailure {
-                kind: FailureKind::Crash,
+                kind,
                 component: process.component.clone(),
                 instance: (!process.instance.is_empty()).then(|| process.instance.clone()),
                 process: index,
                 state: CompactString::default(),
                 error_type: CompactString::default(),
-                message: "the process ended without shutting down".into(),
-                time: Some(last),
+                message: message.into(),
+                time: Some(since),
+                status: None,
                 callee: CompactString::default(),
                 whole_process: true,
                 basis: Basis::Joined,
                 victims: Vec::new(),
-                evidence: process.facts.last.map(|mark| mark.place).into_iter().collect(),
+                evidence: process.facts.last.filter(|_| next.is_none()).map(|mark| mark.place).into_iter().collect(),
             };
-            downs.insert(index, Down { failure: gone, since: last, until: i64::MAX, flows: 0 });
+            let until = next.map_or(i64::MAX, |next| next.saturating_sub(process.skew));
+            downs.insert(who, Down { failure: gone, since, until, flows: 0 });
         }
     }
 }
 
 /// Whether a failure names a process: by the instance it called, or in its words.
-fn names(failure: &FirstFailure, instance: &str, component: &str, named: bool, world: &World) -> bool {
-    if !instance.is_empty() && (failure.callee == instance || failure.message.contains(instance)) {
+fn names(failure: &FirstFailure, process: &Process, world: &World) -> bool {
+    if !process.instance.is_empty() && (failure.callee == process.instance || failure.message.contains(process.instance.as_str())) {
         return true;
     }
     // The only instance of a component that the words name.
-    let only = world.processes.iter().filter(|process| process.component == component).count() == 1;
-    named && only && mentions(&failure.message, component)
+    let only = world.processes.iter().filter(|other| other.component == process.component).count() == 1;
+    process.named && only && mentions(&failure.message, &process.component)
 }
 
 /// Whether a message has the component as a word.
@@ -131,7 +145,7 @@ fn mentions(message: &str, component: &str) -> bool {
 }
 
 /// The dead or silent process that a failure follows from.
-fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<usize, Down>, world: &World) -> Option<&'d Down> {
+fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &World) -> Option<&'d Down> {
     let time = failure.time?;
     let candidates: Vec<&Down> = downs
         .values()
@@ -143,6 +157,10 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<usize, Down>, world: &
         (!instance.is_empty() && (failure.callee == instance || failure.message.contains(instance))) || mentions(&failure.message, &down.failure.component)
     };
     if let Some(down) = candidates.iter().filter(named).max_by_key(|down| (down.flows, std::cmp::Reverse(down.since))) {
+        return Some(down);
+    }
+    // Everybody depends on what is shared.
+    if let Some(down) = candidates.iter().find(|down| down.failure.kind == FailureKind::Run && down.failure.process == usize::MAX) {
         return Some(down);
     }
     // A failure that names another instance is that instance's.

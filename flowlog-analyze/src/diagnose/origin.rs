@@ -307,6 +307,7 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
         error_type,
         message,
         time: world.time(fault.mark, tree.spans[fault.at].process),
+        status: if let How::Said(failure) = fault.how { failure.status } else { None },
         callee: tree.spans[fault.at].span.callee.clone(),
         whole_process,
         basis,

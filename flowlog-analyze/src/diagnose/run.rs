@@ -23,14 +23,14 @@ pub(super) fn failures(table: &Table, world: &World) -> Vec<FirstFailure> {
         for ((kind, about), sign) in &facts.signs {
             let failed = match kind {
                 SignKind::Panic => true,
-                SignKind::StartFailure => !served(facts) || last_word(facts, sign),
+                SignKind::StartFailure => !shut_down_before(facts, sign) && (!served(facts) || last_word(facts, sign)),
                 // After an ordinary shutdown began, and in a process that goes on, an exception was only printed.
                 SignKind::Traceback => last_word(facts, sign) && !shut_down_before(facts, sign),
                 SignKind::Unreachable => sign.count >= ENOUGH && lasts(facts, sign),
                 SignKind::Ready => false,
             };
             if failed {
-                failures.push(describe(*kind, about, sign, process, world));
+                failures.push(describe(*kind, about, sign, facts, process, world));
             }
         }
     }
@@ -74,14 +74,16 @@ fn lasts(facts: &SourceFacts, sign: &Sign) -> bool {
     sign.last.time().is_none_or(|time| end <= time.saturating_add(STILL))
 }
 
-fn describe(kind: SignKind, about: &CompactString, sign: &Sign, process: usize, world: &World) -> FirstFailure {
+fn describe(kind: SignKind, about: &CompactString, sign: &Sign, facts: &SourceFacts, process: usize, world: &World) -> FirstFailure {
     let words = &sign.first.1;
+    // Whose code it is, a stack shows, if any line of the process has one.
+    let engine = facts.signs.values().find_map(|sign| engine_of(&sign.first.1));
     let (error_type, message) = error_of(words);
     let speaker = world.process(process);
     let (component, instance, process) = if kind == SignKind::Unreachable {
         (about.clone(), None, usize::MAX)
     } else {
-        let component = engine_of(words).map_or_else(|| speaker.component.clone(), CompactString::from);
+        let component = engine.map_or_else(|| speaker.component.clone(), CompactString::from);
         (component, (!speaker.instance.is_empty()).then(|| speaker.instance.clone()), process)
     };
     FirstFailure {
@@ -93,6 +95,7 @@ fn describe(kind: SignKind, about: &CompactString, sign: &Sign, process: usize, 
         error_type: error_type.into(),
         message: message.into(),
         time: world.time(sign.first.0, world.of_source(sign.first.0.place.source)),
+        status: None,
         callee: CompactString::default(),
         whole_process: false,
         basis: Basis::Sign,

@@ -55,6 +55,10 @@ pub fn of(observation: &Observation<'_>) -> Option<(SignKind, &'static str)> {
     .to_ascii_lowercase();
     let target = observation.target.to_ascii_lowercase();
     RULES.iter().find_map(|rule| {
+        // What is tried again has not failed yet.
+        if rule.kind == SignKind::StartFailure && words.contains("will retry") {
+            return None;
+        }
         if !rule.words.iter().any(|word| words.contains(word)) {
             return None;
         }
@@ -83,7 +87,7 @@ mod tests {
 
     #[test]
     fn near_misses() {
-        for message in ["Failed to send file watch event", "connection refused by upstream", "etcd connected", "shutting down", "chat endpoints disabled"] {
+        for message in ["Failed to send file watch event", "connection refused by upstream", "etcd connected", "shutting down", "chat endpoints disabled", "Failed to start instance removal watcher (will retry)"] {
             assert_eq!(kind(message), None, "{message}");
         }
         assert_eq!(kind("etcd not reachable yet; retrying startup connection"), Some((SignKind::Unreachable, "etcd")));

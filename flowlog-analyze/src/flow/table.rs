@@ -260,7 +260,10 @@ fn hash(key: &FlowKey) -> u64 {
 impl Settled {
     /// Keeps the durations of a flow's complete spans, and who called whom.
     pub fn keep(&mut self, flow: &Flow) {
-        for span in flow.spans.values().filter(|span| span.fate() == Fate::Ok) {
+        // A span that came to its end only after somebody had given up is no measure of what is usual.
+        let given_up = flow.spans.values().filter_map(|span| span.cancelled.or(span.failed.as_ref().map(|failure| failure.mark))).filter_map(Mark::time).min();
+        let in_time = |span: &Span| given_up.is_none_or(|given_up| span.finished().and_then(Mark::time).is_some_and(|end| end <= given_up));
+        for span in flow.spans.values().filter(|span| span.fate() == Fate::Ok && in_time(span)) {
             if let Some(duration) = span.duration() {
                 let none = std::iter::once("").filter(|_| span.states.is_empty() || span.states.first().is_some_and(|(mark, _)| *mark > span.first));
                 for state in span.states.iter().map(|(_, state)| state.as_str()).chain(none) {

@@ -2,11 +2,11 @@
 
 use crate::observation::ProcessEvent;
 
-/// A phrase, what it means, and whether the whole message must be it.
+/// A phrase and what it means.
 type Phrase = (&'static str, ProcessEvent);
 
 /// Words that only a process that shuts down in order prints, or one that was told to.
-const PHRASES: [Phrase; 14] = [
+const PHRASES: [Phrase; 13] = [
     ("Received shutdown signal", ProcessEvent::Shutdown),
     ("Runtime readiness withdrawn for shutdown", ProcessEvent::Shutdown),
     ("Runtime shutdown initiated", ProcessEvent::Shutdown),
@@ -16,7 +16,6 @@ const PHRASES: [Phrase; 14] = [
     ("received SIGHUP", ProcessEvent::Shutdown),
     ("SIGTERM received", ProcessEvent::Shutdown),
     ("Received SIGTERM", ProcessEvent::Shutdown),
-    ("graceful shutdown", ProcessEvent::Shutdown),
     ("OOMKilled", ProcessEvent::Kill),
     ("SIGKILL", ProcessEvent::Kill),
     ("exit code 137", ProcessEvent::Kill),
@@ -49,6 +48,7 @@ mod tests {
             ("Runtime shutdown initiated", Some(ProcessEvent::Shutdown)),
             ("main process (pid 7) exited: exit code 137", Some(ProcessEvent::Kill)),
             ("Phase 2: Waiting for graceful endpoints to complete", None),
+            ("Unregister endpoint from graceful shutdown tracker", None),
             ("Failed shutdown delete of owned files", None),
             ("request completed", None),
         ] {
