@@ -92,7 +92,7 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
         }
         for (index, process) in world.processes.iter().enumerate() {
             let who = (index, process.component.clone());
-            if index == failure.process || downs.contains_key(&who) || !names(failure, process, world) {
+            if index == failure.process || downs.contains_key(&who) || !(names(failure, process, world) || is_missed(failure, time, process, world)) {
                 continue;
             }
             let own = time.saturating_add(process.skew);
@@ -137,6 +137,19 @@ fn names(failure: &FirstFailure, process: &Process, world: &World) -> bool {
     // The only instance of a component that the words name.
     let only = world.processes.iter().filter(|other| other.component == process.component).count() == 1;
     process.named && only && mentions(&failure.message, &process.component)
+}
+
+/// Whether a failure that names nobody can be put down to a process: all of its component, on which the failed one
+/// depends, had been silent for a while, never spoke again, and nobody told them to stop.
+fn is_missed(failure: &FirstFailure, time: i64, process: &Process, world: &World) -> bool {
+    let gone = |process: &Process| {
+        let last = process.facts.activity.last().map(|last| last.saturating_sub(process.skew));
+        last.is_some_and(|last| last.saturating_add(Activity::GAP) < time) && process.facts.shutdowns.last().is_none_or(|stop| stop < process.facts.activity.last().unwrap_or(stop))
+    };
+    failure.callee.is_empty()
+        && process.named
+        && world.processes.iter().filter(|other| other.component == process.component).all(gone)
+        && reachable(&failure.component, world).contains(&process.component)
 }
 
 /// Whether a message has the component as a word.

@@ -113,7 +113,7 @@ enum Leave {
 /// What a fragment knows whose last word is that its stream is made anew.
 fn recreated(span: &Span) -> How<'_> {
     span.distress.as_ref().or(span.failed.as_ref()).map_or(
-        How::Silent(Silence { kind: FailureKind::Error, basis: Basis::LostByCaller, whole_process: false }),
+        How::Silent(Silence { kind: FailureKind::Error, basis: Basis::LostByCaller, whole_process: false, since: span.last.time }),
         How::Said,
     )
 }
@@ -125,6 +125,7 @@ fn faults<'a>(tree: &Tree<'a>, silences: &[Option<Silence>], leave: Option<Leave
         if node.fate == Fate::Failed
             && let Some(failure) = node.span.failure()
             && !follows(tree, at, failure.mark, leave, world)
+            && !(leave.is_some() && only_told(tree, at, failure))
         {
             faults.push(Fault { at, mark: failure.mark, how: How::Said(failure) });
         } else if let Some(silence) = silences[at] {
@@ -154,6 +155,13 @@ fn follows(tree: &Tree<'_>, at: usize, mark: Mark, leave: Option<Leave>, world: 
     }
 }
 
+/// Whether a failure in a flow that its caller left tells of nothing but that: in its words, or, where no clock orders
+/// it, because its own caller was cancelled too and never saw it fail.
+fn only_told(tree: &Tree<'_>, at: usize, failure: &crate::flow::Failure) -> bool {
+    let caller_cancelled = tree.spans[at].parent.is_some_and(|parent| tree.spans[parent].fate == Fate::Cancelled);
+    is_caller_gone(&failure.kind, &failure.message) || (failure.mark.clock == 0 && caller_cancelled)
+}
+
 /// Whether a caller of an open span, near or far, timed out or lost it.
 fn lost_by_caller(tree: &Tree<'_>, at: usize, leave: Option<Leave>, world: &World) -> bool {
     for up in tree.ancestors(at) {
@@ -181,7 +189,8 @@ fn lost(tree: &Tree<'_>, at: usize, world: &World) -> Silence {
     let ended = process.facts.activity.last().is_some_and(|last| node.span.last.time().is_some_and(|time| last <= time.saturating_add(1_000_000_000)));
     let timed_out = tree.ancestors(at).filter_map(|up| tree.spans[up].span.failure()).any(|failure| failure.kind.to_ascii_lowercase().contains("timeout"));
     let kind = if ended && !timed_out { FailureKind::Crash } else { FailureKind::Hang };
-    Silence { kind, basis: Basis::LostByCaller, whole_process: ended }
+    let since = world.time(node.span.last, node.process).unwrap_or(node.opened);
+    Silence { kind, basis: Basis::LostByCaller, whole_process: ended, since }
 }
 
 /// Whether a later attempt of the same component ended well.
@@ -306,7 +315,10 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
         state: node.span.state().into(),
         error_type,
         message,
-        time: world.time(fault.mark, tree.spans[fault.at].process),
+        time: match fault.how {
+            How::Said(_) => world.time(fault.mark, tree.spans[fault.at].process),
+            How::Silent(silence) => Some(silence.since),
+        },
         status: if let How::Said(failure) = fault.how { failure.status } else { None },
         callee: tree.spans[fault.at].span.callee.clone(),
         whole_process,

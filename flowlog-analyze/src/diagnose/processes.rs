@@ -58,7 +58,7 @@ impl World {
         world.calls = settled
             .calls
             .keys()
-            .map(|(caller, callee)| (world.process(world.of_speaker(caller)).component.clone(), world.process(world.of_speaker(callee)).component.clone()))
+            .map(|(caller, callee)| (world.component_of(caller), world.component_of(callee)))
             .filter(|(caller, callee)| caller != callee)
             .collect();
         world
@@ -134,6 +134,10 @@ impl World {
             return self.by_source.get(&span.first.place.source).copied().unwrap_or(usize::MAX);
         }
         self.named.get(&(span.component.clone(), span.instance.clone())).copied().unwrap_or(usize::MAX)
+    }
+
+    fn component_of(&self, speaker: &Speaker) -> CompactString {
+        if speaker.0.is_empty() { self.process(self.of_speaker(speaker)).component.clone() } else { speaker.0.clone() }
     }
 
     fn of_speaker(&self, (component, instance, source): &Speaker) -> usize {

@@ -16,6 +16,8 @@ pub(super) struct Silence {
     pub basis: Basis,
     /// The whole process is dead or silent.
     pub whole_process: bool,
+    /// The last word before it, by the common clock: the span's, or the process's.
+    pub since: i64,
 }
 
 /// Whether a span was still open at a moment: it never finished, or did so later.
@@ -70,10 +72,10 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
     let own = |time: i64| time.saturating_add(process.skew);
 
     if process.facts.kills.first_after(own(last).saturating_sub(1)).is_some() {
-        return Some(Silence { kind: FailureKind::Crash, basis: Basis::Recorded, whole_process: true });
+        return Some(Silence { kind: FailureKind::Crash, basis: Basis::Recorded, whole_process: true, since: last });
     }
     if process.facts.starts.first_after(own(last)).is_some_and(|start| start <= own(moment)) {
-        return Some(Silence { kind: FailureKind::Crash, basis: Basis::Recorded, whole_process: true });
+        return Some(Silence { kind: FailureKind::Crash, basis: Basis::Recorded, whole_process: true, since: last });
     }
     let shut_down = process.facts.shutdowns.first_after(own(node.opened).saturating_sub(1)).is_some_and(|stop| stop <= own(moment));
     let component = if node.span.component.is_empty() { &process.component } else { &node.span.component };
@@ -82,10 +84,10 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
     let patience = longest.unwrap_or_else(|| world.longest_of_any(component).unwrap_or(i64::MAX).max(2 * process.facts.activity.longest_gap()));
     let kind = if speaks_again || shut_down { FailureKind::Hang } else { FailureKind::Crash };
     if process_silent > patience && !shut_down && world.end > spoke {
-        return Some(Silence { kind, basis: Basis::ProcessSilent, whole_process: true });
+        return Some(Silence { kind, basis: Basis::ProcessSilent, whole_process: true, since: spoke });
     }
     if longest.is_some_and(|longest| silent > longest) {
-        return Some(Silence { kind: FailureKind::Hang, basis: Basis::OutlastedPeers, whole_process: false });
+        return Some(Silence { kind: FailureKind::Hang, basis: Basis::OutlastedPeers, whole_process: false, since: last });
     }
     None
 }

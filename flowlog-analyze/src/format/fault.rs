@@ -63,6 +63,9 @@ const LOST: [&str; 28] = [
     "noresponders", "requesttimeout", "gatewaytimeout", "badgateway", "enginedeaderror", "streamended", "migrationlimitexhausted", "overloaded",
 ];
 
+/// Types that say that it was nobody else.
+const OWN: [&str; 6] = ["internal", "resourceexhausted", "invalidargument", "backendprotocol", "notfound", "unauthorized"];
+
 /// Words that say so where the type does not.
 const LOST_WORDS: [&str; 14] = [
     "timed out", "timeout", "disconnected", "connection refused", "connection reset", "broken pipe", "stream ended before",
@@ -71,7 +74,15 @@ const LOST_WORDS: [&str; 14] = [
 
 /// Whether the error says that somebody else was lost: not there, gone, or silent past a deadline.
 pub fn is_lost(kind: &str, message: &str, status: Option<u16>) -> bool {
-    if matches!(status, Some(408 | 502..=504)) || LOST.contains(&plain(kind).as_str()) {
+    let name = plain(kind);
+    if LOST.contains(&name.as_str()) {
+        return true;
+    }
+    // A type that says what went wrong is believed; status and words stand in for one that does not.
+    if OWN.contains(&name.as_str()) {
+        return false;
+    }
+    if matches!(status, Some(408 | 502..=504)) {
         return true;
     }
     let message = message.to_ascii_lowercase();
@@ -168,7 +179,7 @@ mod tests {
     #[test]
     fn lost_and_relayed() {
         assert!(is_lost("worker_disconnected", "", None) && is_lost("", "request timed out after 5s", None) && is_lost("", "", Some(504)));
-        assert!(!is_lost("Internal", "index out of bounds", None) && !is_lost("ResourceExhausted", "KV cache full", None));
+        assert!(!is_lost("Internal", "index out of bounds", Some(503)) && !is_lost("ResourceExhausted", "KV cache full", None));
         assert!(is_relay("EngineCore encountered an issue. See stack trace (above) for the root cause."));
         assert!(!is_relay("CUDA error"));
         assert!(is_caller_gone("Disconnected", "client disconnected") && !is_caller_gone("Disconnected", "worker gone"));

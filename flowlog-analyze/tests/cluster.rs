@@ -1,0 +1,80 @@
+//! Simulated clusters with their truth: who failed first is found, and nobody else is accused.
+
+use std::collections::HashMap;
+
+use flowlog_analyze::source::Sources;
+use flowlog_analyze::{Options, analyze};
+use flowlog_schema::report::{FlowOutcome, Report};
+use flowlog_simulator::{Cluster, Form, Outcome, simulate};
+
+fn report(cluster: &Cluster) -> Report {
+    let sources = Sources::of_texts(cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).unwrap();
+    analyze(&sources, &Options::default(), &|_| {})
+}
+
+#[derive(Default, Debug)]
+struct Score {
+    wrong: Vec<String>,
+    accused: Vec<String>,
+    faulty: usize,
+    innocent: usize,
+    confidence: f64,
+    confident: usize,
+}
+
+impl Score {
+    fn add(&mut self, cluster: &Cluster, seed: u64) {
+        let report = report(cluster);
+        let found: HashMap<&str, _> = report.flow_failures.iter().map(|failure| (failure.flow_id.as_str(), failure)).collect();
+        for truth in &cluster.truth {
+            let id = truth.id.to_string();
+            let found = found.get(id.as_str());
+            let Some((component, instance)) = &truth.origin else {
+                self.innocent += 1;
+                if let Some(found) = found {
+                    self.accused.push(format!("seed {seed} {id} ({}): {} {:?}", truth.story, found.component, found.instance));
+                }
+                continue;
+            };
+            self.faulty += 1;
+            let outcome = if truth.outcome == Outcome::Recovered { FlowOutcome::Recovered } else { FlowOutcome::Failed };
+            let right = found.is_some_and(|found| {
+                found.outcome == outcome && found.component == *component && found.instance.as_deref() == Some(instance)
+            });
+            if !right {
+                let said = found.map(|found| (found.outcome, found.component.as_str(), found.instance.as_deref()));
+                self.wrong.push(format!("seed {seed} {id} ({}): want {outcome:?} {component} {instance}, said {said:?}", truth.story));
+            }
+        }
+        for failure in &report.failures {
+            self.confidence += failure.confidence * failure.flows as f64;
+            self.confident += failure.flows as usize;
+        }
+    }
+}
+
+fn score(form: Form, prefills: usize) -> Score {
+    let mut score = Score::default();
+    for seed in 1..=12 {
+        let options = flowlog_simulator::Options { seed, flows: 250, form, prefills, skew_ms: 400, ..Default::default() };
+        score.add(&simulate(&options), seed);
+    }
+    score
+}
+
+#[test]
+fn the_first_failing_component_is_found() {
+    for form in [Form::Json, Form::Mixed, Form::Dynamo] {
+        for prefills in [1, 2] {
+            let score = score(form, prefills);
+            assert!(score.faulty > 300 && score.innocent > 1000, "{form:?}: too few to tell");
+            let share = 1.0 - score.wrong.len() as f64 / score.faulty as f64;
+            println!("{form:?} {prefills} prefills: {share:.4} of {} right, {} of {} accused", score.faulty, score.accused.len(), score.innocent);
+            assert!(share >= 0.99, "{form:?}: {share}\n{}", score.wrong.join("\n"));
+            assert!(score.accused.is_empty(), "{form:?}\n{}", score.accused.join("\n"));
+            let confidence = score.confidence / score.confident as f64;
+            assert!(confidence <= share, "{form:?}: a mean confidence of {confidence} for {share} right");
+            assert!(confidence > 0.8, "{form:?}: a mean confidence of {confidence} for {share} right");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Processes with their clocks, and the order in which they speak.
+
+use flowlog_schema::{Clock, HybridClock};
+
+use crate::request::{Request, Step};
+use crate::write;
+use crate::{Cluster, Form, Options};
+
+/// One process of the cluster.
+pub(crate) struct Process {
+    pub component: &'static str,
+    /// Its name in the truth and in its records.
+    pub instance: String,
+    /// Its log's name without the ending.
+    pub log: String,
+    /// How far its wall clock is ahead, in microseconds.
+    pub skew: i64,
+    /// When it is killed, in microseconds from the beginning.
+    pub killed: Option<i64>,
+}
+
+/// The cluster's moving parts.
+pub(crate) struct State<'o> {
+    pub options: &'o Options,
+    pub random: fastrand::Rng,
+    pub processes: Vec<Process>,
+    pub steps: Vec<Step>,
+    pub next_span: u64,
+}
+
+/// When the run begins: 2025-11-22T08:00:00Z, in microseconds.
+pub(crate) const BEGIN: i64 = 1_763_798_400_000_000;
+
+/// How long the run goes on after its last request, in microseconds: long enough for a hang to be one.
+const TAIL: i64 = 30_000_000;
+
+pub(crate) fn run(options: &Options) -> Cluster {
+    let mut random = fastrand::Rng::with_seed(options.seed);
+    let dynamo = options.form == Form::Dynamo;
+    let skew = i64::try_from(options.skew_ms * 1_000).unwrap_or(0);
+    let mut processes = Vec::new();
+    for (component, count) in [("frontend", 2), ("router", 2), ("prefill", options.prefills), ("backend", 3)] {
+        for index in 0..count {
+            let log = format!("{component}-{index}");
+            let decimal = dynamo && matches!(component, "prefill" | "backend");
+            let instance = if decimal { random.u64(1_000_000_000_000_000_000..).to_string() } else { log.clone() };
+            processes.push(Process { component, instance, log, skew: random.i64(-skew..=skew), killed: None });
+        }
+    }
+    let span = 50_000 * i64::try_from(options.flows).unwrap_or(0);
+    if options.kills > 0 {
+        let victim = pick(&mut random, &processes, |process| matches!(process.component, "prefill" | "backend"));
+        if let Some(process) = processes.get_mut(victim) {
+            process.killed = Some(random.i64(span / 3..=span / 3 * 2 + 1));
+        }
+    }
+    let mut state = State { options, random, processes, steps: Vec::new(), next_span: 1 };
+    let mut truth = Vec::with_capacity(options.flows);
+    for index in 0..options.flows {
+        let at = i64::try_from(index).unwrap_or(0) * 50_000 + state.random.i64(0..40_000);
+        truth.push(Request::play(&mut state, at));
+    }
+    state.chatter(span + TAIL);
+    let mut logs: Vec<(String, Vec<u8>)> = state.processes.iter().map(|process| (format!("{}.log", process.log), Vec::new())).collect();
+    state.write(&mut logs);
+    // In Dynamo the router lives in the frontend.
+    logs.retain(|(_, bytes)| !bytes.is_empty());
+    Cluster { logs, truth }
+}
+
+pub(crate) fn pick(random: &mut fastrand::Rng, processes: &[Process], of: impl Fn(&Process) -> bool) -> usize {
+    let fit: Vec<usize> = (0..processes.len()).filter(|at| of(&processes[*at])).collect();
+    fit.get(random.usize(0..fit.len().max(1))).copied().unwrap_or(0)
+}
+
+impl State<'_> {
+    /// Every process says something now and then that belongs to no flow, and stops in order at the end.
+    fn chatter(&mut self, end: i64) {
+        for process in 0..self.processes.len() {
+            let mut at = self.random.i64(0..700_000);
+            self.steps.push(Step::of_process(process, 0, "start"));
+            while at < end {
+                self.steps.push(Step::chat(process, at, self.random.bool()));
+                at += self.random.i64(300_000..900_000);
+            }
+            self.steps.push(Step::of_process(process, end + self.random.i64(0..50_000), "stop"));
+        }
+    }
+
+    /// Puts all steps in the order of true time, lets the clocks tick, and writes.
+    fn write(&mut self, logs: &mut [(String, Vec<u8>)]) {
+        let mut order: Vec<usize> = (0..self.steps.len()).collect();
+        order.sort_by_key(|at| (self.steps[*at].at, *at));
+        let clocks: Vec<HybridClock> = self.processes.iter().map(|_| HybridClock::new()).collect();
+        let mut read: Vec<Clock> = vec![Clock(0); self.steps.len()];
+        for at in order {
+            let step = &self.steps[at];
+            let process = &self.processes[step.process];
+            if process.killed.is_some_and(|killed| step.at >= killed) {
+                continue;
+            }
+            let wall = BEGIN + step.at + process.skew;
+            let now_ms = u64::try_from(wall / 1_000).unwrap_or(0);
+            let clock = match step.hears {
+                Some(said) => clocks[step.process].receive(read[said], now_ms),
+                None => clocks[step.process].tick(now_ms),
+            };
+            read[at] = clock;
+            let log = if self.options.form == Form::Dynamo { write::dynamo_home(process, &self.processes) } else { step.process };
+            if let Some((_, bytes)) = logs.get_mut(log) {
+                write::step(step, process, wall, clock, self.options, &mut self.random, bytes);
+            }
+        }
+    }
+}

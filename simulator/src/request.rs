@@ -1,0 +1,374 @@
+//! One request on its way: who is called, what goes wrong, and what everybody says.
+
+use flowlog_schema::FlowId;
+
+use crate::cluster::{State, pick};
+use crate::{Form, Outcome, Truth};
+
+/// Something that a process says, at a true time.
+pub(crate) struct Step {
+    pub process: usize,
+    /// Microseconds from the beginning.
+    pub at: i64,
+    /// The step whose message it has received before.
+    pub hears: Option<usize>,
+    pub says: Says,
+}
+
+/// What it says.
+pub(crate) enum Says {
+    Span { span: Span, what: What },
+    Process { state: &'static str },
+    Chat { loud: bool },
+}
+
+#[derive(Clone)]
+pub(crate) struct Span {
+    pub flow: FlowId,
+    pub id: u64,
+    pub parent: Option<u64>,
+    pub request: u64,
+    /// The instance that a router calls.
+    pub callee: Option<String>,
+    pub attempt: u32,
+}
+
+pub(crate) enum What {
+    Start,
+    State(&'static str),
+    /// A loud line that means nothing.
+    Handled,
+    End,
+    Fail { kind: &'static str, message: String, status: Option<u16> },
+    Cancel,
+}
+
+impl Step {
+    pub(crate) fn of_process(process: usize, at: i64, state: &'static str) -> Self {
+        Self { process, at, hears: None, says: Says::Process { state } }
+    }
+
+    pub(crate) fn chat(process: usize, at: i64, loud: bool) -> Self {
+        Self { process, at, hears: None, says: Says::Chat { loud } }
+    }
+}
+
+/// What befalls a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    None,
+    Error { at: &'static str },
+    HandledThenError,
+    HangWithTimeout,
+    HangOpen,
+    RetryAfterError,
+    ClientLeaves,
+    BadRequest,
+    RouterFirst,
+}
+
+/// How a call came back.
+enum Back {
+    /// Well, maybe because a retry carried what this origin had failed.
+    Ok { carried: Option<(String, String)> },
+    /// It failed, by this origin.
+    Failed { origin: (String, String) },
+    /// Its process died.
+    Lost { origin: (String, String) },
+    /// It never came back.
+    Silent { origin: (String, String) },
+}
+
+struct Reply {
+    at: i64,
+    back: Back,
+    /// The last step that the caller can have heard.
+    heard: Option<usize>,
+}
+
+pub(crate) struct Request<'s, 'o> {
+    state: &'s mut State<'o>,
+    flow: FlowId,
+    number: u64,
+    fault: Fault,
+}
+
+/// How long a router waits for a worker, in microseconds.
+const PATIENCE: i64 = 4_000_000;
+
+impl Request<'_, '_> {
+    /// Plays one request; its steps go to the state.
+    pub(crate) fn play(state: &mut State<'_>, at: i64) -> Truth {
+        let random = &mut state.random;
+        let flow = FlowId::from_u128((u128::from(random.u64(..)) << 64) | u128::from(random.u64(1..))).unwrap_or_default();
+        let fault = if random.u64(0..100) >= state.options.fault_percent {
+            Fault::None
+        } else {
+            match random.u8(0..14) {
+                0 => Fault::Error { at: "frontend" },
+                1 => Fault::Error { at: "router" },
+                2 | 3 => Fault::Error { at: "prefill" },
+                4 | 5 => Fault::Error { at: "backend" },
+                6 => Fault::HandledThenError,
+                7 => Fault::HangWithTimeout,
+                8 => Fault::HangOpen,
+                9 | 10 => Fault::RetryAfterError,
+                11 => Fault::ClientLeaves,
+                12 => Fault::BadRequest,
+                // Which of two failed first, only a clock can tell.
+                _ if state.options.form == Form::Dynamo => Fault::None,
+                _ => Fault::RouterFirst,
+            }
+        };
+        let number = random.u64(..);
+        let mut request = Request { state, flow, number, fault };
+        let (outcome, origin) = request.frontend(at);
+        let story = match fault {
+            Fault::None => "none",
+            Fault::Error { .. } => "error",
+            Fault::HandledThenError => "handled error, then error",
+            Fault::HangWithTimeout => "hang, caller times out",
+            Fault::HangOpen => "hang, callers wait",
+            Fault::RetryAfterError => "error, then retry",
+            Fault::ClientLeaves => "client leaves",
+            Fault::BadRequest => "bad request",
+            Fault::RouterFirst => "router fails first",
+        };
+        Truth { id: flow, outcome, origin, story }
+    }
+
+    fn span(&mut self, parent: Option<u64>, callee: Option<String>, attempt: u32) -> Span {
+        self.state.next_span += 1;
+        let id = self.state.next_span.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        Span { flow: self.flow, id, parent, request: self.number, callee, attempt }
+    }
+
+    /// Says something; the answer is the step's index, for whoever hears it.
+    fn say(&mut self, process: usize, at: i64, hears: Option<usize>, span: &Span, what: What) -> usize {
+        self.state.steps.push(Step { process, at, hears, says: Says::Span { span: span.clone(), what } });
+        self.state.steps.len() - 1
+    }
+
+    fn fail(&mut self, process: usize, at: i64, hears: Option<usize>, span: &Span, kind: &'static str, message: &str) -> usize {
+        self.say(process, at, hears, span, What::Fail { kind, message: message.to_owned(), status: None })
+    }
+
+    fn who(&self, process: usize) -> (String, String) {
+        let process = &self.state.processes[process];
+        (process.component.to_owned(), process.instance.clone())
+    }
+
+    fn between(&mut self, least: i64, most: i64) -> i64 {
+        self.state.random.i64(least..=most)
+    }
+
+    fn frontend(&mut self, at: i64) -> (Outcome, Option<(String, String)>) {
+        let process = pick(&mut self.state.random, &self.state.processes, |process| process.component == "frontend");
+        let span = self.span(None, None, 0);
+        let start = self.say(process, at, None, &span, What::Start);
+        let at = at + self.between(200, 2_000);
+        if self.fault == Fault::BadRequest {
+            self.say(process, at, None, &span, What::Fail { kind: "InvalidArgument", message: "unknown model `huge`".into(), status: Some(404) });
+            return (Outcome::Rejected, None);
+        }
+        self.say(process, at, None, &span, What::State("tokenize"));
+        if self.fault == (Fault::Error { at: "frontend" }) {
+            let at = at + self.between(100, 2_000);
+            self.fail(process, at, None, &span, "Internal", "tokenizer failed");
+            return (Outcome::Failed, Some(self.who(process)));
+        }
+        let at = at + self.between(100, 2_000);
+        let sent = self.say(process, at, Some(start), &span, What::State("route"));
+        let reply = self.router(at + 300, sent, &span, process);
+        let mut at = reply.at + self.between(100, 1_000);
+        match reply.back {
+            Back::Ok { .. } if self.fault == Fault::ClientLeaves && reply.heard.is_none() => (Outcome::Cancelled, None),
+            Back::Ok { carried } => {
+                self.say(process, at, reply.heard, &span, What::End);
+                (if carried.is_some() { Outcome::Recovered } else { Outcome::Ok }, carried)
+            }
+            Back::Failed { origin } => {
+                self.fail(process, at, reply.heard, &span, "Unavailable", "the request failed downstream");
+                (Outcome::Failed, Some(origin))
+            }
+            Back::Lost { origin } => {
+                at += 500;
+                self.fail(process, at, reply.heard, &span, "Disconnected", "stream ended before generation completed");
+                (Outcome::Failed, Some(origin))
+            }
+            Back::Silent { origin } => (Outcome::Failed, Some(origin)),
+        }
+    }
+
+    /// The router: prefill, then decode; on a lost or failed first attempt a second one where the fault says so.
+    fn router(&mut self, at: i64, heard: usize, caller: &Span, frontend: usize) -> Reply {
+        // In Dynamo the router lives in the frontend.
+        let process = if self.state.options.form == Form::Dynamo {
+            let log = self.state.processes[frontend].log.replace("frontend", "router");
+            self.state.processes.iter().position(|process| process.log == log).unwrap_or(frontend)
+        } else {
+            pick(&mut self.state.random, &self.state.processes, |process| process.component == "router")
+        };
+        let own = if self.state.options.form == Form::Dynamo { frontend } else { process };
+        let router = |this: &Self| ("router".to_owned(), this.state.processes[own].instance.clone());
+        if self.state.random.u8(0..10) < 5 || self.fault == (Fault::Error { at: "prefill" }) {
+            let reply = self.attempt(process, at, heard, caller, "prefill", 0, router(self));
+            if !matches!(reply.back, Back::Ok { .. }) {
+                return reply;
+            }
+            return self.decode(process, reply.at + 200, reply.heard.unwrap_or(heard), caller, frontend, router(self));
+        }
+        self.decode(process, at, heard, caller, frontend, router(self))
+    }
+
+    fn decode(&mut self, process: usize, at: i64, heard: usize, caller: &Span, frontend: usize, router: (String, String)) -> Reply {
+        if self.fault == Fault::ClientLeaves {
+            return self.left(process, at, heard, caller, frontend);
+        }
+        let first = self.attempt(process, at, heard, caller, "backend", 0, router.clone());
+        let retries = self.fault == Fault::RetryAfterError || self.flow.as_u128().is_multiple_of(3);
+        match first.back {
+            Back::Lost { ref origin } if retries => self.again(process, first.at, first.heard, caller, origin.clone(), router),
+            Back::Failed { ref origin } if self.fault == Fault::RetryAfterError => self.again(process, first.at, first.heard, caller, origin.clone(), router),
+            _ => first,
+        }
+    }
+
+    fn again(&mut self, process: usize, at: i64, heard: Option<usize>, caller: &Span, origin: (String, String), router: (String, String)) -> Reply {
+        let reply = self.attempt(process, at + 500, heard.unwrap_or(0), caller, "backend", 1, router);
+        match reply.back {
+            Back::Ok { .. } => Reply { back: Back::Ok { carried: Some(origin) }, ..reply },
+            // The first attempt failed first.
+            Back::Failed { .. } => Reply { back: Back::Failed { origin }, ..reply },
+            Back::Lost { .. } => Reply { back: Back::Lost { origin }, ..reply },
+            Back::Silent { .. } => Reply { back: Back::Silent { origin }, ..reply },
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a call is all of these")]
+    fn attempt(&mut self, process: usize, at: i64, heard: usize, caller: &Span, component: &'static str, attempt: u32, router: (String, String)) -> Reply {
+        let killed_at = |this: &Self, worker: usize| this.state.processes[worker].killed;
+        // Discovery forgets a dead worker after a moment.
+        let alive: Vec<usize> = (0..self.state.processes.len())
+            .filter(|worker| self.state.processes[*worker].component == component && killed_at(self, *worker).is_none_or(|killed| at < killed + 20_000))
+            .collect();
+        let worker = alive.get(self.state.random.usize(0..alive.len().max(1))).copied();
+        let callee = worker.map(|worker| self.state.processes[worker].instance.clone());
+        let span = self.span(Some(caller.id), callee, attempt);
+        let start = self.say(process, at, Some(heard), &span, What::Start);
+        let at = at + self.between(100, 1_000);
+        if self.fault == (Fault::Error { at: "router" }) && component == "backend" {
+            let step = self.fail(process, at, Some(start), &span, "ResourceExhausted", "queue full");
+            return Reply { at, back: Back::Failed { origin: router }, heard: Some(step) };
+        }
+        let Some(worker) = worker else {
+            let step = self.fail(process, at, Some(start), &span, "Unavailable", &format!("no {component} worker available"));
+            let dead = (0..self.state.processes.len()).find(|at| self.state.processes[*at].component == component).unwrap_or(0);
+            return Reply { at, back: Back::Failed { origin: self.who(dead) }, heard: Some(step) };
+        };
+        let sent = self.say(process, at, Some(start), &span, What::State("dispatch"));
+        if killed_at(self, worker).is_some_and(|killed| at + 200 >= killed) {
+            let at = at + self.between(500, 2_000);
+            let step = self.fail(process, at, Some(sent), &span, "CannotConnect", "connection refused");
+            return Reply { at, back: Back::Lost { origin: self.who(worker) }, heard: Some(step) };
+        }
+        let reply = self.worker(worker, at + 200, sent, &span, component, attempt);
+        let at = reply.at + self.between(100, 1_000);
+        match reply.back {
+            Back::Ok { .. } if self.fault == Fault::RouterFirst && component == "backend" => Reply { at, back: Back::Failed { origin: router }, heard: reply.heard },
+            Back::Ok { carried } => {
+                let step = self.say(process, at, reply.heard, &span, What::End);
+                Reply { at, back: Back::Ok { carried }, heard: Some(step) }
+            }
+            Back::Failed { origin } => {
+                let step = self.fail(process, at, reply.heard, &span, "Unavailable", "worker failed");
+                Reply { at, back: Back::Failed { origin }, heard: Some(step) }
+            }
+            Back::Lost { origin } => {
+                let step = self.fail(process, at, reply.heard.or(Some(sent)), &span, "Disconnected", "worker disconnected");
+                Reply { at, back: Back::Lost { origin }, heard: Some(step) }
+            }
+            Back::Silent { origin } if self.fault == Fault::HangWithTimeout => {
+                let at = at + PATIENCE;
+                let step = self.fail(process, at, Some(sent), &span, "ResponseTimeout", "no response within the deadline");
+                Reply { at, back: Back::Failed { origin }, heard: Some(step) }
+            }
+            Back::Silent { origin } => Reply { at, back: Back::Silent { origin }, heard: None },
+        }
+    }
+
+    fn worker(&mut self, worker: usize, at: i64, heard: usize, caller: &Span, component: &'static str, attempt: u32) -> Reply {
+        let killed = self.state.processes[worker].killed;
+        let origin = self.who(worker);
+        let span = self.span(Some(caller.id), None, 0);
+        let mut now = at;
+        let mut last = self.say(worker, now, Some(heard), &span, What::Start);
+        let lost = |at: i64| killed.is_some_and(|killed| at >= killed);
+        let states: &[&'static str] = if component == "prefill" { &["queued", "prefill"] } else { &["queued", "transfer", "decode"] };
+        for state in states {
+            now += self.between(2_000, 60_000);
+            if lost(now) {
+                return Reply { at: killed.unwrap_or(now) + 1_000, back: Back::Lost { origin }, heard: None };
+            }
+            last = self.say(worker, now, None, &span, What::State(state));
+            let hangs = matches!(self.fault, Fault::HangWithTimeout | Fault::HangOpen) && component == "backend" && *state == "transfer";
+            if hangs {
+                return Reply { at: now, back: Back::Silent { origin }, heard: None };
+            }
+        }
+        let fails = match self.fault {
+            Fault::Error { at } => at == component,
+            Fault::HandledThenError => component == "backend",
+            Fault::RetryAfterError => component == "backend" && attempt == 0,
+            _ => false,
+        };
+        if self.fault == Fault::HandledThenError || self.state.random.u8(0..20) == 0 {
+            now += self.between(100, 5_000);
+            if lost(now) {
+                return Reply { at: killed.unwrap_or(now) + 1_000, back: Back::Lost { origin }, heard: None };
+            }
+            last = self.say(worker, now, None, &span, What::Handled);
+        }
+        now += self.between(10_000, 200_000);
+        if lost(now) {
+            return Reply { at: killed.unwrap_or(now) + 1_000, back: Back::Lost { origin }, heard: None };
+        }
+        if self.fault == Fault::RouterFirst && component == "backend" {
+            // The router gives up on its own and says so; the worker hears of it and says so too.
+            let router = self.state.steps[heard].process;
+            let step = self.fail(router, now, Some(heard), caller, "Internal", "index out of bounds");
+            let told = now + self.between(300, 3_000);
+            if !lost(told) {
+                self.fail(worker, told, Some(step), &span, "Disconnected", "response stream closed");
+            }
+            return Reply { at: now, back: Back::Ok { carried: None }, heard: Some(step) };
+        }
+        if fails {
+            let step = self.fail(worker, now, Some(last), &span, "Internal", "CUDA out of memory");
+            return Reply { at: now, back: Back::Failed { origin }, heard: Some(step) };
+        }
+        let step = self.say(worker, now, Some(last), &span, What::End);
+        Reply { at: now, back: Back::Ok { carried: None }, heard: Some(step) }
+    }
+
+    /// The client leaves while a worker decodes: everybody below is told, some of them loudly.
+    fn left(&mut self, process: usize, at: i64, heard: usize, caller: &Span, frontend: usize) -> Reply {
+        let worker = pick(&mut self.state.random, &self.state.processes, |process| process.component == "backend" && process.killed.is_none());
+        let span = self.span(Some(caller.id), Some(self.state.processes[worker].instance.clone()), 0);
+        let start = self.say(process, at, Some(heard), &span, What::Start);
+        let below = self.span(Some(span.id), None, 0);
+        let opened = self.say(worker, at + 500, Some(start), &below, What::Start);
+        self.say(worker, at + 1_000, Some(opened), &below, What::State("decode"));
+        let leaves = at + self.between(20_000, 100_000);
+        let left = self.say(frontend, leaves, Some(heard), caller, What::Cancel);
+        let told = leaves + self.between(300, 2_000);
+        let step = self.say(process, told, Some(left), &span, What::Cancel);
+        let told = told + self.between(300, 2_000);
+        if self.state.random.bool() {
+            self.say(worker, told, Some(step), &below, What::Cancel);
+        } else {
+            self.fail(worker, told, Some(step), &below, "Disconnected", "client disconnected");
+        }
+        Reply { at: told, back: Back::Ok { carried: None }, heard: None }
+    }
+}
