@@ -53,28 +53,29 @@ impl Score {
     }
 }
 
-fn score(form: Form, prefills: usize) -> Score {
+fn score(options: &flowlog_simulator::Options) -> Score {
     let mut score = Score::default();
     for seed in 1..=12 {
-        let options = flowlog_simulator::Options { seed, flows: 250, form, prefills, skew_ms: 400, ..Default::default() };
-        score.add(&simulate(&options), seed);
+        score.add(&simulate(&flowlog_simulator::Options { seed, ..options.clone() }), seed);
     }
     score
 }
 
 #[test]
 fn the_first_failing_component_is_found() {
-    for form in [Form::Json, Form::Mixed, Form::Dynamo] {
-        for prefills in [1, 2] {
-            let score = score(form, prefills);
-            assert!(score.faulty > 300 && score.innocent > 1000, "{form:?}: too few to tell");
+    for form in [Form::Json, Form::Text, Form::Mixed, Form::Dynamo] {
+        for (prefills, quiet, mute_answers) in [(1, false, false), (2, false, false), (1, true, false), (2, false, true), (2, true, true)] {
+            let options = flowlog_simulator::Options { flows: 250, form, prefills, quiet, mute_answers, ..Default::default() };
+            let score = score(&options);
+            let what = format!("{form:?}, {prefills} prefill workers, quiet {quiet}, mute {mute_answers}");
+            assert!(score.faulty > 300 && score.innocent > 1000, "{what}: too few to tell");
             let share = 1.0 - score.wrong.len() as f64 / score.faulty as f64;
-            println!("{form:?} {prefills} prefills: {share:.4} of {} right, {} of {} accused", score.faulty, score.accused.len(), score.innocent);
-            assert!(share >= 0.99, "{form:?}: {share}\n{}", score.wrong.join("\n"));
-            assert!(score.accused.is_empty(), "{form:?}\n{}", score.accused.join("\n"));
+            println!("{what}: {share:.4} of {} right, {} of {} accused", score.faulty, score.accused.len(), score.innocent);
+            assert!(share >= 0.99, "{what}: {share}\n{}", score.wrong.join("\n"));
+            assert!(score.accused.is_empty(), "{what}\n{}", score.accused.join("\n"));
+            // What `diagnose::confidence` promises.
             let confidence = score.confidence / score.confident as f64;
-            assert!(confidence <= share, "{form:?}: a mean confidence of {confidence} for {share} right");
-            assert!(confidence > 0.8, "{form:?}: a mean confidence of {confidence} for {share} right");
+            assert!((0.8..=share).contains(&confidence), "{what}: a mean confidence of {confidence} for {share} right");
         }
     }
 }

@@ -41,13 +41,17 @@ pub struct Options {
     pub kills: usize,
     /// Prefill workers; a request that finds none is refused.
     pub prefills: usize,
+    /// Processes say nothing outside flows, not even that they start and stop.
+    pub quiet: bool,
+    /// Answers carry no clock, as where a protocol has no place for one: only calls order the clocks.
+    pub mute_answers: bool,
     /// Bytes of payload that every record carries besides.
     pub padding: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, flows: 200, skew_ms: 400, form: Form::Mixed, fault_percent: 20, kills: 1, prefills: 2, padding: 0 }
+        Self { seed: 1, flows: 200, skew_ms: 400, form: Form::Mixed, fault_percent: 20, kills: 1, prefills: 2, quiet: false, mute_answers: false, padding: 0 }
     }
 }
 

@@ -48,6 +48,11 @@ impl Step {
         Self { process, at, hears: None, says: Says::Process { state } }
     }
 
+    /// Whether what it heard was an answer: only what opens a span follows from a call.
+    pub(crate) fn is_answer(&self) -> bool {
+        !matches!(&self.says, Says::Span { what: What::Start, .. })
+    }
+
     pub(crate) fn chat(process: usize, at: i64, loud: bool) -> Self {
         Self { process, at, hears: None, says: Says::Chat { loud } }
     }
@@ -97,10 +102,14 @@ pub(crate) struct Request<'s, 'o> {
 const PATIENCE: i64 = 4_000_000;
 
 impl Request<'_, '_> {
+    /// Plays a request that nothing befalls but a dead worker.
+    pub(crate) fn play_well(state: &mut State<'_>, at: i64) -> Truth {
+        Self::play_with(state, at, Fault::None)
+    }
+
     /// Plays one request; its steps go to the state.
     pub(crate) fn play(state: &mut State<'_>, at: i64) -> Truth {
         let random = &mut state.random;
-        let flow = FlowId::from_u128((u128::from(random.u64(..)) << 64) | u128::from(random.u64(1..))).unwrap_or_default();
         let fault = if random.u64(0..100) >= state.options.fault_percent {
             Fault::None
         } else {
@@ -116,10 +125,16 @@ impl Request<'_, '_> {
                 11 => Fault::ClientLeaves,
                 12 => Fault::BadRequest,
                 // Which of two failed first, only a clock can tell.
-                _ if state.options.form == Form::Dynamo => Fault::None,
+                _ if state.options.form == Form::Dynamo || state.options.mute_answers => Fault::None,
                 _ => Fault::RouterFirst,
             }
         };
+        Self::play_with(state, at, fault)
+    }
+
+    fn play_with(state: &mut State<'_>, at: i64, fault: Fault) -> Truth {
+        let random = &mut state.random;
+        let flow = FlowId::from_u128((u128::from(random.u64(..)) << 64) | u128::from(random.u64(1..))).unwrap_or_default();
         let number = random.u64(..);
         let mut request = Request { state, flow, number, fault };
         let (outcome, origin) = request.frontend(at);
