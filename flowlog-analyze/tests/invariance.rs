@@ -1,0 +1,104 @@
+//! The report does not depend on chunk size, threads, batches, closing or the order of the inputs; it adds up, and
+//! it is what its JSON Schema says.
+
+use flowlog_analyze::ingest::Plan;
+use flowlog_analyze::source::Sources;
+use flowlog_analyze::{Options, analyze};
+use flowlog_schema::report::Report;
+use flowlog_simulator::{Cluster, Form, simulate};
+use proptest::prelude::*;
+
+fn report(cluster: &Cluster, plan: Plan, threads: usize) -> Report {
+    let sources = Sources::of_texts(cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| analyze(&sources, &Options { plan }, &|_| {}))
+}
+
+/// All of a run in one log, as `kubectl logs` of several pods gives it.
+fn in_one_log(cluster: &Cluster) -> Cluster {
+    let mut lines: Vec<&[u8]> = cluster.logs.iter().flat_map(|(_, bytes)| bytes.split_inclusive(|b| *b == b'\n')).collect();
+    lines.sort_by_key(|line| line.windows(20).find(|w| w.starts_with(b"2025-")).map(<[u8]>::to_vec));
+    Cluster { logs: vec![("all.log".to_owned(), lines.concat())], truth: cluster.truth.clone() }
+}
+
+fn adds_up(report: &Report) -> Result<(), TestCaseError> {
+    let flows = &report.flows;
+    prop_assert_eq!(flows.total, flows.ok + flows.failed + flows.recovered + flows.cancelled + flows.rejected + flows.unfinished);
+    prop_assert_eq!(report.input.formats.values().sum::<u64>(), report.input.lines);
+    prop_assert_eq!(report.flow_failures.len() as u64, flows.failed + flows.recovered);
+    prop_assert_eq!(report.failures.iter().map(|failure| failure.flows).sum::<u64>(), flows.failed + flows.recovered);
+    prop_assert!(report.failures.iter().all(|failure| failure.examples.len() <= 5 && failure.evidence.len() <= 10));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_report_however_it_is_read(
+        seed in any::<u64>(),
+        form in prop::sample::select(vec![Form::Json, Form::Mixed, Form::Dynamo]),
+        chunk in prop::sample::select(vec![700u64, 10_000, 100_000, 1 << 24]),
+        batch in 1usize..9,
+        threads in 1usize..4,
+        linger_seconds in prop::sample::select(vec![15i64, 60, 1_000_000]),
+        shuffle in any::<prop::sample::Index>(),
+    ) {
+        let cluster = simulate(&flowlog_simulator::Options { seed, flows: 80, form, prefills: 1, ..Default::default() });
+        let expected = report(&cluster, Plan { linger: i64::MAX, ..Plan::default() }, 1);
+        adds_up(&expected)?;
+        let mut moved = cluster.clone();
+        let at = shuffle.index(moved.logs.len());
+        moved.logs.rotate_left(at);
+        let plan = Plan { chunk, batch, linger: linger_seconds * 1_000_000_000 };
+        prop_assert_eq!(report(&moved, plan, threads), expected);
+    }
+
+    #[test]
+    fn closing_flows_changes_no_answer_in_one_long_log(seed in any::<u64>(), chunk in prop::sample::select(vec![5_000u64, 50_000])) {
+        let cluster = in_one_log(&simulate(&flowlog_simulator::Options { seed, flows: 600, form: Form::Json, skew_ms: 100, ..Default::default() }));
+        let expected = report(&cluster, Plan { linger: i64::MAX, ..Plan::default() }, 1);
+        let closing = report(&cluster, Plan { chunk, batch: 2, linger: 12_000_000_000 }, 2);
+        prop_assert_eq!(closing, expected);
+    }
+
+    #[test]
+    fn no_bytes_make_the_analyzer_fail(bytes in prop::collection::vec(any::<u8>(), 0..2000), cut in any::<prop::sample::Index>(), seed in any::<u64>()) {
+        let cluster = simulate(&flowlog_simulator::Options { seed, flows: 5, ..Default::default() });
+        let (name, log) = &cluster.logs[0];
+        let at = cut.index(log.len());
+        let torn = [&log[..at], &bytes[..], &log[at..]].concat();
+        let torn = Cluster { logs: vec![(name.clone(), torn)], truth: Vec::new() };
+        let whole = report(&torn, Plan::default(), 2);
+        adds_up(&whole)?;
+        prop_assert_eq!(report(&torn, Plan { chunk: 64, ..Plan::default() }, 2), whole);
+    }
+}
+
+#[test]
+fn the_json_report_is_what_its_schema_says() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/report.schema.json")).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for form in [Form::Mixed, Form::Dynamo] {
+        let cluster = simulate(&flowlog_simulator::Options { form, ..Default::default() });
+        let report = serde_json::to_value(report(&cluster, Plan::default(), 2)).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        assert!(!validator.is_valid(&serde_json::json!({"schema": "flowlog.report.v1"})));
+    }
+}
+
+#[test]
+fn records_are_what_their_schema_says() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/record.schema.json")).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let cluster = simulate(&flowlog_simulator::Options { form: Form::Json, flows: 50, ..Default::default() });
+    for (_, bytes) in &cluster.logs {
+        for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            let record: serde_json::Value = serde_json::from_slice(line).unwrap();
+            assert!(validator.is_valid(&record), "{record}");
+        }
+    }
+}
