@@ -9,7 +9,7 @@ use crate::flow::Place;
 use crate::source::{Source, Sources};
 
 /// Longest text of a line of evidence, in characters.
-const MAX_TEXT: usize = 500;
+const MAX_TEXT: usize = 2_000;
 
 /// The lines at some places: number and text, escaped and cut.
 #[derive(Debug, Default)]
@@ -75,6 +75,24 @@ fn text(source: &Source, offset: u64) -> String {
     printable(&ansi::strip(&String::from_utf8_lossy(line)), MAX_TEXT)
 }
 
+/// A line as a person reads it: of an object its time, level, speaker, words and what tells its outcome, of any
+/// other line the line.
+pub fn digest(text: &str) -> String {
+    let Ok((fields, _)) = flowlog_schema::json::flat(text.as_bytes()) else { return text.to_owned() };
+    let get = |names: &[&str]| {
+        let found = names.iter().find_map(|name| fields.iter().find(|(key, value)| key == name && !value.to_text().is_empty()));
+        found.map(|(_, value)| value.to_text().into_owned())
+    };
+    let head = [&["time", "timestamp"][..], &["level"], &["span_name", "component", "target"], &["event"], &["state"], &["message"]];
+    let mut words: Vec<String> = head.into_iter().filter_map(get).collect();
+    for key in ["request.outcome", "error.type", "error_type", "error", "err", "error_detail", "status", "instance_id", "instance", "worker_id"] {
+        if let Some(value) = get(&[key]) {
+            words.push(format!("{key}={value}"));
+        }
+    }
+    words.join(" ")
+}
+
 /// Text that is safe on a terminal: no colour, no control character, no bidirectional override, and cut.
 pub fn printable(text: &str, max: usize) -> String {
     let mut out = String::new();
@@ -110,6 +128,13 @@ mod tests {
         assert_eq!(shown(8), Some((3, "three\\u{7}")));
         assert_eq!(shown(20), Some((4, "four")));
         assert_eq!(shown(21), None);
+    }
+
+    #[test]
+    fn objects_are_told_in_short() {
+        let line = r#"{"time":"T","level":"WARN","target":"t","message":"route request failed","error.type":"disconnected","worker_id":7,"x":1}"#;
+        assert_eq!(digest(line), "T WARN t route request failed error.type=disconnected worker_id=7");
+        assert_eq!(digest("{cut"), "{cut");
     }
 
     #[test]

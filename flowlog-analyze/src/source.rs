@@ -76,9 +76,6 @@ pub struct Sources {
     pub unread: Vec<Unread>,
 }
 
-/// Files that a folder of logs holds beside them.
-const NOT_LOGS: [&str; 2] = ["expect.json", "Cargo.toml"];
-
 /// Opens all paths; a folder is walked, `-` is standard input, and so is no path at all.
 ///
 /// No symbolic link inside a folder is followed. A path given twice is read once.
@@ -135,11 +132,7 @@ impl Sources {
     fn walk(&mut self, folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in WalkDir::new(folder).follow_links(false).sort_by_file_name() {
             match entry {
-                Ok(entry) if entry.file_type().is_file() => {
-                    if !NOT_LOGS.iter().any(|name| entry.file_name() == *name) {
-                        files.push(entry.into_path());
-                    }
-                }
+                Ok(entry) if entry.file_type().is_file() => files.push(entry.into_path()),
                 Ok(entry) if entry.file_type().is_dir() => {}
                 Ok(entry) => {
                     let why = if entry.path_is_symlink() {

@@ -303,6 +303,8 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
     victims.sort();
     victims.dedup();
     let mut evidence = vec![fault.mark.place];
+    // Where a dead process's log ends.
+    evidence.extend(process.facts.last.filter(|_| whole_process && kind == FailureKind::Crash).map(|mark| mark.place));
     let mut rest: Vec<Mark> = faults.iter().filter(|other| other.at != fault.at).map(|other| other.mark).collect();
     rest.sort();
     evidence.extend(rest.into_iter().map(|mark| mark.place));

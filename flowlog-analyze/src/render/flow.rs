@@ -6,7 +6,7 @@ use flowlog_schema::{Time, report};
 
 use super::paint::Paint;
 use crate::diagnose::{FirstFailure, Outcome, Tree, World};
-use crate::evidence::{Lines, printable};
+use crate::evidence::{Lines, digest, printable};
 use crate::flow::{Fate, Place};
 use crate::source::Sources;
 
@@ -49,7 +49,7 @@ pub fn picture(flow: &FlowPicture<'_>, world: &World, sources: &Sources, paint: 
         let _ = writeln!(out, "\nfirst failure: {}", paint.red(&printable(&blame(failure), 300)));
         for place in &failure.evidence {
             if let Some(report::Evidence { source, line, text }) = lines.get(*place) {
-                let _ = writeln!(out, "  {}  {}", paint.bold(&format!("{}:{line}", printable(source, 200))), paint.dim(&printable(text, 220)));
+                let _ = writeln!(out, "  {}  {}", paint.bold(&format!("{}:{line}", printable(source, 200))), paint.dim(&printable(&digest(text), 220)));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use flowlog_schema::report::{Evidence, Report};
 
-use crate::evidence::printable;
+use crate::evidence::{digest, printable};
 
 /// Most failures in the table.
 const MAX_ROWS: usize = 20;
@@ -54,7 +54,7 @@ fn evidence(out: &mut String, lines: &[Evidence]) {
         return;
     }
     let texts: Vec<String> =
-        lines.iter().map(|line| format!("{}:{}: {}", printable(&line.source, 200), line.line, printable(&line.text, 300))).collect();
+        lines.iter().map(|line| format!("{}:{}: {}", printable(&line.source, 200), line.line, printable(&digest(&line.text), 300))).collect();
     let longest = texts.iter().flat_map(|text| text.split(|c| c != '`')).map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     let _ = writeln!(out, "{fence}text\n{}\n{fence}\n", texts.join("\n"));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use flowlog_schema::report::{Evidence, Failure, Report, RunOutcome};
 
 use super::paint::Paint;
-use crate::evidence::printable;
+use crate::evidence::{digest, printable};
 
 /// Most failures in the table; the rest are counted.
 const MAX_ROWS: usize = 20;
@@ -93,7 +93,7 @@ fn clock(stamp: Option<&str>) -> String {
 fn evidence(out: &mut String, lines: &[Evidence], indent: &str, paint: Paint) {
     for line in lines {
         let place = format!("{}:{}", printable(&line.source, 200), line.line);
-        let _ = writeln!(out, "{indent}{}  {}", paint.bold(&place), paint.dim(&printable(&line.text, 220)));
+        let _ = writeln!(out, "{indent}{}  {}", paint.bold(&place), paint.dim(&printable(&digest(&line.text), 220)));
     }
 }
 

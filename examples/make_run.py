@@ -1,0 +1,441 @@
+#!/usr/bin/env python3
+"""Make real logs of one faulty run of NVIDIA Dynamo (frontend + mocker workers) on a CPU-only machine.
+
+    PYTHON_OF_THE_DYNAMO_VENV make_run.py --fault FAULT --out DIR [--format jsonl|readable] [--etcd PATH]
+
+Writes a tiny model folder, starts a frontend and the workers as child processes, each with stdout+stderr in
+DIR/<name>.log, waits until the model is served, sends concurrent streaming chat requests, injects the fault,
+waits, stops everything with SIGTERM (SIGKILL after --grace seconds) and takes this machine's paths, address
+and name out of the logs.  DIR/run.json tells what was done when (UTC) and what became of each request as its
+client saw it: ok, failed, gave_up (client timeout) or open_at_stop (still waiting when the stop began).
+"""
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Callable
+
+MODEL = "tiny"
+WORDS = "a the of and to in is it that for on with as was at by be this from or one had not but what all were".split()
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def write_model(folder: Path) -> None:
+    """A word-level tokenizer and a two-layer llama config: all that frontend and mocker read."""
+    folder.mkdir(parents=True)
+    special = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>"]
+    vocab = {w: i for i, w in enumerate(special + WORDS + [f"w{i}" for i in range(2048 - len(special) - len(WORDS))])}
+    files = {
+        "tokenizer.json": {
+            "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+            "added_tokens": [{"id": i, "content": s, "single_word": False, "lstrip": False, "rstrip": False,
+                              "normalized": False, "special": True} for i, s in enumerate(special)],
+            "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": None, "decoder": None,
+            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}},
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>",
+            "model_max_length": 32768, "chat_template": "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} "
+                                                        "{% endfor %}{% if add_generation_prompt %}<|assistant|> {% endif %}"},
+        "config.json": {
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 128,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "hidden_act": "silu",
+            "vocab_size": 2048, "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+            "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "float32"},
+        "generation_config.json": {"bos_token_id": 1, "eos_token_id": 2}}
+    for name, body in files.items():
+        (folder / name).write_text(json.dumps(body, indent=1))
+
+
+class Chat(threading.Thread):
+    """One streaming chat request, and what became of it as its client saw it."""
+
+    def __init__(self, port: int, phase: str, tokens: int, prompt: int, timeout: float) -> None:
+        super().__init__(daemon=True)
+        self.port, self.timeout = port, timeout
+        self.last = time.monotonic()
+        self.info: dict = {"phase": phase, "request_id": str(uuid.uuid4()), "sent": now(), "status": None,
+                           "chunks": 0, "outcome": None, "detail": "", "max_silence_s": 0.0}
+        text = " ".join(WORDS[i * 7 % len(WORDS)] for i in range(prompt))
+        self.body = json.dumps({"model": MODEL, "stream": True, "max_tokens": tokens, "ignore_eos": True,
+                                "messages": [{"role": "user", "content": text}]})
+        self.start()
+
+    def run(self) -> None:
+        try:
+            outcome, detail = self.talk()
+        except TimeoutError as e:
+            outcome, detail = "gave_up", f"no data for {self.timeout} s: {e}"
+        except (OSError, http.client.HTTPException) as e:
+            outcome, detail = "failed", f"{type(e).__name__}: {e}"
+        if self.info["outcome"] is None:
+            self.info["outcome"] = outcome
+        self.info.update(detail=detail, ended=now())
+
+    def talk(self) -> tuple[str, str]:
+        conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
+        try:
+            conn.request("POST", "/v1/chat/completions", self.body, {"content-type": "application/json",
+                                                                    "x-request-id": self.info["request_id"]})
+            answer = conn.getresponse()
+            self.info["status"] = answer.status
+            if answer.status != 200:
+                return "failed", answer.read().decode(errors="replace")[:500]
+            error = ""
+            while line := answer.readline():
+                if silence := time.monotonic() - self.last:
+                    self.info["max_silence_s"] = round(max(self.info["max_silence_s"], silence), 2)
+                self.last = time.monotonic()
+                text = line.decode(errors="replace").strip()
+                if text.startswith("event: error") or '"error"' in text or (error and text.startswith(":")):
+                    error += text[:500] + " "
+                elif text == "data: [DONE]":
+                    return ("failed", error + "then [DONE]") if error else ("ok", "")
+                self.info["chunks"] += text.startswith("data: {")
+            return "failed", error or "stream ended without [DONE]"
+        finally:
+            conn.close()
+
+
+class Run:
+    """The child processes and the clients of one run."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.out = args, Path(args.out).resolve()
+        shutil.rmtree(self.out, ignore_errors=True)
+        self.out.mkdir(parents=True)
+        self.work = Path(tempfile.mkdtemp(prefix=".work-", dir=self.out.parent))
+        self.model = self.work / "m" / MODEL
+        write_model(self.model)
+        for name in ("kv", "home", "tmp", "etcd"):
+            (self.work / name).mkdir()
+        self.env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self.work / "home"), "TMPDIR": str(self.work / "tmp"),
+                    "DYN_FILE_KV": str(self.work / "kv"), "HF_HUB_OFFLINE": "1", "DYN_LOG": "debug",
+                    "DYN_LOGGING_JSONL": "1" if args.format == "jsonl" else "0", "DYN_LOGGING_SPAN_EVENTS": "1",
+                    "DYN_SDK_DISABLE_ANSI_LOGGING": "1", "ETCD_ENDPOINTS": f"http://127.0.0.1:{args.etcd_port}"}
+        self.backend = "file"
+        self.wake = True
+        self.procs: dict[str, subprocess.Popen] = {}
+        self.chats: list[Chat] = []
+        self.events: list[dict] = []
+
+    def note(self, what: str, **more: object) -> None:
+        self.events.append({"time": now(), "what": what, **more})
+        print(self.events[-1], flush=True)
+
+    def spawn(self, name: str, command: list[str]) -> None:
+        env = {k: v for k, v in self.env.items() if name != "etcd" or k != "ETCD_ENDPOINTS"}
+        with open(self.out / f"{name}.log", "wb") as log:
+            self.procs[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                                env=env, cwd=self.work, start_new_session=True)
+        self.note("started", process=name, pid=self.procs[name].pid)
+
+    def planes(self) -> list[str]:
+        return ["--discovery-backend", self.backend, "--request-plane", "tcp", "--event-plane", "zmq"]
+
+    def frontend(self) -> None:
+        self.spawn("frontend", [sys.executable, "-m", "dynamo.frontend", "--http-port", str(self.args.port), "--http-host",
+                                "127.0.0.1", "--migration-limit", str(self.args.migration_limit), *self.planes()])
+
+    def worker(self, name: str, *more: str, model: str | None = None, speed: float = 0.1) -> None:
+        self.spawn(name, [sys.executable, "-m", "dynamo.mocker", "--model-path", model or str(self.model), "--model-name", MODEL,
+                          "--max-model-len", "30000", "--speedup-ratio", str(speed), *more, *self.planes()])
+
+    def etcd(self) -> None:
+        client, peer = (f"http://127.0.0.1:{self.args.etcd_port + i}" for i in (0, 1))
+        self.spawn("etcd", [self.args.etcd, "--logger", "zap", "--log-outputs", "stderr", "--data-dir", str(self.work / "etcd/data"),
+                            "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
+                            "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"])
+        time.sleep(2)
+
+    def get(self, path: str) -> dict:
+        conn = http.client.HTTPConnection("127.0.0.1", self.args.port, timeout=3)
+        try:
+            conn.request("GET", path)
+            return json.loads(conn.getresponse().read())
+        except (OSError, ValueError, http.client.HTTPException):
+            return {}
+        finally:
+            conn.close()
+
+    def served(self, workers: int, limit: float = 40) -> bool:
+        """Wait until the model is listed and that many workers offer their `generate` endpoint."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            if any(m.get("id") == MODEL for m in self.get("/v1/models").get("data", [])):
+                found = [i for i in self.get("/health").get("instances", []) if i.get("endpoint") == "generate"]
+                if len(found) >= workers:
+                    self.note("model served", instances=len(found))
+                    time.sleep(1)
+                    return True
+            time.sleep(0.5)
+        self.note("model NOT served", waited_s=limit)
+        return False
+
+    def send(self, n: int, phase: str, tokens: int = 150, prompt: int = 20, timeout: float = 180) -> list[Chat]:
+        self.note("requests sent", n=n, phase=phase, max_tokens=tokens, prompt_words=prompt)
+        chats = [Chat(self.args.port, phase, tokens, prompt, timeout) for _ in range(n)]
+        self.chats += chats
+        return chats
+
+    def finish(self, chats: list[Chat], limit: float = 90) -> None:
+        end = time.monotonic() + limit
+        for chat in chats:
+            chat.join(max(0.0, end - time.monotonic()))
+        self.note("requests waited for", outcomes=[c.info["outcome"] for c in chats])
+
+    def signal(self, name: str, sig: signal.Signals) -> None:
+        self.note("signal", signal=sig.name, process=name)
+        if self.procs[name].poll() is None:
+            os.kill(self.procs[name].pid, sig)
+        if sig == signal.SIGKILL:
+            self.procs[name].wait()
+
+    def stop(self) -> None:
+        """SIGTERM (then SIGCONT, to wake a stopped worker) to everything still alive, SIGKILL after the grace time."""
+        for chat in self.chats:
+            if chat.is_alive():
+                chat.info.update(outcome="open_at_stop", silent_s_at_stop=round(time.monotonic() - chat.last, 1))
+        alive = [n for n, p in self.procs.items() if p.poll() is None]
+        self.note("stop", alive=list(alive), ended_before={n: p.returncode for n, p in self.procs.items() if n not in alive})
+        for name in sorted(alive, key=lambda n: n == "etcd"):
+            os.kill(self.procs[name].pid, signal.SIGTERM)
+            if self.wake:
+                os.kill(self.procs[name].pid, signal.SIGCONT)
+        end = time.monotonic() + self.args.grace
+        while alive and time.monotonic() < end:
+            for name in [n for n in alive if self.procs[n].poll() is not None]:
+                alive.remove(name)
+                self.note("exited", process=name, code=self.procs[name].returncode)
+            time.sleep(0.05)
+        for name in alive:
+            self.note("SIGKILL after grace", process=name)
+            self.procs[name].kill()
+            self.procs[name].wait()
+        for chat in self.chats:
+            chat.join(5)
+
+    def scrub(self) -> None:
+        """Take this machine out of the logs, and shorten the line that dumps the whole environment."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            try:
+                s.connect(("192.0.2.1", 9))  # sends nothing, only picks the interface
+                address = s.getsockname()[0]
+            except OSError:
+                address = "127.0.0.1"
+        paths = {sys.prefix: "/opt/dynamo/venv", sys.base_prefix: "/usr", self.model: "/models/tiny", self.model.parent: "/models",
+                 self.work / "kv": "/srv/dynamo/kv", self.work / "home": "/home/dynamo", self.work / "tmp": "/scratch",
+                 self.work / "etcd": "/srv/etcd", self.work: "/srv/dynamo", self.out: "/var/log/dynamo"}
+        swaps = sorted(((str(k), v) for k, v in paths.items()), key=lambda kv: -len(kv[0]))
+        part = r'\\?"%s\\?":\{[^{}]*\},?'
+        dump = re.compile("|".join(part % p for p in ("environment", "installed_packages", "system_info")))
+        for log in self.out.glob("*.log"):
+            lines = log.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+            for i, line in enumerate(lines):
+                if "CONFIG_DUMP" in line:
+                    line = re.sub(r',(\}+\\?"|\}+$)', r"\1", dump.sub("", line))
+                for old, new in swaps:
+                    line = line.replace(old, new)
+                if not address.startswith("127."):
+                    line = line.replace(address, "192.0.2.2")
+                lines[i] = re.sub(rf"(?<![\w.-]){re.escape(socket.gethostname())}(?![\w.-])", "host-0", line)
+            log.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+        ours = {chat.info["request_id"]: chat.info for chat in self.chats}  # what the frontend calls our requests
+        for line in open(self.out / "frontend.log", errors="replace"):
+            found = dict(re.findall(r'\b(x_request_id|trace_id)\W{1,3}([0-9a-f-]{32,36})', line))
+            if info := ours.get(found.pop("x_request_id", "")):
+                info.update(found)
+                info["log_request_ids"] = sorted({*info.get("log_request_ids", ()), *re.findall(
+                    r'(?<!x_)\brequest_id\W{1,3}([0-9a-f-]{36})', line)})
+        (self.out / "run.json").write_text(json.dumps({
+            "fault": self.args.fault, "format": self.args.format, "events": self.events,
+            "exit_codes": {n: p.returncode for n, p in self.procs.items()}, "requests": [c.info for c in self.chats]}, indent=1))
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+# --- the faults: each is the whole course of a run up to the ordinary stop ---------------------------------------------
+
+def two_workers(run: Run) -> None:
+    """One frontend and two aggregated workers, served, three short requests answered."""
+    run.frontend()
+    run.worker("worker-0")
+    run.worker("worker-1")
+    run.served(2)
+    run.finish(run.send(3, "before", tokens=20))
+
+
+def prefill_kill(run: Run, *prefill_flags: str) -> None:
+    run.frontend()
+    run.worker("prefill-0", "--disaggregation-mode", "prefill", *prefill_flags, speed=0.05)
+    run.worker("decode-0", "--disaggregation-mode", "decode")
+    run.worker("decode-1", "--disaggregation-mode", "decode")
+    run.served(3)
+    run.finish(run.send(4, "before", tokens=20))
+    decoding = run.send(2, "decoding", tokens=150)  # past their prefill when it dies
+    time.sleep(2.5)
+    flight = run.send(4, "in prefill", tokens=60, prompt=4000)
+    time.sleep(1.5)
+    run.signal("prefill-0", signal.SIGKILL)
+    time.sleep(1)
+    soon = run.send(3, "after", tokens=20)
+    run.finish(decoding + flight + soon, 60)
+    time.sleep(15)  # let the dead worker's registration run out
+    run.finish(run.send(3, "late", tokens=20), 30)
+
+
+def prefill_kill_bootstrap(run: Run) -> None:
+    prefill_kill(run, "--bootstrap-ports", str(run.args.port + 10))
+
+
+def worker_stop(run: Run, timeout: float = 15) -> None:
+    two_workers(run)
+    flight = run.send(6, "in flight", timeout=timeout)
+    time.sleep(3)
+    run.signal("worker-0", signal.SIGSTOP)
+    time.sleep(2)
+    flight += run.send(4, "after", tokens=40, timeout=timeout)
+    run.finish(flight, 40)
+    time.sleep(4)
+
+
+def worker_stop_noclientgiveup(run: Run) -> None:
+    worker_stop(run, 600)
+
+
+def worker_stop_hardkill(run: Run) -> None:
+    """As the above, but the stopped worker never wakes: SIGTERM stays pending until SIGKILL."""
+    run.wake = False
+    worker_stop(run, 600)
+
+
+def worker_kill_idle(run: Run) -> None:
+    two_workers(run)
+    time.sleep(2)
+    run.signal("worker-0", signal.SIGKILL)
+    time.sleep(1)
+    run.finish(run.send(6, "after", tokens=40))
+    time.sleep(15)
+    run.finish(run.send(4, "late", tokens=40))
+
+
+def wrong_model_path(run: Run, good: bool = True) -> None:
+    run.frontend()
+    if good:
+        run.worker("worker-0")
+    run.worker("worker-1", model="/models/no-such-model")
+    run.served(1, 15)
+    run.finish(run.send(4, "after", tokens=40))
+    time.sleep(3)
+
+
+def wrong_model_path_alone(run: Run) -> None:
+    wrong_model_path(run, good=False)
+
+
+def port_in_use(run: Run) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", run.args.port))
+        taken.listen()
+        run.note("port taken", port=run.args.port)
+        run.worker("worker-0")
+        time.sleep(2)
+        run.frontend()
+        time.sleep(12)
+
+
+def etcd_lost(run: Run) -> None:
+    run.backend = "etcd"
+    run.etcd()
+    two_workers(run)
+    flight = run.send(4, "in flight")
+    time.sleep(3)
+    run.signal("etcd", signal.SIGKILL)
+    for after, wait in ((1, 1), (13, 12), (25, 12), (40, 15)):  # processes give up some 24 and 32 s after the kill
+        time.sleep(wait)
+        flight += run.send(2, f"{after} s after", tokens=40)
+    run.finish(flight, 40)
+
+
+def etcd_absent(run: Run, wait: float = 45) -> None:
+    run.backend = "etcd"
+    run.frontend()
+    run.worker("worker-0")
+    run.worker("worker-1")
+    run.served(2, wait)
+
+
+def etcd_absent_long(run: Run) -> None:
+    etcd_absent(run, 130)  # longer than the 120 s for which a process tries to reach etcd at its start
+
+
+def frontend_kill(run: Run) -> None:
+    two_workers(run)
+    flight = run.send(6, "in flight")
+    time.sleep(3)
+    run.signal("frontend", signal.SIGKILL)
+    run.finish(flight, 20)
+    run.finish(run.send(2, "after", tokens=20), 10)
+    time.sleep(8)
+
+
+def graceful_worker_term(run: Run) -> None:
+    two_workers(run)
+    flight = run.send(6, "in flight")
+    time.sleep(3)
+    run.signal("worker-0", signal.SIGTERM)
+    time.sleep(0.5)
+    flight += run.send(4, "after", tokens=40)
+    run.finish(flight)
+    time.sleep(5)
+    run.finish(run.send(3, "late", tokens=20))
+
+
+def sigterm_all_inflight(run: Run) -> None:
+    two_workers(run)
+    run.send(6, "in flight")
+    time.sleep(3)  # and the ordinary stop comes now
+
+
+FAULTS: dict[str, Callable[[Run], None]] = {f.__name__.replace("_", "-"): f for f in (
+    prefill_kill, prefill_kill_bootstrap, worker_stop, worker_stop_noclientgiveup, worker_stop_hardkill, worker_kill_idle, wrong_model_path,
+    wrong_model_path_alone, port_in_use, etcd_lost, etcd_absent, etcd_absent_long, frontend_kill, graceful_worker_term, sigterm_all_inflight)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fault", required=True, choices=FAULTS)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--format", choices=("jsonl", "readable"), default="jsonl")
+    parser.add_argument("--port", type=int, default=18080)
+    parser.add_argument("--migration-limit", type=int, default=0)
+    parser.add_argument("--etcd", default=shutil.which("etcd"), help="the etcd binary, for the etcd faults")
+    parser.add_argument("--etcd-port", type=int, default=12379)
+    parser.add_argument("--grace", type=float, default=40, help="seconds between SIGTERM and SIGKILL")
+    run = Run(parser.parse_args())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    try:
+        FAULTS[run.args.fault](run)
+    finally:
+        run.stop()
+        run.scrub()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+//! The command as its users meet it: streams, exit status, pipes. Real processes, so behind `integration`.
+#![cfg(feature = "integration")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const GOOD: &str = "router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail x {router@0.7.0} Internal: boom\n";
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/failed-run")
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowlog-analyze"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn the_verdict_is_in_the_first_line() {
+    let example = example();
+    for arguments in [&["triage", example.to_str().unwrap()][..], &[example.to_str().unwrap()]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let first = stdout(&output).lines().next().unwrap();
+        assert!(first.starts_with("FAILED  prefill (7532250978119109882) failed first:"), "{first}");
+        assert!(stdout(&output).contains("prefill-0.log:") && !stdout(&output).contains('\u{1b}'));
+        assert_eq!(stderr(&output), "");
+    }
+}
+
+#[test]
+fn json_and_markdown() {
+    let example = example();
+    let output = run(&["--format", "json", example.to_str().unwrap()]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["verdict"]["component"], &report["flows"]["failed"]), (&"prefill".into(), &10.into()));
+    let output = run(&["triage", "--format", "markdown", example.to_str().unwrap()]);
+    assert!(stdout(&output).starts_with("**failed**: prefill "), "{}", stdout(&output));
+}
+
+#[test]
+fn threads_change_nothing() {
+    let example = example();
+    let of = |threads| run(&["--format", "json", "--threads", threads, example.to_str().unwrap()]).stdout;
+    assert_eq!(of("1"), of("3"));
+}
+
+#[test]
+fn one_flow() {
+    let example = example();
+    let path = example.to_str().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&run(&["--format", "json", path]).stdout).unwrap();
+    let id = report["flow_failures"][0]["flow_id"].as_str().unwrap();
+    let output = run(&["flow", id, path]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("<-- broke here"), "{}", stdout(&output));
+    let output = run(&["flow", "no-such-flow", path]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    assert!(stderr(&output).contains("no line names the flow `no-such-flow`"));
+}
+
+#[test]
+fn standard_input() {
+    for arguments in [&[][..], &["-"], &["triage", "-"]] {
+        let mut child = command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(GOOD.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stdout(&output).contains("-:1"), "{}", stdout(&output));
+    }
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(0), "an empty input is healthy: {}", stderr(&output));
+}
+
+#[test]
+fn what_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&["/no/such/file.log"]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
+    assert!(stderr(&output).contains("`/no/such/file.log`: No such file"), "{}", stderr(&output));
+    let output = run(&[folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "a folder with nothing readable");
+    let output = run(&["--format", "yaml", "x"]);
+    assert_eq!(output.status.code(), Some(2), "wrong arguments");
+    // One of two is enough.
+    let good = folder.path().join("a.log");
+    fs::write(&good, GOOD).unwrap();
+    let output = run(&["/no/such/file.log", good.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("Unread") && stdout(&output).contains("/no/such/file.log"), "{}", stdout(&output));
+}
+
+#[test]
+fn permission_denied() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (closed, open) = (folder.path().join("closed.log"), folder.path().join("open.log"));
+    fs::write(&closed, GOOD).unwrap();
+    fs::write(&open, GOOD).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    // To root nothing is closed, so the command runs as nobody, from a place that nobody may read.
+    let mut command = command(&["--format", "json", folder.path().to_str().unwrap()]);
+    if fs::File::open(&closed).is_ok() {
+        let copy = folder.path().join("flowlog-analyze");
+        fs::copy(env!("CARGO_BIN_EXE_flowlog-analyze"), &copy).unwrap();
+        let logs = folder.path().join("logs");
+        fs::create_dir(&logs).unwrap();
+        for file in [&closed, &open] {
+            fs::rename(file, logs.join(file.file_name().unwrap())).unwrap();
+        }
+        command = Command::new(copy);
+        command.args(["--format", "json", logs.to_str().unwrap()]).stdin(Stdio::null()).uid(65_534).gid(65_534);
+    }
+    let output = command.output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["input"]["sources"], 1);
+    assert!(report["input"]["unread"][0]["error"].as_str().unwrap().contains("ermission denied"), "{report}");
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let mut child = command(&["--format", "json", example().to_str().unwrap()]).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(stderr(&output), "");
+    assert_eq!(output.status.code(), Some(1), "the verdict stands");
+}
+
+#[test]
+fn help_and_version() {
+    let output = run(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    for word in ["triage", "flow", "--format", "Exit status"] {
+        assert!(stdout(&output).contains(word), "{word}");
+    }
+    assert!(stdout(&run(&["--version"])).starts_with("flowlog-analyze 0."));
+}
