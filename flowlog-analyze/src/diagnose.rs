@@ -1,8 +1,8 @@
 //! What failed first, per flow and per run.
 //!
-//! The contract's section 3, in this order: [`processes`] says who spoke and how far their clocks are off, [`tree`]
-//! gives a flow its structure, [`silence`] finds what hangs or crashed, [`origin`] names a flow's outcome and first
-//! failure, [`cause`] joins failures, [`run`] finds failures that need no flow, and [`verdict`] sums up.
+//! The contract's section 3, in this order: `processes` says who spoke and how far their clocks are off, `tree`
+//! gives a flow its structure, `silence` finds what hangs or crashed, `origin` names a flow's outcome and first
+//! failure, `cause` joins failures, `run` finds failures that need no flow, and `verdict` sums up.
 
 mod cause;
 mod confidence;

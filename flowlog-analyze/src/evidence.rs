@@ -85,7 +85,9 @@ pub fn digest(text: &str) -> String {
     };
     let head = [&["time", "timestamp"][..], &["level"], &["span_name", "component", "target"], &["event"], &["state"], &["message"]];
     let mut words: Vec<String> = head.into_iter().filter_map(get).collect();
-    for key in ["request.outcome", "error.type", "error_type", "error", "err", "error_detail", "status", "instance_id", "instance", "worker_id"] {
+    for key in
+        ["request.outcome", "error.type", "error_type", "error", "err", "error_detail", "status", "instance_id", "instance", "worker_id"]
+    {
         if let Some(value) = get(&[key]) {
             words.push(format!("{key}={value}"));
         }
@@ -132,7 +134,8 @@ mod tests {
 
     #[test]
     fn objects_are_told_in_short() {
-        let line = r#"{"time":"T","level":"WARN","target":"t","message":"route request failed","error.type":"disconnected","worker_id":7,"x":1}"#;
+        let line =
+            r#"{"time":"T","level":"WARN","target":"t","message":"route request failed","error.type":"disconnected","worker_id":7,"x":1}"#;
         assert_eq!(digest(line), "T WARN t route request failed error.type=disconnected worker_id=7");
         assert_eq!(digest("{cut"), "{cut");
     }

@@ -34,8 +34,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 5] =
-        [Self::FlowlogJson, Self::FlowlogText, Self::DynamoJson, Self::DynamoReadable, Self::Unrecognised];
+    pub const ALL: [Self; 5] = [Self::FlowlogJson, Self::FlowlogText, Self::DynamoJson, Self::DynamoReadable, Self::Unrecognised];
 
     /// Its name in the report.
     pub fn as_str(self) -> &'static str {
@@ -91,7 +90,7 @@ pub fn read_events(bytes: &[u8], mut each: impl FnMut(Block<'_>, Format, Option<
         } else {
             block.bytes
         };
-        let text = String::from_utf8_lossy(kept);
+        let text = std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
         quality.invalid_utf8 = matches!(text, Cow::Owned(_)) && !quality.cut;
         let plain = ansi::strip(text.trim_end());
         let taken = RECOGNISERS.iter().find_map(|(format, read)| read(&plain).map(|observation| (*format, observation)));
@@ -112,8 +111,7 @@ fn blocks(bytes: &[u8]) -> impl Iterator<Item = Block<'_>> {
         // A JSON object or a flowlog line is whole; a stamped line or a raw traceback may go on.
         let goes_on = if is_head(line) { !is_whole(line) } else { is_raw_head(line) };
         let stamped = is_head(line);
-        while goes_on {
-            let Some((next_at, next)) = lines.peek().copied() else { break };
+        while let Some((next_at, next)) = lines.peek().copied().filter(|_| goes_on) {
             if is_head(next) || next_at - at > MAX_EVENT || (!stamped && is_raw_head(next)) || (stamped && is_panic(next)) {
                 break;
             }
@@ -155,7 +153,10 @@ mod tests {
             (DynamoJson, r#"{"time":"2025-09-02T15:53:31.943377Z","level":"INFO","target":"log","message":"up"}"#),
             (DynamoJson, r#"{"timestamp":"2025-09-02T15:53:31.943377Z","level":"WARN","target":"log","message":"up"}"#),
             (DynamoReadable, "2025-09-02T15:50:01.770028Z  INFO main.init: worker initialized"),
-            (DynamoReadable, "\u{1b}[2m2026-07-21T09:00:00.123456Z\u{1b}[0m \u{1b}[31mERROR\u{1b}[0m \u{1b}[2mhandlers.generate\u{1b}[0m\u{1b}[2m:\u{1b}[0m boom"),
+            (
+                DynamoReadable,
+                "\u{1b}[2m2026-07-21T09:00:00.123456Z\u{1b}[0m \u{1b}[31mERROR\u{1b}[0m \u{1b}[2mhandlers.generate\u{1b}[0m\u{1b}[2m:\u{1b}[0m boom",
+            ),
             (Unrecognised, "hello"),
             (Unrecognised, r#"{"a":1}"#),
             (Unrecognised, "2025-09-02T15:50:01Z\tINFO\tzap line"),

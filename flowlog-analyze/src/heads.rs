@@ -58,7 +58,9 @@ mod tests {
         ] {
             assert!(is_head(line.as_bytes()), "{line}");
         }
-        for line in ["", "Traceback (most recent call last):", "  File \"x\", line 1", "}", "2025", "a - b - c", "\u{1b}[2", "   0: anyhow::error"] {
+        for line in
+            ["", "Traceback (most recent call last):", "  File \"x\", line 1", "}", "2025", "a - b - c", "\u{1b}[2", "   0: anyhow::error"]
+        {
             assert!(!is_head(line.as_bytes()), "{line}");
         }
     }

@@ -71,7 +71,10 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
         let parts: Vec<(usize, Result<Part, String>)> = tasks
             .par_iter()
             .map(|(index, at)| {
-                let part = sources.read.get(*index).map_or_else(|| Ok(Part::default()), |source| read_part(source, *index, *at, plan.chunk.max(1)));
+                let part = sources
+                    .read
+                    .get(*index)
+                    .map_or_else(|| Ok(Part::default()), |source| read_part(source, *index, *at, plan.chunk.max(1)));
                 (*index, part)
             })
             .collect();

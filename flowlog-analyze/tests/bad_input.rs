@@ -1,4 +1,5 @@
 //! What strangers put into logs and folders: nothing makes the analyzer fail, everything is counted.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +9,8 @@ use flowlog_analyze::source::{self, Sources};
 use flowlog_analyze::{Options, analyze};
 use flowlog_schema::report::{Report, RunOutcome};
 
-const GOOD: &str = "2025-11-22T08:27:15.705274Z ERROR router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail x {router@0.7.0} Internal: boom\n";
+const GOOD: &str =
+    "2025-11-22T08:27:15.705274Z ERROR router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail x {router@0.7.0} Internal: boom\n";
 
 fn read(sources: &Sources) -> Report {
     analyze(sources, &Options::default(), &|_| {})

@@ -1,5 +1,6 @@
 //! The command as its users meet it: streams, exit status, pipes. Real processes, so behind `integration`.
 #![cfg(feature = "integration")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
 
 use std::fs;
 use std::io::Write;

@@ -1,5 +1,6 @@
 //! The report does not depend on chunk size, threads, batches, closing or the order of the inputs; it adds up, and
 //! it is what its JSON Schema says.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
 
 use flowlog_analyze::ingest::Plan;
 use flowlog_analyze::source::Sources;
@@ -78,7 +79,8 @@ proptest! {
 #[test]
 fn the_json_report_is_what_its_schema_says() {
     let schema: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/report.schema.json")).unwrap()).unwrap();
+        serde_json::from_str(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/report.schema.json")).unwrap())
+            .unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     for form in [Form::Mixed, Form::Dynamo] {
         let cluster = simulate(&flowlog_simulator::Options { form, ..Default::default() });
@@ -92,7 +94,8 @@ fn the_json_report_is_what_its_schema_says() {
 #[test]
 fn records_are_what_their_schema_says() {
     let schema: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/record.schema.json")).unwrap()).unwrap();
+        serde_json::from_str(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/record.schema.json")).unwrap())
+            .unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let cluster = simulate(&flowlog_simulator::Options { form: Form::Json, flows: 50, ..Default::default() });
     for (_, bytes) in &cluster.logs {

@@ -2,6 +2,7 @@
 //!
 //! The oracle reads flowlog records with the schema's decoders and nothing else of this project: no table, no tree,
 //! no skew. It is slow and naive on purpose; where it and the diagnosis differ, one of them misreads the contract.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +40,8 @@ fn read(cluster: &Cluster) -> Reading {
     let mut reading = Reading { flows: BTreeMap::new(), processes: BTreeMap::new() };
     for (_, bytes) in &cluster.logs {
         for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-            let record: Record<'_> = json::decode(line).map(|(record, _)| record).or_else(|_| text::decode(line).map(|(record, _)| record)).unwrap();
+            let record: Record<'_> =
+                json::decode(line).map(|(record, _)| record).or_else(|_| text::decode(line).map(|(record, _)| record)).unwrap();
             let who = (record.component.to_string(), record.instance.clone().unwrap_or_default().to_string());
             let wall = record.time.unwrap().0;
             let process = reading.processes.entry(who.clone()).or_insert((wall, wall, false));
@@ -52,7 +54,7 @@ fn read(cluster: &Cluster) -> Reading {
                 event: record.event,
                 who,
                 span: span.as_u64(),
-                parent: record.parent_id.map(|parent| parent.as_u64()),
+                parent: record.parent_id.map(flowlog_schema::SpanId::as_u64),
                 clock: record.clock.unwrap().0,
                 wall,
                 state: record.state.as_deref().unwrap_or_default().to_owned(),
@@ -122,10 +124,18 @@ impl Reading {
 
     fn judge(&self, lines: &[Line]) -> Option<Answer> {
         let present: BTreeSet<u64> = spans(lines);
-        let root = lines.iter().filter(|line| line.parent.is_none_or(|parent| !present.contains(&parent))).min_by_key(|line| line.clock).unwrap().span;
+        let root = lines
+            .iter()
+            .filter(|line| line.parent.is_none_or(|parent| !present.contains(&parent)))
+            .min_by_key(|line| line.clock)
+            .unwrap()
+            .span;
         let terminal = lines.iter().filter(|line| line.span == root && TERMINAL.contains(&line.event)).min_by_key(|line| line.clock);
         let left = terminal.filter(|line| line.event == Event::Cancel).map_or(u64::MAX, |line| line.clock);
-        let callers_fault = |line: &Line| line.error.0 == "InvalidArgument" || line.status.is_some_and(|status| (400..499).contains(&status) && status != 408 && status != 429);
+        let callers_fault = |line: &Line| {
+            line.error.0 == "InvalidArgument"
+                || line.status.is_some_and(|status| (400..499).contains(&status) && status != 408 && status != 429)
+        };
         let mut failures: Vec<Failure> = Vec::new();
         for span in present {
             let failed = lines.iter().filter(|line| line.span == span && line.event == Event::Fail).min_by_key(|line| line.clock);
@@ -167,7 +177,8 @@ impl Reading {
         if let Some((kind, message)) = &first.error
             && ["Unavailable", "CannotConnect", "Disconnected"].contains(&kind.as_str())
         {
-            let named = |dead: &(String, String)| Some(&dead.1) == line.callee.as_ref() || message.contains(&format!("no {} worker", dead.0));
+            let named =
+                |dead: &(String, String)| Some(&dead.1) == line.callee.as_ref() || message.contains(&format!("no {} worker", dead.0));
             if let Some(dead) = self.processes.keys().find(|process| self.is_dead(process) && named(process)) {
                 who = dead.clone();
             }

@@ -1,5 +1,6 @@
 //! Real runs of Dynamo 1.6.1 with one fault each, made by `examples/make_run.py`: what was done to them is what the
 //! analyzer finds.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
 
 use std::path::{Path, PathBuf};
 
@@ -31,9 +32,19 @@ const CASES: [Case; 9] = [
         ..case("../examples/failed-run", RunOutcome::Failed)
     },
     // SIGSTOP to a worker: three clients gave up after 15 s, two requests timed out on connecting. No trace ids.
-    Case { component: Some("backend"), instance: Some("6101233546512230032"), failed: 5, ..case("tests/runs/worker-stop-readable", RunOutcome::Failed) },
+    Case {
+        component: Some("backend"),
+        instance: Some("6101233546512230032"),
+        failed: 5,
+        ..case("tests/runs/worker-stop-readable", RunOutcome::Failed)
+    },
     // SIGKILL to an idle worker: one request was sent to it all the same.
-    Case { component: Some("backend"), instance: Some("793917152538552143"), failed: 1, ..case("tests/runs/worker-kill-idle", RunOutcome::Failed) },
+    Case {
+        component: Some("backend"),
+        instance: Some("793917152538552143"),
+        failed: 1,
+        ..case("tests/runs/worker-kill-idle", RunOutcome::Failed)
+    },
     // SIGKILL to the frontend: its workers close their spans as if all were well.
     Case { component: Some("frontend"), instance: Some("frontend"), failed: 6, ..case("tests/runs/frontend-kill", RunOutcome::Failed) },
     // SIGKILL to etcd: processes shut themselves down half a minute later.
@@ -41,7 +52,12 @@ const CASES: [Case; 9] = [
     // No flow at all, an ordinary shutdown after the error, and a traceback torn by a JSON line.
     Case { component: Some("frontend"), instance: Some("frontend"), ..case("tests/runs/port-in-use", RunOutcome::Failed) },
     // A worker that cannot start outranks the requests that are rejected for it.
-    Case { component: Some("mocker"), instance: Some("worker-1"), rejected: 4, ..case("tests/runs/wrong-model-path-alone", RunOutcome::Failed) },
+    Case {
+        component: Some("mocker"),
+        instance: Some("worker-1"),
+        rejected: 4,
+        ..case("tests/runs/wrong-model-path-alone", RunOutcome::Failed)
+    },
     // SIGTERM to everything with six requests in flight, SIGKILL three seconds later.
     Case { cancelled: 6, ..case("tests/runs/sigterm-all-inflight-grace3", RunOutcome::Cancelled) },
     // SIGTERM to one worker, which serves what it has to the end: loud, and healthy.
@@ -65,7 +81,12 @@ fn what_was_done_is_what_is_found() {
         assert_eq!(verdict.component.as_deref(), case.component, "{}", case.folder);
         assert_eq!(verdict.instance.as_deref(), case.instance, "{}", case.folder);
         let FlowCounts { failed, cancelled, rejected, recovered, unfinished, .. } = *flows;
-        assert_eq!((failed, cancelled, rejected, recovered, unfinished), (case.failed, case.cancelled, case.rejected, 0, 0), "{}", case.folder);
+        assert_eq!(
+            (failed, cancelled, rejected, recovered, unfinished),
+            (case.failed, case.cancelled, case.rejected, 0, 0),
+            "{}",
+            case.folder
+        );
         assert_eq!(verdict.evidence.is_empty(), case.component.is_none(), "{}", case.folder);
         assert!(report.input.unread.is_empty() && report.input.problems.duplicate_keys == 0, "{}", case.folder);
         assert_eq!(report.input.formats.values().sum::<u64>(), report.input.lines, "{}", case.folder);

@@ -16,8 +16,24 @@ pub struct NotJson;
 
 /// The keys that the record knows by name.
 const KNOWN: [&str; 18] = [
-    "time", "level", "target", "file", "line", "message", "component", "instance", "flow_id", "flow", "event", "state",
-    "versions", "trace_id", "span_id", "parent_id", "clock", "error",
+    "time",
+    "level",
+    "target",
+    "file",
+    "line",
+    "message",
+    "component",
+    "instance",
+    "flow_id",
+    "flow",
+    "event",
+    "state",
+    "versions",
+    "trace_id",
+    "span_id",
+    "parent_id",
+    "clock",
+    "error",
 ];
 
 /// Appends the record as one line, without the line feed.
@@ -520,9 +536,17 @@ mod tests {
     #[test]
     fn what_is_no_record() {
         for line in [
-            "", "{", "[]", "null", "{}", r#"{"component":"router"}"#, r#"{"component":"router","event":"begin"}"#,
-            r#"{"component":"9","event":"start"}"#, r#"{"component":"","event":"start"}"#,
-            r#"{"component":"router","event":"start"} x"#, r#"{"component":"router","event":"start""#,
+            "",
+            "{",
+            "[]",
+            "null",
+            "{}",
+            r#"{"component":"router"}"#,
+            r#"{"component":"router","event":"begin"}"#,
+            r#"{"component":"9","event":"start"}"#,
+            r#"{"component":"","event":"start"}"#,
+            r#"{"component":"router","event":"start"} x"#,
+            r#"{"component":"router","event":"start""#,
         ] {
             assert_eq!(decode(line.as_bytes()).err(), Some(NotJson), "{line}");
         }

@@ -68,8 +68,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 8] =
-        [Self::Start, Self::State, Self::End, Self::Fail, Self::Cancel, Self::Sample, Self::Process, Self::Lost];
+    pub const ALL: [Self; 8] = [Self::Start, Self::State, Self::End, Self::Fail, Self::Cancel, Self::Sample, Self::Process, Self::Lost];
 
     /// The lower-case name.
     pub fn as_str(self) -> &'static str {
@@ -188,10 +187,7 @@ pub struct Record<'a> {
     /// Where in its work the component is: `[A-Za-z0-9_.:-]+`.
     pub state: Option<Cow<'a, str>>,
     /// Versions by name; at least on `start` and `fail`.
-    #[cfg_attr(
-        feature = "json-schema",
-        schemars(default, with = "std::collections::BTreeMap<String, String>")
-    )]
+    #[cfg_attr(feature = "json-schema", schemars(default, with = "std::collections::BTreeMap<String, String>"))]
     pub versions: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// The span: one component's share of the flow.
     #[cfg_attr(feature = "json-schema", schemars(with = "Option<crate::json::schema::Hex16>"))]
@@ -205,10 +201,7 @@ pub struct Record<'a> {
     /// Why it failed; readers also take a string.
     pub error: Option<ErrorInfo<'a>>,
     /// Any other key.
-    #[cfg_attr(
-        feature = "json-schema",
-        schemars(flatten, with = "std::collections::BTreeMap<String, crate::json::schema::AnyScalar>")
-    )]
+    #[cfg_attr(feature = "json-schema", schemars(flatten, with = "std::collections::BTreeMap<String, crate::json::schema::AnyScalar>"))]
     pub fields: Vec<(Cow<'a, str>, Scalar<'a>)>,
 }
 
@@ -246,8 +239,7 @@ impl<'a> Record<'a> {
 /// Whether the text can stand as a component: a letter, then letters, digits, `_`, `.` and `-`.
 pub(crate) fn is_component(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
-        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic()) && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 /// Lower-cases a component without a copy where it is lower-case already.

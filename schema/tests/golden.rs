@@ -150,7 +150,8 @@ fn every_event_and_every_field_is_there() {
     for event in Event::ALL {
         assert!(records.iter().any(|r| r.event == event), "{event:?}");
     }
-    let has: [(&str, fn(&Record<'_>) -> bool); 17] = [
+    type Has = fn(&Record<'_>) -> bool;
+    let has: [(&str, Has); 17] = [
         ("time", |r| r.time.is_some()),
         ("level", |r| r.level.is_some()),
         ("target", |r| r.target.is_some()),

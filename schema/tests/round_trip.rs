@@ -6,13 +6,35 @@ use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, Spa
 use proptest::prelude::*;
 
 const KNOWN: [&str; 18] = [
-    "time", "level", "target", "file", "line", "message", "component", "instance", "flow_id", "flow", "event", "state",
-    "versions", "trace_id", "span_id", "parent_id", "clock", "error",
+    "time",
+    "level",
+    "target",
+    "file",
+    "line",
+    "message",
+    "component",
+    "instance",
+    "flow_id",
+    "flow",
+    "event",
+    "state",
+    "versions",
+    "trace_id",
+    "span_id",
+    "parent_id",
+    "clock",
+    "error",
 ];
 
 fn words() -> impl Strategy<Value = Cow<'static, str>> {
-    prop_oneof!["[a-z]{1,8}", "\\PC{1,12}", "[ \"\\\\{}\\[\\]=@:/%\n\t\u{1b}\u{85}a1-]{1,10}", "-?[0-9]{1,20}(e[0-9])?", "true|false|-|null"]
-        .prop_map(Cow::Owned)
+    prop_oneof![
+        "[a-z]{1,8}",
+        "\\PC{1,12}",
+        "[ \"\\\\{}\\[\\]=@:/%\n\t\u{1b}\u{85}a1-]{1,10}",
+        "-?[0-9]{1,20}(e[0-9])?",
+        "true|false|-|null"
+    ]
+    .prop_map(Cow::Owned)
 }
 
 fn maybe_empty() -> impl Strategy<Value = Cow<'static, str>> {

@@ -51,7 +51,18 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, flows: 200, skew_ms: 400, form: Form::Mixed, fault_percent: 20, kills: 1, prefills: 2, quiet: false, mute_answers: false, padding: 0 }
+        Self {
+            seed: 1,
+            flows: 200,
+            skew_ms: 400,
+            form: Form::Mixed,
+            fault_percent: 20,
+            kills: 1,
+            prefills: 2,
+            quiet: false,
+            mute_answers: false,
+            padding: 0,
+        }
     }
 }
 

@@ -39,7 +39,11 @@ pub(crate) enum What {
     /// A loud line that means nothing.
     Handled,
     End,
-    Fail { kind: &'static str, message: String, status: Option<u16> },
+    Fail {
+        kind: &'static str,
+        message: String,
+        status: Option<u16>,
+    },
     Cancel,
 }
 
@@ -183,7 +187,13 @@ impl Request<'_, '_> {
         let start = self.say(process, at, None, &span, What::Start);
         let at = at + self.between(200, 2_000);
         if self.fault == Fault::BadRequest {
-            self.say(process, at, None, &span, What::Fail { kind: "InvalidArgument", message: "unknown model `huge`".into(), status: Some(404) });
+            self.say(
+                process,
+                at,
+                None,
+                &span,
+                What::Fail { kind: "InvalidArgument", message: "unknown model `huge`".into(), status: Some(404) },
+            );
             return (Outcome::Rejected, None);
         }
         self.say(process, at, None, &span, What::State("tokenize"));
@@ -244,12 +254,22 @@ impl Request<'_, '_> {
         let retries = self.fault == Fault::RetryAfterError || self.flow.as_u128().is_multiple_of(3);
         match first.back {
             Back::Lost { ref origin } if retries => self.again(process, first.at, first.heard, caller, origin.clone(), router),
-            Back::Failed { ref origin } if self.fault == Fault::RetryAfterError => self.again(process, first.at, first.heard, caller, origin.clone(), router),
+            Back::Failed { ref origin } if self.fault == Fault::RetryAfterError => {
+                self.again(process, first.at, first.heard, caller, origin.clone(), router)
+            }
             _ => first,
         }
     }
 
-    fn again(&mut self, process: usize, at: i64, heard: Option<usize>, caller: &Span, origin: (String, String), router: (String, String)) -> Reply {
+    fn again(
+        &mut self,
+        process: usize,
+        at: i64,
+        heard: Option<usize>,
+        caller: &Span,
+        origin: (String, String),
+        router: (String, String),
+    ) -> Reply {
         let reply = self.attempt(process, at + 500, heard.unwrap_or(0), caller, "backend", 1, router);
         match reply.back {
             Back::Ok { .. } => Reply { back: Back::Ok { carried: Some(origin) }, ..reply },
@@ -261,11 +281,22 @@ impl Request<'_, '_> {
     }
 
     #[expect(clippy::too_many_arguments, reason = "a call is all of these")]
-    fn attempt(&mut self, process: usize, at: i64, heard: usize, caller: &Span, component: &'static str, attempt: u32, router: (String, String)) -> Reply {
+    fn attempt(
+        &mut self,
+        process: usize,
+        at: i64,
+        heard: usize,
+        caller: &Span,
+        component: &'static str,
+        attempt: u32,
+        router: (String, String),
+    ) -> Reply {
         let killed_at = |this: &Self, worker: usize| this.state.processes[worker].killed;
         // Discovery forgets a dead worker after a moment.
         let alive: Vec<usize> = (0..self.state.processes.len())
-            .filter(|worker| self.state.processes[*worker].component == component && killed_at(self, *worker).is_none_or(|killed| at < killed + 20_000))
+            .filter(|worker| {
+                self.state.processes[*worker].component == component && killed_at(self, *worker).is_none_or(|killed| at < killed + 20_000)
+            })
             .collect();
         let worker = alive.get(self.state.random.usize(0..alive.len().max(1))).copied();
         let callee = worker.map(|worker| self.state.processes[worker].instance.clone());
@@ -290,7 +321,9 @@ impl Request<'_, '_> {
         let reply = self.worker(worker, at + 200, sent, &span, component, attempt);
         let at = reply.at + self.between(100, 1_000);
         match reply.back {
-            Back::Ok { .. } if self.fault == Fault::RouterFirst && component == "backend" => Reply { at, back: Back::Failed { origin: router }, heard: reply.heard },
+            Back::Ok { .. } if self.fault == Fault::RouterFirst && component == "backend" => {
+                Reply { at, back: Back::Failed { origin: router }, heard: reply.heard }
+            }
             Back::Ok { carried } => {
                 let step = self.say(process, at, reply.heard, &span, What::End);
                 Reply { at, back: Back::Ok { carried }, heard: Some(step) }
@@ -368,7 +401,8 @@ impl Request<'_, '_> {
 
     /// The client leaves while a worker decodes: everybody below is told, some of them loudly.
     fn left(&mut self, process: usize, at: i64, heard: usize, caller: &Span, frontend: usize) -> Reply {
-        let worker = pick(&mut self.state.random, &self.state.processes, |process| process.component == "backend" && process.killed.is_none());
+        let worker =
+            pick(&mut self.state.random, &self.state.processes, |process| process.component == "backend" && process.killed.is_none());
         let span = self.span(Some(caller.id), Some(self.state.processes[worker].instance.clone()), 0);
         let start = self.say(process, at, Some(heard), &span, What::Start);
         let below = self.span(Some(span.id), None, 0);

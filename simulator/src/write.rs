@@ -13,7 +13,15 @@ pub(crate) fn dynamo_home(process: &Process, processes: &[Process]) -> usize {
     processes.iter().position(|other| other.log == log).unwrap_or(0)
 }
 
-pub(crate) fn step(step: &Step, process: &Process, wall: i64, clock: Clock, options: &Options, random: &mut fastrand::Rng, out: &mut Vec<u8>) {
+pub(crate) fn step(
+    step: &Step,
+    process: &Process,
+    wall: i64,
+    clock: Clock,
+    options: &Options,
+    random: &mut fastrand::Rng,
+    out: &mut Vec<u8>,
+) {
     if options.form == Form::Dynamo {
         dynamo(step, process, wall, out);
         return;
@@ -160,7 +168,11 @@ fn dynamo(step: &Step, process: &Process, wall: i64, out: &mut Vec<u8>) {
                 "router" => line("WARN", "route request failed", with(json!({"request.outcome": "error", "error.type": kind}))),
                 "frontend" => {
                     line("ERROR", "request completed", with(outcome));
-                    line("ERROR", "http response sent", with(json!({"status": status.unwrap_or(if *kind == "Internal" { 500 } else { 503 }).to_string()})));
+                    line(
+                        "ERROR",
+                        "http response sent",
+                        with(json!({"status": status.unwrap_or(if *kind == "Internal" { 500 } else { 503 }).to_string()})),
+                    );
                 }
                 _ => line("DEBUG", &format!("{kind}: {message}"), fields()),
             }
@@ -176,7 +188,9 @@ fn span_fields(span: &Span, process: &Process) -> serde_json::Value {
     let more = match process.component {
         "frontend" => json!({"span_name": "http-request", "method": "POST", "uri": "/v1/chat/completions"}),
         "router" => json!({"span_name": "router.route_request", "worker_id": span.callee, "request.attempt": span.attempt.to_string()}),
-        component => json!({"span_name": "handle_payload", "component": component, "endpoint": "generate", "instance_id": process.instance, "namespace": "dynamo"}),
+        component => {
+            json!({"span_name": "handle_payload", "component": component, "endpoint": "generate", "instance_id": process.instance, "namespace": "dynamo"})
+        }
     };
     if let (Some(fields), serde_json::Value::Object(more)) = (fields.as_object_mut(), more) {
         fields.extend(more);

@@ -70,9 +70,18 @@ fn note(downs: &mut BTreeMap<Who, Down>, failure: &FirstFailure, world: &World) 
     let process = world.process(failure.process);
     // A dead process is so from its last word on; one that speaks again was silent until then.
     let since = failure.time.unwrap_or(i64::MIN);
-    let until = process.facts.activity.first_after(since.saturating_add(process.skew).saturating_add(TOLERANCE)).filter(|_| failure.kind == FailureKind::Hang);
+    let until = process
+        .facts
+        .activity
+        .first_after(since.saturating_add(process.skew).saturating_add(TOLERANCE))
+        .filter(|_| failure.kind == FailureKind::Hang);
     let until = until.map_or(i64::MAX, |until| until.saturating_sub(process.skew));
-    let down = downs.entry((failure.process, failure.component.clone())).or_insert_with(|| Down { failure: failure.clone(), since, until, flows: 0 });
+    let down = downs.entry((failure.process, failure.component.clone())).or_insert_with(|| Down {
+        failure: failure.clone(),
+        since,
+        until,
+        flows: 0,
+    });
     down.flows += 1;
     if since < down.since {
         down.failure = failure.clone();
@@ -92,7 +101,10 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
         }
         for (index, process) in world.processes.iter().enumerate() {
             let who = (index, process.component.clone());
-            if index == failure.process || downs.contains_key(&who) || !(names(failure, process, world) || is_missed(failure, time, process, world)) {
+            if index == failure.process
+                || downs.contains_key(&who)
+                || !(names(failure, process, world) || is_missed(failure, time, process, world))
+            {
                 continue;
             }
             let own = time.saturating_add(process.skew);
@@ -144,7 +156,8 @@ fn names(failure: &FirstFailure, process: &Process, world: &World) -> bool {
 fn is_missed(failure: &FirstFailure, time: i64, process: &Process, world: &World) -> bool {
     let gone = |process: &Process| {
         let last = process.facts.activity.last().map(|last| last.saturating_sub(process.skew));
-        last.is_some_and(|last| last.saturating_add(Activity::GAP) < time) && process.facts.shutdowns.last().is_none_or(|stop| stop < process.facts.activity.last().unwrap_or(stop))
+        last.is_some_and(|last| last.saturating_add(Activity::GAP) < time)
+            && process.facts.shutdowns.last().is_none_or(|stop| stop < process.facts.activity.last().unwrap_or(stop))
     };
     failure.callee.is_empty()
         && process.named
@@ -154,7 +167,11 @@ fn is_missed(failure: &FirstFailure, time: i64, process: &Process, world: &World
 
 /// Whether a message has the component as a word.
 fn mentions(message: &str, component: &str) -> bool {
-    component != "unknown" && message.to_ascii_lowercase().split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))).any(|word| word == component)
+    component != "unknown"
+        && message
+            .to_ascii_lowercase()
+            .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
+            .any(|word| word == component)
 }
 
 /// The dead or silent process that a failure follows from.
@@ -167,7 +184,8 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &Wo
         .collect();
     let named = |down: &&&Down| {
         let instance = down.failure.instance.as_deref().unwrap_or_default();
-        (!instance.is_empty() && (failure.callee == instance || failure.message.contains(instance))) || mentions(&failure.message, &down.failure.component)
+        (!instance.is_empty() && (failure.callee == instance || failure.message.contains(instance)))
+            || mentions(&failure.message, &down.failure.component)
     };
     if let Some(down) = candidates.iter().filter(named).max_by_key(|down| (down.flows, std::cmp::Reverse(down.since))) {
         return Some(down);
@@ -201,9 +219,12 @@ fn reachable(component: &CompactString, world: &World) -> BTreeSet<CompactString
     found
 }
 
+/// A failure with the flow that it befell, if it befell one.
+type Member<'a> = (&'a FirstFailure, Option<(&'a FlowKey, FlowOutcome)>);
+
 /// Groups failures by fingerprint; the one with most flows first, ties by causal order, then by fingerprint.
 pub(super) fn group(flows: &mut [FailedFlow], run_failures: &[FirstFailure]) -> Vec<Cause> {
-    let mut causes: BTreeMap<CompactString, Vec<(&FirstFailure, Option<(&FlowKey, FlowOutcome)>)>> = BTreeMap::new();
+    let mut causes: BTreeMap<CompactString, Vec<Member<'_>>> = BTreeMap::new();
     for flow in flows.iter_mut() {
         flow.fingerprint = fingerprint::of(&flow.failure);
     }
@@ -222,7 +243,7 @@ pub(super) fn group(flows: &mut [FailedFlow], run_failures: &[FirstFailure]) -> 
     causes
 }
 
-fn cause(fingerprint: CompactString, mut failures: Vec<(&FirstFailure, Option<(&FlowKey, FlowOutcome)>)>) -> Cause {
+fn cause(fingerprint: CompactString, mut failures: Vec<Member<'_>>) -> Cause {
     failures.sort_by(|a, b| (a.0.time, a.0.basis, a.1).cmp(&(b.0.time, b.0.basis, b.1)));
     let count = |outcome| failures.iter().filter(|(_, flow)| flow.is_some_and(|(_, o)| o == outcome)).count() as u64;
     let mut instances: BTreeMap<CompactString, (u64, usize)> = BTreeMap::new();
@@ -237,7 +258,11 @@ fn cause(fingerprint: CompactString, mut failures: Vec<(&FirstFailure, Option<(&
     let victims: BTreeSet<CompactString> = failures.iter().flat_map(|(failure, _)| failure.victims.iter().cloned()).collect();
     // The earliest failure's lines first, then one line of each other flow.
     let mut evidence: Vec<Place> = Vec::new();
-    let lines = failures.iter().take(1).flat_map(|(failure, _)| failure.evidence.iter()).chain(failures.iter().skip(1).filter_map(|(failure, _)| failure.evidence.first()));
+    let lines = failures
+        .iter()
+        .take(1)
+        .flat_map(|(failure, _)| failure.evidence.iter())
+        .chain(failures.iter().skip(1).filter_map(|(failure, _)| failure.evidence.first()));
     for place in lines {
         if evidence.len() < 10 && !evidence.contains(place) {
             evidence.push(*place);

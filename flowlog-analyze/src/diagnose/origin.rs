@@ -78,13 +78,25 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
             if carried.is_empty() { (Outcome::Ok, None) } else { failed(Outcome::Recovered, &carried) }
         }
         Fate::Rejected => {
-            if faults.is_empty() { (Outcome::Rejected, None) } else { failed(Outcome::Failed, &faults) }
+            if faults.is_empty() {
+                (Outcome::Rejected, None)
+            } else {
+                failed(Outcome::Failed, &faults)
+            }
         }
         Fate::Cancelled => {
-            if faults.is_empty() { (Outcome::Cancelled { by_signal: false }, None) } else { failed(Outcome::Failed, &faults) }
+            if faults.is_empty() {
+                (Outcome::Cancelled { by_signal: false }, None)
+            } else {
+                failed(Outcome::Failed, &faults)
+            }
         }
         Fate::Failed => {
-            if faults.is_empty() { (Outcome::Cancelled { by_signal: true }, None) } else { failed(Outcome::Failed, &faults) }
+            if faults.is_empty() {
+                (Outcome::Cancelled { by_signal: true }, None)
+            } else {
+                failed(Outcome::Failed, &faults)
+            }
         }
         Fate::Open => {
             if silences[tree.root].is_some() {
@@ -186,8 +198,15 @@ fn lost(tree: &Tree<'_>, at: usize, world: &World) -> Silence {
         return Silence { basis: silence.basis.min(Basis::LostByCaller), ..silence };
     }
     let process = world.process(node.process);
-    let ended = process.facts.activity.last().is_some_and(|last| node.span.last.time().is_some_and(|time| last <= time.saturating_add(1_000_000_000)));
-    let timed_out = tree.ancestors(at).filter_map(|up| tree.spans[up].span.failure()).any(|failure| failure.kind.to_ascii_lowercase().contains("timeout"));
+    let ended = process
+        .facts
+        .activity
+        .last()
+        .is_some_and(|last| node.span.last.time().is_some_and(|time| last <= time.saturating_add(1_000_000_000)));
+    let timed_out = tree
+        .ancestors(at)
+        .filter_map(|up| tree.spans[up].span.failure())
+        .any(|failure| failure.kind.to_ascii_lowercase().contains("timeout"));
     let kind = if ended && !timed_out { FailureKind::Crash } else { FailureKind::Hang };
     let since = world.time(node.span.last, node.process).unwrap_or(node.opened);
     Silence { kind, basis: Basis::LostByCaller, whole_process: ended, since }
@@ -232,13 +251,14 @@ fn is_first(tree: &Tree<'_>, caller: &Fault<'_>, callee: &Fault<'_>, world: &Wor
         // Fell silent with it.
         (How::Silent(_), How::Silent(_)) => false,
         // The callee's failure came first, or its caller would have spoken.
-        (How::Silent(_), How::Said(failure)) => is_caller_gone(&failure.kind, &failure.message) && tree.order(caller.mark, caller.at, callee.mark, callee.at, world).is_lt(),
+        (How::Silent(_), How::Said(failure)) => {
+            is_caller_gone(&failure.kind, &failure.message) && tree.order(caller.mark, caller.at, callee.mark, callee.at, world).is_lt()
+        }
         // Timed out, or lost it.
         (How::Said(failure), How::Silent(silence)) => {
-            !is_lost(&failure.kind, &failure.message, failure.status)
-                && !is_relay(&failure.message)
-                && !(failure.kind.is_empty() || failure.kind == "Unknown" || failure.kind == "error")
-                && silence.basis != Basis::Recorded
+            let vague = failure.kind.is_empty() || failure.kind == "Unknown" || failure.kind == "error";
+            let lost = is_lost(&failure.kind, &failure.message, failure.status) || is_relay(&failure.message);
+            !(vague || lost || silence.basis == Basis::Recorded)
         }
         (How::Said(caller_says), How::Said(callee_says)) => {
             if is_caller_gone(&callee_says.kind, &callee_says.message) && !is_caller_gone(&caller_says.kind, &caller_says.message) {

@@ -49,7 +49,13 @@ impl World {
         };
         for ((component, instance), facts) in &table.processes {
             world.named.insert((component.clone(), instance.clone()), world.processes.len());
-            world.processes.push(Process { component: component.clone(), instance: instance.clone(), named: true, facts: facts.clone(), skew: 0 });
+            world.processes.push(Process {
+                component: component.clone(),
+                instance: instance.clone(),
+                named: true,
+                facts: facts.clone(),
+                skew: 0,
+            });
         }
         world.add_sources(table, sources);
         world.correct_clocks(&settled.calls);

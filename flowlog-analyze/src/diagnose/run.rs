@@ -35,10 +35,14 @@ pub(super) fn failures(table: &Table, world: &World) -> Vec<FirstFailure> {
         }
     }
     // One outage is one failure, whoever tells of it; and what a process says last is told by what it said first.
-    failures.sort_by(|a, b| (a.time, a.process).cmp(&(b.time, b.process)));
+    failures.sort_by_key(|failure| (failure.time, failure.process));
     let mut seen: Vec<(usize, CompactString)> = Vec::new();
     failures.retain(|failure| {
-        let key = if failure.process == usize::MAX { (usize::MAX, failure.component.clone()) } else { (failure.process, CompactString::default()) };
+        let key = if failure.process == usize::MAX {
+            (usize::MAX, failure.component.clone())
+        } else {
+            (failure.process, CompactString::default())
+        };
         let new = !seen.contains(&key);
         seen.push(key);
         new

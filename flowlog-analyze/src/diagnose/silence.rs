@@ -48,7 +48,8 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
         if !is_open_at(tree, at, moment, world) {
             continue;
         }
-        let open_calls: Vec<usize> = tree.spans[at].children.iter().copied().filter(|child| is_open_at(tree, *child, moment, world)).collect();
+        let open_calls: Vec<usize> =
+            tree.spans[at].children.iter().copied().filter(|child| is_open_at(tree, *child, moment, world)).collect();
         silences[at] = if open_calls.is_empty() {
             of_span(tree, at, moment, world)
         } else if open_calls.iter().any(|child| silences[*child].is_none()) {
@@ -65,7 +66,11 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
     let node = &tree.spans[at];
     let process = world.process(node.process);
     let last = world.time(node.span.last, node.process).filter(|last| *last <= moment).unwrap_or(node.opened);
-    let spoke = process.facts.activity.last_before(moment.saturating_add(process.skew)).map_or(last, |time| time.saturating_sub(process.skew).max(last));
+    let spoke = process
+        .facts
+        .activity
+        .last_before(moment.saturating_add(process.skew))
+        .map_or(last, |time| time.saturating_sub(process.skew).max(last));
     let silent = moment.saturating_sub(last);
     let process_silent = moment.saturating_sub(spoke);
     let speaks_again = process.facts.activity.first_after(spoke.saturating_add(process.skew)).is_some();
@@ -81,7 +86,8 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
     let component = if node.span.component.is_empty() { &process.component } else { &node.span.component };
     let longest = world.longest_peer(component, node.span.state());
     // Without peers, the process must have been silent for longer than anything took, and than it ever was before.
-    let patience = longest.unwrap_or_else(|| world.longest_of_any(component).unwrap_or(i64::MAX).max(2 * process.facts.activity.longest_gap()));
+    let patience =
+        longest.unwrap_or_else(|| world.longest_of_any(component).unwrap_or(i64::MAX).max(2 * process.facts.activity.longest_gap()));
     let kind = if speaks_again || shut_down { FailureKind::Hang } else { FailureKind::Crash };
     if process_silent > patience && !shut_down && world.end > spoke {
         return Some(Silence { kind, basis: Basis::ProcessSilent, whole_process: true, since: spoke });

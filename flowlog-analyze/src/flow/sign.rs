@@ -27,19 +27,38 @@ pub(crate) const RULES: [Rule; 5] = [
     Rule {
         kind: SignKind::Unreachable,
         words: &[
-            "not reachable", "could not connect", "failed to connect", "unable to maintain lease", "keep-alive stream error",
-            "failed to establish keep-alive", "connection refused", "connect error", "disconnected from",
+            "not reachable",
+            "could not connect",
+            "failed to connect",
+            "unable to maintain lease",
+            "keep-alive stream error",
+            "failed to establish keep-alive",
+            "connection refused",
+            "connect error",
+            "disconnected from",
         ],
         about: &["etcd", "nats"],
         example: "Unable to maintain lease. Check etcd server status",
     },
     Rule {
         kind: SignKind::StartFailure,
-        words: &["failed to bind", "could not bind", "address already in use", "application shutdown with error", "failed to start", "failed to pre-fetch model"],
+        words: &[
+            "failed to bind",
+            "could not bind",
+            "address already in use",
+            "application shutdown with error",
+            "failed to start",
+            "failed to pre-fetch model",
+        ],
         about: &[],
         example: "Failed to bind server to address",
     },
-    Rule { kind: SignKind::Traceback, words: &["traceback (most recent call last):"], about: &[], example: "Traceback (most recent call last):" },
+    Rule {
+        kind: SignKind::Traceback,
+        words: &["traceback (most recent call last):"],
+        about: &[],
+        example: "Traceback (most recent call last):",
+    },
     Rule { kind: SignKind::Ready, words: &["chat endpoints enabled", "worker ready"], about: &[], example: "chat endpoints enabled" },
 ];
 
@@ -87,7 +106,14 @@ mod tests {
 
     #[test]
     fn near_misses() {
-        for message in ["Failed to send file watch event", "connection refused by upstream", "etcd connected", "shutting down", "chat endpoints disabled", "Failed to start instance removal watcher (will retry)"] {
+        for message in [
+            "Failed to send file watch event",
+            "connection refused by upstream",
+            "etcd connected",
+            "shutting down",
+            "chat endpoints disabled",
+            "Failed to start instance removal watcher (will retry)",
+        ] {
             assert_eq!(kind(message), None, "{message}");
         }
         assert_eq!(kind("etcd not reachable yet; retrying startup connection"), Some((SignKind::Unreachable, "etcd")));

@@ -149,7 +149,8 @@ impl Table {
     /// count, the durations of its spans and who called whom. Lines that come later are counted, not read.
     pub fn close(&mut self, before: i64) {
         self.drop_late();
-        let candidates: HashSet<FlowKey> = self.flows.iter().filter(|(_, flow)| is_settled(flow, before)).map(|(key, _)| key.clone()).collect();
+        let candidates: HashSet<FlowKey> =
+            self.flows.iter().filter(|(_, flow)| is_settled(flow, before)).map(|(key, _)| key.clone()).collect();
         if candidates.is_empty() {
             return;
         }
@@ -230,7 +231,8 @@ impl Table {
                     any = true;
                 }
             }
-            let id = [&self.traced, &self.routed].iter().find_map(|set| keys.iter().find(|key| set.contains(*key))).or(keys.first()).cloned();
+            let id =
+                [&self.traced, &self.routed].iter().find_map(|set| keys.iter().find(|key| set.contains(*key))).or(keys.first()).cloned();
             if let Some(id) = id
                 && any
                 && !flow.spans.is_empty()
@@ -261,11 +263,17 @@ impl Settled {
     /// Keeps the durations of a flow's complete spans, and who called whom.
     pub fn keep(&mut self, flow: &Flow) {
         // A span that came to its end only after somebody had given up is no measure of what is usual.
-        let given_up = flow.spans.values().filter_map(|span| span.cancelled.or(span.failed.as_ref().map(|failure| failure.mark))).filter_map(Mark::time).min();
+        let given_up = flow
+            .spans
+            .values()
+            .filter_map(|span| span.cancelled.or(span.failed.as_ref().map(|failure| failure.mark)))
+            .filter_map(Mark::time)
+            .min();
         let in_time = |span: &Span| given_up.is_none_or(|given_up| span.finished().and_then(Mark::time).is_some_and(|end| end <= given_up));
         for span in flow.spans.values().filter(|span| span.fate() == Fate::Ok && in_time(span)) {
             if let Some(duration) = span.duration() {
-                let none = std::iter::once("").filter(|_| span.states.is_empty() || span.states.first().is_some_and(|(mark, _)| *mark > span.first));
+                let none = std::iter::once("")
+                    .filter(|_| span.states.is_empty() || span.states.first().is_some_and(|(mark, _)| *mark > span.first));
                 for state in span.states.iter().map(|(_, state)| state.as_str()).chain(none) {
                     self.peers.entry((span.component.clone(), CompactString::from(state))).or_default().add(duration);
                 }

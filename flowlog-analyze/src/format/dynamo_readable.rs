@@ -170,7 +170,10 @@ mod tests {
         let read = read(line).unwrap();
         let ids: Vec<String> = read.flows.iter().map(ToString::to_string).collect();
         assert_eq!(ids, ["fde4c925-e038-4310-8253-d571bde42348", "8a3f09a1-7b27-43a9-be65-44309d9ce169"]);
-        assert_eq!((read.component.as_deref(), read.target.as_ref(), read.message.as_ref()), (Some("router"), "request_span", "route request failed"));
+        assert_eq!(
+            (read.component.as_deref(), read.target.as_ref(), read.message.as_ref()),
+            (Some("router"), "request_span", "route request failed")
+        );
         assert!(matches!(&read.said, Said::Fail(fault) if fault.kind == "disconnected"));
         assert_eq!(read.span.unwrap().callee.as_deref(), Some("148"));
     }
@@ -190,7 +193,10 @@ mod tests {
         let line = "2026-11-22T16:27:01.752348Z  INFO handle_payload: dynamo_runtime::pipeline::push_handler: request received \
                     request_id=992ad66f-62d6-4129-951b-4156e0cb713f otel.kind=\"server\" component=\"prefill\" endpoint=\"generate\" instance_id=148";
         let read = read(line).unwrap();
-        assert_eq!((read.component.as_deref(), read.instance.as_deref(), read.state.as_deref()), (Some("prefill"), Some("148"), Some("generate")));
+        assert_eq!(
+            (read.component.as_deref(), read.instance.as_deref(), read.state.as_deref()),
+            (Some("prefill"), Some("148"), Some("generate"))
+        );
     }
 
     #[test]

@@ -10,8 +10,7 @@ pub(super) fn is_typed(kind: &str) -> bool {
     if last.is_empty() || !last.starts_with(|c: char| c.is_ascii_uppercase() || kind.contains('.')) {
         return false;
     }
-    DYNAMO_ERROR_TYPES.contains(&last)
-        || ["Error", "Exception", "Interrupt", "Timeout", "Failure"].iter().any(|end| last.ends_with(end))
+    DYNAMO_ERROR_TYPES.contains(&last) || ["Error", "Exception", "Interrupt", "Timeout", "Failure"].iter().any(|end| last.ends_with(end))
 }
 
 /// The error in `<Type>: <message>`, where the type is one.
@@ -48,19 +47,56 @@ pub fn caller_of(kind: &str, status: Option<u16>) -> Option<Caller> {
     }
     let kind = plain(kind);
     match kind.as_str() {
-        "cancelled" | "canceled" | "cancellederror" | "clientdisconnect" | "clientdisconnected" | "clientclosedrequest" => Some(Caller::Left),
-        "invalidargument" | "notfound" | "modelnotfound" | "validation" | "validationerror" | "badrequest" | "malformedrequest"
-        | "invalidrequest" | "unprocessableentity" | "unauthorized" | "forbidden" | "unsupported" | "notimplemented" => Some(Caller::Asked),
+        "cancelled" | "canceled" | "cancellederror" | "clientdisconnect" | "clientdisconnected" | "clientclosedrequest" => {
+            Some(Caller::Left)
+        }
+        "invalidargument"
+        | "notfound"
+        | "modelnotfound"
+        | "validation"
+        | "validationerror"
+        | "badrequest"
+        | "malformedrequest"
+        | "invalidrequest"
+        | "unprocessableentity"
+        | "unauthorized"
+        | "forbidden"
+        | "unsupported"
+        | "notimplemented" => Some(Caller::Asked),
         _ => None,
     }
 }
 
 /// Types that say the other side was not there or did not answer in time.
 const LOST: [&str; 28] = [
-    "cannotconnect", "disconnected", "workerdisconnected", "connectiontimeout", "responsetimeout", "timeout", "timeouterror",
-    "deadlineexceeded", "unavailable", "serviceunavailable", "backendengineshutdown", "connectionreset", "connectionreseterror",
-    "connectionrefused", "connectionrefusederror", "connectionerror", "brokenpipe", "brokenpipeerror", "workerlost", "noinstances",
-    "noresponders", "requesttimeout", "gatewaytimeout", "badgateway", "enginedeaderror", "streamended", "migrationlimitexhausted", "overloaded",
+    "cannotconnect",
+    "disconnected",
+    "workerdisconnected",
+    "connectiontimeout",
+    "responsetimeout",
+    "timeout",
+    "timeouterror",
+    "deadlineexceeded",
+    "unavailable",
+    "serviceunavailable",
+    "backendengineshutdown",
+    "connectionreset",
+    "connectionreseterror",
+    "connectionrefused",
+    "connectionrefusederror",
+    "connectionerror",
+    "brokenpipe",
+    "brokenpipeerror",
+    "workerlost",
+    "noinstances",
+    "noresponders",
+    "requesttimeout",
+    "gatewaytimeout",
+    "badgateway",
+    "enginedeaderror",
+    "streamended",
+    "migrationlimitexhausted",
+    "overloaded",
 ];
 
 /// Types that say that it was nobody else.
@@ -68,8 +104,20 @@ const OWN: [&str; 6] = ["internal", "resourceexhausted", "invalidargument", "bac
 
 /// Words that say so where the type does not.
 const LOST_WORDS: [&str; 14] = [
-    "timed out", "timeout", "disconnected", "connection refused", "connection reset", "broken pipe", "stream ended before",
-    "no workers available", "no backend worker", "no ready worker", "not ready to serve", "unreachable", "no responders", "connection closed",
+    "timed out",
+    "timeout",
+    "disconnected",
+    "connection refused",
+    "connection reset",
+    "broken pipe",
+    "stream ended before",
+    "no workers available",
+    "no backend worker",
+    "no ready worker",
+    "not ready to serve",
+    "unreachable",
+    "no responders",
+    "connection closed",
 ];
 
 /// Whether the error says that somebody else was lost: not there, gone, or silent past a deadline.
@@ -101,8 +149,12 @@ pub fn is_caller_gone(kind: &str, message: &str) -> bool {
 
 /// Phrases that pass on that something failed elsewhere.
 const RELAYS: [&str; 6] = [
-    "see stack trace", "process completed with exit code", "received sigquit from a child", "due to an exception in a background process",
-    "encountered an issue. see", "root cause above",
+    "see stack trace",
+    "process completed with exit code",
+    "received sigquit from a child",
+    "due to an exception in a background process",
+    "encountered an issue. see",
+    "root cause above",
 ];
 
 /// Whether the words only relay; such an error is never the origin where there is another.

@@ -48,7 +48,11 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
     }
     let message = record.message.take().unwrap_or_default();
     let has_flow = !flows.is_empty();
-    let fault = |kind: Cow<'_, str>, message: Cow<'_, str>| Fault { kind: Cow::Owned(kind.into_owned()), message: Cow::Owned(message.into_owned()), status };
+    let fault = |kind: Cow<'_, str>, message: Cow<'_, str>| Fault {
+        kind: Cow::Owned(kind.into_owned()),
+        message: Cow::Owned(message.into_owned()),
+        status,
+    };
     let said = match record.event {
         Event::Start => Said::Open,
         Event::End => match status {
@@ -61,10 +65,9 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
             None => Said::Fail(fault(Cow::Borrowed(""), Cow::Borrowed(&message))),
         },
         Event::State | Event::Sample | Event::Process | Event::Lost => match (&record.error, typed(&message)) {
-            (Some(error), _) if is_typed(&error.kind) => Said::Distress {
-                fault: fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message)),
-                traceback: false,
-            },
+            (Some(error), _) if is_typed(&error.kind) => {
+                Said::Distress { fault: fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message)), traceback: false }
+            }
             (_, Some((kind, words))) => Said::Distress { fault: fault(Cow::Borrowed(kind), Cow::Borrowed(words)), traceback: false },
             _ if message.contains("recreating stream") => Said::Recreated,
             _ => Said::Word,

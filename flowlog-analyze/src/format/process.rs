@@ -31,9 +31,11 @@ pub(super) fn of_message(message: &str) -> Option<ProcessEvent> {
 pub(super) fn of_state(state: &str, message: &str) -> Option<ProcessEvent> {
     match state {
         "start" | "started" | "starting" | "up" | "init" => Some(ProcessEvent::Start),
-        "stop" | "stopping" | "stopped" | "shutdown" | "exit" | "exited" | "draining" | "term" | "sigterm" | "sighup" | "signal" | "terminated"
-        | "terminating" => Some(ProcessEvent::Shutdown),
-        "kill" | "killed" | "sigkill" | "crash" | "crashed" | "oom" | "oom_killed" | "aborted" | "process_killed" => Some(ProcessEvent::Kill),
+        "stop" | "stopping" | "stopped" | "shutdown" | "exit" | "exited" | "draining" | "term" | "sigterm" | "sighup" | "signal"
+        | "terminated" | "terminating" => Some(ProcessEvent::Shutdown),
+        "kill" | "killed" | "sigkill" | "crash" | "crashed" | "oom" | "oom_killed" | "aborted" | "process_killed" => {
+            Some(ProcessEvent::Kill)
+        }
         _ => of_message(message),
     }
 }

@@ -26,7 +26,12 @@ pub struct FlowPicture<'a> {
 /// Draws a flow.
 pub fn picture(flow: &FlowPicture<'_>, world: &World, sources: &Sources, paint: Paint) -> String {
     let mut out = String::new();
-    let places: Vec<Place> = flow.tree.spans.iter().flat_map(|node| node.span.failure().map(|f| f.mark.place).into_iter().chain([node.span.last.place])).collect();
+    let places: Vec<Place> = flow
+        .tree
+        .spans
+        .iter()
+        .flat_map(|node| node.span.failure().map(|f| f.mark.place).into_iter().chain([node.span.last.place]))
+        .collect();
     let lines = Lines::read(sources, places.into_iter().chain(flow.failure.iter().flat_map(|failure| failure.evidence.iter().copied())));
     let word = match flow.outcome {
         Outcome::Ok => paint.green("ok"),
@@ -49,7 +54,12 @@ pub fn picture(flow: &FlowPicture<'_>, world: &World, sources: &Sources, paint: 
         let _ = writeln!(out, "\nfirst failure: {}", paint.red(&printable(&blame(failure), 300)));
         for place in &failure.evidence {
             if let Some(report::Evidence { source, line, text }) = lines.get(*place) {
-                let _ = writeln!(out, "  {}  {}", paint.bold(&format!("{}:{line}", printable(source, 200))), paint.dim(&printable(&digest(text), 220)));
+                let _ = writeln!(
+                    out,
+                    "  {}  {}",
+                    paint.bold(&format!("{}:{line}", printable(source, 200))),
+                    paint.dim(&printable(&digest(text), 220))
+                );
             }
         }
     }
@@ -110,7 +120,9 @@ fn span(out: &mut String, flow: &FlowPicture<'_>, at: usize, depth: usize, begin
         let words = if failure.kind.is_empty() { failure.message.to_string() } else { format!("{}: {}", failure.kind, failure.message) };
         let _ = write!(out, "  {}", printable(&words, 120));
     }
-    if let Some(report::Evidence { source, line, .. }) = lines.get(node.span.failure().map_or(node.span.last.place, |failure| failure.mark.place)) {
+    if let Some(report::Evidence { source, line, .. }) =
+        lines.get(node.span.failure().map_or(node.span.last.place, |failure| failure.mark.place))
+    {
         let _ = write!(out, "  {}", paint.dim(&format!("{}:{line}", printable(source, 200))));
     }
     if broke {

@@ -40,7 +40,15 @@ pub(super) fn render(report: &Report) -> String {
     let _ = writeln!(
         out,
         "{} flows: {} ok, {} failed, {} recovered, {} cancelled, {} rejected, {} unfinished. {} lines from {} sources.",
-        flows.total, flows.ok, flows.failed, flows.recovered, flows.cancelled, flows.rejected, flows.unfinished, report.input.lines, report.input.sources
+        flows.total,
+        flows.ok,
+        flows.failed,
+        flows.recovered,
+        flows.cancelled,
+        flows.rejected,
+        flows.unfinished,
+        report.input.lines,
+        report.input.sources
     );
     for unread in &report.input.unread {
         let _ = writeln!(out, "\nNot read: {} ({})", escape(&unread.source, 200), escape(&unread.error, 200));
@@ -53,8 +61,10 @@ fn evidence(out: &mut String, lines: &[Evidence]) {
     if lines.is_empty() {
         return;
     }
-    let texts: Vec<String> =
-        lines.iter().map(|line| format!("{}:{}: {}", printable(&line.source, 200), line.line, printable(&digest(&line.text), 300))).collect();
+    let texts: Vec<String> = lines
+        .iter()
+        .map(|line| format!("{}:{}: {}", printable(&line.source, 200), line.line, printable(&digest(&line.text), 300)))
+        .collect();
     let longest = texts.iter().flat_map(|text| text.split(|c| c != '`')).map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     let _ = writeln!(out, "{fence}text\n{}\n{fence}\n", texts.join("\n"));
@@ -89,7 +99,10 @@ mod tests {
 
     #[test]
     fn nothing_becomes_markup() {
-        assert_eq!(escape("<b>|x| [a](http://b) @me #1 `c`", 100), "&lt;b&gt;\\|x\\| \\[a\\]\\(http:\u{200b}//b\\) @\u{200b}me #\u{200b}1 \\`c\\`");
+        assert_eq!(
+            escape("<b>|x| [a](http://b) @me #1 `c`", 100),
+            "&lt;b&gt;\\|x\\| \\[a\\]\\(http:\u{200b}//b\\) @\u{200b}me #\u{200b}1 \\`c\\`"
+        );
         let mut out = String::new();
         evidence(&mut out, &[Evidence { source: "a".into(), line: 1, text: "````x".into() }]);
         assert!(out.starts_with("`````text\n"), "{out}");

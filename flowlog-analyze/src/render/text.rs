@@ -19,7 +19,12 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
         RunOutcome::Recovered | RunOutcome::Cancelled => paint.yellow(&word),
         RunOutcome::Healthy => paint.green(&word),
     };
-    let _ = writeln!(out, "{word}  {}  {}", printable(&verdict.summary, 400), paint.dim(&format!("(confidence {:.0} %)", verdict.confidence * 100.0)));
+    let _ = writeln!(
+        out,
+        "{word}  {}  {}",
+        printable(&verdict.summary, 400),
+        paint.dim(&format!("(confidence {:.0} %)", verdict.confidence * 100.0))
+    );
     evidence(&mut out, &verdict.evidence, "  ", paint);
     if !report.failures.is_empty() {
         let _ = writeln!(out, "\n{}", paint.bold("Failures"));
@@ -29,7 +34,8 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
             evidence(&mut out, failure.evidence.get(..2.min(failure.evidence.len())).unwrap_or_default(), "  ", paint);
         }
         if let Some(example) = report.failures.first().and_then(|failure| failure.examples.first()) {
-            let _ = writeln!(out, "\n{}", paint.dim(&format!("One flow as a tree: flowlog-analyze flow {} PATH...", printable(example, 140))));
+            let _ =
+                writeln!(out, "\n{}", paint.dim(&format!("One flow as a tree: flowlog-analyze flow {} PATH...", printable(example, 140))));
         }
     }
     footer(&mut out, report, paint);
@@ -105,7 +111,8 @@ fn footer(out: &mut String, report: &Report, paint: Paint) {
         flows.total, flows.ok, flows.failed, flows.recovered, flows.cancelled, flows.rejected, flows.unfinished
     );
     let input = &report.input;
-    let formats: Vec<String> = input.formats.iter().filter(|(_, lines)| **lines > 0).map(|(name, lines)| format!("{name} {lines}")).collect();
+    let formats: Vec<String> =
+        input.formats.iter().filter(|(_, lines)| **lines > 0).map(|(name, lines)| format!("{name} {lines}")).collect();
     let _ = writeln!(out, "Input    {} sources, {} bytes, {} lines ({})", input.sources, input.bytes, input.lines, formats.join(", "));
     for unread in &input.unread {
         let _ = writeln!(out, "{}   {}: {}", paint.yellow("Unread"), printable(&unread.source, 200), printable(&unread.error, 200));

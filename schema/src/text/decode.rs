@@ -105,10 +105,8 @@ fn head(input: &str) -> IResult<&str, Head<'_>> {
 
 /// `-` or a state. A word that ends in a colon is the type of an error, not a state.
 fn state(input: &str) -> IResult<&str, &str> {
-    verify(take_till1(|c: char| c.is_whitespace() || c == '{'), |word: &str| {
-        word == "-" || (is_state(word) && !word.ends_with(':'))
-    })
-    .parse(input)
+    verify(take_till1(|c: char| c.is_whitespace() || c == '{'), |word: &str| word == "-" || (is_state(word) && !word.ends_with(':')))
+        .parse(input)
 }
 
 enum Entry<'a> {
@@ -182,9 +180,7 @@ fn entry(input: &str) -> IResult<&str, Entry<'_>> {
         return Ok((after, Entry::Version(Cow::Borrowed(name), version)));
     }
     match name.rsplit_once('@') {
-        Some((name, version)) if !name.is_empty() => {
-            Ok((after_name, Entry::Version(Cow::Borrowed(name), Cow::Borrowed(version))))
-        }
+        Some((name, version)) if !name.is_empty() => Ok((after_name, Entry::Version(Cow::Borrowed(name), Cow::Borrowed(version)))),
         _ => Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Verify))),
     }
 }
@@ -203,7 +199,9 @@ fn value(input: &str) -> IResult<&str, Value<'_>> {
         return Ok((after, Value::Quoted(text)));
     }
     if input.starts_with('[') {
-        let (after, text) = recognize((char('['), many0_count(alt((recognize(quoted_raw), take_till1(|c| matches!(c, '"' | ']'))))), char(']'))).parse(input)?;
+        let (after, text) =
+            recognize((char('['), many0_count(alt((recognize(quoted_raw), take_till1(|c| matches!(c, '"' | ']'))))), char(']')))
+                .parse(input)?;
         return Ok((after, Value::Array(text)));
     }
     let (after, word) = take_till(|c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | '[' | ']' | '=' | '\\')).parse(input)?;
@@ -427,7 +425,10 @@ mod tests {
         assert_eq!(record.time.unwrap().to_string(), "2025-11-22T08:27:15.705274Z");
         assert_eq!((record.level, record.component.as_ref(), record.instance.as_deref()), (Some(Level::Error), "router", Some("router-0")));
         assert_eq!(record.flow_id.unwrap().to_string(), ID);
-        assert_eq!((record.event, record.state.as_deref(), record.flow.as_deref()), (Event::Fail, Some("select_worker"), Some("chat_completion")));
+        assert_eq!(
+            (record.event, record.state.as_deref(), record.flow.as_deref()),
+            (Event::Fail, Some("select_worker"), Some("chat_completion"))
+        );
         assert_eq!(record.versions, vec![("router".into(), "0.7.0".into())]);
         assert_eq!(record.span_id.unwrap().to_string(), "24b5dddcfdbbee4f");
         assert_eq!(record.parent_id.unwrap().to_string(), "8e201852647d2d09");
@@ -464,7 +465,9 @@ mod tests {
 
     #[test]
     fn what_is_no_record() {
-        for line in ["", "router", "router - - - hello", "router - 019aaaac - start", "9router - - - start", "a b - - - start", "- - - start"] {
+        for line in
+            ["", "router", "router - - - hello", "router - 019aaaac - start", "9router - - - start", "a b - - - start", "- - - start"]
+        {
             assert_eq!(decode(line.as_bytes()).err(), Some(NotText), "{line}");
         }
         assert_eq!(decode(b"router - - - start \xff").err(), Some(NotText));

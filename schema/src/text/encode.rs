@@ -43,8 +43,10 @@ fn component(text: &str) -> Cow<'_, str> {
     if is_component(text) && !text.bytes().any(|b| b.is_ascii_uppercase()) {
         return Cow::Borrowed(text);
     }
-    let mut fixed: String =
-        text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c.to_ascii_lowercase() } else { '_' }).collect();
+    let mut fixed: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c.to_ascii_lowercase() } else { '_' })
+        .collect();
     if !is_component(&fixed) {
         fixed.insert(0, 'x');
     }
