@@ -1,21 +1,21 @@
 //! Finds the first failing component of a distributed inference run in its logs.
 //!
 //! One direction, bytes to answer:
-//! [`source`] -> [`lines`] -> [`format`] -> [`flow`] -> [`ingest`] -> [`diagnose`] -> [`report`] -> [`render`].
+//! [`source`] -> [`lines`] -> [`mod@format`] -> [`flow`] -> [`mod@ingest`] -> [`diagnose`] -> [`report`] -> [`render`].
 //! A module uses only those above it in the list below; a test holds that.
 
+pub mod source;
+pub mod heads;
+pub mod lines;
 pub mod ansi;
+pub mod observation;
+pub mod format;
+pub mod flow;
+pub mod ingest;
 pub mod diagnose;
 pub mod evidence;
-pub mod flow;
-pub mod format;
-pub mod heads;
-pub mod ingest;
-pub mod lines;
-pub mod observation;
-pub mod render;
 pub mod report;
-pub mod source;
+pub mod render;
 
 use flowlog_schema::report::Report;
 

@@ -192,7 +192,7 @@ impl World {
     /// When a process that lived at `from` is told to stop or begins to, by the common clock.
     ///
     /// The whole run is stopped within a moment, process by process: one that stops less than
-    /// [`STOP_WINDOW`] before this one belongs to the same stop.
+    /// two seconds before this one belongs to the same stop.
     pub fn stop_after(&self, process: usize, from: i64) -> Option<i64> {
         let shutdown = |process: &Process| {
             let after = process.facts.shutdowns.first_after(from.saturating_add(process.skew).saturating_sub(1))?;
