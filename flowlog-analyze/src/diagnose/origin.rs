@@ -328,6 +328,13 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
     let mut rest: Vec<Mark> = faults.iter().filter(|other| other.at != fault.at).map(|other| other.mark).collect();
     rest.sort();
     evidence.extend(rest.into_iter().map(|mark| mark.place));
+    let mut seen = Vec::new();
+    evidence.retain(|place| {
+        !seen.contains(place) && {
+            seen.push(*place);
+            true
+        }
+    });
     evidence.truncate(4);
     FirstFailure {
         kind,

@@ -10,6 +10,9 @@ use crate::evidence::{digest, printable};
 /// Most failures in the table; the rest are counted.
 const MAX_ROWS: usize = 20;
 
+/// Most lines of evidence below the verdict; the JSON report has ten.
+const MAX_LINES: usize = 5;
+
 pub(super) fn render(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
     let verdict = &report.verdict;
@@ -25,7 +28,8 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
         printable(&verdict.summary, 400),
         paint.dim(&format!("(confidence {:.0} %)", verdict.confidence * 100.0))
     );
-    evidence(&mut out, &verdict.evidence, "  ", paint);
+    let shown = MAX_LINES.min(verdict.evidence.len());
+    evidence(&mut out, verdict.evidence.get(..shown).unwrap_or_default(), "  ", paint);
     if !report.failures.is_empty() {
         let _ = writeln!(out, "\n{}", paint.bold("Failures"));
         table(&mut out, &report.failures);
