@@ -18,6 +18,7 @@ use compact_str::CompactString;
 use flowlog_schema::report::{FailureKind, FlowCounts, FlowOutcome, RunOutcome};
 
 use crate::flow::{Flow, Group, Place, Settled, Table};
+use crate::format::is_lost;
 use crate::observation::FlowKey;
 use crate::source::Sources;
 
@@ -42,12 +43,16 @@ pub struct FirstFailure {
     pub error_type: CompactString,
     /// What it says; empty where unknown.
     pub message: Box<str>,
+    /// What the failed one had said last before it failed; empty where nothing.
+    pub told: Box<str>,
     /// When, in nanoseconds, corrected.
     pub time: Option<i64>,
     /// The HTTP status that went with it.
     pub status: Option<u16>,
     /// The instance that the failed one called; empty where unknown.
     pub callee: CompactString,
+    /// Processes that answered the failed one in this flow.
+    pub answered: Vec<usize>,
     /// The whole process is dead or silent, not this span alone.
     pub whole_process: bool,
     /// How it is known.
@@ -56,6 +61,13 @@ pub struct FirstFailure {
     pub victims: Vec<CompactString>,
     /// The lines that prove it, the first first.
     pub evidence: Vec<Place>,
+}
+
+impl FirstFailure {
+    /// Whether it says, or does by its type or status, that somebody else was lost.
+    fn is_lost(&self) -> bool {
+        is_lost(&self.error_type, &self.message, self.status) || is_lost("", &self.told, None)
+    }
 }
 
 /// A failed or recovered flow.

@@ -181,10 +181,12 @@ fn read_part(source: &Source, index: usize, at: u64, size: u64) -> Result<Part, 
             part.first = Some(part.first.map_or(time, |first| first.min(time)));
             part.last = Some(part.last.map_or(time, |last| last.max(time)));
         }
+        // A line without a stamp has the milliseconds of its clock, else the time of the line before it.
+        let by_clock = (observation.clock > 0).then(|| i64::try_from((observation.clock >> 16) * 1_000_000).unwrap_or(Mark::NO_TIME));
         let inherited = told.filter(|(_, at)| block.at - at <= MAX_EVENT).map(|(time, _)| time);
         let mark = Mark {
             clock: observation.clock,
-            time: observation.time.or(inherited).unwrap_or(Mark::NO_TIME),
+            time: observation.time.or(by_clock).or(inherited).unwrap_or(Mark::NO_TIME),
             place: Place { source: source_index, offset: chunk.start + block.at as u64 },
         };
         insert(&mut part.table, &observation, mark);

@@ -12,7 +12,6 @@ use super::confidence::Basis;
 use super::processes::{Process, World};
 use super::{Cause, FailedFlow, FirstFailure, fingerprint};
 use crate::flow::{Activity, Place};
-use crate::format::is_lost;
 use crate::observation::FlowKey;
 
 /// A process that is dead or silent, and since when.
@@ -44,10 +43,6 @@ pub(super) fn join(flows: &mut [FailedFlow], run_failures: &[FirstFailure], worl
     }
     for flow in flows.iter_mut().filter(|flow| !flow.failure.whole_process && flow.failure.kind != FailureKind::Run) {
         let failure = &flow.failure;
-        let said = failure.kind == FailureKind::Error;
-        if said && !is_lost(&failure.error_type, &failure.message, failure.status) {
-            continue;
-        }
         let Some(down) = blamed(failure, &downs, world) else { continue };
         let mut victims = failure.victims.clone();
         victims.push(failure.component.clone());
@@ -96,22 +91,22 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
     for flow in flows {
         let failure = &flow.failure;
         let Some(time) = failure.time else { continue };
-        if failure.kind != FailureKind::Error || !is_lost(&failure.error_type, &failure.message, failure.status) {
+        let lost = failure.kind == FailureKind::Error && failure.is_lost();
+        if failure.whole_process {
             continue;
         }
         for (index, process) in world.processes.iter().enumerate() {
             let who = (index, process.component.clone());
-            if index == failure.process
-                || downs.contains_key(&who)
-                || !(names(failure, process, world) || is_missed(failure, time, process, world))
-            {
+            let blamed = names(failure, process, world) || (lost && is_missed(failure, time, process, world));
+            if index == failure.process || downs.contains_key(&who) || failure.answered.contains(&index) || !blamed {
                 continue;
             }
             let own = time.saturating_add(process.skew);
             let Some(last) = process.facts.activity.last_before(own) else { continue };
             let next = process.facts.activity.first_after(last);
             let stopped = process.facts.shutdowns.first().is_some_and(|stop| stop <= own);
-            if stopped || next.is_some_and(|next| next <= own || next - last < Activity::GAP) {
+            let silent_until = next.unwrap_or_else(|| world.end.saturating_add(process.skew));
+            if stopped || silent_until <= own || silent_until.saturating_sub(last) < Activity::GAP {
                 continue;
             }
             let since = last.saturating_sub(process.skew);
@@ -127,9 +122,11 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
                 state: CompactString::default(),
                 error_type: CompactString::default(),
                 message: message.into(),
+                told: Box::default(),
                 time: Some(since),
                 status: None,
                 callee: CompactString::default(),
+                answered: Vec::new(),
                 whole_process: true,
                 basis: Basis::Joined,
                 victims: Vec::new(),
@@ -141,14 +138,24 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
     }
 }
 
-/// Whether a failure names a process: by the instance it called, or in its words.
+/// Whether a failure names a process: by the instance that it called and lost, or in its words.
 fn names(failure: &FirstFailure, process: &Process, world: &World) -> bool {
-    if !process.instance.is_empty() && (failure.callee == process.instance || failure.message.contains(process.instance.as_str())) {
+    let called = !process.instance.is_empty() && failure.callee == process.instance;
+    if called && (failure.kind != FailureKind::Error || failure.is_lost()) {
         return true;
     }
-    // The only instance of a component that the words name.
+    // A component that the words name is that process where there is no other instance of it.
     let only = world.processes.iter().filter(|other| other.component == process.component).count() == 1;
-    process.named && only && mentions(&failure.message, &process.component)
+    by_words(failure, &process.instance, if process.named && only { &process.component } else { "" }, world)
+}
+
+/// Whether the words name an instance or a component. What was told before the failure is nearer to its cause: where
+/// that names any component of the run, the failure's own words do not count.
+fn by_words(failure: &FirstFailure, instance: &str, component: &str, world: &World) -> bool {
+    let named =
+        |words: &str, instance: &str, component: &str| (!instance.is_empty() && words.contains(instance)) || mentions(words, component);
+    let tells = world.processes.iter().any(|process| named(&failure.told, &process.instance, &process.component));
+    named(if tells { &failure.told } else { &failure.message }, instance, component)
 }
 
 /// Whether a failure that names nobody can be put down to a process: all of its component, on which the failed one
@@ -167,7 +174,7 @@ fn is_missed(failure: &FirstFailure, time: i64, process: &Process, world: &World
 
 /// Whether a message has the component as a word.
 fn mentions(message: &str, component: &str) -> bool {
-    component != "unknown"
+    !matches!(component, "" | "unknown")
         && message
             .to_ascii_lowercase()
             .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
@@ -179,16 +186,21 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &Wo
     let time = failure.time?;
     let candidates: Vec<&Down> = downs
         .values()
-        .filter(|down| down.failure.process != failure.process)
+        .filter(|down| down.failure.process != failure.process && !failure.answered.contains(&down.failure.process))
         .filter(|down| down.since <= time.saturating_add(TOLERANCE) && time < down.until.saturating_add(TOLERANCE))
         .collect();
-    let named = |down: &&&Down| {
-        let instance = down.failure.instance.as_deref().unwrap_or_default();
-        (!instance.is_empty() && (failure.callee == instance || failure.message.contains(instance)))
-            || mentions(&failure.message, &down.failure.component)
-    };
-    if let Some(down) = candidates.iter().filter(named).max_by_key(|down| (down.flows, std::cmp::Reverse(down.since))) {
+    // The words name it; or the call did.
+    let by_words = |down: &&&Down| by_words(failure, down.failure.instance.as_deref().unwrap_or_default(), &down.failure.component, world);
+    let lost = failure.kind != FailureKind::Error || failure.is_lost();
+    let by_call =
+        |down: &&&Down| lost && down.failure.instance.as_deref().is_some_and(|instance| !instance.is_empty() && failure.callee == instance);
+    let most = |down: &&&Down| (down.flows, std::cmp::Reverse(down.since));
+    if let Some(down) = candidates.iter().filter(by_words).max_by_key(most).or(candidates.iter().filter(by_call).max_by_key(most)) {
         return Some(down);
+    }
+    // Without a name, only one that lost somebody has lost one of these.
+    if failure.kind != FailureKind::Error || !failure.is_lost() {
+        return None;
     }
     // Everybody depends on what is shared.
     if let Some(down) = candidates.iter().find(|down| down.failure.kind == FailureKind::Run && down.failure.process == usize::MAX) {

@@ -8,7 +8,7 @@ use super::confidence::Basis;
 use super::processes::World;
 use super::silence::{self, Silence};
 use super::tree::Tree;
-use crate::flow::{Fate, Mark, Span};
+use crate::flow::{Activity, Fate, Mark, Span};
 use crate::format::{is_caller_gone, is_lost, is_relay};
 
 /// What became of a flow.
@@ -181,7 +181,8 @@ fn lost_by_caller(tree: &Tree<'_>, at: usize, leave: Option<Leave>, world: &Worl
         match node.fate {
             Fate::Failed => {
                 return node.span.failure().is_some_and(|failure| {
-                    !follows(tree, up, failure.mark, leave, world) && is_lost(&failure.kind, &failure.message, failure.status)
+                    let lost = is_lost(&failure.kind, &failure.message, failure.status) || is_gone_by(tree, at, failure.mark, up, world);
+                    lost && !follows(tree, up, failure.mark, leave, world)
                 });
             }
             Fate::Open => {}
@@ -189,6 +190,15 @@ fn lost_by_caller(tree: &Tree<'_>, at: usize, leave: Option<Leave>, world: &Worl
         }
     }
     false
+}
+
+/// Whether a span's process had said its last word when a caller failed, while others went on for a while.
+fn is_gone_by(tree: &Tree<'_>, at: usize, failed: Mark, caller: usize, world: &World) -> bool {
+    let process = world.process(tree.spans[at].process);
+    let last = process.facts.activity.last().map(|last| last.saturating_sub(process.skew));
+    let failed = world.time(failed, tree.spans[caller].process);
+    last.zip(failed).is_some_and(|(last, failed)| last < failed && last.saturating_add(Activity::GAP) < world.end)
+        && process.facts.shutdowns.is_empty()
 }
 
 /// How a span that its callers lost fell silent: with its process, or alone.
@@ -248,17 +258,11 @@ fn explains(tree: &Tree<'_>, cause: &Fault<'_>, fault: &Fault<'_>, world: &World
 /// Whether a caller failed on its own, before its callee did.
 fn is_first(tree: &Tree<'_>, caller: &Fault<'_>, callee: &Fault<'_>, world: &World) -> bool {
     match (caller.how, callee.how) {
-        // Fell silent with it.
-        (How::Silent(_), How::Silent(_)) => false,
+        // Fell silent with it; or timed out, or lost it, by whatever name.
+        (_, How::Silent(_)) => false,
         // The callee's failure came first, or its caller would have spoken.
         (How::Silent(_), How::Said(failure)) => {
             is_caller_gone(&failure.kind, &failure.message) && tree.order(caller.mark, caller.at, callee.mark, callee.at, world).is_lt()
-        }
-        // Timed out, or lost it.
-        (How::Said(failure), How::Silent(silence)) => {
-            let vague = failure.kind.is_empty() || failure.kind == "Unknown" || failure.kind == "error";
-            let lost = is_lost(&failure.kind, &failure.message, failure.status) || is_relay(&failure.message);
-            !(vague || lost || silence.basis == Basis::Recorded)
         }
         (How::Said(caller_says), How::Said(callee_says)) => {
             if is_caller_gone(&callee_says.kind, &callee_says.message) && !is_caller_gone(&caller_says.kind, &caller_says.message) {
@@ -274,6 +278,13 @@ fn is_first(tree: &Tree<'_>, caller: &Fault<'_>, callee: &Fault<'_>, world: &Wor
             !(passes_on || is_relay(&caller_says.message) || is_lost(&caller_says.kind, &caller_says.message, caller_says.status))
         }
     }
+}
+
+/// Processes that had ended well what the failed span called them for when it failed.
+fn answered(tree: &Tree<'_>, fault: &Fault<'_>, world: &World) -> Vec<usize> {
+    let in_time = |at: usize| tree.spans[at].span.finished().is_some_and(|end| tree.order(end, at, fault.mark, fault.at, world).is_lt());
+    let below = (0..tree.spans.len()).filter(|at| tree.spans[*at].fate == Fate::Ok && tree.is_above(fault.at, *at));
+    below.filter(|at| in_time(*at)).map(|at| tree.spans[at].process).collect()
 }
 
 fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &World) -> FirstFailure {
@@ -344,12 +355,19 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
         state: node.span.state().into(),
         error_type,
         message,
+        told: match fault.how {
+            How::Said(failure) => {
+                node.span.distress.as_ref().filter(|told| told.mark < failure.mark).map(|told| told.message.clone()).unwrap_or_default()
+            }
+            How::Silent(_) => Box::default(),
+        },
         time: match fault.how {
             How::Said(_) => world.time(fault.mark, tree.spans[fault.at].process),
             How::Silent(silence) => Some(silence.since),
         },
         status: if let How::Said(failure) = fault.how { failure.status } else { None },
-        callee: tree.spans[fault.at].span.callee.clone(),
+        callee: tree.spans[fault.at].span.callee().into(),
+        answered: answered(tree, fault, world),
         whole_process,
         basis,
         victims,

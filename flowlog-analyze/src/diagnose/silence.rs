@@ -44,7 +44,7 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
         order.push(at);
         stack.extend(&tree.spans[at].children);
     }
-    for at in order.into_iter().rev() {
+    for at in order.iter().copied().rev() {
         if !is_open_at(tree, at, moment, world) {
             continue;
         }
@@ -58,7 +58,47 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
             open_calls.iter().find_map(|child| silences[*child])
         };
     }
+    // A call in a state that no complete span knows has no peers to judge it. Its callers have: where one of them was
+    // silent for too long, everything open below it that cannot be judged fell silent.
+    for at in order {
+        if silences[at].is_some() || !is_open_at(tree, at, moment, world) || !outlasts(tree, at, moment, world) {
+            continue;
+        }
+        let mut below: Vec<usize> = vec![at];
+        let mut open: Vec<usize> = Vec::new();
+        while let Some(next) = below.pop() {
+            open.push(next);
+            below.extend(tree.spans[next].children.iter().copied().filter(|child| is_open_at(tree, *child, moment, world)));
+        }
+        if open.iter().all(|span| {
+            *span == at || silences[*span].is_some() || longest_peer(tree, *span, world).is_none() || outlasts(tree, *span, moment, world)
+        }) {
+            for span in open {
+                let since = world.time(tree.spans[span].span.last, tree.spans[span].process).unwrap_or(tree.spans[span].opened);
+                silences[span].get_or_insert(Silence {
+                    kind: FailureKind::Hang,
+                    basis: Basis::OutlastedPeers,
+                    whole_process: false,
+                    since,
+                });
+            }
+        }
+    }
     silences
+}
+
+/// The longest complete span of a span's component and state.
+fn longest_peer(tree: &Tree<'_>, at: usize, world: &World) -> Option<i64> {
+    let node = &tree.spans[at];
+    let component = if node.span.component.is_empty() { &world.process(node.process).component } else { &node.span.component };
+    world.longest_peer(component, node.span.state())
+}
+
+/// Whether a span has been silent for longer than its peers took.
+fn outlasts(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> bool {
+    let node = &tree.spans[at];
+    let last = world.time(node.span.last, node.process).filter(|last| *last <= moment).unwrap_or(node.opened);
+    longest_peer(tree, at, world).is_some_and(|longest| moment.saturating_sub(last) > longest)
 }
 
 /// A span's own silence, whatever it calls.

@@ -116,6 +116,18 @@ impl<'a> Tree<'a> {
         };
         let (a_path, b_path) = (path(a_at), path(b_at));
         let fork = a_path.iter().zip(&b_path).take_while(|(a, b)| a == b).count();
+        // The caller of both knows whom it called first.
+        if let Some(caller) = fork.checked_sub(1).and_then(|at| a_path.get(at)) {
+            let called = |at: Option<&usize>| {
+                let instance = &self.spans[*at?].span.instance;
+                self.spans[*caller].span.callees.iter().find(|(_, callee)| callee == instance).map(|(mark, _)| *mark)
+            };
+            if let (Some(a), Some(b)) = (called(a_path.get(fork)), called(b_path.get(fork)))
+                && a != b
+            {
+                return a.cmp(&b);
+            }
+        }
         if let (Some(a), Some(b)) = (a_path.get(fork), b_path.get(fork))
             && fork > 0
             && self.spans[*a].process == self.spans[*b].process

@@ -6,7 +6,7 @@ use super::mark::{Mark, keep_max, keep_min};
 use crate::format::{Caller, caller_of, engine_of};
 use crate::observation::{Observation, Said, SpanRef};
 
-/// Most states of one span that are kept: the latest.
+/// Most states of one span that are kept, the latest; and most callees, the first.
 const MAX_STATES: usize = 16;
 
 /// Longest message of an error that is kept, in bytes.
@@ -55,8 +55,8 @@ pub struct Span {
     pub component: CompactString,
     /// The instance; empty where only the source can tell.
     pub instance: CompactString,
-    /// The instance that it calls; empty where it names none.
-    pub callee: CompactString,
+    /// The instances that it calls, in the order in which it first names them.
+    pub callees: Vec<(Mark, CompactString)>,
     /// Its first line.
     pub first: Mark,
     /// Its last line.
@@ -90,7 +90,7 @@ impl Span {
             parent: None,
             component: CompactString::default(),
             instance: CompactString::default(),
-            callee: CompactString::default(),
+            callees: Vec::new(),
             first: mark,
             last: mark,
             word: None,
@@ -110,7 +110,10 @@ impl Span {
         keep_max(&mut self.parent, reference.parent);
         keep_longer(&mut self.component, reference.component.as_deref());
         keep_longer(&mut self.instance, reference.instance.as_deref());
-        keep_longer(&mut self.callee, reference.callee.as_deref());
+        if let Some(callee) = reference.callee.as_deref().filter(|callee| !callee.is_empty()) {
+            self.callees.push((mark, CompactString::from(callee)));
+            self.trim_callees();
+        }
         self.first = self.first.min(mark);
         self.last = self.last.max(mark);
         if !matches!(observation.said, Said::Closed) {
@@ -154,7 +157,8 @@ impl Span {
         keep_max(&mut self.parent, other.parent);
         keep_longer(&mut self.component, Some(&other.component));
         keep_longer(&mut self.instance, Some(&other.instance));
-        keep_longer(&mut self.callee, Some(&other.callee));
+        self.callees.extend(other.callees);
+        self.trim_callees();
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         keep_max(&mut self.word, other.word);
@@ -182,6 +186,21 @@ impl Span {
         self.states.sort_unstable();
         let surplus = self.states.len().saturating_sub(MAX_STATES);
         self.states.drain(..surplus);
+    }
+
+    /// Keeps the first mark of each callee, and the first callees.
+    fn trim_callees(&mut self) {
+        if self.callees.len() > 1 {
+            self.callees.sort_unstable_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
+            self.callees.dedup_by(|later, kept| later.1 == kept.1);
+            self.callees.sort_unstable();
+            self.callees.truncate(MAX_STATES);
+        }
+    }
+
+    /// The instance that it named last; empty where it names none.
+    pub fn callee(&self) -> &str {
+        self.callees.last().map_or("", |(_, callee)| callee)
     }
 
     /// The state that it came to last; empty where it named none.

@@ -103,7 +103,11 @@ const LOST: [&str; 28] = [
 const OWN: [&str; 6] = ["internal", "resourceexhausted", "invalidargument", "backendprotocol", "notfound", "unauthorized"];
 
 /// Words that say so where the type does not.
-const LOST_WORDS: [&str; 14] = [
+const LOST_WORDS: [&str; 18] = [
+    "no answer",
+    "no response",
+    "ended before",
+    "no prefill worker",
     "timed out",
     "timeout",
     "disconnected",
@@ -126,11 +130,8 @@ pub fn is_lost(kind: &str, message: &str, status: Option<u16>) -> bool {
     if LOST.contains(&name.as_str()) {
         return true;
     }
-    // A type that says what went wrong is believed; status and words stand in for one that does not.
-    if OWN.contains(&name.as_str()) {
-        return false;
-    }
-    if matches!(status, Some(408 | 502..=504)) {
+    // The status stands in for a type that does not say what went wrong.
+    if !OWN.contains(&name.as_str()) && matches!(status, Some(408 | 502..=504)) {
         return true;
     }
     let message = message.to_ascii_lowercase();
