@@ -97,7 +97,8 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
         }
         for (index, process) in world.processes.iter().enumerate() {
             let who = (index, process.component.clone());
-            let blamed = names(failure, process, world) || (lost && is_missed(failure, time, process, world));
+            let blamed =
+                names(failure, process, world) || ((lost || failure.kind == FailureKind::Hang) && is_missed(failure, time, process, world));
             if index == failure.process || downs.contains_key(&who) || failure.answered.contains(&index) || !blamed {
                 continue;
             }
@@ -152,33 +153,55 @@ fn names(failure: &FirstFailure, process: &Process, world: &World) -> bool {
 /// Whether the words name an instance or a component. What was told before the failure is nearer to its cause: where
 /// that names any component of the run, the failure's own words do not count.
 fn by_words(failure: &FirstFailure, instance: &str, component: &str, world: &World) -> bool {
+    if failure.kind != FailureKind::Error {
+        return false;
+    }
     let named =
-        |words: &str, instance: &str, component: &str| (!instance.is_empty() && words.contains(instance)) || mentions(words, component);
+        |words: &str, instance: &str, component: &str| (is_telling(instance) && mentions(words, instance)) || mentions(words, component);
     let tells = world.processes.iter().any(|process| named(&failure.told, &process.instance, &process.component));
     named(if tells { &failure.told } else { &failure.message }, instance, component)
 }
 
-/// Whether a failure that names nobody can be put down to a process: all of its component, on which the failed one
-/// depends, had been silent for a while, never spoke again, and nobody told them to stop.
+/// Whether a failure that names nobody can be put down to a process that never spoke again, and that nobody told to
+/// stop: one that the failed component calls itself, silent for longer than ever before; or one that it needs, near or
+/// far, where every instance had been silent for a while.
 fn is_missed(failure: &FirstFailure, time: i64, process: &Process, world: &World) -> bool {
-    let gone = |process: &Process| {
-        let last = process.facts.activity.last().map(|last| last.saturating_sub(process.skew));
-        last.is_some_and(|last| last.saturating_add(Activity::GAP) < time)
-            && process.facts.shutdowns.last().is_none_or(|stop| stop < process.facts.activity.last().unwrap_or(stop))
-    };
-    failure.callee.is_empty()
-        && process.named
-        && world.processes.iter().filter(|other| other.component == process.component).all(gone)
+    let last = |process: &Process| process.facts.activity.last().map_or(i64::MAX, |last| last.saturating_sub(process.skew));
+    let stopped = |process: &Process| process.facts.shutdowns.last() == process.facts.activity.last();
+    let gone = |process: &Process| last(process).saturating_add(Activity::GAP) < time && !stopped(process);
+    if !failure.callee.is_empty() || !process.named || stopped(process) {
+        return false;
+    }
+    let unusual = world.end.saturating_sub(last(process)) > process.facts.activity.longest_gap().saturating_mul(2);
+    if calls(&failure.component, &process.component, world) && last(process) < time && unusual {
+        return true;
+    }
+    world.processes.iter().filter(|other| other.component == process.component).all(gone)
         && reachable(&failure.component, world).contains(&process.component)
 }
 
-/// Whether a message has the component as a word.
-fn mentions(message: &str, component: &str) -> bool {
-    !matches!(component, "" | "unknown")
-        && message
-            .to_ascii_lowercase()
-            .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
-            .any(|word| word == component)
+/// Whether a component calls another itself.
+fn calls(caller: &CompactString, callee: &CompactString, world: &World) -> bool {
+    world.calls.contains(&(caller.clone(), callee.clone()))
+}
+
+/// Whether an instance's name says which it is: a rank or a short number may stand for anything.
+fn is_telling(instance: &str) -> bool {
+    instance.len() >= 3 && (instance.len() >= 6 || instance.bytes().any(|b| !b.is_ascii_digit()))
+}
+
+/// Whether a message has a name as a word of its own, in either case.
+fn mentions(message: &str, name: &str) -> bool {
+    if matches!(name, "" | "unknown") {
+        return false;
+    }
+    let (message, name) = (message.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    message.match_indices(&name).any(|(at, _)| {
+        let before = message.get(..at).and_then(|text| text.chars().next_back());
+        let after = message.get(at + name.len()..).and_then(|text| text.chars().next());
+        !before.is_some_and(inside) && !after.is_some_and(inside)
+    })
 }
 
 /// The dead or silent process that a failure follows from.
@@ -199,11 +222,14 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &Wo
         return Some(down);
     }
     // Without a name, only one that lost somebody has lost one of these.
-    if failure.kind != FailureKind::Error || !failure.is_lost() {
+    if !lost {
         return None;
     }
     // Everybody depends on what is shared.
-    if let Some(down) = candidates.iter().find(|down| down.failure.kind == FailureKind::Run && down.failure.process == usize::MAX) {
+    if let Some(down) = candidates
+        .iter()
+        .find(|down| failure.kind == FailureKind::Error && down.failure.kind == FailureKind::Run && down.failure.process == usize::MAX)
+    {
         return Some(down);
     }
     // A failure that names another instance is that instance's.
@@ -213,7 +239,11 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &Wo
     let reachable = reachable(&failure.component, world);
     candidates
         .into_iter()
-        .filter(|down| reachable.contains(&down.failure.component))
+        .filter(|down| match failure.kind {
+            // What hangs without a word waits for one that it calls itself.
+            FailureKind::Hang => calls(&failure.component, &down.failure.component, world),
+            _ => reachable.contains(&down.failure.component),
+        })
         .max_by_key(|down| (down.flows, std::cmp::Reverse(down.since)))
 }
 
@@ -296,5 +326,27 @@ fn cause(fingerprint: CompactString, mut failures: Vec<Member<'_>>) -> Cause {
         victims: victims.into_iter().collect(),
         evidence,
         confidence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words() {
+        for (message, name, named) in [
+            ("no workers for endpoint dynamo/prefill/generate", "prefill", true),
+            ("connection to vllm-0 refused", "vllm-0", true),
+            ("connection to vllm-0 refused", "vllm", false),
+            ("connection to 10.0.0.7:80 refused", "10.0.0.7:80", true),
+            ("Prefill worker gone", "prefill", true),
+            ("the backends", "backend", false),
+            ("anything", "", false),
+        ] {
+            assert_eq!(mentions(message, name), named, "{message} {name}");
+        }
+        assert!(is_telling("worker-0") && is_telling("12808651013936080788") && is_telling("pod"));
+        assert!(!is_telling("6") && !is_telling("f") && !is_telling("4096"));
     }
 }

@@ -1,0 +1,218 @@
+//! Small flows by hand: one rule of the contract's section 3 each, with the answer beside it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+
+use flowlog_analyze::source::Sources;
+use flowlog_analyze::{Options, analyze};
+use flowlog_schema::report::Report;
+
+/// Records in the text form, without what does not matter: `SECONDS component/instance FLOW SPAN<PARENT event state {fields} tail`.
+fn line(short: &str) -> String {
+    let mut words = short.splitn(5, ' ');
+    let seconds: f64 = words.next().unwrap().parse().unwrap();
+    let (who, flow, spans) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+    let rest = words.next().unwrap();
+    let (span, parent) = spans.split_once('<').unwrap_or((spans, ""));
+    let parent = if parent.is_empty() { String::new() } else { format!(" parent={parent:0>16}") };
+    let (head, tail) = rest.split_once('}').map_or((rest, ""), |(head, tail)| (head, tail));
+    let (event, fields) = head.split_once('{').unwrap_or((head, ""));
+    let micros = (seconds * 1e6) as u64;
+    let flow: u64 = flow.parse().unwrap();
+    format!(
+        "2025-11-22T08:{:02}:{:02}.{:06}Z  INFO {who} - 00000000-0000-7000-8000-{flow:012} - {} {{span={span:0>16}{parent} {fields}}}{tail}\n",
+        micros / 60_000_000,
+        micros / 1_000_000 % 60,
+        micros % 1_000_000,
+        event.trim()
+    )
+}
+
+/// A served request through frontend, router and vllm, half a second long.
+fn served(at: f64, flow: u64) -> Vec<String> {
+    [
+        format!("{at} frontend/f {flow} {flow}1 start receive"),
+        format!("{} router/r {flow} {flow}2<{flow}1 start dispatch {{worker_id=v-0}}", at + 0.01),
+        format!("{} vllm/v-0 {flow} {flow}3<{flow}2 start decode", at + 0.02),
+        format!("{} vllm/v-0 {flow} {flow}3<{flow}2 end decode", at + 0.48),
+        format!("{} router/r {flow} {flow}2<{flow}1 end dispatch", at + 0.49),
+        format!("{} frontend/f {flow} {flow}1 end receive", at + 0.5),
+    ]
+    .to_vec()
+}
+
+/// Four served requests, the lines of the case, and what speaks until a minute is over.
+fn report(case: &[&str], served_to_the_end: bool) -> Report {
+    let mut lines: Vec<String> = (0..4).flat_map(|at| served(f64::from(at), 100 + u64::try_from(at).unwrap())).collect();
+    lines.extend(case.iter().map(|line| (*line).to_owned()));
+    if served_to_the_end {
+        lines.extend((20..59).flat_map(|at| served(f64::from(at), 200 + u64::try_from(at).unwrap())));
+    } else {
+        lines
+            .extend((20..59).flat_map(|at| {
+                [format!("{at} frontend/f {at} {at}9 end receive"), format!("{at} router/r {at} {at}8<{at}9 end dispatch")]
+            }));
+    }
+    let text: String = lines.iter().map(|short| line(short)).collect();
+    analyze(&Sources::of_texts([("all.log", text.as_bytes())]).unwrap(), &Options::default(), &|_| {})
+}
+
+/// Component, instance and kind of flow 7; its outcome where it is no failure.
+fn answer(report: &Report) -> String {
+    let flow = report.flow_failures.iter().find(|failure| failure.flow_id.ends_with("000000000007"));
+    let flows = &report.flows;
+    match flow {
+        Some(found) => {
+            format!("{}/{} {} {:?}", found.component, found.instance.as_deref().unwrap_or("-"), found.kind.as_str(), found.outcome)
+        }
+        None if flows.cancelled > 0 => "cancelled".to_owned(),
+        None if flows.rejected > 0 => "rejected".to_owned(),
+        None if flows.unfinished > 0 => "unfinished".to_owned(),
+        None => "ok".to_owned(),
+    }
+}
+
+#[test]
+fn one_rule_each() {
+    let opened =
+        ["10 frontend/f 7 1 start receive", "10.01 router/r 7 2<1 start dispatch {worker_id=v-0}", "10.02 vllm/v-0 7 3<2 start decode"];
+    for (rule, more, expected) in [
+        (
+            "the deepest failed span is the origin",
+            &[
+                "10.3 vllm/v-0 7 3<2 fail decode {} Internal: CUDA out of memory",
+                "10.4 router/r 7 2<1 fail dispatch {} Unavailable: worker failed",
+                "10.5 frontend/f 7 1 fail receive {} Internal: request failed",
+            ][..],
+            "vllm/v-0 error Failed",
+        ),
+        (
+            "a silent callee is the origin by whatever name its caller fails",
+            &["16 router/r 7 2<1 fail dispatch {} Internal: gave up", "16.1 frontend/f 7 1 fail receive {} Internal: request failed"],
+            "vllm/v-0 hang Failed",
+        ),
+        ("a flow whose callers wait hangs too", &[], "vllm/v-0 hang Failed"),
+        ("a state without peers is judged by its callers", &["10.1 vllm/v-0 7 3<2 state preempted"], "vllm/v-0 hang Failed"),
+        (
+            "a retry carries it",
+            &[
+                "10.2 vllm/v-0 7 3<2 fail decode {} Internal: CUDA out of memory",
+                "10.3 vllm/v-1 7 4<2 start decode",
+                "10.4 vllm/v-1 7 4<2 end decode",
+                "10.5 router/r 7 2<1 end dispatch",
+                "10.6 frontend/f 7 1 end receive",
+            ],
+            "vllm/v-0 error Recovered",
+        ),
+        (
+            "what follows from the caller's leaving is no failure",
+            &[
+                "10.3 frontend/f 7 1 cancel receive {} Cancelled: client disconnected",
+                "10.4 router/r 7 2<1 cancel dispatch",
+                "10.5 vllm/v-0 7 3<2 fail decode {} Disconnected: response stream closed",
+            ],
+            "cancelled",
+        ),
+        (
+            "a handled error is no failure",
+            &[
+                "10.2 vllm/v-0 7 3<2 state decode {} Disconnected: kv events, reconnected",
+                "10.3 vllm/v-0 7 3<2 end decode",
+                "10.4 router/r 7 2<1 end dispatch",
+                "10.5 frontend/f 7 1 end receive",
+            ],
+            "ok",
+        ),
+        (
+            "an error as the last word fails a span",
+            &[
+                "10.2 vllm/v-0 7 3<2 state decode {} RuntimeError: CUDA error",
+                "10.4 router/r 7 2<1 fail dispatch {} Unavailable: worker failed",
+                "10.5 frontend/f 7 1 fail receive {} Unavailable: worker failed",
+            ],
+            "vllm/v-0 error Failed",
+        ),
+        (
+            "an answered caller that fails on its own is the origin",
+            &[
+                "10.3 vllm/v-0 7 3<2 end decode",
+                "10.4 router/r 7 2<1 end dispatch",
+                "10.5 frontend/f 7 1 fail receive {} Unavailable: no slot to stream to",
+            ],
+            "frontend/f error Failed",
+        ),
+        (
+            "the caller's fault is rejected",
+            &[
+                "10.3 vllm/v-0 7 3<2 fail decode {} InvalidArgument: max_tokens too large",
+                "10.4 router/r 7 2<1 fail dispatch {} InvalidArgument: max_tokens too large",
+                "10.5 frontend/f 7 1 fail receive {status=400} InvalidArgument: max_tokens too large",
+            ],
+            "rejected",
+        ),
+    ] {
+        let case: Vec<&str> = opened.iter().chain(more).copied().collect();
+        assert_eq!(answer(&report(&case, true)), expected, "{rule}");
+    }
+}
+
+#[test]
+fn what_a_dead_worker_leaves_behind() {
+    // v-0 speaks last at 10.02: everybody else goes on.
+    let dead = "10.02 vllm/v-0 6 3<2 start decode";
+    for (rule, case, expected) in [
+        (
+            "lost with its process",
+            &[
+                "10 frontend/f 7 1 start receive",
+                "10.01 router/r 7 2<1 start dispatch {worker_id=v-0}",
+                "10.02 vllm/v-0 7 3<2 start decode",
+                "10.8 router/r 7 2<1 fail dispatch {} Internal: stream ended before generation completed",
+                "10.9 frontend/f 7 1 fail receive {} Internal: request failed",
+            ][..],
+            "vllm/v-0 crash Failed",
+        ),
+        (
+            "refused because it is dead",
+            &[
+                dead,
+                "12 frontend/f 7 1 start receive",
+                "12.1 router/r 7 2<1 start dispatch {worker_id=v-0}",
+                "12.2 router/r 7 2<1 fail dispatch {} CannotConnect: connection refused",
+                "12.3 frontend/f 7 1 fail receive {} Unavailable: no worker",
+            ],
+            "vllm/v-0 crash Failed",
+        ),
+        (
+            "a callee that never took the call up",
+            &[dead, "12 frontend/f 7 1 start receive", "12.1 router/r 7 2<1 start dispatch {worker_id=v-0}"],
+            "vllm/v-0 crash Failed",
+        ),
+        (
+            "of two callees the one that was called last and did not answer",
+            &[
+                "10.02 vllm/v-0 6 3<2 start decode",
+                "12 frontend/f 7 1 start receive",
+                "12.1 router/r 7 2<1 state dispatch {worker_id=p-0}",
+                "12.11 prefill/p-0 7 4<2 start prefill",
+                "12.15 prefill/p-0 7 4<2 end prefill",
+                "12.2 router/r 7 2<1 state dispatch {worker_id=v-0}",
+                "12.3 router/r 7 2<1 fail dispatch {} CannotConnect: connection refused",
+                "12.4 frontend/f 7 1 fail receive {} Unavailable: no worker",
+            ],
+            "vllm/v-0 crash Failed",
+        ),
+        (
+            "its own error is its own, whoever is dead",
+            &[
+                dead,
+                "12 frontend/f 7 1 start receive",
+                "12.1 router/r 7 2<1 start dispatch",
+                "12.2 router/r 7 2<1 fail dispatch {} Internal: index out of bounds",
+                "12.3 frontend/f 7 1 fail receive {} Internal: request failed",
+            ],
+            "router/r error Failed",
+        ),
+    ] {
+        let report = report(case, false);
+        assert_eq!(answer(&report), expected, "{rule}");
+    }
+}
