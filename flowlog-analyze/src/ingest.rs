@@ -78,6 +78,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
                 (*index, part)
             })
             .collect();
+        let mut read: Vec<Part> = Vec::with_capacity(parts.len());
         for (index, part) in parts {
             match part {
                 Ok(part) => {
@@ -85,7 +86,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
                     if let Some(cursor) = cursors.iter_mut().find(|cursor| cursor.index == index) {
                         cursor.reached = cursor.reached.max(part.last.unwrap_or(i64::MIN));
                     }
-                    total.merge(part);
+                    read.push(part);
                 }
                 Err(error) => {
                     if let Some(cursor) = cursors.iter_mut().find(|cursor| cursor.index == index) {
@@ -96,6 +97,11 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
                 }
             }
         }
+        let step = read.into_par_iter().reduce(Part::default, |mut joined, part| {
+            joined.merge(part);
+            joined
+        });
+        total.merge(step);
         let reached = cursors.iter().filter(|cursor| cursor.at < cursor.size).map(|cursor| cursor.reached).min();
         if let Some(reached) = reached.filter(|reached| *reached > i64::MIN) {
             total.table.close(reached.saturating_sub(plan.linger));

@@ -5,27 +5,6 @@ use std::borrow::Cow;
 use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SpanId, Time, json, text};
 use proptest::prelude::*;
 
-const KNOWN: [&str; 18] = [
-    "time",
-    "level",
-    "target",
-    "file",
-    "line",
-    "message",
-    "component",
-    "instance",
-    "flow_id",
-    "flow",
-    "event",
-    "state",
-    "versions",
-    "trace_id",
-    "span_id",
-    "parent_id",
-    "clock",
-    "error",
-];
-
 fn words() -> impl Strategy<Value = Cow<'static, str>> {
     prop_oneof![
         "[a-z]{1,8}",
@@ -96,7 +75,7 @@ prop_compose! {
         record.clock = clock.map(Clock);
         record.versions = versions;
         record.error = error;
-        record.fields = fields.into_iter().filter(|(key, _)| !KNOWN.contains(&key.as_ref())).collect();
+        record.fields = fields.into_iter().filter(|(key, _)| !json::KNOWN.contains(&key.as_ref())).collect();
         record
     }
 }

@@ -2,31 +2,12 @@
 
 use flowlog_schema::{Clock, HybridClock};
 
-use crate::request::{Request, Step};
+use crate::process::{Process, pick};
+use crate::request::Request;
+use crate::state::State;
+use crate::step::Step;
 use crate::write;
 use crate::{Cluster, Form, Options};
-
-/// One process of the cluster.
-pub(crate) struct Process {
-    pub component: &'static str,
-    /// Its name in the truth and in its records.
-    pub instance: String,
-    /// Its log's name without the ending.
-    pub log: String,
-    /// How far its wall clock is ahead, in microseconds.
-    pub skew: i64,
-    /// When it is killed, in microseconds from the beginning.
-    pub killed: Option<i64>,
-}
-
-/// The cluster's moving parts.
-pub(crate) struct State<'o> {
-    pub options: &'o Options,
-    pub random: fastrand::Rng,
-    pub processes: Vec<Process>,
-    pub steps: Vec<Step>,
-    pub next_span: u64,
-}
 
 /// When the run begins: 2025-11-22T08:00:00Z, in microseconds.
 pub(crate) const BEGIN: i64 = 1_763_798_400_000_000;
@@ -73,11 +54,6 @@ pub(crate) fn run(options: &Options) -> Cluster {
     // In Dynamo the router lives in the frontend.
     logs.retain(|(_, bytes)| !bytes.is_empty());
     Cluster { logs, truth }
-}
-
-pub(crate) fn pick(random: &mut fastrand::Rng, processes: &[Process], of: impl Fn(&Process) -> bool) -> usize {
-    let fit: Vec<usize> = (0..processes.len()).filter(|at| of(&processes[*at])).collect();
-    fit.get(random.usize(0..fit.len().max(1))).copied().unwrap_or(0)
 }
 
 impl State<'_> {

@@ -5,9 +5,12 @@
 //! writes what real ones write, in flowlog's JSON or text form, mixed, or as Dynamo's own JSONL without any flowlog
 //! field, and hands out the truth beside it. It is test support and benchmark input.
 
-mod cluster;
+mod process;
+mod step;
+mod state;
 mod request;
 mod write;
+mod cluster;
 
 use flowlog_schema::FlowId;
 

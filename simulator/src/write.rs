@@ -3,8 +3,8 @@
 use flowlog_schema::{Clock, ErrorInfo, Event, Level, Record, Scalar, SpanId, Time, json, text};
 use serde_json::json;
 
-use crate::cluster::Process;
-use crate::request::{Says, Span, Step, What};
+use crate::process::Process;
+use crate::step::{Says, Span, Step, What};
 use crate::{Form, Options};
 
 /// The log that a process of Dynamo writes to: the router lives in the frontend.
