@@ -108,11 +108,13 @@ fn blocks(bytes: &[u8]) -> impl Iterator<Item = Block<'_>> {
         let (at, line) = lines.next()?;
         let mut end = at + line.len();
         let mut count = 1;
-        // A JSON object or a flowlog line is whole; a stamped line or a raw traceback may go on.
-        let goes_on = if is_head(line) { !is_whole(line) } else { is_raw_head(line) };
         let stamped = is_head(line);
-        while let Some((next_at, next)) = lines.peek().copied().filter(|_| goes_on) {
-            if is_head(next) || next_at - at > MAX_EVENT || (!stamped && is_raw_head(next)) || (stamped && is_panic(next)) {
+        // A JSON object or a flowlog line is whole; a stamped line or a raw traceback may go on. Which it is costs a
+        // look at the whole line, so it is asked only where something follows that is no head.
+        let mut whole = if stamped { None } else { Some(!is_raw_head(line)) };
+        while let Some((next_at, next)) = lines.peek().copied() {
+            let apart = is_head(next) || next_at - at > MAX_EVENT || (!stamped && is_raw_head(next)) || (stamped && is_panic(next));
+            if apart || *whole.get_or_insert_with(|| is_whole(line)) {
                 break;
             }
             lines.next();
