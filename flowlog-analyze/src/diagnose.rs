@@ -64,9 +64,12 @@ pub struct FirstFailure {
 }
 
 impl FirstFailure {
-    /// Whether it says, or does by its type or status, that somebody else was lost.
+    /// Whether it says, in words, type or status, that somebody else was lost; or does not say what went wrong, and so
+    /// leaves it to what is known of others.
     fn is_lost(&self) -> bool {
-        is_lost(&self.error_type, &self.message, self.status) || is_lost("", &self.told, None)
+        matches!(self.error_type.as_str(), "" | "Unknown" | "error")
+            || is_lost(&self.error_type, &self.message, self.status)
+            || is_lost("", &self.told, None)
     }
 }
 
