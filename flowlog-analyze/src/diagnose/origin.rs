@@ -301,8 +301,8 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
     }
     let node = &tree.spans[at];
     let process = world.process(node.process);
-    let mut component = if node.span.component.is_empty() { process.component.clone() } else { node.span.component.clone() };
-    let instance = if node.span.instance.is_empty() { process.instance.clone() } else { node.span.instance.clone() };
+    let mut component = node.component(world).clone();
+    let instance = node.instance(world).clone();
     let (kind, basis, whole_process, error_type, message) = match fault.how {
         How::Said(failure) => {
             if let Some(engine) = &failure.engine {
@@ -327,7 +327,7 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
         .iter()
         .map(|other| {
             let node = &tree.spans[other.at];
-            if node.span.component.is_empty() { world.process(node.process).component.clone() } else { node.span.component.clone() }
+            node.component(world).clone()
         })
         .filter(|victim| *victim != component)
         .collect();

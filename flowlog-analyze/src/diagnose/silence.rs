@@ -90,8 +90,7 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
 /// The longest complete span of a span's component and state.
 fn longest_peer(tree: &Tree<'_>, at: usize, world: &World) -> Option<i64> {
     let node = &tree.spans[at];
-    let component = if node.span.component.is_empty() { &world.process(node.process).component } else { &node.span.component };
-    world.longest_peer(component, node.span.state())
+    world.longest_peer(node.component(world), node.span.state())
 }
 
 /// Whether a span has been silent for longer than its peers took.
@@ -123,8 +122,8 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
         return Some(Silence { kind: FailureKind::Crash, basis: Basis::Recorded, whole_process: true, since: last });
     }
     let shut_down = process.facts.shutdowns.first_after(own(node.opened).saturating_sub(1)).is_some_and(|stop| stop <= own(moment));
-    let component = if node.span.component.is_empty() { &process.component } else { &node.span.component };
-    let longest = world.longest_peer(component, node.span.state());
+    let component = node.component(world);
+    let longest = longest_peer(tree, at, world);
     // Without peers, the process must have been silent for longer than anything took, and than it ever was before.
     let patience =
         longest.unwrap_or_else(|| world.longest_of_any(component).unwrap_or(i64::MAX).max(2 * process.facts.activity.longest_gap()));

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use compact_str::CompactString;
+
 use super::processes::World;
 use crate::flow::{Fate, Flow, Mark, Span};
 
@@ -30,6 +32,18 @@ pub struct Node<'a> {
     pub process: usize,
     /// When it opened, by the common clock.
     pub opened: i64,
+}
+
+impl Node<'_> {
+    /// The component that the span names, else its process's.
+    pub fn component<'n>(&'n self, world: &'n World) -> &'n CompactString {
+        if self.span.component.is_empty() { &world.process(self.process).component } else { &self.span.component }
+    }
+
+    /// The instance that the span names, else its process's; empty where neither is known.
+    pub fn instance<'n>(&'n self, world: &'n World) -> &'n CompactString {
+        if self.span.instance.is_empty() { &world.process(self.process).instance } else { &self.span.instance }
+    }
 }
 
 impl<'a> Tree<'a> {

@@ -87,9 +87,8 @@ const MAX_DEPTH: usize = 40;
 #[expect(clippy::too_many_arguments, reason = "one line of the picture needs all of the picture")]
 fn span(out: &mut String, flow: &FlowPicture<'_>, at: usize, depth: usize, begin: i64, world: &World, lines: &Lines, paint: Paint) {
     let node = &flow.tree.spans[at];
-    let process = world.process(node.process);
-    let component = if node.span.component.is_empty() { &process.component } else { &node.span.component };
-    let instance = if node.span.instance.is_empty() { &process.instance } else { &node.span.instance };
+    let component = node.component(world);
+    let instance = node.instance(world);
     let end = node.span.finished().unwrap_or(node.span.last);
     let took = world.time(end, node.process).map_or(0, |end| end.saturating_sub(node.opened));
     let broke = flow.failure.as_ref().is_some_and(|failure| {
