@@ -22,11 +22,21 @@ struct Down {
     flows: u64,
 }
 
+impl Down {
+    fn is_down_at(&self, time: i64, tolerance: i64) -> bool {
+        self.since <= time.saturating_add(tolerance) && time < self.until.saturating_add(tolerance)
+    }
+}
+
 /// A process, or a shared dependency that is none of the run's processes, by its name.
 type Who = (usize, CompactString);
 
 /// How far two corrected times may be off and still be in order, in nanoseconds.
 const TOLERANCE: i64 = 100_000_000;
+
+/// The same where the failure names who it lost: clocks that are off by more than is known are likelier than a second
+/// reason.
+const TOLERANCE_NAMED: i64 = 1_000_000_000;
 
 /// Gives every failure that follows from a dead, hung or unreachable component to that component.
 pub(super) fn join(flows: &mut [FailedFlow], run_failures: &[FirstFailure], world: &World) {
@@ -210,7 +220,7 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &Wo
     let candidates: Vec<&Down> = downs
         .values()
         .filter(|down| down.failure.process != failure.process && !failure.answered.contains(&down.failure.process))
-        .filter(|down| down.since <= time.saturating_add(TOLERANCE) && time < down.until.saturating_add(TOLERANCE))
+        .filter(|down| down.is_down_at(time, TOLERANCE_NAMED))
         .collect();
     // The words name it; or the call did.
     let by_words = |down: &&&Down| by_words(failure, down.failure.instance.as_deref().unwrap_or_default(), &down.failure.component, world);
@@ -225,6 +235,7 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &Wo
     if !lost {
         return None;
     }
+    let candidates: Vec<&Down> = candidates.into_iter().filter(|down| down.is_down_at(time, TOLERANCE)).collect();
     // Everybody depends on what is shared.
     if let Some(down) = candidates
         .iter()
