@@ -2,39 +2,44 @@
 
 use std::borrow::Cow;
 
-/// The text without its ANSI control sequences (ECMA-48 CSI and OSC).
-pub fn strip(text: &str) -> Cow<'_, str> {
-    if !text.contains('\u{1b}') {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '\u{1b}' {
-            out.push(c);
+/// The bytes without their ANSI control sequences (ECMA-48 CSI and OSC).
+pub fn strip(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr::memchr(ESCAPE, bytes) else { return Cow::Borrowed(bytes) };
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = first;
+    out.extend_from_slice(bytes.get(..first).unwrap_or_default());
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        if *byte != ESCAPE {
+            out.push(*byte);
             continue;
         }
-        match chars.peek() {
-            Some('[') => {
-                chars.next();
+        match bytes.get(at) {
+            Some(b'[') => {
                 // Parameters and intermediates run up to one final byte.
-                for c in chars.by_ref() {
-                    if ('\u{40}'..='\u{7e}').contains(&c) {
-                        break;
-                    }
-                }
+                let rest = bytes.get(at + 1..).unwrap_or_default();
+                at += 1 + rest.iter().position(|b| (0x40..=0x7e).contains(b)).map_or(rest.len(), |end| end + 1);
             }
-            Some(']') => {
-                for c in chars.by_ref() {
-                    if c == '\u{7}' || c == '\u{1b}' {
-                        break;
-                    }
-                }
+            Some(b']') => {
+                let rest = bytes.get(at + 1..).unwrap_or_default();
+                at += 1 + rest.iter().position(|b| matches!(*b, 0x07 | ESCAPE)).map_or(rest.len(), |end| end + 1);
+                // ESC and a backslash end it too.
+                at += usize::from(bytes.get(at - 1) == Some(&ESCAPE) && bytes.get(at) == Some(&b'\\'));
             }
             _ => {}
         }
     }
     Cow::Owned(out)
+}
+
+const ESCAPE: u8 = 0x1b;
+
+/// The same for text.
+pub fn strip_text(text: &str) -> Cow<'_, str> {
+    match strip(text.as_bytes()) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -45,12 +50,13 @@ mod tests {
     fn sequences_go_and_text_stays() {
         for (input, output) in [
             ("plain", "plain"),
-            ("\u{1b}[2m2026\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m x", "2026  INFO x"),
+            ("\u{1b}[2m2026\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m ü", "2026  INFO ü"),
             ("\u{1b}]0;title\u{7}x", "x"),
+            ("\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
             ("cut \u{1b}[3", "cut "),
             ("\u{1b}", ""),
         ] {
-            assert_eq!(strip(input), output, "{input:?}");
+            assert_eq!(strip_text(input), output, "{input:?}");
         }
     }
 }

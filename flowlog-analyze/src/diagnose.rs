@@ -47,6 +47,8 @@ pub struct FirstFailure {
     pub told: Box<str>,
     /// When, in nanoseconds, corrected.
     pub time: Option<i64>,
+    /// How much later it may have been, in nanoseconds: stamps have but so many digits.
+    pub blur: i64,
     /// The HTTP status that went with it.
     pub status: Option<u16>,
     /// The instance that the failed one called; empty where unknown.

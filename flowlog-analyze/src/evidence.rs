@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use flowlog_schema::report;
 
 use crate::ansi;
+use crate::envelope;
 use crate::flow::Place;
 use crate::source::{Source, Sources};
 
@@ -14,7 +15,7 @@ const MAX_TEXT: usize = 2_000;
 /// The lines at some places: number and text, escaped and cut.
 #[derive(Debug, Default)]
 pub struct Lines {
-    lines: HashMap<Place, report::Evidence>,
+    lines: HashMap<(u32, u64), report::Evidence>,
 }
 
 impl Lines {
@@ -28,8 +29,10 @@ impl Lines {
         for (index, offsets) in by_source {
             let Some(source) = sources.read.get(index as usize) else { continue };
             for (offset, line) in number(source, &offsets) {
+                // As the reader's own file counts.
+                let line = source.turned.map_or(line, |lines| (lines + 1).saturating_sub(line));
                 let evidence = report::Evidence { source: source.name.clone(), line, text: text(source, offset) };
-                lines.insert(Place { source: index, offset }, evidence);
+                lines.insert((index, offset), evidence);
             }
         }
         Self { lines }
@@ -37,7 +40,7 @@ impl Lines {
 
     /// The line at a place.
     pub fn get(&self, place: Place) -> Option<&report::Evidence> {
-        self.lines.get(&place)
+        self.lines.get(&(place.source, place.offset))
     }
 }
 
@@ -72,13 +75,15 @@ fn text(source: &Source, offset: u64) -> String {
     };
     let bytes = bytes.get(..filled).unwrap_or_default();
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    printable(&ansi::strip(&String::from_utf8_lossy(line)), MAX_TEXT)
+    printable(&ansi::strip_text(&String::from_utf8_lossy(line)), MAX_TEXT)
 }
 
 /// A line as a person reads it: of an object its time, level, speaker, words and what tells its outcome, of any
 /// other line the line.
 pub fn digest(text: &str) -> String {
-    let Ok((fields, _)) = flowlog_schema::json::flat(text.as_bytes()) else { return text.to_owned() };
+    let peeled = envelope::peel(text.as_bytes());
+    let inner = String::from_utf8_lossy(peeled.content());
+    let Ok((fields, _)) = flowlog_schema::json::flat(inner.as_bytes()) else { return inner.into_owned() };
     let get = |names: &[&str]| {
         let found = names.iter().find_map(|name| fields.iter().find(|(key, value)| key == name && !value.to_text().is_empty()));
         found.map(|(_, value)| value.to_text().into_owned())
@@ -122,7 +127,7 @@ mod tests {
     fn numbers_and_texts() {
         let text = "one\ntwo\n\u{1b}[31mthree\u{7}\nfour";
         let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
-        let place = |offset| Place { source: 0, offset };
+        let place = |offset| Place { source: 0, offset, speaker: 0 };
         let lines = Lines::read(&sources, [place(8), place(0), place(4), place(20)]);
         let shown = |offset| lines.get(place(offset)).map(|line| (line.line, line.text.as_str()));
         assert_eq!(shown(0), Some((1, "one")));
@@ -133,10 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_told_in_short() {
+    fn objects_are_told_in_short_out_of_their_envelopes() {
         let line =
             r#"{"time":"T","level":"WARN","target":"t","message":"route request failed","error.type":"disconnected","worker_id":7,"x":1}"#;
         assert_eq!(digest(line), "T WARN t route request failed error.type=disconnected worker_id=7");
+        assert_eq!(digest(&format!("2025-11-22T08:27:15.123456789Z stdout F {line}")), digest(line));
         assert_eq!(digest("{cut"), "{cut");
     }
 

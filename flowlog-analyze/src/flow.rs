@@ -13,9 +13,9 @@ mod span;
 mod table;
 
 pub use activity::Activity;
-pub use mark::{Mark, Place};
-pub use process::{ProcessFacts, Sign, SignKind, SourceFacts};
-pub use settled::{PeerStats, Settled, SkewBounds, Speaker};
+pub use mark::{Mark, Place, Voice};
+pub use process::{ProcessFacts, Sign, SignKind, VoiceFacts};
+pub use settled::{Party, PeerStats, Settled, SkewBounds};
 pub use sign::of as sign_of;
 pub use span::{Failure, Fate, Span};
-pub use table::{Flow, Group, Table, speaker};
+pub use table::{Flow, Group, Table, party};

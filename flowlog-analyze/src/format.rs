@@ -1,190 +1,251 @@
 //! What a line means: one file per format, a table of recognisers.
 
+mod ci;
+mod controller_runtime;
 mod dynamo;
 mod dynamo_json;
 mod dynamo_readable;
+mod etcd;
+mod exit_status;
 mod fault;
 mod flowlog;
+mod glog;
+mod go_panic;
+mod ids;
+mod journal_export;
+mod kernel;
+mod kubectl;
+mod logfmt;
+mod native_abort;
+mod nats;
+mod nccl;
+mod nixl;
 mod process;
-mod raw;
+mod pytest;
+mod python_logging;
+mod python_traceback;
+mod rust_panic;
+mod rust_tests;
+mod sglang;
+pub mod stack;
+mod tensorrt_llm;
+mod torch;
+mod ucx;
+mod uvicorn;
+mod vllm;
+mod words;
 
-use std::borrow::Cow;
+use std::hash::Hasher;
 
-use crate::ansi;
-use crate::heads::{is_head, is_raw_head};
-use crate::lines::{MAX_EVENT, MAX_LINE, lines};
+use flowlog_schema::Level;
+
 use crate::observation::Observation;
 
 pub use fault::{Caller, caller_of, engine_of, error_of, is_caller_gone, is_lost, is_relay};
 
-/// The formats that lines are counted under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Format {
-    /// A flowlog record in JSON form.
-    FlowlogJson,
-    /// A flowlog record in text form.
-    FlowlogText,
-    /// Dynamo's JSONL, of any generation.
-    DynamoJson,
-    /// Dynamo's READABLE format.
-    DynamoReadable,
-    /// Anything else.
-    Unrecognised,
+/// How a line begins an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// The event ends with the line.
+    Whole,
+    /// A logger wrote it. Lines that begin nothing go on with it, and lines with the same header whose words are more
+    /// of a stack.
+    Logged {
+        /// A number for what stands before the words, without the time.
+        header: u64,
+        /// Where the words begin; zero where the header says nothing of the next line's.
+        body: usize,
+        /// It may announce a stack: a warning, an error, or a line without a level.
+        loud: bool,
+        /// Its logger repeats the header on every line of a message: words without one are others'.
+        repeats: bool,
+    },
+    /// A panic: printed past every logger, it never goes on with a logger's line.
+    Panic,
+    /// A stack: it goes on with a logger's line, or stands alone.
+    Stack,
+    /// A part of a stack: it goes on with whatever is there, or stands alone.
+    Part,
 }
 
-impl Format {
-    /// Every format.
-    pub const ALL: [Self; 5] = [Self::FlowlogJson, Self::FlowlogText, Self::DynamoJson, Self::DynamoReadable, Self::Unrecognised];
+impl Begin {
+    /// A logger's line whose words begin at `body`, after a header of which only `header` and the level stay the same.
+    fn logged(header: &[u8], body: usize, level: Option<Level>) -> Self {
+        let mut hasher = fnv::FnvHasher::default();
+        hasher.write(header);
+        hasher.write_u8(level.map_or(0, |level| level as u8 + 1));
+        Self::Logged { header: hasher.finish(), body, loud: level.is_none_or(|level| level >= Level::Warn), repeats: false }
+    }
 
-    /// Its name in the report.
-    pub fn as_str(self) -> &'static str {
+    /// As it is, of a logger that repeats its header.
+    fn repeating(self) -> Self {
         match self {
-            Self::FlowlogJson => "flowlog_json",
-            Self::FlowlogText => "flowlog_text",
-            Self::DynamoJson => "dynamo_json",
-            Self::DynamoReadable => "dynamo_readable",
-            Self::Unrecognised => "unrecognised",
+            Self::Logged { header, body, loud, .. } => Self::Logged { header, body, loud, repeats: true },
+            other => other,
         }
     }
 }
 
-/// A function that takes an event or leaves it.
-type Recogniser = for<'a> fn(&'a str) -> Option<Observation<'a>>;
+/// A format: how its events begin, and what they say.
+struct Recogniser {
+    /// Its name in the report.
+    name: &'static str,
+    /// Whether a line can begin one of its events. Cheap, and true of every line that `read` takes alone.
+    begins: fn(&[u8]) -> Option<Begin>,
+    /// Takes an event or leaves it.
+    read: for<'a> fn(&'a str) -> Option<Observation<'a>>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use them"))]
+    examples: &'static [Example],
+}
 
-/// The recognisers in the order in which they are asked; the first that takes an event has it.
-const RECOGNISERS: [(Format, Recogniser); 5] = [
-    (Format::FlowlogJson, flowlog::json),
-    (Format::DynamoJson, dynamo_json::read),
-    (Format::FlowlogText, flowlog::text),
-    (Format::DynamoReadable, dynamo_readable::read),
-    (Format::Unrecognised, raw::read),
+/// An event, and what is read from it: time, level, component, target, words.
+struct Example {
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use it"))]
+    text: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use it"))]
+    tells: &'static str,
+}
+
+/// The recognisers in the order in which they are asked: what comes by the million first. No event is taken by two; how
+/// a line begins, the first that knows says.
+const RECOGNISERS: [&Recogniser; FORMATS] = [
+    &flowlog::JSON,
+    &dynamo_json::JSON,
+    &flowlog::TEXT,
+    &dynamo_readable::READABLE,
+    &vllm::VLLM,
+    &sglang::SGLANG,
+    &tensorrt_llm::TENSORRT_LLM,
+    &ucx::UCX,
+    &nixl::NIXL,
+    &nccl::NCCL,
+    &torch::TORCH,
+    &nats::NATS,
+    &etcd::ETCD,
+    &controller_runtime::CONTROLLER_RUNTIME,
+    &glog::GLOG,
+    &logfmt::LOGFMT,
+    &python_logging::PYTHON_LOGGING,
+    &uvicorn::UVICORN,
+    &python_traceback::PYTHON_TRACEBACK,
+    &rust_panic::RUST_PANIC,
+    &go_panic::GO_PANIC,
+    &native_abort::NATIVE_ABORT,
+    &kernel::KERNEL,
+    &exit_status::EXIT_STATUS,
+    &kubectl::KUBECTL,
+    &pytest::PYTEST,
+    &rust_tests::RUST_TESTS,
+    &ci::CI,
+    &journal_export::JOURNAL_EXPORT,
 ];
 
-/// One event as it lies in a chunk.
-#[derive(Debug, Clone, Copy)]
-pub struct Block<'a> {
-    /// Where in the chunk it begins.
-    pub at: usize,
-    /// Its bytes, with the line feeds inside.
-    pub bytes: &'a [u8],
-    /// How many lines it has.
-    pub lines: u64,
-}
+/// How many formats there are, beside lines that none takes.
+const FORMATS: usize = 29;
 
-/// What is known of one event's text beside its meaning.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Quality {
-    /// It holds bytes that are not UTF-8.
-    pub invalid_utf8: bool,
-    /// It is longer than the cap and was cut.
-    pub cut: bool,
-}
+/// The formats that lines are counted under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Format(usize);
 
-/// Hands every event of a chunk to `each`, with its format and, where a format took it, its meaning.
-pub fn read_events(bytes: &[u8], mut each: impl FnMut(Block<'_>, Format, Option<Observation<'_>>, Quality)) {
-    for block in blocks(bytes) {
-        let mut quality = Quality::default();
-        let kept = if block.bytes.len() > MAX_LINE {
-            quality.cut = true;
-            block.bytes.get(..MAX_LINE).unwrap_or_default()
-        } else {
-            block.bytes
-        };
-        let text = std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
-        quality.invalid_utf8 = matches!(text, Cow::Owned(_)) && !quality.cut;
-        let plain = ansi::strip(text.trim_end());
-        let taken = RECOGNISERS.iter().find_map(|(format, read)| read(&plain).map(|observation| (*format, observation)));
-        match taken {
-            Some((format, observation)) => each(block, format, Some(observation), quality),
-            None => each(block, Format::Unrecognised, None, quality),
-        }
+impl Format {
+    /// What no format takes.
+    pub const UNRECOGNISED: Self = Self(FORMATS);
+
+    /// Every format, and [`Format::UNRECOGNISED`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..=FORMATS).map(Self)
+    }
+
+    /// Its name in the report.
+    pub fn name(self) -> &'static str {
+        RECOGNISERS.get(self.0).map_or("unrecognised", |recogniser| recogniser.name)
     }
 }
 
-/// Groups lines into events: a head takes the lines after it that are none, where its format can be continued.
-fn blocks(bytes: &[u8]) -> impl Iterator<Item = Block<'_>> {
-    let mut lines = lines(bytes).peekable();
-    std::iter::from_fn(move || {
-        let (at, line) = lines.next()?;
-        let mut end = at + line.len();
-        let mut count = 1;
-        let stamped = is_head(line);
-        // A JSON object or a flowlog line is whole; a stamped line or a raw traceback may go on. Which it is costs a
-        // look at the whole line, so it is asked only where something follows that is no head.
-        let mut whole = if stamped { None } else { Some(!is_raw_head(line)) };
-        while let Some((next_at, next)) = lines.peek().copied() {
-            let apart = is_head(next) || next_at - at > MAX_EVENT || (!stamped && is_raw_head(next)) || (stamped && is_panic(next));
-            if apart || *whole.get_or_insert_with(|| is_whole(line)) {
-                break;
-            }
-            lines.next();
-            end = next_at + next.len();
-            count += 1;
-        }
-        Some(Block { at, bytes: bytes.get(at..end).unwrap_or_default(), lines: count })
-    })
+/// How a line begins an event of any format.
+pub fn begins(line: &[u8]) -> Option<Begin> {
+    RECOGNISERS.iter().find_map(|recogniser| (recogniser.begins)(line)).or_else(|| stack::begins(line))
 }
 
-/// A panic is printed past every logger: it never continues a stamped line.
-fn is_panic(line: &[u8]) -> bool {
-    line.starts_with(b"thread '") && is_raw_head(line)
-}
-
-fn is_whole(line: &[u8]) -> bool {
-    let line = line.trim_ascii_start();
-    line.first() == Some(&b'{') || memchr::memmem::find(line, b" - ").is_some_and(|_| flowlog::is_text(line))
+/// What an event says, and in which format.
+pub fn read(text: &str) -> (Format, Option<Observation<'_>>) {
+    let found = RECOGNISERS.iter().enumerate().find_map(|(at, recogniser)| Some((Format(at), (recogniser.read)(text)?)));
+    found.map_or((Format::UNRECOGNISED, None), |(format, observation)| (format, Some(observation)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn formats(text: &str) -> Vec<(Format, u64)> {
-        let mut seen = Vec::new();
-        read_events(text.as_bytes(), |block, format, _, _| seen.push((format, block.lines)));
-        seen
-    }
-
-    #[test]
-    fn every_format_takes_its_own_lines() {
-        use Format::{DynamoJson, DynamoReadable, FlowlogJson, FlowlogText, Unrecognised};
-        for (format, line) in [
-            (FlowlogJson, r#"{"component":"router","event":"start","message":"","target":""}"#),
-            (FlowlogText, "2025-11-22T08:27:15.705274Z  INFO router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - start - {}"),
-            (FlowlogText, "router - 019aaaac-a5da-7347-bb80-1089c1876100 - decode"),
-            (DynamoJson, r#"{"time":"2025-09-02T15:53:31.943377Z","level":"INFO","target":"log","message":"up"}"#),
-            (DynamoJson, r#"{"timestamp":"2025-09-02T15:53:31.943377Z","level":"WARN","target":"log","message":"up"}"#),
-            (DynamoReadable, "2025-09-02T15:50:01.770028Z  INFO main.init: worker initialized"),
-            (
-                DynamoReadable,
-                "\u{1b}[2m2026-07-21T09:00:00.123456Z\u{1b}[0m \u{1b}[31mERROR\u{1b}[0m \u{1b}[2mhandlers.generate\u{1b}[0m\u{1b}[2m:\u{1b}[0m boom",
-            ),
-            (Unrecognised, "hello"),
-            (Unrecognised, r#"{"a":1}"#),
-            (Unrecognised, "2025-09-02T15:50:01Z\tINFO\tzap line"),
-            (Unrecognised, ""),
-        ] {
-            assert_eq!(formats(line), if line.is_empty() { vec![] } else { vec![(format, 1)] }, "{line}");
+    fn tells(observation: &Observation<'_>) -> String {
+        let mut told = Vec::new();
+        if let Some(stamp) = observation.time {
+            let lacks = [(stamp.lacks_year, "-year"), (stamp.lacks_zone, "-zone")];
+            let lacks: String = lacks.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
+            told.push(format!("{}{lacks}", flowlog_schema::Time(stamp.ns)));
         }
+        if let Some(level) = observation.level {
+            told.push(level.as_str().to_owned());
+        }
+        told.extend(observation.component.as_deref().map(ToOwned::to_owned));
+        told.extend(observation.instance.as_deref().map(|instance| format!("/{instance}")));
+        let words = if observation.target.is_empty() {
+            observation.message.to_string()
+        } else {
+            format!("{}: {}", observation.target, observation.message)
+        };
+        told.push(words);
+        told.extend(observation.error.as_ref().map(|error| format!("error={error}")));
+        told.extend(observation.flows.iter().map(|flow| format!("flow={flow}")));
+        told.join(" ")
     }
 
     #[test]
-    fn lines_join_into_events() {
-        let text = "2025-09-02T15:50:01.770028Z ERROR handlers.generate: boom\nTraceback (most recent call last):\n  File \"a.py\", line 1\nValueError: bad\n\
-                    {\"time\":\"2025-09-02T15:53:31.943377Z\",\"level\":\"INFO\",\"target\":\"log\",\"message\":\"up\"}\nraw\n\
-                    thread 'main' panicked at x.rs:1:1:\nboom\n2025-09-02T15:50:02.770028Z  INFO main: x\nthread 'main' panicked at x.rs:1:1:\nboom\n";
-        use Format::{DynamoJson, DynamoReadable, Unrecognised};
-        assert_eq!(
-            formats(text),
-            vec![(DynamoReadable, 4), (DynamoJson, 1), (Unrecognised, 1), (Unrecognised, 2), (DynamoReadable, 1), (Unrecognised, 2)]
-        );
+    fn every_example_is_taken_by_its_own_format_alone() {
+        let mut wrong = Vec::new();
+        for own in RECOGNISERS {
+            assert!(own.examples.len() >= 2, "{} has too few examples", own.name);
+            for example in own.examples {
+                for other in RECOGNISERS {
+                    let taken = (other.read)(example.text);
+                    match (taken.is_some(), own.name == other.name) {
+                        (true, false) => wrong.push(format!("{} taken by {}: {}", own.name, other.name, example.text)),
+                        (false, true) => wrong.push(format!("{} does not take its own: {}", own.name, example.text)),
+                        _ => {}
+                    }
+                    if let Some(observation) = taken.filter(|_| own.name == other.name)
+                        && tells(&observation) != example.tells
+                    {
+                        wrong.push(format!(
+                            "{}: {}\n     read {:?}\n expected {:?}",
+                            own.name,
+                            example.text,
+                            tells(&observation),
+                            example.tells
+                        ));
+                    }
+                }
+                let first = example.text.lines().next().unwrap().as_bytes();
+                if (own.begins)(first).is_none() {
+                    wrong.push(format!("{} does not begin with: {}", own.name, example.text));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_read_all_the_same() {
-        let mut seen = Vec::new();
-        let line = b"2025-09-02T15:50:01.770028Z ERROR x.y: bo\xffom\n\x00\x01\xfe\n";
-        read_events(line, |_, format, _, quality| seen.push((format, quality.invalid_utf8)));
-        assert_eq!(seen, vec![(Format::DynamoReadable, true)]);
+    fn names_are_told_apart() {
+        let names: std::collections::BTreeSet<&str> = Format::all().map(Format::name).collect();
+        assert_eq!(names.len(), FORMATS + 1);
+    }
+
+    #[test]
+    fn other_lines_are_no_formats() {
+        for line in ["", "hello", "{\"a\":1}", "[]", "2025", "Error", "INFO", "a: b", "- - -", "1.5", "Loading model weights: 50%"] {
+            assert_eq!(read(line).0, Format::UNRECOGNISED, "{line}");
+            // What an object is, only its keys tell.
+            assert_eq!(begins(line.as_bytes()), line.starts_with('{').then_some(Begin::Whole), "{line}");
+        }
     }
 }

@@ -1,16 +1,21 @@
 //! Sources to a table: chunks in parallel, all sources together in time.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use flowlog_schema::Time;
 use flowlog_schema::report::{Input, InputProblems, Unread};
 use rayon::prelude::*;
 
+use crate::events::{Event, NeedsPast, read_events};
 use crate::flow::{Mark, Place, Table, sign_of};
-use crate::format::{Format, read_events};
-use crate::lines::{MAX_EVENT, read_chunk};
-use crate::observation::Observation;
-use crate::source::{Source, Sources};
+use crate::format::{self, Format};
+use crate::lines::{MAX_EVENT, MAX_LINE, read_chunk};
+use crate::source::Sources;
+use crate::timeline::Timeline;
 
 /// How the input is read. The report does not depend on any of it.
 #[derive(Debug, Clone)]
@@ -45,6 +50,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
     let mut unread: Vec<Unread> = sources.unread.clone();
     let mut cursors: Vec<Cursor> =
         sources.read.iter().enumerate().map(|(index, source)| Cursor { index, at: 0, reached: i64::MIN, size: source.size }).collect();
+    let timelines: Vec<OnceLock<Timeline>> = sources.read.iter().map(|_| OnceLock::new()).collect();
     loop {
         cursors.retain(|cursor| cursor.at < cursor.size);
         if cursors.is_empty() {
@@ -70,13 +76,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
         }
         let parts: Vec<(usize, Result<Part, String>)> = tasks
             .par_iter()
-            .map(|(index, at)| {
-                let part = sources
-                    .read
-                    .get(*index)
-                    .map_or_else(|| Ok(Part::default()), |source| read_part(source, *index, *at, plan.chunk.max(1)));
-                (*index, part)
-            })
+            .map(|(index, at)| (*index, read_part(sources, &timelines, *index, *at..at.saturating_add(plan.chunk.max(1)))))
             .collect();
         let mut read: Vec<Part> = Vec::with_capacity(parts.len());
         for (index, part) in parts {
@@ -116,8 +116,12 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
     input.unread = unread;
     input.first = total.first.map(|time| Time(time).to_string());
     input.last = total.last.map(|time| Time(time).to_string());
-    for format in Format::ALL {
-        input.formats.insert(format.as_str().to_owned(), total.formats.get(&format).copied().unwrap_or(0));
+    for format in Format::all() {
+        let lines = total.formats.get(&format).copied().unwrap_or(0);
+        // Of formats only those that occur are worth a word.
+        if lines > 0 || format == Format::UNRECOGNISED {
+            input.formats.insert(format.name().to_owned(), lines);
+        }
     }
     Ingested { table: total.table, input }
 }
@@ -161,48 +165,126 @@ fn add_problems(mine: &mut InputProblems, theirs: &InputProblems) {
     mine.invalid_utf8 += theirs.invalid_utf8;
     mine.long_lines += theirs.long_lines;
     mine.lost_records += theirs.lost_records;
+    mine.guessed_times += theirs.guessed_times;
 }
 
-fn read_part(source: &Source, index: usize, at: u64, size: u64) -> Result<Part, String> {
-    let chunk = read_chunk(source, at..at.saturating_add(size).min(source.size)).map_err(|error| error.to_string())?;
-    let mut part = Part::default();
-    part.input.bytes = chunk.bytes.len() as u64;
-    let source_index = u32::try_from(index).unwrap_or(u32::MAX);
-    // The time that a line without a stamp takes over, and where the line that told it lies.
-    let mut told: Option<(i64, usize)> = None;
-    read_events(&chunk.bytes, |block, format, observation, quality| {
-        part.input.lines += block.lines;
-        *part.formats.entry(format).or_default() += block.lines;
-        part.input.problems.invalid_utf8 += u64::from(quality.invalid_utf8);
-        part.input.problems.long_lines += u64::from(quality.cut);
-        let Some(observation) = observation else { return };
-        if format != Format::Unrecognised {
-            part.input.records += 1;
+fn read_part(sources: &Sources, timelines: &[OnceLock<Timeline>], index: usize, range: Range<u64>) -> Result<Part, String> {
+    match read_with(sources, timelines, index, range.clone(), false) {
+        Err(Stop::NeedsPast) => read_with(sources, timelines, index, range, true),
+        other => other,
+    }
+    .map_err(|stop| stop.to_string())
+}
+
+/// Why reading a chunk ended early.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error("what lies before has to be known")]
+    NeedsPast,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<NeedsPast> for Stop {
+    fn from(_: NeedsPast) -> Self {
+        Self::NeedsPast
+    }
+}
+
+/// Bytes that are read at once beyond a chunk whose last events go on.
+const AHEAD: u64 = 64 * 1024;
+
+fn read_with(sources: &Sources, timelines: &[OnceLock<Timeline>], index: usize, range: Range<u64>, past: bool) -> Result<Part, Stop> {
+    let (Some(source), Some(timeline)) = (sources.read.get(index), timelines.get(index)) else { return Ok(Part::default()) };
+    let chunk = read_chunk(source, range.start..range.end.min(source.size), past)?;
+    let knows_past = past || chunk.own == 0;
+    let mut reader = Reader {
+        part: Part::default(),
+        source: u32::try_from(index).unwrap_or(u32::MAX),
+        timeline: &|| *timeline.get_or_init(|| Timeline::learn(sources, source)),
+        told: None,
+    };
+    reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
+    let mut ahead = |from: u64| {
+        if from >= source.size {
+            Ok(None)
+        } else {
+            read_chunk(source, from..from.saturating_add(AHEAD), false).map(Some).map_err(Stop::from)
         }
-        part.input.problems.duplicate_keys += u64::from(observation.problems.duplicate_keys);
-        part.input.problems.bad_values += u64::from(observation.problems.bad_values);
-        part.input.problems.lost_records += observation.lost;
-        if let Some(time) = observation.time {
-            told = Some((time, block.at));
-            part.first = Some(part.first.map_or(time, |first| first.min(time)));
-            part.last = Some(part.last.map_or(time, |last| last.max(time)));
+    };
+    read_events(&chunk, &mut ahead, &mut |event| {
+        let needs_past = reader.take(event);
+        if needs_past && !knows_past && event.at - chunk.own <= MAX_EVENT as u64 { Err(Stop::NeedsPast) } else { Ok(()) }
+    })?;
+    Ok(reader.part)
+}
+
+/// Reads a chunk's events into a part.
+struct Reader<'t> {
+    part: Part,
+    source: u32,
+    timeline: &'t dyn Fn() -> Timeline,
+    /// The time that a line without a stamp takes over, and where the line that told it lies.
+    told: Option<(i64, u32, u64)>,
+}
+
+impl Reader<'_> {
+    /// Takes an event; whether it lacked a time that an earlier one might tell.
+    fn take(&mut self, event: &Event<'_>) -> bool {
+        let kept = event.text.get(..event.text.len().min(MAX_LINE)).unwrap_or_default();
+        let text = std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
+        let (format, observation) = format::read(text.trim_end());
+        let told = self.told.filter(|(_, _, at)| event.at - at <= MAX_EVENT as u64);
+        let envelope = event.facts.time;
+        let complete = envelope.filter(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
+        let stamp = observation.as_ref().and_then(|observation| observation.time).or(envelope);
+        let time = stamp.map(|stamp| {
+            let needed = !stamp.is_complete();
+            let moment = if needed { (self.timeline)().resolve(stamp, complete, told.map(|(time, _, _)| time)) } else { stamp.ns };
+            (moment, u32::try_from(stamp.unit).unwrap_or(u32::MAX))
+        });
+        if let Some((time, blur)) = time {
+            self.told = Some((time, blur, event.at));
         }
         // A line without a stamp has the milliseconds of its clock, else the time of the line before it.
-        let by_clock = (observation.clock > 0).then(|| i64::try_from((observation.clock >> 16) * 1_000_000).unwrap_or(Mark::NO_TIME));
-        let inherited = told.filter(|(_, at)| block.at - at <= MAX_EVENT).map(|(time, _)| time);
-        let mark = Mark {
-            clock: observation.clock,
-            time: observation.time.or(by_clock).or(inherited).unwrap_or(Mark::NO_TIME),
-            place: Place { source: source_index, offset: chunk.start + block.at as u64 },
-        };
-        insert(&mut part.table, &observation, mark);
-    });
-    Ok(part)
-}
-
-fn insert(table: &mut Table, observation: &Observation<'_>, mark: Mark) {
-    table.insert(observation, mark);
-    if let Some((kind, about)) = sign_of(observation) {
-        table.sign(kind, about, mark, &observation.message);
+        let clock = observation.as_ref().map_or(0, |observation| observation.clock);
+        let by_clock = (clock > 0).then(|| (i64::try_from((clock >> 16) * 1_000_000).unwrap_or(Mark::NO_TIME), 1_000_000));
+        let inherited = told.map(|(time, blur, _)| (time, blur));
+        let found = time.or(by_clock).or(inherited);
+        // Which of two neighbours came first matters to a stamp that leaves something out.
+        let needs_past = told.is_none() && (found.is_none() || stamp.is_some_and(|stamp| !stamp.is_complete()));
+        if !event.own {
+            return false;
+        }
+        let input = &mut self.part.input;
+        input.lines += event.lines;
+        *self.part.formats.entry(format).or_default() += event.lines;
+        input.problems.invalid_utf8 += u64::from(matches!(text, Cow::Owned(_)));
+        input.problems.long_lines += u64::from(kept.len() < event.text.len());
+        input.problems.guessed_times += u64::from(stamp.is_some_and(|stamp| !stamp.is_complete()));
+        let speaker = event.facts.speaker.key();
+        let (time_ns, blur) = found.unwrap_or((Mark::NO_TIME, 0));
+        let place = Place { source: self.source, offset: event.at, speaker };
+        if speaker != 0 {
+            self.part.table.name(place.voice(), &event.facts.speaker);
+        }
+        let Some(mut observation) = observation else { return needs_past };
+        input.records += 1;
+        input.problems.duplicate_keys += u64::from(observation.problems.duplicate_keys);
+        input.problems.bad_values += u64::from(observation.problems.bad_values);
+        input.problems.lost_records += observation.lost;
+        if let Some((time, _)) = time {
+            self.part.first = Some(self.part.first.map_or(time, |first| first.min(time)));
+            self.part.last = Some(self.part.last.map_or(time, |last| last.max(time)));
+        }
+        for flow in &mut observation.flows {
+            flow.belongs_to(self.source);
+        }
+        let mark = Mark { clock: observation.clock, time: time_ns, place, blur };
+        self.part.table.insert(&observation, mark);
+        if let Some((kind, about)) = sign_of(&observation) {
+            self.part.table.sign(kind, about, mark, &observation.message);
+        }
+        needs_past
     }
 }

@@ -4,12 +4,16 @@
 //! [`source`] -> [`lines`] -> [`mod@format`] -> [`flow`] -> [`mod@ingest`] -> [`diagnose`] -> [`report`] -> [`render`].
 //! A module uses only those above it in the list below; a test holds that.
 
-pub mod source;
-pub mod heads;
-pub mod lines;
+pub mod stamp;
+pub mod names;
 pub mod ansi;
+pub mod envelope;
+pub mod source;
+pub mod lines;
 pub mod observation;
 pub mod format;
+pub mod events;
+pub mod timeline;
 pub mod flow;
 pub mod ingest;
 pub mod diagnose;

@@ -6,6 +6,8 @@ use std::hash::Hasher;
 use compact_str::CompactString;
 use flowlog_schema::{FlowId, Level, Problems};
 
+use crate::stamp::Stamp;
+
 /// The name of a flow: a UUID (or trace id), or the foreign id as written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FlowKey {
@@ -13,6 +15,8 @@ pub enum FlowKey {
     Id(FlowId),
     /// Anything else, shortened to [`FlowKey::MAX`] bytes.
     Foreign(CompactString),
+    /// A number that counts one process's requests: it means something in that source alone.
+    Local(u32, CompactString),
 }
 
 impl FlowKey {
@@ -35,11 +39,20 @@ impl FlowKey {
     }
 }
 
+impl FlowKey {
+    /// Says in which source a local id was found.
+    pub fn belongs_to(&mut self, source: u32) {
+        if let Self::Local(own, _) = self {
+            *own = source;
+        }
+    }
+}
+
 impl std::fmt::Display for FlowKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Id(id) => id.fmt(f),
-            Self::Foreign(text) => text.fmt(f),
+            Self::Foreign(text) | Self::Local(_, text) => text.fmt(f),
         }
     }
 }
@@ -114,8 +127,8 @@ pub enum ProcessEvent {
 /// One event of a log.
 #[derive(Debug, Clone)]
 pub struct Observation<'a> {
-    /// Nanoseconds since the epoch.
-    pub time: Option<i64>,
+    /// When.
+    pub time: Option<Stamp>,
     /// The hybrid logical clock; zero where there is none.
     pub clock: u64,
     /// How loud.
@@ -130,6 +143,8 @@ pub struct Observation<'a> {
     pub said: Said<'a>,
     /// The component that speaks, where the line tells.
     pub component: Option<Cow<'a, str>>,
+    /// The component is a library in whatever process speaks, and does not name it.
+    pub embedded: bool,
     /// The instance that speaks, where the line tells.
     pub instance: Option<Cow<'a, str>>,
     /// Where in its work the component is.
@@ -159,6 +174,7 @@ impl Default for Observation<'_> {
             span: None,
             said: Said::Word,
             component: None,
+            embedded: false,
             instance: None,
             state: None,
             target: Cow::Borrowed(""),

@@ -2,12 +2,14 @@
 //!
 //! Nothing here fails the analysis: what cannot be read is named in [`Sources::unread`].
 
+mod look;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use flowlog_schema::report::Unread;
 use walkdir::WalkDir;
@@ -20,6 +22,10 @@ pub struct Source {
     /// Bytes when it was opened; what is appended later is not read.
     pub size: u64,
     bytes: Bytes,
+    /// Every line begins with the number of the task that wrote it.
+    pub labelled: bool,
+    /// Its lines came newest first and are read the other way round: how many there are.
+    pub turned: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -42,12 +48,13 @@ impl Source {
         }
     }
 
-    /// The file's name without folder and ending; `None` for standard input.
-    pub fn stem(&self) -> Option<&str> {
-        match &self.bytes {
-            Bytes::Path(path) => path.file_stem().and_then(|stem| stem.to_str()),
-            Bytes::Spool(_) => Path::new(&self.name).file_stem().and_then(|stem| stem.to_str()).filter(|stem| *stem != "-"),
-        }
+    /// When it was last written, in nanoseconds since the epoch; now, for a pipe.
+    pub fn modified(&self) -> Option<i64> {
+        let time = match &self.bytes {
+            Bytes::Path(path) => path.metadata().and_then(|data| data.modified()).ok()?,
+            Bytes::Spool(_) => SystemTime::now(),
+        };
+        i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok()
     }
 }
 
@@ -97,7 +104,7 @@ pub fn open(paths: &[PathBuf]) -> Sources {
     files.sort();
     files.dedup();
     for path in files {
-        match open_file(&path) {
+        match open_file(&path).and_then(look::at) {
             Ok(source) => sources.read.push(source),
             Err(error) => sources.refuse(&path, &error),
         }
@@ -113,7 +120,7 @@ impl Sources {
     pub fn of_texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> io::Result<Self> {
         let mut sources = Self::default();
         for (name, bytes) in texts {
-            sources.read.push(spool(name, &mut &*bytes)?);
+            sources.read.push(look::at(spool(name, &mut &*bytes)?)?);
         }
         sources.read.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(sources)
@@ -123,7 +130,7 @@ impl Sources {
         if self.read.iter().any(|source| source.name == "-") {
             return;
         }
-        match spool("-", &mut io::stdin().lock()) {
+        match spool("-", &mut io::stdin().lock()).and_then(look::at) {
             Ok(source) => self.read.push(source),
             Err(error) => self.refuse(Path::new("-"), &error),
         }
@@ -164,7 +171,7 @@ fn open_file(path: &Path) -> io::Result<Source> {
     let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
-        return Ok(Source { name, size: file.metadata()?.len(), bytes: Bytes::Path(path.to_path_buf()) });
+        return Ok(Source { name, size: file.metadata()?.len(), bytes: Bytes::Path(path.to_path_buf()), labelled: false, turned: None });
     }
     if kind.is_char_device() {
         // A terminal or /dev/zero may never end.
@@ -199,5 +206,5 @@ fn spool(name: &str, from: &mut dyn Read) -> io::Result<Source> {
     let mut file = tempfile::tempfile()?;
     let size = io::copy(from, &mut file)?;
     file.seek(SeekFrom::Start(0))?;
-    Ok(Source { name: name.to_owned(), size, bytes: Bytes::Spool(file) })
+    Ok(Source { name: name.to_owned(), size, bytes: Bytes::Spool(file), labelled: false, turned: None })
 }

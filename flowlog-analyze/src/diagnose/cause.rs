@@ -135,6 +135,7 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
                 message: message.into(),
                 told: Box::default(),
                 time: Some(since),
+                blur: 0,
                 status: None,
                 callee: CompactString::default(),
                 answered: Vec::new(),
@@ -220,7 +221,7 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &Wo
     let candidates: Vec<&Down> = downs
         .values()
         .filter(|down| down.failure.process != failure.process && !failure.answered.contains(&down.failure.process))
-        .filter(|down| down.is_down_at(time, TOLERANCE_NAMED))
+        .filter(|down| down.is_down_at(time, TOLERANCE_NAMED + failure.blur))
         .collect();
     // The words name it; or the call did.
     let by_words = |down: &&&Down| by_words(failure, down.failure.instance.as_deref().unwrap_or_default(), &down.failure.component, world);
@@ -235,7 +236,7 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &Wo
     if !lost {
         return None;
     }
-    let candidates: Vec<&Down> = candidates.into_iter().filter(|down| down.is_down_at(time, TOLERANCE)).collect();
+    let candidates: Vec<&Down> = candidates.into_iter().filter(|down| down.is_down_at(time, TOLERANCE + failure.blur)).collect();
     // Everybody depends on what is shared.
     if let Some(down) = candidates
         .iter()

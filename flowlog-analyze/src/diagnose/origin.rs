@@ -365,6 +365,7 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
             How::Said(_) => world.time(fault.mark, tree.spans[fault.at].process),
             How::Silent(silence) => Some(silence.since),
         },
+        blur: i64::from(fault.mark.blur),
         status: if let How::Said(failure) = fault.how { failure.status } else { None },
         callee: tree.spans[fault.at].span.callee().into(),
         answered: answered(tree, fault, world),

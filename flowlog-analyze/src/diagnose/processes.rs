@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use compact_str::CompactString;
 
-use crate::flow::{Mark, PeerStats, ProcessFacts, Settled, SkewBounds, Span, Speaker, Table};
+use crate::flow::{Mark, Party, PeerStats, ProcessFacts, Settled, SkewBounds, Span, Table, Voice};
+use crate::names;
 use crate::source::Sources;
 
 /// One process of the run.
@@ -33,7 +34,7 @@ pub struct World {
     pub calls: BTreeSet<(CompactString, CompactString)>,
     peers: BTreeMap<(CompactString, CompactString), PeerStats>,
     named: HashMap<(CompactString, CompactString), usize>,
-    by_source: HashMap<u32, usize>,
+    by_voice: HashMap<Voice, usize>,
 }
 
 impl World {
@@ -45,7 +46,7 @@ impl World {
             calls: BTreeSet::new(),
             peers: settled.peers,
             named: HashMap::new(),
-            by_source: HashMap::new(),
+            by_voice: HashMap::new(),
         };
         for ((component, instance), facts) in &table.processes {
             world.named.insert((component.clone(), instance.clone()), world.processes.len());
@@ -57,7 +58,7 @@ impl World {
                 skew: 0,
             });
         }
-        world.add_sources(table, sources);
+        world.add_voices(table, sources);
         world.correct_clocks(&settled.calls);
         let last = |process: &Process| process.facts.activity.last().map(|last| last.saturating_sub(process.skew));
         world.end = world.processes.iter().filter_map(last).max().unwrap_or(i64::MIN);
@@ -70,39 +71,71 @@ impl World {
         world
     }
 
-    fn add_sources(&mut self, table: &Table, sources: &Sources) {
-        for (source, facts) in &table.sources {
-            let instances: BTreeSet<&CompactString> = facts.speakers.iter().map(|(_, instance)| instance).collect();
-            let components: BTreeSet<&CompactString> = facts.speakers.iter().map(|(component, _)| component).collect();
-            // A source in which one instance speaks is that process, also where a line does not say so.
+    /// Finds the process behind every voice: the one that its lines name; else one that its envelopes, or the file's
+    /// name, tell of.
+    fn add_voices(&mut self, table: &Table, sources: &Sources) {
+        let mut pods: BTreeMap<(CompactString, CompactString), usize> = BTreeMap::new();
+        for (voice, facts) in &table.voices {
+            let instances: BTreeSet<&CompactString> = facts.named.iter().map(|(_, instance)| instance).collect();
+            let components: BTreeSet<&CompactString> = facts.named.iter().map(|(component, _)| component).collect();
+            // A voice that names one instance is that process, also where a line does not say so.
             if instances.len() == 1 && facts.components.iter().all(|component| components.contains(component)) {
-                for name in &facts.speakers {
+                for name in &facts.named {
                     if let Some(index) = self.named.get(name).copied()
                         && let Some(process) = self.processes.get_mut(index)
                     {
                         process.facts.merge(&facts.all);
-                        self.by_source.insert(*source, index);
+                        self.by_voice.insert(*voice, index);
                     }
                 }
                 continue;
             }
-            let stem = sources.read.get(*source as usize).and_then(|source| source.stem()).unwrap_or_default();
+            let file = sources.read.get(voice.source as usize).map(|source| names::of_file(&source.name)).unwrap_or_default();
+            let who = facts.name.as_ref();
+            let pod = who.map(|who| who.pod.as_str()).filter(|pod| !pod.is_empty());
+            let process = who.map(|who| who.process.as_str()).filter(|process| !process.is_empty());
+            // A file named after a machine's journal holds many; any other is one's own.
+            let of_file = Some(file.instance.as_str()).filter(|name| !name.is_empty() && who.is_none_or(|who| who.host.is_empty()));
+            let instance = CompactString::from(pod.or(of_file).or(process).unwrap_or_default());
+            let told = who.and_then(|who| [&who.container, &who.pod, &who.process].into_iter().find_map(|name| names::component_in(name)));
             let component = if facts.components.contains("frontend") {
                 CompactString::from("frontend")
+            } else if let Some(component) = facts.components.first() {
+                component.clone()
+            } else if let Some(component) = told.or(file.component) {
+                CompactString::from(component)
+            } else if let Some(library) = ENGINES.iter().find(|engine| facts.libraries.contains(**engine)) {
+                CompactString::from(*library)
+            } else if let Some(library) = facts.libraries.first() {
+                library.clone()
             } else {
-                facts.components.first().cloned().unwrap_or_else(|| component_of_stem(stem))
+                component_of_stem(&instance)
             };
-            self.by_source.insert(*source, self.processes.len());
-            self.processes.push(Process { component, instance: stem.into(), named: false, facts: facts.own.clone(), skew: 0 });
+            // One pod may be in several files.
+            let key = (component.clone(), instance.clone());
+            if let Some(index) = pods.get(&key).copied().filter(|_| pod.is_some())
+                && let Some(process) = self.processes.get_mut(index)
+            {
+                process.facts.merge(&facts.own);
+                self.by_voice.insert(*voice, index);
+                continue;
+            }
+            if pod.is_some() {
+                pods.insert(key, self.processes.len());
+            }
+            self.by_voice.insert(*voice, self.processes.len());
+            self.processes.push(Process { component, instance, named: false, facts: facts.own.clone(), skew: 0 });
         }
     }
 
     /// Walks the calls from process to process and gives each the least skew that its bounds allow.
-    fn correct_clocks(&mut self, calls: &BTreeMap<(Speaker, Speaker), SkewBounds>) {
+    fn correct_clocks(&mut self, calls: &BTreeMap<(Party, Party), SkewBounds>) {
         let mut edges: BTreeMap<(usize, usize), SkewBounds> = BTreeMap::new();
         for ((caller, callee), bounds) in calls {
-            let (caller, callee) = (self.of_speaker(caller), self.of_speaker(callee));
-            if caller != callee {
+            let (caller, callee) = (self.of_party(caller), self.of_party(callee));
+            // A span may be put together of lines that name nobody together.
+            let known = |index: usize| index < self.processes.len();
+            if caller != callee && known(caller) && known(callee) {
                 edges.entry((caller, callee)).or_default().add(bounds.upper, bounds.lower);
             }
         }
@@ -137,18 +170,18 @@ impl World {
     /// The process that a span runs in.
     pub fn of_span(&self, span: &Span) -> usize {
         if span.instance.is_empty() {
-            return self.by_source.get(&span.first.place.source).copied().unwrap_or(usize::MAX);
+            return self.by_voice.get(&span.first.place.voice()).copied().unwrap_or(usize::MAX);
         }
         self.named.get(&(span.component.clone(), span.instance.clone())).copied().unwrap_or(usize::MAX)
     }
 
-    fn component_of(&self, speaker: &Speaker) -> CompactString {
-        if speaker.0.is_empty() { self.process(self.of_speaker(speaker)).component.clone() } else { speaker.0.clone() }
+    fn component_of(&self, party: &Party) -> CompactString {
+        if party.0.is_empty() { self.process(self.of_party(party)).component.clone() } else { party.0.clone() }
     }
 
-    fn of_speaker(&self, (component, instance, source): &Speaker) -> usize {
+    fn of_party(&self, (component, instance, voice): &Party) -> usize {
         let named = self.named.get(&(component.clone(), instance.clone())).copied();
-        named.or_else(|| self.by_source.get(source).copied()).unwrap_or(usize::MAX)
+        named.or_else(|| self.by_voice.get(voice).copied()).unwrap_or(usize::MAX)
     }
 
     /// The process at an index; an empty one where there is none.
@@ -163,9 +196,9 @@ impl World {
         self.processes.get(index).unwrap_or(&NOBODY)
     }
 
-    /// The index of the process that wrote a source.
-    pub fn of_source(&self, source: u32) -> usize {
-        self.by_source.get(&source).copied().unwrap_or(usize::MAX)
+    /// The index of the process behind a voice.
+    pub fn of_voice(&self, voice: Voice) -> usize {
+        self.by_voice.get(&voice).copied().unwrap_or(usize::MAX)
     }
 
     /// A mark's time by the common clock.
@@ -218,10 +251,13 @@ fn least_skew(bounds: SkewBounds) -> i64 {
     }
 }
 
-/// `worker-0` is a worker.
+/// Libraries that are a worker's engine, and so tell more of it than any other.
+const ENGINES: [&str; 3] = ["vllm", "sglang", "trtllm"];
+
+/// `agent-0` is an agent; names that stand for any log tell nothing.
 fn component_of_stem(stem: &str) -> CompactString {
     let name = stem.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '-' | '_' | '.'));
-    if name.is_empty() { CompactString::const_new("unknown") } else { CompactString::from(name).to_lowercase() }
+    if name.is_empty() || names::is_generic(name) { CompactString::const_new("unknown") } else { CompactString::from(name).to_lowercase() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use flowlog_schema::report::FailureKind;
 use super::FirstFailure;
 use super::confidence::Basis;
 use super::processes::World;
-use crate::flow::{Sign, SignKind, SourceFacts, Table};
+use crate::flow::{Sign, SignKind, Table, VoiceFacts};
 use crate::format::{engine_of, error_of};
 
 /// How often an unreachable dependency must be told of: once may be a slow start.
@@ -18,8 +18,8 @@ const STILL: i64 = 15_000_000_000;
 /// Every failure of the run, in causal order.
 pub(super) fn failures(table: &Table, world: &World) -> Vec<FirstFailure> {
     let mut failures: Vec<FirstFailure> = Vec::new();
-    for (source, facts) in &table.sources {
-        let process = world.of_source(*source);
+    for (voice, facts) in &table.voices {
+        let process = world.of_voice(*voice);
         for ((kind, about), sign) in &facts.signs {
             let failed = match kind {
                 SignKind::Panic => true,
@@ -59,30 +59,30 @@ fn follows_outage(failure: &FirstFailure) -> bool {
     message.contains("etcd") || message.contains("nats") || failure.message.contains("Traceback")
 }
 
-fn served(facts: &SourceFacts) -> bool {
-    facts.signs.keys().any(|(kind, _)| *kind == SignKind::Ready) || !facts.speakers.is_empty()
+fn served(facts: &VoiceFacts) -> bool {
+    facts.signs.keys().any(|(kind, _)| *kind == SignKind::Ready) || !facts.named.is_empty()
 }
 
-fn last_word(facts: &SourceFacts, sign: &Sign) -> bool {
+fn last_word(facts: &VoiceFacts, sign: &Sign) -> bool {
     let last = facts.all.activity.last().unwrap_or(i64::MIN);
     sign.last.time().is_none_or(|time| last <= time.saturating_add(2_000_000_000))
 }
 
-fn shut_down_before(facts: &SourceFacts, sign: &Sign) -> bool {
+fn shut_down_before(facts: &VoiceFacts, sign: &Sign) -> bool {
     facts.all.shutdowns.first().is_some_and(|stop| sign.first.0.time().is_some_and(|time| stop < time))
 }
 
 /// Whether it was still so when the log ended or an ordinary shutdown began.
-fn lasts(facts: &SourceFacts, sign: &Sign) -> bool {
+fn lasts(facts: &VoiceFacts, sign: &Sign) -> bool {
     let end = facts.all.shutdowns.first().or(facts.all.activity.last()).unwrap_or(i64::MAX);
     sign.last.time().is_none_or(|time| end <= time.saturating_add(STILL))
 }
 
-fn describe(kind: SignKind, about: &CompactString, sign: &Sign, facts: &SourceFacts, process: usize, world: &World) -> FirstFailure {
+fn describe(kind: SignKind, about: &CompactString, sign: &Sign, facts: &VoiceFacts, process: usize, world: &World) -> FirstFailure {
     let words = &sign.first.1;
     // Whose code it is, a stack shows, if any line of the process has one.
     let engine = facts.signs.values().find_map(|sign| engine_of(&sign.first.1));
-    let (error_type, message) = error_of(words);
+    let error = error_of(words);
     let speaker = world.process(process);
     let (component, instance, process) = if kind == SignKind::Unreachable {
         (about.clone(), None, usize::MAX)
@@ -96,10 +96,11 @@ fn describe(kind: SignKind, about: &CompactString, sign: &Sign, facts: &SourceFa
         instance,
         process,
         state: CompactString::default(),
-        error_type: error_type.into(),
-        message: message.into(),
+        error_type: error.kind.into(),
+        message: error.message.into_owned().into(),
         told: Box::default(),
-        time: world.time(sign.first.0, world.of_source(sign.first.0.place.source)),
+        time: world.time(sign.first.0, world.of_voice(sign.first.0.place.voice())),
+        blur: i64::from(sign.first.0.blur),
         status: None,
         callee: CompactString::default(),
         answered: Vec::new(),

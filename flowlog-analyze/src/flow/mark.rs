@@ -7,6 +7,29 @@ pub struct Place {
     pub source: u32,
     /// Byte offset of the event's first line.
     pub offset: u64,
+    /// Who speaks there, as the line's envelopes tell ([`Speaker::key`](crate::envelope::Speaker::key)).
+    pub speaker: u32,
+}
+
+/// A speaker in a source: what stands for a process until its lines name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Voice {
+    /// Index of the source.
+    pub source: u32,
+    /// The speaker's key; zero where no envelope tells.
+    pub speaker: u32,
+}
+
+impl Voice {
+    /// Nobody's.
+    pub const NONE: Self = Self { source: u32::MAX, speaker: 0 };
+}
+
+impl Place {
+    /// Who speaks there.
+    pub fn voice(self) -> Voice {
+        Voice { source: self.source, speaker: self.speaker }
+    }
 }
 
 /// When and where something was said. The order is that of the process that said it: its clock, then its time,
@@ -19,6 +42,8 @@ pub struct Mark {
     pub time: i64,
     /// Where.
     pub place: Place,
+    /// The moment lies in `time..time + blur`, in nanoseconds: stamps have but so many digits.
+    pub blur: u32,
 }
 
 impl Mark {

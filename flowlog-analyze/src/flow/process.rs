@@ -6,6 +6,7 @@ use compact_str::CompactString;
 
 use super::activity::Activity;
 use super::mark::{Mark, keep_max, keep_min};
+use crate::envelope::Speaker;
 use crate::observation::ProcessEvent;
 
 /// When a process spoke and what it said of itself.
@@ -106,22 +107,26 @@ impl Sign {
     }
 }
 
-/// What is known of one source.
+/// What is known of one speaker in one source.
 #[derive(Debug, Clone, Default)]
-pub struct SourceFacts {
+pub struct VoiceFacts {
+    /// Who it is, where its lines' envelopes tell.
+    pub name: Option<Speaker>,
     /// Lines that name no instance; and lines of spans whose instance is inherited.
     pub own: ProcessFacts,
     /// Every line.
     pub all: ProcessFacts,
     /// The instances that speak in it, each with its component.
-    pub speakers: BTreeSet<(CompactString, CompactString)>,
+    pub named: BTreeSet<(CompactString, CompactString)>,
     /// Components that speak in it without naming an instance.
     pub components: BTreeSet<CompactString>,
+    /// Libraries that speak in it.
+    pub libraries: BTreeSet<CompactString>,
     /// What it says of the run, by kind and by what it is about (the dependency, where there is one).
     pub signs: BTreeMap<(SignKind, CompactString), Sign>,
 }
 
-impl SourceFacts {
+impl VoiceFacts {
     /// Notes a sign.
     pub(super) fn sign(&mut self, kind: SignKind, about: &str, mark: Mark, words: &str) {
         let sign = Sign { first: (mark, words.into()), last: mark, count: 1 };
@@ -141,8 +146,12 @@ impl SourceFacts {
     pub(super) fn merge(&mut self, other: Self) {
         self.own.merge(&other.own);
         self.all.merge(&other.all);
-        self.speakers.extend(other.speakers);
+        self.named.extend(other.named);
         self.components.extend(other.components);
+        self.libraries.extend(other.libraries);
+        if self.name.is_none() {
+            self.name = other.name;
+        }
         for (key, sign) in other.signs {
             self.add_sign(key, sign);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 
-use super::mark::{keep_max, keep_min};
+use super::mark::{Voice, keep_max, keep_min};
 
 /// How long complete spans took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,8 +48,8 @@ impl SkewBounds {
     }
 }
 
-/// A process as a flow names it: component, and instance or the source that stands for one.
-pub type Speaker = (CompactString, CompactString, u32);
+/// A process as a flow names it: component, and instance or the voice that stands for one.
+pub type Party = (CompactString, CompactString, Voice);
 
 /// What is kept of flows that ended well.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +59,7 @@ pub struct Settled {
     /// How long complete spans took, by component and state.
     pub peers: BTreeMap<(CompactString, CompactString), PeerStats>,
     /// Caller and callee, with what is known of their clocks.
-    pub calls: BTreeMap<(Speaker, Speaker), SkewBounds>,
+    pub calls: BTreeMap<(Party, Party), SkewBounds>,
 }
 
 impl Settled {

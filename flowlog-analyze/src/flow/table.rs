@@ -5,10 +5,11 @@ use std::hash::{Hash, Hasher};
 
 use compact_str::CompactString;
 
-use super::mark::{Mark, keep_max};
-use super::process::{ProcessFacts, SignKind, SourceFacts};
-use super::settled::{Settled, Speaker};
+use super::mark::{Mark, Voice, keep_max};
+use super::process::{ProcessFacts, SignKind, VoiceFacts};
+use super::settled::{Party, Settled};
 use super::span::{Fate, Span};
+use crate::envelope::Speaker;
 use crate::observation::{FlowKey, Observation};
 
 /// One flow, or a part of one that is known by another of its ids.
@@ -59,8 +60,8 @@ pub struct Table {
     closed: HashSet<u64>,
     /// Processes that name themselves.
     pub processes: BTreeMap<(CompactString, CompactString), ProcessFacts>,
-    /// By index.
-    pub sources: BTreeMap<u32, SourceFacts>,
+    /// Who speaks in which source.
+    pub voices: BTreeMap<Voice, VoiceFacts>,
     /// What is kept of closed flows.
     pub settled: Settled,
     /// Records that came after their flow was closed.
@@ -70,22 +71,23 @@ pub struct Table {
 impl Table {
     /// Adds one event.
     pub fn insert(&mut self, observation: &Observation<'_>, mark: Mark) {
-        let source = self.sources.entry(mark.place.source).or_default();
-        source.all.note(mark, observation.process);
+        let voice = self.voices.entry(mark.place.voice()).or_default();
+        voice.all.note(mark, observation.process);
         match (&observation.component, observation.instance.as_deref().filter(|instance| !instance.is_empty())) {
             (Some(component), Some(instance)) => {
                 let name = (CompactString::from(component.as_ref()), CompactString::from(instance));
-                if !source.speakers.contains(&name) {
-                    source.speakers.insert(name.clone());
+                if !voice.named.contains(&name) {
+                    voice.named.insert(name.clone());
                 }
                 self.processes.entry(name).or_default().note(mark, observation.process);
             }
             (component, _) => {
-                source.own.note(mark, observation.process);
+                voice.own.note(mark, observation.process);
+                let names = if observation.embedded { &mut voice.libraries } else { &mut voice.components };
                 if let Some(component) = component
-                    && !source.components.contains(component.as_ref())
+                    && !names.contains(component.as_ref())
                 {
-                    source.components.insert(CompactString::from(component.as_ref()));
+                    names.insert(CompactString::from(component.as_ref()));
                 }
             }
         }
@@ -113,9 +115,14 @@ impl Table {
         }
     }
 
+    /// Notes who a voice is.
+    pub fn name(&mut self, voice: Voice, speaker: &Speaker) {
+        self.voices.entry(voice).or_default().name.get_or_insert_with(|| speaker.clone());
+    }
+
     /// Notes what a line says of the run.
     pub fn sign(&mut self, kind: SignKind, about: &str, mark: Mark, words: &str) {
-        self.sources.entry(mark.place.source).or_default().sign(kind, about, mark, words);
+        self.voices.entry(mark.place.voice()).or_default().sign(kind, about, mark, words);
     }
 
     /// Adds all of another table.
@@ -138,8 +145,8 @@ impl Table {
         for (name, facts) in other.processes {
             self.processes.entry(name).or_default().merge(&facts);
         }
-        for (source, facts) in other.sources {
-            self.sources.entry(source).or_default().merge(facts);
+        for (voice, facts) in other.voices {
+            self.voices.entry(voice).or_default().merge(facts);
         }
         self.settled.merge(other.settled);
         self.late += other.late;
@@ -285,15 +292,15 @@ impl Settled {
             let difference = |child: Option<Mark>, parent: Option<Mark>| Some(child?.time()?.saturating_sub(parent?.time()?));
             let upper = difference(Some(child.first), Some(parent.first));
             let lower = if complete { difference(child.finished(), parent.finished()) } else { None };
-            self.calls.entry((speaker(parent), speaker(child))).or_default().add(upper, lower);
+            self.calls.entry((party(parent), party(child))).or_default().add(upper, lower);
         }
     }
 }
 
-/// Who speaks in a span: its instance, or the source that stands for one.
-pub fn speaker(span: &Span) -> Speaker {
-    let source = if span.instance.is_empty() { span.first.place.source } else { u32::MAX };
-    (span.component.clone(), span.instance.clone(), source)
+/// Who speaks in a span: its instance, or the voice that stands for one.
+pub fn party(span: &Span) -> Party {
+    let voice = if span.instance.is_empty() { span.first.place.voice() } else { Voice::NONE };
+    (span.component.clone(), span.instance.clone(), voice)
 }
 
 /// Disjoint sets, with at most one traced member each.

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use crate::format::fault::{Caller, caller_of, typed};
+use super::fault::{Caller, caller_of, typed};
+use super::stack;
 use crate::observation::{Fault, Said};
 
 /// Spans that are one component's share of a request, by name.
@@ -88,8 +89,10 @@ impl Words<'_> {
             message: Cow::Owned(first_line(message).to_owned()),
             status: None,
         };
-        if let Some((kind, words)) = traceback(message).or_else(|| self.error.and_then(traceback)) {
-            return Some(Said::Distress { fault: fault(kind, words), traceback: true });
+        let stack =
+            |text| stack::of(text).map(|stack| (stack.kind, if stack.message.is_empty() { stack.frame } else { stack.message.to_owned() }));
+        if let Some((kind, words)) = stack(message).or_else(|| self.error.and_then(stack)) {
+            return Some(Said::Distress { fault: fault(kind, &words), traceback: true });
         }
         let (kind, words) = typed(message).or_else(|| self.error.and_then(typed))?;
         Some(Said::Distress { fault: fault(kind, words), traceback: false })
@@ -98,13 +101,6 @@ impl Words<'_> {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
-}
-
-/// The exception that ends a traceback inside the text.
-fn traceback(text: &str) -> Option<(&str, &str)> {
-    let (_, stack) = text.split_once("Traceback (most recent call last):")?;
-    let last = stack.lines().rev().find(|line| line.starts_with(|c: char| c.is_ascii_alphabetic()))?;
-    typed(last).or(Some(("", last)))
 }
 
 #[cfg(test)]

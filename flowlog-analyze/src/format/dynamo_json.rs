@@ -4,11 +4,34 @@ use std::borrow::Cow;
 
 use flowlog_schema::{Level, Scalar, SpanId, Time, json};
 
-use super::{dynamo, process};
+use super::words::is_object;
+use super::{Begin, Example, Recogniser, dynamo, flowlog, process};
 use crate::observation::{FlowKey, Observation, SpanRef, span_key};
+use crate::stamp::Stamp;
 
-/// Takes an object with a time, a level and a message.
-pub(super) fn read(line: &str) -> Option<Observation<'_>> {
+/// Dynamo's JSONL.
+pub(super) const JSON: Recogniser = Recogniser {
+    name: "dynamo_json",
+    begins: |line| is_object(line).then_some(Begin::Whole),
+    read,
+    examples: &[
+        Example {
+            text: r#"{"time":"2025-11-22T08:27:15.705274Z","level":"INFO","target":"log","message":"worker initialized","log.line":191}"#,
+            tells: "2025-11-22T08:27:15.705274Z INFO log: worker initialized",
+        },
+        Example {
+            text: r#"{"timestamp":"2025-11-22T08:27:15.705274Z","level":"WARN","target":"log","message":"up"}"#,
+            tells: "2025-11-22T08:27:15.705274Z WARN log: up",
+        },
+        Example {
+            text: r#"{"time":"2025-11-22T08:27:15.705274Z","level":"INFO","target":"dynamo_runtime::logging","message":"SPAN_CREATED","span_name":"http-request","span_id":"6959a1b2d1ee41a5","trace_id":"019aaaaca5da7347bb801089c1876100"}"#,
+            tells: "2025-11-22T08:27:15.705274Z INFO frontend dynamo_runtime::logging: SPAN_CREATED flow=019aaaac-a5da-7347-bb80-1089c1876100",
+        },
+    ],
+};
+
+/// Takes an object with a time, a level and a message that is no flowlog record.
+fn read(line: &str) -> Option<Observation<'_>> {
     if !line.starts_with('{') {
         return None;
     }
@@ -20,6 +43,9 @@ pub(super) fn read(line: &str) -> Option<Observation<'_>> {
     let level = Level::parse(&seen.level?)?;
     let time = Time::parse(&seen.time?)?;
     let message = seen.message?;
+    if seen.event && flowlog::json(line).is_some() {
+        return None;
+    }
 
     let span_name = seen.span_name.as_deref().unwrap_or_default();
     let request = seen.request_id.as_deref().and_then(FlowKey::parse);
@@ -56,7 +82,7 @@ pub(super) fn read(line: &str) -> Option<Observation<'_>> {
     let state = dynamo::state_of(span_name, seen.endpoint.as_deref(), seen.uri.as_deref());
     let process = if flows.is_empty() { process::of_message(&message) } else { None };
     Some(Observation {
-        time: Some(time.0),
+        time: Some(Stamp::exact(time.0)),
         level: Some(level),
         flows,
         traced,
@@ -95,6 +121,7 @@ struct Seen<'a> {
     status: Option<Cow<'a, str>>,
     endpoint: Option<Cow<'a, str>>,
     uri: Option<Cow<'a, str>>,
+    event: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -118,6 +145,10 @@ impl<'a> Seen<'a> {
             "status" => &mut self.status,
             "endpoint" => &mut self.endpoint,
             "uri" => &mut self.uri,
+            "event" => {
+                self.event = true;
+                return;
+            }
             _ => return,
         };
         if slot.is_some() {

@@ -5,30 +5,95 @@
 
 use std::borrow::Cow;
 
-use flowlog_schema::{Level, Time};
+use flowlog_schema::Level;
 
-use super::{dynamo, process};
+use super::{Begin, Example, Recogniser, dynamo, ids, process};
+use crate::names;
 use crate::observation::{FlowKey, Observation, Said, SpanRef, span_key};
+use crate::stamp::{self, Stamp};
 
-/// Takes a stamped line with a level and a target that ends in a colon.
-pub(super) fn read(text: &str) -> Option<Observation<'_>> {
-    let (stamp, rest) = text.trim_start().split_once(' ')?;
-    let time = Time::parse(stamp)?;
-    let (level, rest) = rest.trim_start_matches(' ').split_once(' ')?;
+/// The READABLE format, as `tracing-subscriber` writes it.
+pub(super) const READABLE: Recogniser = Recogniser {
+    name: "dynamo_readable",
+    begins,
+    read,
+    examples: &[
+        Example {
+            text: "2025-11-22T08:27:15.705274Z  INFO main.init: worker initialized",
+            tells: "2025-11-22T08:27:15.705274Z INFO main.init: worker initialized",
+        },
+        Example {
+            text: "2025-11-22T17:27:15.705274+09:00 ERROR http-request:engine.generate: dynamo_runtime::x: failed worker_id=42 error=a b=c",
+            tells: "2025-11-22T08:27:15.705274Z ERROR dynamo_runtime::x: failed error=a",
+        },
+        Example {
+            text: "    2025-11-22T08:27:15.705Z DEBUG dynamo_run::subprocess:     raise e\n  File \"a.py\", line 1",
+            tells: "2025-11-22T08:27:15.705000Z DEBUG dynamo_run::subprocess: raise e\n  File \"a.py\", line 1",
+        },
+        Example {
+            text: "2025-11-22T08:27:15.705Z  INFO worker.shutdown: [PrefillWorker:4] Received shutdown signal",
+            tells: "2025-11-22T08:27:15.705000Z INFO prefill /PrefillWorker:4 worker.shutdown: [PrefillWorker:4] Received shutdown signal",
+        },
+        Example {
+            text: "ERROR dynamo_runtime::worker: Application shutdown with error: no lease\n\nCaused by:\n    0: creating it",
+            tells: "ERROR dynamo_runtime::worker: Application shutdown with error: no lease\n\nCaused by:\n    0: creating it",
+        },
+    ],
+};
+
+fn begins(line: &[u8]) -> Option<Begin> {
+    let start = line.len() - line.trim_ascii_start().len();
+    let bare = line.get(start..)?;
+    if !matches!(bare.first()?, b'0'..=b'9' | b'T' | b'D' | b'I' | b'W' | b'E') {
+        return None;
+    }
+    let text = std::str::from_utf8(bare.get(..bare.len().min(MAX_HEADER))?).unwrap_or_default();
+    let (_, level, rest) = head(text)?;
+    let (spans, target, words) = path(rest)?;
+    // Without a blank behind the target there are no words: the line feed ended them.
+    let body = start + text.len() - words.len();
+    let body = if line.len() > start + MAX_HEADER { 0 } else { body };
+    Some(Begin::logged([spans, target].join(" ").as_bytes(), body, Some(level)))
+}
+
+/// Longest header that is looked at.
+const MAX_HEADER: usize = 1024;
+
+/// Stamp and level, and what follows. Lines that lost their stamp must have a Rust module for their target.
+fn head(text: &str) -> Option<(Option<Stamp>, Level, &str)> {
+    let stamp =
+        stamp::iso(text.as_bytes()).filter(|(stamp, end)| stamp.is_complete() && text.as_bytes().get(10) == Some(&b'T') && *end > 19);
+    let rest = match stamp {
+        Some((_, end)) => text.get(end..)?.strip_prefix(' ')?.trim_start_matches(' '),
+        None => text,
+    };
+    let (level, rest) = rest.split_once(' ')?;
     let level = Level::ALL.into_iter().find(|known| known.as_str() == level)?;
-    let (spans, target, rest) = path(rest.trim_start_matches(' '))?;
+    let rest = rest.trim_start_matches(' ');
+    let is_rust = || rest.split_once(": ").is_some_and(|(target, _)| target.contains("::") && !target.contains(' '));
+    (stamp.is_some() || is_rust()).then_some((stamp.map(|(stamp, _)| stamp), level, rest))
+}
+
+/// Takes a line with a level and a target that ends in a colon.
+fn read(text: &str) -> Option<Observation<'_>> {
+    let (stamp, level, rest) = head(text.trim_start())?;
+    let (spans, target, rest) = path(rest)?;
     let (message, fields) = fields(rest);
     let get = |name: &str| fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
     let last = |name: &str| fields.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
 
     let span_name = spans.rsplit(':').next().unwrap_or_default();
-    let flows = flow_keys(spans, &fields);
+    let mut flows = flow_keys(spans, &fields);
     let in_worker = span_name == "handle_payload";
     let component = match dynamo::component_of(span_name) {
         Some(name) if in_worker => Some(Cow::Borrowed(get("component").unwrap_or(name))),
         other => other.map(Cow::Borrowed),
     };
-    let instance = if in_worker { get("instance_id").map(Cow::Borrowed) } else { None };
+    // The services of `dynamo serve` say who they are: `[VllmWorker:1] words`.
+    let service = service(message).filter(|_| span_name.is_empty());
+    let component = component.or_else(|| service.and_then(|(name, _)| names::component_in(name)).map(Cow::Borrowed));
+    let instance =
+        if in_worker { get("instance_id") } else { service.map(|(_, whole)| whole).filter(|_| component.is_some()) }.map(Cow::Borrowed);
     let callee = last("worker_id").map(Cow::Borrowed);
     let span = (!flows.is_empty() && component.is_some()).then(|| {
         let router = |worker: &str| span_key(&["router", worker]);
@@ -55,10 +120,13 @@ pub(super) fn read(text: &str) -> Option<Observation<'_>> {
     if flows.is_empty() && matches!(said, Said::Distress { .. }) {
         said = Said::Word;
     }
+    if flows.is_empty() {
+        flows = ids::in_words(message);
+    }
     let state = dynamo::state_of(span_name, get("endpoint"), get("uri"));
     let process = if flows.is_empty() { process::of_message(message) } else { None };
     Some(Observation {
-        time: Some(time.0),
+        time: stamp,
         level: Some(level),
         flows,
         span,
@@ -72,6 +140,14 @@ pub(super) fn read(text: &str) -> Option<Observation<'_>> {
         process,
         ..Observation::default()
     })
+}
+
+/// Name, and name with number, of the service that words begin with.
+fn service(words: &str) -> Option<(&str, &str)> {
+    let (whole, _) = words.strip_prefix('[')?.split_once("] ")?;
+    let (name, number) = whole.split_once(':')?;
+    let named = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (named && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then_some((name, whole))
 }
 
 /// Splits `SPAN:SPAN: TARGET: rest`, or `TARGET: rest`.

@@ -1,13 +1,19 @@
 //! What an error's type and words tell: a list of names for each question that the diagnosis asks.
 
+use std::borrow::Cow;
+
 use flowlog_schema::DYNAMO_ERROR_TYPES;
+
+use super::stack;
 
 /// Whether a word before `: ` names an error: one of Dynamo's, or a name that ends as exceptions do.
 ///
 /// A module path or a label has the same shape, so a free word counts only by its ending.
 pub(super) fn is_typed(kind: &str) -> bool {
     let last = kind.rsplit(['.', ':']).next().unwrap_or_default();
-    if last.is_empty() || !last.starts_with(|c: char| c.is_ascii_uppercase() || kind.contains('.')) {
+    // `nixlBackendError`, but not `last_error`.
+    let is_camel = || !last.contains('_') && (last.ends_with("Error") || last.ends_with("Exception"));
+    if last.is_empty() || !(last.starts_with(|c: char| c.is_ascii_uppercase()) || kind.contains('.') || is_camel()) {
         return false;
     }
     DYNAMO_ERROR_TYPES.contains(&last) || ["Error", "Exception", "Interrupt", "Timeout", "Failure"].iter().any(|end| last.ends_with(end))
@@ -177,17 +183,37 @@ pub fn engine_of(text: &str) -> Option<&str> {
     below.split(['/', '.', '"']).next().filter(|name| !name.is_empty())
 }
 
-/// Type and message of the error that some words tell: a traceback's last exception, a panic's message, or the words.
-pub fn error_of(words: &str) -> (&str, &str) {
+/// What an error comes down to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sign<'a> {
+    /// Its type; empty where none is known.
+    pub kind: &'a str,
+    /// Its words; where it has none, the frame that it came from.
+    pub message: Cow<'a, str>,
+}
+
+/// The error that some words tell: a stack's first exception, a panic's message, or the words.
+pub fn error_of(words: &str) -> Sign<'_> {
     let first = words.lines().next().unwrap_or_default();
-    if let Some((_, stack)) = words.split_once("Traceback (most recent call last):") {
-        let last = stack.lines().rev().find(|line| line.starts_with(|c: char| c.is_ascii_alphabetic()));
-        return last.map_or(("Exception", first), |last| typed(last).unwrap_or(("Exception", last)));
+    if let Some(stack) = stack::of(words) {
+        // A stack that was cut before its exception: the words above it may name that.
+        let (kind, message) =
+            if stack.kind.is_empty() { repr(first).unwrap_or((stack.kind, stack.message)) } else { (stack.kind, stack.message) };
+        let message = if message.is_empty() { Cow::Owned(stack.frame) } else { Cow::Borrowed(message) };
+        return Sign { kind: if kind.is_empty() { "Exception" } else { kind }, message };
     }
     if first.contains(" panicked at ") {
-        return ("panic", words.lines().nth(1).unwrap_or(first));
+        return Sign { kind: "panic", message: words.lines().nth(1).unwrap_or(first).into() };
     }
-    typed(first).unwrap_or(("", first))
+    let (kind, message) = typed(first).or_else(|| repr(first)).unwrap_or(("", first));
+    Sign { kind, message: if message.is_empty() { first } else { message }.into() }
+}
+
+/// The error in Python's `TypeName('message')`.
+fn repr(text: &str) -> Option<(&str, &str)> {
+    let (kind, rest) = text.trim_end().rsplit(": ").next()?.split_once('(')?;
+    let message = rest.strip_suffix(')')?.trim_matches(['\'', '"', ',']);
+    (flowlog_schema::is_error_type(kind) && is_typed(kind)).then_some((kind, message))
 }
 
 #[cfg(test)]
@@ -208,6 +234,25 @@ mod tests {
             ("error: lower-case label", false),
         ] {
             assert_eq!(typed(text).is_some(), is_type, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_words_come_down_to() {
+        for (words, kind, message) in [
+            ("ValueError: bad", "ValueError", "bad"),
+            ("step failed: nixlBackendError('NIXL_ERR_BACKEND')", "nixlBackendError", "NIXL_ERR_BACKEND"),
+            ("AssertionError()", "AssertionError", "AssertionError()"),
+            (
+                "AssertionError()\nTraceback (most recent call last):\n  File \"/x/engine.py\", line 1, in step",
+                "AssertionError",
+                "engine.py:step",
+            ),
+            ("Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError", "KeyError", "a.py:f"),
+            ("thread 'main' panicked at x.rs:1:1:\nboom", "panic", "boom"),
+            ("no type at all", "", "no type at all"),
+        ] {
+            assert_eq!(error_of(words), Sign { kind, message: message.into() }, "{words}");
         }
     }
 

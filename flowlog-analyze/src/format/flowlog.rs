@@ -5,8 +5,42 @@ use std::borrow::Cow;
 use flowlog_schema::{Event, Problems, Record, json, text};
 
 use super::fault::{is_typed, typed};
-use super::process;
+use super::words::is_object;
+use super::{Begin, Example, Recogniser, process};
 use crate::observation::{Fault, FlowKey, Observation, ProcessEvent, Said, SpanRef, span_key};
+use crate::stamp::Stamp;
+
+/// The JSON form.
+pub(super) const JSON: Recogniser = Recogniser {
+    name: "flowlog_json",
+    begins: |line| is_object(line).then_some(Begin::Whole),
+    read: json,
+    examples: &[
+        Example { text: r#"{"component":"router","event":"start","message":"","target":""}"#, tells: "router " },
+        Example {
+            text: r#"{"time":"2025-11-22T08:27:15.705274Z","level":"ERROR","target":"kvbm::offload","message":"gone","component":"kvbm","instance":"k-0","flow_id":"019aaaac-a5da-7347-bb80-1089c1876100","event":"fail","state":"copy"}"#,
+            tells: "2025-11-22T08:27:15.705274Z ERROR kvbm /k-0 kvbm::offload: gone flow=019aaaac-a5da-7347-bb80-1089c1876100",
+        },
+    ],
+};
+
+/// The text form.
+pub(super) const TEXT: Recogniser = Recogniser {
+    name: "flowlog_text",
+    begins: |line| is_text(line).then_some(Begin::Whole),
+    read: text,
+    examples: &[
+        Example {
+            text: "2025-11-22T08:27:15.705274Z  INFO router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - start - {}",
+            tells: "2025-11-22T08:27:15.705274Z INFO router /r-0  flow=019aaaac-a5da-7347-bb80-1089c1876100",
+        },
+        Example {
+            text: "router - 019aaaac-a5da-7347-bb80-1089c1876100 - decode",
+            tells: "router  flow=019aaaac-a5da-7347-bb80-1089c1876100",
+        },
+        Example { text: "INFO etcd - - - process up {pid=7}", tells: "INFO etcd " },
+    ],
+};
 
 /// Takes a record in JSON form.
 pub(super) fn json(line: &str) -> Option<Observation<'_>> {
@@ -16,17 +50,24 @@ pub(super) fn json(line: &str) -> Option<Observation<'_>> {
     json::decode(line.as_bytes()).ok().map(|(record, problems)| observe(record, problems))
 }
 
-/// Takes a record in text form.
-pub(super) fn text(line: &str) -> Option<Observation<'_>> {
+fn text(line: &str) -> Option<Observation<'_>> {
     if line.starts_with('{') || !line.contains(" - ") {
         return None;
     }
     text::decode(line.as_bytes()).ok().map(|(record, problems)| observe(record, problems))
 }
 
-/// Whether the line is a record in text form.
-pub(super) fn is_text(line: &[u8]) -> bool {
-    text::decode(line).is_ok()
+/// Whether the line has the shape of a record in text form: `component - id - ` with the dashes where they must be.
+fn is_text(line: &[u8]) -> bool {
+    let head = line.get(..line.len().min(512)).unwrap_or_default();
+    if !head.first().is_some_and(|b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace()) {
+        return false;
+    }
+    let lone = |at: &usize| *at > 0 && head.get(*at - 1) == Some(&b' ') && head.get(*at + 1) == Some(&b' ');
+    let Some(dash) = memchr::memchr_iter(b'-', head).find(lone) else { return false };
+    let after = line.get(dash + 2..).unwrap_or_default().trim_ascii_start();
+    after.starts_with(b"- - ")
+        || (after.len() > 36 && [8, 13, 18, 23].iter().all(|at| after.get(*at) == Some(&b'-')) && after.get(36) == Some(&b' '))
 }
 
 fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
@@ -92,7 +133,7 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
         callee,
     });
     Observation {
-        time: record.time.map(|time| time.0),
+        time: record.time.map(|time| Stamp::exact(time.0)),
         clock: record.clock.map_or(0, |clock| clock.0),
         level: record.level,
         flows,
@@ -100,6 +141,7 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
         span,
         said,
         component: Some(component),
+        embedded: false,
         instance: record.instance,
         state: record.state,
         target: record.target.unwrap_or_default(),

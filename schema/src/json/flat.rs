@@ -39,7 +39,8 @@ impl<'de> Deserialize<'de> for Flat<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Flat<'de>, A::Error> {
-                let mut collected = Collected::default();
+                // Room for most lines' fields at once.
+                let mut collected = Collected { fields: Vec::with_capacity(24), ..Collected::default() };
                 let mut problems = Problems::default();
                 while let Some(Key(name)) = map.next_key()? {
                     let value = map.next_value_seed(Depth::Scalar)?;

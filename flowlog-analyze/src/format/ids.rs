@@ -1,0 +1,133 @@
+//! Ids of requests in free words: in many spellings, and told from ids of other things by the words before them.
+
+use compact_str::CompactString;
+
+use crate::observation::FlowKey;
+
+/// Words that introduce the id of a request.
+const INTRODUCERS: [&str; 10] =
+    ["request_id", "request-id", "requestid", "request id", "request(s)", "requests", "request", "req_id", "rid", "req"];
+
+/// Those of them that may introduce a number too: without the word id a number counts something.
+const OF_NUMBERS: [&str; 6] = ["request_id", "request-id", "requestid", "request id", "req_id", "rid"];
+
+/// Where somebody else's words begin.
+const QUOTES: [&str; 3] = ["prompt:", "prompt=", "prompt_token_ids"];
+
+/// Prefixes of ids that are requests' whatever stands before them (OpenAI's API).
+const PREFIXES: [&str; 4] = ["chatcmpl-", "cmpl-", "embd-", "resp_"];
+
+/// Most ids of one line that are looked at.
+const MAX_IDS: usize = 8;
+
+/// Every request that some words name, each once, in order. An engine, an agent, a lease, a reconcile or an object is
+/// none.
+pub(super) fn in_words(words: &str) -> Vec<FlowKey> {
+    let mut keys = Vec::new();
+    let first = words.lines().next().unwrap_or_default();
+    let first = QUOTES.iter().filter_map(|quote| first.find(quote)).min().and_then(|end| first.get(..end)).unwrap_or(first);
+    let bytes = first.as_bytes();
+    let mut at = 0;
+    while let Some(found) = memchr::memchr3(b'r', b'R', b'c', bytes.get(at..).unwrap_or_default()).map(|found| at + found) {
+        at = found + 1;
+        if keys.len() >= MAX_IDS {
+            break;
+        }
+        let before = found.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
+        if before.is_ascii_alphanumeric() {
+            continue;
+        }
+        let Some(rest) = first.get(found..) else { continue };
+        if PREFIXES.iter().any(|prefix| rest.starts_with(prefix)) {
+            at = found + add(rest, &mut keys, false).max(1);
+        } else if let Some(word) = INTRODUCERS.iter().find(|word| has_prefix(rest, word)) {
+            let after = rest.get(word.len()..).unwrap_or_default();
+            let id = after.trim_start_matches([' ', '=', ':', '\'', '"', '#', '[']);
+            let skipped = after.len() - id.len();
+            // The word must be introduced by more than nothing.
+            if skipped > 0 && skipped <= 4 {
+                let of_number = OF_NUMBERS.contains(word) || first.get(..found).is_some_and(|before| before.ends_with("for "));
+                at = found + word.len() + skipped + add(id, &mut keys, of_number && !matches!(before, b'_' | b'-'));
+            }
+        }
+    }
+    keys
+}
+
+fn has_prefix(text: &str, word: &str) -> bool {
+    text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
+/// Adds the id at the beginning of a text; how many bytes it takes, or zero where there is none.
+fn add(text: &str, keys: &mut Vec<FlowKey>, may_be_number: bool) -> usize {
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))).unwrap_or(text.len());
+    let id = text.get(..end).unwrap_or_default().trim_end_matches(['-', '_']);
+    let ends = text.get(end..).and_then(|rest| rest.chars().next()).is_none_or(|c| matches!(c, ' ' | ',' | ';' | ')' | ']' | '\'' | '"'));
+    let key = if may_be_number && ends && is_number(id) {
+        Some(FlowKey::Local(0, CompactString::from(id)))
+    } else if id.get(..36).is_some_and(is_uuid) && id.get(36..).is_some_and(|rest| rest.starts_with('_')) {
+        // A part of a request that asks for several answers.
+        FlowKey::parse(id.get(..36).unwrap_or_default())
+    } else if is_uuid(id) || is_hex(id) || PREFIXES.iter().any(|prefix| id.len() >= prefix.len() + 8 && id.starts_with(prefix)) {
+        FlowKey::parse(id)
+    } else {
+        None
+    };
+    let Some(key) = key else { return 0 };
+    if !keys.contains(&key) {
+        keys.push(key);
+    }
+    end
+}
+
+fn is_number(id: &str) -> bool {
+    (1..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_hex(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn is_uuid(id: &str) -> bool {
+    id.len() == 36 && id.bytes().enumerate().all(|(at, b)| if matches!(at, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_other_things() {
+        let uuid = "7d10b72b-44b7-4c68-bafd-3b41378a34ed";
+        for (words, expected) in [
+            (format!("Added request {uuid}."), vec![uuid]),
+            (format!("Prefilling remotely for request {uuid} with length 2785"), vec![uuid]),
+            (format!("aborted request_id={uuid} of engine 11111111-44b7-4c68-bafd-3b41378a34ed"), vec![uuid]),
+            (format!("Request ID: '{uuid}'"), vec![uuid]),
+            (
+                "Received request chatcmpl-0a1b2c3d4e5f60718293a4b5c6d7e8f9: prompt: 'x'".into(),
+                vec!["chatcmpl-0a1b2c3d4e5f60718293a4b5c6d7e8f9"],
+            ),
+            ("finished cmpl-0a1b2c3d4e5f-0, cmpl-0a1b2c3d4e5f-1".into(), vec!["cmpl-0a1b2c3d4e5f-0", "cmpl-0a1b2c3d4e5f-1"]),
+            ("Req(rid=d4424f3eb90345f0a863068978c0f17c)".into(), vec!["d4424f3e-b903-45f0-a863-068978c0f17c"]),
+            ("Can not find sequence for request 2049".into(), vec!["2049"]),
+            (format!("Loaded nixl metadata from engine {uuid}"), vec![]),
+            (format!("Initialized NIXL agent: {uuid}"), vec![]),
+            (format!("reconcileID {uuid}, object uid {uuid}"), vec![]),
+            ("request completed".into(), vec![]),
+            ("Waiting for 2 inflight requests to complete".into(), vec![]),
+            ("required: 1".into(), vec![]),
+            ("request failed with 500".into(), vec![]),
+            (format!("trident {uuid}"), vec![]),
+            (format!("x-request-id: {uuid}"), vec![uuid]),
+            (format!("request {uuid}_1"), vec![uuid]),
+            ("rid=12, req_id: 13".into(), vec!["12", "13"]),
+            (format!("Received request {uuid}: prompt: 'cancel request id 17'"), vec![uuid]),
+            ("max_running_requests=4096, num_scheduled_requests: 5".into(), vec![]),
+            ("Successful requests: 100, request 10% done, request: 3.5 ms, bad request 400".into(), vec![]),
+        ] {
+            let found: Vec<String> = in_words(&words).iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{words}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `journalctl -o export`: fields on lines of their own, records apart by a blank line
+//! (<https://systemd.io/JOURNAL_EXPORT_FORMATS/>).
+
+use std::borrow::Cow;
+
+use flowlog_schema::Level;
+
+use super::words::Words;
+use super::{Begin, Example, Recogniser};
+use crate::observation::Observation;
+use crate::stamp::Stamp;
+
+/// A record of the journal's export format.
+pub(super) const JOURNAL_EXPORT: Recogniser = Recogniser {
+    name: "journal_export",
+    begins: |line| line.starts_with(b"__CURSOR=").then(|| Begin::logged(b"__CURSOR", 0, None)),
+    read,
+    examples: &[
+        Example {
+            text: "__CURSOR=s=1;i=2\n__REALTIME_TIMESTAMP=1763800035705274\nPRIORITY=3\nSYSLOG_IDENTIFIER=dynamo-worker\n_HOSTNAME=gpu-1\nMESSAGE=boom",
+            tells: "2025-11-22T08:27:15.705274Z ERROR /gpu-1 dynamo-worker: boom",
+        },
+        Example {
+            text: "__CURSOR=s=1\n__REALTIME_TIMESTAMP=1763800035705274\nMESSAGE\n\u{7}\0\0\0\0\0\0\0foo\nbar\n_PID=7",
+            tells: "2025-11-22T08:27:15.705274Z INFO foo\nbar",
+        },
+    ],
+};
+
+fn read(text: &str) -> Option<Observation<'_>> {
+    let mut rest = text.strip_prefix("__CURSOR=").map(|_| text)?;
+    let (mut time, mut level, mut name, mut host, mut message) = (None, Level::Info, "", "", "");
+    while !rest.is_empty() {
+        let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
+        rest = after;
+        let (key, value) = match line.split_once('=') {
+            Some(pair) => pair,
+            // A value with line feeds has its length before it: eight bytes, the least first.
+            None => {
+                let length = after.as_bytes().get(..8).and_then(|bytes| usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok());
+                let Some(value) = length.and_then(|length| after.get(8..8usize.checked_add(length)?)) else { continue };
+                rest = after.get(8 + value.len()..).unwrap_or_default();
+                rest = rest.strip_prefix('\n').unwrap_or(rest);
+                (line, value)
+            }
+        };
+        match key {
+            "__REALTIME_TIMESTAMP" => time = value.parse::<i64>().ok().and_then(|micros| micros.checked_mul(1_000)),
+            "PRIORITY" => {
+                level = match value {
+                    "0" | "1" | "2" | "3" => Level::Error,
+                    "4" => Level::Warn,
+                    "7" => Level::Debug,
+                    _ => Level::Info,
+                }
+            }
+            "SYSLOG_IDENTIFIER" => name = value,
+            "_HOSTNAME" => host = value,
+            "MESSAGE" => message = value,
+            _ => {}
+        }
+    }
+    let time = Stamp { unit: 1_000, ..Stamp::exact(time?) };
+    let mut observation = Words { time: Some(time), level: Some(level), target: name, message, ..Words::default() }.observe();
+    observation.instance = (!host.is_empty()).then_some(Cow::Borrowed(host));
+    Some(observation)
+}

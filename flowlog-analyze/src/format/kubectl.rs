@@ -1,0 +1,101 @@
+//! What kubectl says itself: errors, rows of events and pods, conditions of containers.
+
+use flowlog_schema::Level;
+
+use super::words::Words;
+use super::{Begin, Example, Recogniser};
+use crate::observation::Observation;
+
+/// kubectl's own lines.
+pub(super) const KUBECTL: Recogniser = Recogniser {
+    name: "kubectl",
+    begins: |line| read(std::str::from_utf8(line.get(..line.len().min(512))?).unwrap_or_default()).map(|_| Begin::Whole),
+    read,
+    examples: &[
+        Example {
+            text: "Error from server (BadRequest): container \"main\" in pod \"worker-0\" is waiting to start: ContainerCreating",
+            tells: "ERROR Error from server (BadRequest): container \"main\" in pod \"worker-0\" is waiting to start: ContainerCreating",
+        },
+        Example {
+            text: "Defaulted container \"main\" out of: main, init (init)",
+            tells: "INFO Defaulted container \"main\" out of: main, init (init)",
+        },
+        Example {
+            text: "5m3s        Warning   BackOff            pod/worker-0     Back-off restarting failed container main",
+            tells: "WARN 5m3s        Warning   BackOff            pod/worker-0     Back-off restarting failed container main",
+        },
+        Example {
+            text: "  Warning  FailedScheduling  2m38s  default-scheduler  0/8 nodes are available",
+            tells: "WARN   Warning  FailedScheduling  2m38s  default-scheduler  0/8 nodes are available",
+        },
+        Example {
+            text: "worker-0   0/1   CrashLoopBackOff   7 (2m ago)   20m",
+            tells: "ERROR worker-0   0/1   CrashLoopBackOff   7 (2m ago)   20m",
+        },
+        Example { text: "      Reason:       OOMKilled", tells: "ERROR       Reason:       OOMKilled" },
+        Example { text: "      Exit Code:    137", tells: "ERROR       Exit Code:    137" },
+    ],
+};
+
+/// States of a pod that are none to stay in.
+const BAD: [&str; 9] = [
+    "CrashLoopBackOff",
+    "OOMKilled",
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "Evicted",
+    "InvalidImageName",
+];
+
+fn read(text: &str) -> Option<Observation<'_>> {
+    let first = text.lines().next()?;
+    let level = errors(first).or_else(|| row(first)).or_else(|| condition(first))?;
+    Some(Words { level: Some(level), message: text, ..Words::default() }.observe())
+}
+
+fn errors(line: &str) -> Option<Level> {
+    if line.starts_with("Error from server") || line.starts_with("unable to retrieve container logs for ") {
+        return Some(Level::Error);
+    }
+    let said = line.starts_with("Defaulted container \"") || line.starts_with("Found ") && line.contains(" pods, using pod/");
+    said.then_some(Level::Info)
+}
+
+/// A row of `get events`, `describe` or `get pods`: columns, two blanks apart.
+fn row(line: &str) -> Option<Level> {
+    if !line.contains("   ") && !line.contains("  Warning  ") && !line.contains("  Normal  ") {
+        return None;
+    }
+    // The age comes first, or what `describe` indents.
+    let aged = line.split(['m', 's', 'h', 'd']).next().is_some_and(|age| !age.is_empty() && age.bytes().all(|b| b.is_ascii_digit()));
+    let columns: Vec<&str> = line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
+    let kind = columns.iter().take(3).find_map(|column| match *column {
+        "Warning" => Some(Level::Warn),
+        "Normal" => Some(Level::Info),
+        _ => None,
+    });
+    if kind.is_some() {
+        return kind.filter(|_| columns.len() >= 4 && (aged || line.starts_with("  ")));
+    }
+    let ready = columns.get(1).and_then(|ready| ready.split_once('/'));
+    let numbers = |(ready, of): (&str, &str)| ready.parse::<u32>().is_ok() && of.parse::<u32>().is_ok();
+    let state = columns
+        .get(2)
+        .filter(|state| ready.is_some_and(numbers) && columns.len() >= 5 && state.starts_with(|c: char| c.is_ascii_uppercase()))?;
+    Some(if BAD.contains(state) || *state == "Error" { Level::Error } else { Level::Info })
+}
+
+/// A line of `describe pod` that tells how a container ended.
+fn condition(line: &str) -> Option<Level> {
+    let (name, value) = line.trim_start().split_once(':').filter(|_| line.starts_with("   "))?;
+    let value = value.trim();
+    match name {
+        "Reason" if BAD.contains(&value) || value == "Error" => Some(Level::Error),
+        "Reason" if value == "Completed" => Some(Level::Info),
+        "Exit Code" => value.parse::<i32>().ok().map(|code| if code == 0 { Level::Info } else { Level::Error }),
+        _ => None,
+    }
+}

@@ -1,0 +1,98 @@
+//! logfmt: `time="…" level=error msg="boom" err="x"` of logrus (containerd, dockerd) and Go's slog, and
+//! `ts=… caller=main.go:7 level=info msg=up` of go-kit (Loki, Prometheus). Keys come in any order.
+
+use std::borrow::Cow;
+
+use super::words::{Words, level};
+use super::{Begin, Example, Recogniser, ids, process};
+use crate::observation::Observation;
+use crate::stamp;
+
+/// Lines of pairs with a time, a level and words or an error.
+pub(super) const LOGFMT: Recogniser = Recogniser {
+    name: "logfmt",
+    // Line feeds are escaped, so an event ends with its line.
+    begins: |line| FIRST.iter().any(|key| line.starts_with(key.as_bytes())).then_some(Begin::Whole),
+    read,
+    examples: &[
+        Example {
+            text: r#"time="2025-11-22T08:27:15.123Z" level=error msg="boom" err="x""#,
+            tells: "2025-11-22T08:27:15.123000Z ERROR boom error=x",
+        },
+        Example {
+            text: "ts=2025-11-22T08:27:15.123Z caller=main.go:7 level=info msg=up",
+            tells: "2025-11-22T08:27:15.123000Z INFO main.go:7: up",
+        },
+        Example {
+            text: r#"time="2025-11-22T08:27:15.705274Z" level=warning msg="cannot open \"a=b\"\n\tgone" path=/x"#,
+            tells: "2025-11-22T08:27:15.705274Z WARN cannot open \"a=b\"\n\tgone",
+        },
+        Example {
+            text: r#"level=error ts=2025-11-22T09:27:15.705+01:00 caller=ring.go:12 component=ring err="no peers""#,
+            tells: "2025-11-22T08:27:15.705000Z ERROR ring.go:12: no peers error=no peers",
+        },
+        Example {
+            text: "time=2025-11-22T08:27:15.705Z level=INFO source=main.go:7 msg=",
+            tells: "2025-11-22T08:27:15.705000Z INFO main.go:7: ",
+        },
+    ],
+};
+
+/// The keys that a line begins with.
+const FIRST: [&str; 5] = ["time=", "ts=", "t=", "level=", "caller="];
+
+fn read(text: &str) -> Option<Observation<'_>> {
+    if !FIRST.iter().any(|key| text.starts_with(key)) {
+        return None;
+    }
+    let (mut time, mut name, mut message, mut error, mut target) = (None, None, None, None, None);
+    let mut rest = text;
+    while let Some((key, value, behind)) = pair(rest) {
+        rest = behind;
+        let slot = match key {
+            "time" | "ts" | "t" => &mut time,
+            "level" | "lvl" => &mut name,
+            "msg" => &mut message,
+            "err" | "error" => &mut error,
+            "caller" | "source" | "logger" => &mut target,
+            _ => continue,
+        };
+        slot.get_or_insert(value);
+    }
+    let time = time.and_then(|time| stamp::iso(time.as_bytes()).filter(|(_, end)| *end == time.len()))?.0;
+    let level = level(unquote(name?).as_ref())?;
+    let error = error.map(unquote);
+    let message = message.map(unquote).or_else(|| error.clone())?;
+    let target = target.map(unquote).unwrap_or_default();
+    let words = Words { time: Some(time), level: Some(level), error, ..Words::default() };
+    Some(Observation { flows: ids::in_words(&message), process: process::of_message(&message), message, target, ..words.observe() })
+}
+
+/// The first pair, its value as written without the quotes around it, and what is behind it.
+fn pair(text: &str) -> Option<(&str, &str, &str)> {
+    let text = text.trim_start_matches(' ');
+    let end = text.find(['=', ' ', '"'])?;
+    let (key, rest) = (text.get(..end)?, text.get(end..)?);
+    // A key without a value.
+    let Some(rest) = rest.strip_prefix('=') else { return rest.starts_with(' ').then_some((key, "", rest)) };
+    let Some(quoted) = rest.strip_prefix('"') else {
+        let end = rest.find(' ').unwrap_or(rest.len());
+        return Some((key, rest.get(..end)?, rest.get(end..)?));
+    };
+    let mut escaped = false;
+    let end = quoted.bytes().position(|b| {
+        let ends = b == b'"' && !escaped;
+        escaped = b == b'\\' && !escaped;
+        ends
+    })?;
+    Some((key, quoted.get(..end)?, quoted.get(end + 1..)?))
+}
+
+/// A value with Go's escapes taken off, where it has some.
+fn unquote(value: &str) -> Cow<'_, str> {
+    if !value.contains('\\') {
+        return Cow::Borrowed(value);
+    }
+    // A quoted string of Go is close enough to one of JSON.
+    serde_json::from_str(&format!("\"{value}\"")).map_or(Cow::Borrowed(value), Cow::Owned)
+}

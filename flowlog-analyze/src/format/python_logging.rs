@@ -1,0 +1,229 @@
+//! Python's `logging` in the shapes that people give it: `LEVEL:NAME:WORDS`, `TIME - NAME - LEVEL - WORDS`,
+//! `[TIME] LEVEL FILE:LINE: NAME: WORDS`, `TIME [LEVEL] [NAME] WORDS`, gunicorn's, Ray's, loguru's.
+
+use super::words::{Words, is_source_place, level};
+use super::{Begin, Example, Recogniser};
+use crate::observation::Observation;
+use crate::stamp::{self, Stamp};
+
+/// Lines of `logging` with a level.
+pub(super) const PYTHON_LOGGING: Recogniser = Recogniser {
+    name: "python_logging",
+    begins: |line| {
+        let text = std::str::from_utf8(line.get(..line.len().min(256))?).unwrap_or_default();
+        let head = head(text)?;
+        Some(Begin::logged(head.target.as_bytes(), head.body, level(head.level)))
+    },
+    read: |text| {
+        let head = head(text)?;
+        let words =
+            Words { time: head.time, level: level(head.level), target: head.target, message: text.get(head.body..)?, ..Words::default() };
+        let observation: Observation<'_> = words.observe();
+        Some(observation)
+    },
+    examples: &[
+        Example { text: "ERROR:asyncio:Task exception was never retrieved", tells: "ERROR asyncio: Task exception was never retrieved" },
+        Example {
+            text: "2025-11-22 08:27:15,705 - vllm.v1.engine - ERROR - Engine core proc died",
+            tells: "2025-11-22T08:27:15.705000Z-zone ERROR vllm.v1.engine: Engine core proc died",
+        },
+        Example {
+            text: "2025-11-22 08:27:15,705 - INFO - flashinfer.jit: Prebuilt kernels not found",
+            tells: "2025-11-22T08:27:15.705000Z-zone INFO flashinfer.jit: Prebuilt kernels not found",
+        },
+        Example {
+            text: "[2025-11-22 08:27:15] WARNING __init__.py:56: dynamo.nixl_connect: no CuPy",
+            tells: "2025-11-22T08:27:15.000000Z-zone WARN __init__.py:56: dynamo.nixl_connect: no CuPy",
+        },
+        Example {
+            text: "[2025-11-22 08:27:15,705] LMCache INFO: Loading config",
+            tells: "2025-11-22T08:27:15.705000Z-zone INFO LMCache: Loading config",
+        },
+        Example {
+            text: "2025-11-22T08:27:15-0700 [INFO] [entry_service:Frontend:1] Service initialized",
+            tells: "2025-11-22T15:27:15.000000Z INFO entry_service:Frontend:1: Service initialized",
+        },
+        Example {
+            text: "[2025-11-22 08:27:15 +0000] [7819] [ERROR] Worker (pid:17) was sent SIGKILL!",
+            tells: "2025-11-22T08:27:15.000000Z ERROR 7819: Worker (pid:17) was sent SIGKILL!",
+        },
+        Example {
+            text: "[2025-11-22 08:27:15,705 E 19394 19394] logging.cc:361: *** SIGSEGV received",
+            tells: "2025-11-22T08:27:15.705000Z-zone ERROR logging.cc:361: *** SIGSEGV received",
+        },
+        Example {
+            text: "2025-11-22 08:27:15,705\tINFO worker.py:1564 -- Connecting to existing Ray cluster",
+            tells: "2025-11-22T08:27:15.705000Z-zone INFO worker.py:1564: Connecting to existing Ray cluster",
+        },
+        Example {
+            text: "2025-11-22 08:27:15.705 | ERROR    | app:main:7 - boom",
+            tells: "2025-11-22T08:27:15.705000Z-zone ERROR app:main:7: boom",
+        },
+        Example {
+            text: "[2025-11-22 08:27:15,705] [INFO] [accelerator.py:203:get] Setting it to cuda",
+            tells: "2025-11-22T08:27:15.705000Z-zone INFO accelerator.py:203:get] Setting it to cuda",
+        },
+        Example {
+            text: "[2025-11-22 08:27:15,705: ERROR/MainProcess] lost",
+            tells: "2025-11-22T08:27:15.705000Z-zone ERROR MainProcess] lost",
+        },
+        Example {
+            text: "2025-11-22 08:27:15  INFO sglang_router::x: up",
+            tells: "2025-11-22T08:27:15.000000Z-zone INFO sglang_router::x: up",
+        },
+        Example { text: "WARNING  tests.common:common.py:102 Giving up", tells: "WARN tests.common:common.py:102: Giving up" },
+        Example { text: "2025-11-22 08:27:15,705 ERROR worker: boom", tells: "2025-11-22T08:27:15.705000Z-zone ERROR worker: boom" },
+    ],
+};
+
+struct Head<'a> {
+    time: Option<Stamp>,
+    level: &'a str,
+    target: &'a str,
+    body: usize,
+}
+
+fn head(text: &str) -> Option<Head<'_>> {
+    match text.as_bytes().first()? {
+        b'D' | b'I' | b'W' | b'E' | b'C' => basic(text).or_else(|| live(text)),
+        b'[' => bracketed(text).or_else(|| loose(text)),
+        b'0'..=b'9' => stamped(text).or_else(|| loose(text)),
+        _ => None,
+    }
+}
+
+fn is_level(name: &str) -> bool {
+    name.len() > 1 && name.bytes().all(|b| b.is_ascii_uppercase()) && level(name).is_some()
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() < 128 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'/' | b':'))
+}
+
+/// pytest's live log: `LEVEL    NAME:FILE:LINE WORDS`.
+fn live(text: &str) -> Option<Head<'_>> {
+    let (level, rest) = text.split_once(' ').filter(|(level, _)| is_level(level))?;
+    let (place, words) = rest.trim_start().split_once(' ')?;
+    let (name, source) = place.split_once(':')?;
+    // Levels are padded to eight, and one blank.
+    let padded = text.len() - level.len() - rest.trim_start().len() + level.len() == 9;
+    (padded && is_name(name) && source.contains(".py:") && is_source_place(source)).then(|| Head {
+        time: None,
+        level,
+        target: place,
+        body: text.len() - words.len(),
+    })
+}
+
+/// `basicConfig` without arguments: `LEVEL:NAME:WORDS`.
+fn basic(text: &str) -> Option<Head<'_>> {
+    let (level, rest) = text.split_once(':').filter(|(level, _)| is_level(level))?;
+    let (target, _) = rest.split_once(':').filter(|(name, _)| is_name(name))?;
+    Some(Head { time: None, level, target, body: level.len() + 1 + target.len() + 1 })
+}
+
+/// The time in brackets.
+fn bracketed(text: &str) -> Option<Head<'_>> {
+    let inner = text.strip_prefix('[')?;
+    let (time, end) = stamp::iso(inner.as_bytes()).or_else(|| {
+        // gunicorn puts a blank before the zone.
+        let glued = format!("{}{}", inner.get(..19)?, inner.get(19..25)?.strip_prefix(' ')?);
+        stamp::iso(glued.as_bytes()).filter(|(stamp, _)| stamp.is_complete()).map(|(stamp, end)| (stamp, end + 1))
+    })?;
+    let gunicorn = if time.lacks_zone {
+        inner.get(end..).filter(|rest| rest.starts_with(" +") || rest.starts_with(" -")).and_then(|rest| {
+            let glued = format!("{}{}", inner.get(..end)?, rest.get(1..6)?);
+            stamp::iso(glued.as_bytes()).filter(|(stamp, stop)| stamp.is_complete() && *stop == end + 5).map(|(stamp, _)| (stamp, end + 6))
+        })
+    } else {
+        None
+    };
+    let (time, end) = gunicorn.unwrap_or((time, end));
+    let rest = inner.get(end..)?;
+    let at = |rest: &str| text.len() - rest.len();
+    // Ray: a letter, a pid and a thread inside the brackets, then the place.
+    if let Some((tags, rest)) = rest.strip_prefix(' ').and_then(|rest| rest.split_once("] ")) {
+        let level = tags.get(..1).filter(|_| tags.as_bytes().get(1) == Some(&b' '))?;
+        let (place, rest) = rest.split_once(": ").filter(|(place, _)| is_source_place(place))?;
+        return Some(Head { time: Some(time), level, target: place, body: at(rest) });
+    }
+    let rest = rest.strip_prefix("] ")?;
+    if let Some((pid, rest)) = rest.strip_prefix('[').and_then(|rest| rest.split_once("] [")) {
+        let (level, rest) = rest.split_once("] ").filter(|(level, _)| is_level(level))?;
+        return pid.parse::<u64>().ok().map(|_| Head { time: Some(time), level, target: pid, body: at(rest) });
+    }
+    let (first, rest) = rest.split_once(' ')?;
+    if is_level(first) {
+        let (place, rest) = rest.split_once(": ").filter(|(place, _)| is_name(place))?;
+        return Some(Head { time: Some(time), level: first, target: place, body: at(rest) });
+    }
+    let (level, rest) = rest.split_once(": ").filter(|(level, _)| is_level(level))?;
+    is_name(first).then_some(Head { time: Some(time), level, target: first, body: at(rest) })
+}
+
+/// Any other order: a level among the first words behind the time, in whatever brackets.
+fn loose(text: &str) -> Option<Head<'_>> {
+    let start = usize::from(text.starts_with('['));
+    let (time, end) = stamp::iso(text.get(start..)?.as_bytes()).filter(|_| text.as_bytes().get(start + 10) == Some(&b' '))?;
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '[' | ']' | '|' | ':' | '/' | '(' | ')');
+    let mut at = start + end;
+    for _ in 0..4 {
+        let rest = text.get(at..)?;
+        at += rest.len() - rest.trim_start_matches(|c: char| is_end(c) || c == '-').len();
+        let word = text.get(at..)?.split(is_end).next()?;
+        // NIXL's own.
+        if word == "NIXL" {
+            return None;
+        }
+        if is_level(word) {
+            let behind = text.get(at + word.len()..)?;
+            let body = text.len() - behind.trim_start_matches(|c: char| is_end(c) || c == '-').len();
+            // A name in brackets is worth more as words than a guess at what it is.
+            return Some(Head { time: Some(time), level: word, target: "", body });
+        }
+        at += word.len();
+    }
+    None
+}
+
+/// The time without brackets.
+fn stamped(text: &str) -> Option<Head<'_>> {
+    let (time, end) = stamp::iso(text.as_bytes())?;
+    let rest = text.get(end..)?;
+    let at = |rest: &str| text.len() - rest.len();
+    let head = |level, target, rest: &str| Some(Head { time: Some(time), level, target, body: at(rest) });
+    if let Some(rest) = rest.strip_prefix(" - ") {
+        let (first, rest) = rest.split_once(" - ")?;
+        if is_level(first) {
+            let (target, rest) = rest.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", rest));
+            return head(first, target, rest);
+        }
+        let (level, rest) = rest.split_once(" - ").filter(|(level, _)| is_level(level))?;
+        return is_name(first).then_some(()).and_then(|()| head(level, first, rest));
+    }
+    if let Some(rest) = rest.strip_prefix(" | ") {
+        let (level, rest) = rest.split_once('|').filter(|(level, _)| is_level(level.trim_end()))?;
+        let (target, rest) = rest.trim_start().split_once(" - ").unwrap_or(("", rest));
+        return head(level.trim_end(), target, rest);
+    }
+    if let Some(rest) = rest.strip_prefix(" [") {
+        let (level, rest) = rest.split_once("] ").filter(|(level, _)| is_level(level.trim()))?;
+        let (target, rest) = match rest.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+            Some((name, rest)) if is_name(name) => (name, rest),
+            _ => rest.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", rest)),
+        };
+        return head(level.trim(), target, rest);
+    }
+    let ray = rest.starts_with('\t');
+    let (level, rest) = rest.get(1..)?.split_once(' ').filter(|(level, _)| is_level(level))?;
+    if ray {
+        let (target, rest) = rest.split_once(" -- ").filter(|(place, _)| is_source_place(place))?;
+        return head(level, target, rest);
+    }
+    // A stamp with a zone and a blank for the `T`, or none and a comma; Dynamo's own lines have a `T` and a zone.
+    if text.as_bytes().get(10) != Some(&b' ') {
+        return None;
+    }
+    let (target, rest) = rest.trim_start().split_once(": ").filter(|(name, _)| is_name(name))?;
+    head(level, target, rest)
+}

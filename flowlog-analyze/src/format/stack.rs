@@ -1,0 +1,317 @@
+//! Stacks: how they begin, what they are made of, how they chain, and what they come down to.
+//!
+//! CPython's `traceback` and `faulthandler`, Rust's panics and `anyhow`, Go's `runtime`, C++ frames of glibc, UCX,
+//! c10 and TensorRT-LLM.
+
+use super::Begin;
+use super::fault::is_typed;
+
+/// First words of a stack that no logger wrote.
+const STARTS: [&str; 8] = [
+    "Traceback (most recent call last):",
+    "Exception in thread ",
+    "Exception ignored in",
+    "Exception in callback ",
+    "Task exception was never retrieved",
+    "Future exception was never retrieved",
+    "Fatal Python error: ",
+    "  + Exception Group Traceback",
+];
+
+/// First words of lines that only stand inside or behind a stack.
+const PARTS: [&str; 26] = [
+    "  File \"",
+    "During handling of the above exception",
+    "The above exception was the direct cause",
+    "Caused by:",
+    "Stack backtrace:",
+    "stack backtrace:",
+    "note: run with `RUST_BACKTRACE",
+    "note: Some details are omitted",
+    "Thread 0x",
+    "Current thread 0x",
+    "Extension modules: ",
+    "  what():  ",
+    "frame #",
+    "Exception raised from ",
+    "goroutine ",
+    "created by ",
+    "[signal SIG",
+    "exit status ",
+    "CUDA kernel errors might be asynchronously",
+    "For debugging consider passing CUDA_LAUNCH",
+    "Compile with `TORCH_USE_CUDA_DSA`",
+    "Last error:",
+    "future: <Task ",
+    "    @     0x",
+    "==== backtrace (tid:",
+    "panic({",
+];
+
+/// Sentences after which another stack belongs to the same failure.
+const CHAINS: [&str; 2] = ["During handling of the above exception", "The above exception was the direct cause"];
+
+/// What a line without a header is to a stack.
+pub(super) fn begins(line: &[u8]) -> Option<Begin> {
+    if starts(line, &STARTS) || is_child(line) {
+        return Some(Begin::Stack);
+    }
+    (starts(line, &PARTS) || is_frame(line) || is_call(line) || is_place(line) || is_end(line) || is_exception(line)).then_some(Begin::Part)
+}
+
+fn starts(line: &[u8], words: &[&str]) -> bool {
+    words.iter().any(|word| line.starts_with(word.as_bytes()))
+}
+
+/// `Process EngineCore_0:` before the traceback of a child of `multiprocessing`.
+fn is_child(line: &[u8]) -> bool {
+    line.strip_prefix(b"Process ").and_then(|rest| rest.strip_suffix(b":")).is_some_and(|name| {
+        !name.is_empty() && name.len() < 80 && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    })
+}
+
+/// `12  0x7f00 symbol + 76` of TensorRT-LLM, `#0 0x7f00 in symbol` of gdb and the sanitizers.
+fn is_frame(line: &[u8]) -> bool {
+    let line = line.strip_prefix(b"#").unwrap_or(line);
+    let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
+    let rest = line.get(digits..).unwrap_or_default();
+    (1..=3).contains(&digits) && rest.starts_with(b" ") && rest.trim_ascii_start().starts_with(b"0x")
+}
+
+/// `net/http.(*conn).serve(0xc000, …)` of Go: a package, and arguments.
+fn is_call(line: &[u8]) -> bool {
+    let Some(open) = memchr::memrchr(b'(', line) else { return false };
+    let name = line.get(..open).unwrap_or_default();
+    let is_path = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-' | b'*' | b'(' | b')');
+    line.last() == Some(&b')') && name.contains(&b'.') && name.iter().all(is_path)
+}
+
+/// A frame's second line, where blanks before it are lost: `File "a.py", line 3, in f`, `/app/main.go:7 +0x1d`.
+fn is_place(line: &[u8]) -> bool {
+    let go = line.first() == Some(&b'/') && memchr::memmem::find(line, b".go:").is_some();
+    go || line.starts_with(b"File \"") && memchr::memmem::find(line, b"\", line ").is_some()
+}
+
+/// Whether the line that follows is the source of a frame, where blanks before it are lost.
+pub fn shows_source(line: &[u8]) -> bool {
+    line.starts_with(b"File \"") && is_place(line)
+}
+
+/// The ruler below a backtrace of UCX.
+fn is_end(line: &[u8]) -> bool {
+    line.len() >= 20 && line.iter().all(|b| *b == b'=')
+}
+
+/// The last line of a traceback: a dotted name that ends as exceptions do, alone or with words.
+fn is_exception(line: &[u8]) -> bool {
+    let name = line.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')).count();
+    let Some(kind) = line.get(..name).and_then(|kind| std::str::from_utf8(kind).ok()) else { return false };
+    let rest = line.get(name..).unwrap_or_default();
+    (rest.is_empty() || rest.starts_with(b": ") || rest == b":") && is_typed(kind) && !is_word(kind)
+}
+
+/// Whether a line behind a frame may be the exception, whatever its name: `SystemExit: 1`.
+pub fn is_last(line: &[u8]) -> bool {
+    let end = memchr::memmem::find(line, b": ").unwrap_or(line.len());
+    let name = line.get(..end).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
+    name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+}
+
+/// `Timeout: ` may be a label; an exception's name has more to it.
+fn is_word(kind: &str) -> bool {
+    !kind.contains('.') && matches!(kind, "Error" | "Exception" | "Timeout" | "Failure" | "Interrupt")
+}
+
+/// Whether a line that no format knows is one of a logger or a shell nevertheless, and goes on with nothing.
+pub fn is_new(line: &[u8]) -> bool {
+    const WORDS: [&str; 9] = ["level=", "[ERROR]", "[error]", "[INFO]", "[info]", "[WARN", "[warn", " ERROR ", " INFO "];
+    let head = line.get(..line.len().min(96)).unwrap_or_default();
+    let date = line.strip_prefix(b"[").unwrap_or(line);
+    let named = line.first() == Some(&b'[') && memchr::memchr(b']', head).is_some();
+    let warned = memchr::memmem::find(head, b".py:").is_some() && memchr::memmem::find(line, b"Warning: ").is_some();
+    let drawn = memchr::memmem::find(line, b"%|").is_some() || memchr::memmem::find(line, b"it/s]").is_some();
+    let dated = date.get(..4).is_some_and(|year| year.iter().all(u8::is_ascii_digit)) && matches!(date.get(4), Some(b'-' | b'/'));
+    let shell = line.starts_with(b"+ ") || line.starts_with(b"$ ");
+    dated || shell || named || warned || drawn || WORDS.iter().any(|word| memchr::memmem::find(head, word.as_bytes()).is_some())
+}
+
+/// Whether a frame is native code's.
+pub(super) fn is_native(line: &[u8]) -> bool {
+    is_frame(line)
+        || is_end(line)
+        || line.starts_with(b"==== backtrace (tid:")
+        || line.starts_with(b"frame #")
+        || line.starts_with(b"Exception raised from ")
+        || line.starts_with(b"  what():  ")
+        || line.starts_with(b"    @     0x")
+}
+
+/// Whether a stack is not Python's: it has a format of its own.
+pub(super) fn is_foreign(text: &[u8]) -> bool {
+    const OTHERS: [&str; 10] = [
+        "Caused by:",
+        "Stack backtrace:",
+        "stack backtrace:",
+        "note: run with `RUST_BACKTRACE",
+        "note: Some details are omitted",
+        "goroutine ",
+        "created by ",
+        "[signal SIG",
+        "exit status ",
+        "panic({",
+    ];
+    is_native(text) || starts(text, &OTHERS) || is_call(text.split(|b| *b == b'\n').next().unwrap_or_default())
+}
+
+/// Whether words that come behind the same header go on with the event before them: more of a stack, or more lines of
+/// a message, which are indented.
+pub fn goes_on(words: &[u8], in_stack: bool) -> bool {
+    words.is_empty()
+        || words.first().is_some_and(u8::is_ascii_whitespace)
+        || starts(words, &STARTS)
+        || starts(words, &PARTS)
+        || in_stack && is_exception(words)
+}
+
+/// Whether a line stands inside a stack, so that an exception's name may follow.
+pub fn is_inside(line: &[u8]) -> bool {
+    line.first().is_some_and(u8::is_ascii_whitespace)
+        || is_place(line)
+        || starts(line, &STARTS)
+        || memchr::memmem::find(line, b"Traceback (most recent").is_some()
+}
+
+/// Whether the next stack belongs to the same failure.
+pub fn is_chain(line: &[u8]) -> bool {
+    starts(line, &CHAINS) || is_child(line) || starts(line, &STARTS[1..6])
+}
+
+/// Whether a stack begins.
+pub fn is_start(line: &[u8]) -> bool {
+    line.starts_with(STARTS[0].as_bytes())
+}
+
+/// What a stack comes down to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stack<'a> {
+    /// The exception's type.
+    pub kind: &'a str,
+    /// Its words; empty where it has none.
+    pub message: &'a str,
+    /// The innermost frame that is not a library's, as `file:function`; empty where there is none.
+    pub frame: String,
+}
+
+/// The exception that a text's first traceback ends with, and where in our own code it came from. Of a chain the first
+/// block is the origin: what was raised while it was handled only followed.
+pub fn of(text: &str) -> Option<Stack<'_>> {
+    if let Some((_, fatal)) = text.split_once("Fatal Python error: ") {
+        // The most recent call comes first, and of threads the one that failed counts.
+        let current = fatal.split_once("Current thread ").map_or("", |(_, stack)| stack);
+        let frame = current.lines().find_map(|line| frame_of(line.trim_start()));
+        let frame = frame.map(|(file, function)| short(file, function)).unwrap_or_default();
+        return Some(Stack { kind: "Fatal Python error", message: fatal.lines().next().unwrap_or_default(), frame });
+    }
+    // Most words are one line, and no frame.
+    if memchr::memchr(b'\n', text.as_bytes()).is_none() && !text.starts_with("  File \"") {
+        return None;
+    }
+    let stack = match text.split_once("Traceback (most recent call last):") {
+        Some((_, stack)) => stack,
+        None => text.get(text.find("  File \"")?..)?,
+    };
+    let mut frame = String::new();
+    let mut library = String::new();
+    for line in stack.lines() {
+        // A group draws its branches with bars.
+        let bare = line.trim_start_matches([' ', '|', '+', '-']);
+        if let Some((file, function)) = frame_of(bare) {
+            let place = if is_library(file) { &mut library } else { &mut frame };
+            *place = short(file, function);
+            continue;
+        }
+        let outside = line.starts_with(|c: char| c.is_ascii_alphabetic())
+            || line.starts_with("  | ") && bare.starts_with(|c: char| c.is_ascii_uppercase());
+        if outside {
+            // What stands behind the frames is an exception, whatever its name.
+            let (kind, message) = bare.split_once(": ").unwrap_or((bare, ""));
+            let (kind, message) = if flowlog_schema::is_error_type(kind) { (kind, message) } else { ("", bare) };
+            return Some(Stack { kind, message, frame: if frame.is_empty() { library } else { frame } });
+        }
+    }
+    Some(Stack { kind: "", message: "", frame: if frame.is_empty() { library } else { frame } }).filter(|stack| !stack.frame.is_empty())
+}
+
+fn short(file: &str, function: &str) -> String {
+    format!("{}:{function}", file.rsplit('/').next().unwrap_or(file))
+}
+
+/// File and function of `File "x.py", line 3, in f`; of `faulthandler` there is no comma.
+fn frame_of(line: &str) -> Option<(&str, &str)> {
+    let (file, rest) = line.strip_prefix("File \"")?.split_once('"')?;
+    let function = rest.split_once(" in ").map_or("", |(_, function)| function.trim());
+    Some((file, function))
+}
+
+/// Code that only runs what others wrote: the interpreter's own and general frameworks'.
+fn is_library(file: &str) -> bool {
+    const LIBRARIES: [&str; 14] = [
+        "<frozen",
+        "uvloop/",
+        "/asyncio/",
+        "/concurrent/",
+        "/multiprocessing/",
+        "/contextlib.py",
+        "/runpy.py",
+        "/threading.py",
+        "/uvicorn/",
+        "/starlette/",
+        "/fastapi/",
+        "/torch/",
+        "/pluggy/",
+        "/_pytest/",
+    ];
+    file.starts_with("/usr/lib/python") || LIBRARIES.iter().any(|part| file.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_stacks() {
+        use Begin::{Part, Stack};
+        for (line, expected) in [
+            ("Traceback (most recent call last):", Some(Stack)),
+            ("Process EngineCore_0:", Some(Stack)),
+            ("Process completed with exit code 1", None),
+            ("  File \"a.py\", line 3, in f", Some(Part)),
+            ("RuntimeError: boom", Some(Part)),
+            ("RuntimeError", Some(Part)),
+            ("vllm.v1.engine.exceptions.EngineDeadError: x", Some(Part)),
+            ("Error: no such model", None),
+            ("Timeout: 3", None),
+            ("42      0x79bed11c228b __libc_start_main + 139", Some(Part)),
+            ("42 tests", None),
+            ("frame #4: <unknown function> + 0x145c0 (0x7f)", Some(Part)),
+            ("hello", None),
+        ] {
+            assert_eq!(begins(line.as_bytes()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_stack_comes_down_to() {
+        let chain = "boom\nTraceback (most recent call last):\n  File \"/app/dynamo/vllm/handlers.py\", line 3, in generate\n    x\n  \
+                     File \"/usr/lib/python3.12/asyncio/tasks.py\", line 1, in wait_for\nAssertionError\n\n\
+                     During handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\nKeyError: 'y'";
+        assert_eq!(of(chain), Some(Stack { kind: "AssertionError", message: "", frame: "handlers.py:generate".to_owned() }));
+        let group = "  + Exception Group Traceback (most recent call last):\n  |   File \"/app/m.py\", line 9, in m\n  | ExceptionGroup: two (2 sub-exceptions)";
+        assert_eq!(of(group), Some(Stack { kind: "ExceptionGroup", message: "two (2 sub-exceptions)", frame: "m.py:m".to_owned() }));
+        let cut = "    raise e\n  File \"/app/vllm/engine.py\", line 586, in run\n    engine = x(";
+        assert_eq!(of(cut), Some(Stack { kind: "", message: "", frame: "engine.py:run".to_owned() }));
+        let fatal = "Fatal Python error: Aborted\n\nThread 0x01 (most recent call first):\n  File \"/a/other.py\", line 1 in wait\n\nCurrent thread 0x02 (most recent call first):\n  File \"/a/inner.py\", line 2 in call\n  File \"/a/outer.py\", line 3 in main\n\nExtension modules: x (total: 1)";
+        assert_eq!(of(fatal), Some(Stack { kind: "Fatal Python error", message: "Aborted", frame: "inner.py:call".to_owned() }));
+        assert_eq!(of("no stack"), None);
+    }
+}

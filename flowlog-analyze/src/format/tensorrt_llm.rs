@@ -1,0 +1,80 @@
+//! TensorRT-LLM: `[MM/DD/YYYY-HH:MM:SS] [TRT-LLM] [RANK 0] [E] WORDS` in Python (`tensorrt_llm/logger.py`),
+//! `[TensorRT-LLM][ERROR] WORDS` without a time in C++ (`common/logger.cpp`).
+
+use flowlog_schema::Level;
+
+use super::words::{Words, level};
+use super::{Begin, Example, Recogniser};
+use crate::observation::Observation;
+use crate::stamp::{self, Stamp};
+
+/// Both of TensorRT-LLM's forms.
+pub(super) const TENSORRT_LLM: Recogniser = Recogniser {
+    name: "tensorrt_llm",
+    begins: |line| {
+        if line.first() != Some(&b'[') {
+            return None;
+        }
+        let text = std::str::from_utf8(line.get(..line.len().min(256))?).ok()?;
+        let head = head(text)?;
+        Some(Begin::logged(head.rank.as_bytes(), head.body, Some(head.level)))
+    },
+    read: |text| {
+        let head = head(text)?;
+        let message = text.get(head.body..)?;
+        let words = Words { time: head.time, level: Some(head.level), component: "trtllm", target: head.rank, message, ..Words::default() };
+        let observation: Observation<'_> = words.observe();
+        Some(observation)
+    },
+    examples: &[
+        Example {
+            text: "[11/22/2025-08:27:15] [TRT-LLM] [RANK 0] [E] Failed to initialize executor on rank 0\n1       0x7a14a782a0f4 tensorrt_llm::common::throwRuntimeError(char const*) + 76",
+            tells: "2025-11-22T08:27:15.000000Z-zone ERROR trtllm RANK 0: Failed to initialize executor on rank 0\n1       0x7a14a782a0f4 tensorrt_llm::common::throwRuntimeError(char const*) + 76",
+        },
+        Example {
+            text: "[11/22/2025-08:27:15] [TRT-LLM] [W] Found pynvml",
+            tells: "2025-11-22T08:27:15.000000Z-zone WARN trtllm Found pynvml",
+        },
+        Example { text: "[11/22/2025-08:27:15] Loading model", tells: "2025-11-22T08:27:15.000000Z-zone INFO trtllm Loading model" },
+        Example { text: "[TensorRT-LLM][ERROR] Assertion failed: x", tells: "ERROR trtllm Assertion failed: x" },
+        Example { text: "[TensorRT-LLM] TensorRT-LLM version: 1.1.0", tells: "INFO trtllm TensorRT-LLM version: 1.1.0" },
+    ],
+};
+
+struct Head<'a> {
+    time: Option<Stamp>,
+    level: Level,
+    rank: &'a str,
+    body: usize,
+}
+
+fn head(text: &str) -> Option<Head<'_>> {
+    if let Some(rest) = text.strip_prefix("[TensorRT-LLM]") {
+        let (level, rest) = match rest.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+            Some((name, rest)) => (level(name)?, rest),
+            None => (Level::Info, rest.strip_prefix(' ')?),
+        };
+        return Some(Head { time: None, level, rank: "", body: text.len() - rest.len() });
+    }
+    let inner = text.strip_prefix('[')?;
+    let (time, mut rest) = match stamp::month_first(inner.as_bytes()) {
+        Some((time, end)) => (Some(time), inner.get(end..)?.strip_prefix("] ")?),
+        None if text.starts_with("[TRT-LLM] ") => (None, text),
+        None => return None,
+    };
+    let (mut found, mut rank) = (Level::Info, "");
+    // `[TRT-LLM]`, then the rank where there are several, then the level.
+    while let Some((tag, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        if tag.starts_with("RANK ") || tag.starts_with("MPI_Rank ") {
+            rank = tag;
+        } else if let Some(level) = level(tag).filter(|_| tag.len() == 1) {
+            found = level;
+            rest = after;
+            break;
+        } else if !matches!(tag, "TRT-LLM" | "TRT") {
+            break;
+        }
+        rest = after;
+    }
+    Some(Head { time, level: found, rank, body: text.len() - rest.len() })
+}

@@ -1,0 +1,85 @@
+//! What holds for a whole source, told by its first lines: which end comes first, and whether lines are labelled.
+//!
+//! Logs that come newest first are turned round: an event's lines belong in the order in which they were written.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+
+use super::{Bytes, Source};
+use crate::envelope::{is_labelled, is_newest_first};
+
+/// Bytes of a source that tell.
+const SAMPLE: usize = 64 * 1024;
+
+/// Bytes that are turned at once.
+const BLOCK: usize = 1 << 20;
+
+/// The source with its oldest line first, whichever way it came.
+pub(super) fn at(source: Source) -> io::Result<Source> {
+    let mut sample = vec![0; SAMPLE];
+    let filled = source.read_at(0, &mut sample)?;
+    let sample = sample.get(..filled).unwrap_or_default();
+    if !is_newest_first(sample) {
+        return Ok(Source { labelled: is_labelled(sample), ..source });
+    }
+    let mut file = BufWriter::new(tempfile::tempfile()?);
+    let lines = turn(&source, &mut file)?;
+    let mut file: File = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let size = file.stream_position()?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(Source { name: source.name, size, bytes: Bytes::Spool(file), labelled: false, turned: Some(lines) })
+}
+
+/// Writes the lines of a source from the last to the first; how many there are.
+fn turn(source: &Source, out: &mut impl Write) -> io::Result<u64> {
+    let (mut at, mut lines) = (source.size, 0);
+    // The beginning of a line whose end was read before.
+    let mut carried: Vec<u8> = Vec::new();
+    while at > 0 {
+        let start = at.saturating_sub(BLOCK as u64);
+        let mut block = vec![0; usize::try_from(at - start).unwrap_or(0)];
+        let filled = source.read_at(start, &mut block)?;
+        block.truncate(filled);
+        block.append(&mut carried);
+        let mut end = block.len();
+        if at == source.size && block.last() == Some(&b'\n') {
+            end -= 1;
+        }
+        while let Some(found) = memchr::memrchr(b'\n', block.get(..end).unwrap_or_default()) {
+            out.write_all(block.get(found + 1..end).unwrap_or_default())?;
+            out.write_all(b"\n")?;
+            lines += 1;
+            end = found;
+        }
+        block.truncate(end);
+        carried = block;
+        at = start;
+    }
+    if source.size > 0 {
+        out.write_all(&carried)?;
+        out.write_all(b"\n")?;
+        lines += 1;
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sources;
+    use super::*;
+
+    #[test]
+    fn lines_turn_round() {
+        for (text, expected) in [("", ""), ("a", "a\n"), ("a\nb", "b\na\n"), ("a\n\nb\n", "b\n\na\n")] {
+            let sources = Sources::of_texts([("x", text.as_bytes())]).unwrap();
+            let mut out = Vec::new();
+            let lines = turn(&sources.read[0], &mut out).unwrap();
+            assert_eq!((String::from_utf8(out).unwrap(), lines as usize), (expected.to_owned(), text.lines().count()), "{text:?}");
+        }
+        let long: String = (0..400_000).map(|at| format!("{at}\n")).collect();
+        let sources = Sources::of_texts([("x", long.as_bytes())]).unwrap();
+        let mut out = Vec::new();
+        assert_eq!(turn(&sources.read[0], &mut out).unwrap(), 400_000);
+        assert!(String::from_utf8(out).unwrap().lines().eq((0..400_000).rev().map(|at| at.to_string())));
+    }
+}

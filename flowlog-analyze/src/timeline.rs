@@ -1,0 +1,183 @@
+//! One clock for a source: what its stamps leave out, from the stamps around them that do not.
+
+use crate::events::{NeedsPast, read_events};
+use crate::format;
+use crate::lines::read_chunk;
+use crate::source::{Source, Sources};
+use crate::stamp::{self, Stamp};
+
+/// What a source's stamps leave out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timeline {
+    /// A moment near the source's, from a stamp that says all.
+    reference: Option<i64>,
+    /// When the source was last written.
+    latest: Option<i64>,
+    /// How far stamps without a zone are ahead of UTC, in nanoseconds.
+    zone: i64,
+}
+
+/// Bytes of a source that are looked at for stamps beside one another.
+const SAMPLE: u64 = 256 * 1024;
+
+/// Zones differ by quarters of an hour.
+const QUARTER: i64 = 15 * 60 * 1_000_000_000;
+
+/// How far stamps of neighbouring lines may be apart.
+const NEAR: i64 = 90 * 1_000_000_000;
+
+const DAY: i64 = 24 * 3_600 * 1_000_000_000;
+
+impl Timeline {
+    /// Learns from the beginning and the end of a source; of one that has no complete stamp, from the others'.
+    pub fn learn(sources: &Sources, source: &Source) -> Self {
+        let mut sample = Sample::of(source, 0..SAMPLE);
+        if source.size > 2 * SAMPLE {
+            sample.add(Sample::of(source, source.size - SAMPLE..source.size));
+        }
+        let others = || sources.read.iter().find_map(|other| Sample::of(other, 0..SAMPLE / 4).reference);
+        Self { reference: sample.reference.or_else(others), latest: source.modified(), zone: sample.zone() }
+    }
+
+    /// The moment that a stamp tells: nearest to when its envelope or its predecessor was written, and within the
+    /// second (or whatever unit) that the stamp tells not before either.
+    pub fn resolve(&self, stamp: Stamp, envelope: Option<i64>, before: Option<i64>) -> i64 {
+        if stamp.is_complete() {
+            return stamp.ns;
+        }
+        let zone = if stamp.lacks_zone { self.zone } else { 0 };
+        let near = envelope.or(before).or(self.reference);
+        let ns = if stamp.lacks_year { self.year(stamp.ns, near.map(|near| near.saturating_add(zone))) } else { stamp.ns };
+        let ns = ns.saturating_sub(zone);
+        let within = |moment: &i64| *moment >= ns && *moment - ns < stamp.unit;
+        envelope.filter(within).or(before.filter(within)).unwrap_or(ns)
+    }
+
+    /// Puts the year in that brings a stamp nearest to a moment; without one, the last that had begun when the source
+    /// was written.
+    fn year(&self, ns: i64, near: Option<i64>) -> i64 {
+        let of = |moment: i64| stamp::year_of(moment);
+        match (near, self.latest) {
+            (Some(near), _) => {
+                let years = [-1, 0, 1].map(|ahead| stamp::with_year(ns, of(near).saturating_add(ahead)));
+                // Nothing was written after the source was.
+                let past = |moment: &i64| self.latest.is_none_or(|latest| *moment <= latest.max(near).saturating_add(DAY));
+                years.into_iter().flatten().filter(past).min_by_key(|moment| moment.abs_diff(near)).unwrap_or(ns)
+            }
+            (None, Some(latest)) => {
+                let years = [0, -1, -2, -3, -4].map(|ahead| stamp::with_year(ns, of(latest).saturating_add(ahead)));
+                years.into_iter().flatten().find(|moment| *moment <= latest.saturating_add(DAY)).unwrap_or(ns)
+            }
+            (None, None) => ns,
+        }
+    }
+}
+
+/// Stamps of a part of a source.
+#[derive(Default)]
+struct Sample {
+    reference: Option<i64>,
+    /// Stamps that leave something out, each beside one that does not.
+    pairs: Vec<(Stamp, i64)>,
+}
+
+impl Sample {
+    fn of(source: &Source, range: std::ops::Range<u64>) -> Self {
+        let mut sample = Self::default();
+        let Ok(chunk) = read_chunk(source, range, true) else { return sample };
+        let (mut before, mut waiting): (Option<i64>, Option<Stamp>) = (None, None);
+        let read: Result<(), NeedsPast> = read_events(&chunk, &mut |_| Ok(None), &mut |event| {
+            let text = String::from_utf8_lossy(event.text.get(..event.text.len().min(64 * 1024)).unwrap_or_default());
+            let own = format::read(&text).1.and_then(|observation| observation.time);
+            let envelope = event.facts.time;
+            let complete = [own, envelope].into_iter().flatten().find(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
+            let partial = [own, envelope].into_iter().flatten().find(|stamp| !stamp.is_complete());
+            sample.reference = sample.reference.or(complete);
+            if let Some((stamp, moment)) = partial.zip(complete.or(before)) {
+                sample.pairs.push((stamp, moment));
+            } else if partial.is_some() {
+                waiting = waiting.or(partial);
+            }
+            if let Some((stamp, moment)) = waiting.zip(complete) {
+                sample.pairs.push((stamp, moment));
+                waiting = None;
+            }
+            before = complete.or(before);
+            Ok(())
+        });
+        // A sample may begin anywhere: what its first lines belong to does not matter.
+        let _ = read;
+        sample
+    }
+
+    fn add(&mut self, other: Self) {
+        self.reference = self.reference.or(other.reference);
+        self.pairs.extend(other.pairs);
+    }
+
+    /// The zone that most pairs agree on.
+    fn zone(&self) -> i64 {
+        let mut votes: std::collections::BTreeMap<i64, usize> = std::collections::BTreeMap::new();
+        for (stamp, moment) in self.pairs.iter().filter(|(stamp, _)| stamp.lacks_zone) {
+            let years = [-1, 0, 1].map(|ahead| stamp::with_year(stamp.ns, stamp::year_of(*moment).saturating_add(ahead)));
+            let local =
+                if stamp.lacks_year { years.into_iter().flatten().min_by_key(|local| local.abs_diff(*moment)) } else { Some(stamp.ns) };
+            let Some(ahead) = local.map(|local| local.saturating_sub(*moment)) else { continue };
+            let zone = ahead.saturating_add(QUARTER / 2).div_euclid(QUARTER) * QUARTER;
+            if (ahead - zone).abs() <= NEAR && zone.abs() <= 14 * 4 * QUARTER {
+                *votes.entry(zone).or_default() += 1;
+            }
+        }
+        votes.into_iter().max_by_key(|(zone, count)| (*count, -zone.abs())).map_or(0, |(zone, _)| zone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(text: &str) -> Vec<String> {
+        let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
+        let timeline = Timeline::learn(&sources, &sources.read[0]);
+        let mut before = None;
+        let mut times = Vec::new();
+        for line in text.lines() {
+            let Some(stamp) = format::read(line).1.and_then(|observation| observation.time) else { continue };
+            let moment = timeline.resolve(stamp, None, before);
+            before = Some(moment);
+            times.push(flowlog_schema::Time(moment).to_string());
+        }
+        times
+    }
+
+    #[test]
+    fn year_zone_and_digits_come_from_neighbours() {
+        let text = "2025-04-07T18:34:44.908815Z  INFO x::y: added\n\
+                    2025-04-07T11:34:45-0700 [INFO] [entry:Frontend:1] up\n\
+                    INFO 04-07 11:34:47 [core.py:1] up\n\
+                    INFO 04-07 11:34:47 [core.py:1] up\n";
+        assert_eq!(
+            times(text),
+            ["2025-04-07T18:34:44.908815Z", "2025-04-07T18:34:45.000000Z", "2025-04-07T18:34:47.000000Z", "2025-04-07T18:34:47.000000Z"]
+        );
+        let same_second = "2025-04-07T18:34:44.908815Z  INFO x::y: added\nINFO 04-07 18:34:44 [core.py:1] up\n";
+        assert_eq!(times(same_second)[1], "2025-04-07T18:34:44.908815Z");
+    }
+
+    #[test]
+    fn the_year_turns() {
+        let text = "2025-12-31T23:59:59.500000Z  INFO x::y: a\nINFO 12-31 23:59:59 [core.py:1] b\nINFO 01-01 00:00:01 [core.py:1] c\n";
+        assert_eq!(times(text)[1..], ["2025-12-31T23:59:59.500000Z", "2026-01-01T00:00:01.000000Z"]);
+    }
+
+    #[test]
+    fn without_neighbours_the_last_year_that_had_begun() {
+        let now = Timeline { reference: None, latest: Some(1_763_800_035_000_000_000), zone: 0 };
+        let year = |line: &str| {
+            let stamp = format::read(line).1.and_then(|observation| observation.time).unwrap();
+            stamp::year_of(now.resolve(stamp, None, None))
+        };
+        assert_eq!((year("INFO 11-21 08:27:15 [core.py:1] x"), year("INFO 12-24 08:27:15 [core.py:1] x")), (2025, 2024));
+        assert_eq!(year("INFO 02-29 08:27:15 [core.py:1] x"), 2024);
+    }
+}
