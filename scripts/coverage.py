@@ -7,8 +7,11 @@ import json
 import pathlib
 import sys
 
-# What a wrong answer would come from: the wire format, the flow table, the diagnosis.
-CRITICAL = ("schema/src", "flowlog-analyze/src/format", "flowlog-analyze/src/flow", "flowlog-analyze/src/diagnose", "flowlog-analyze/src/ingest")
+# What a wrong answer would come from: reading, the flow table, the diagnosis.
+CRITICAL = (
+    "schema/src",
+    *(f"flowlog-analyze/src/{module}" for module in ("envelope", "format", "events", "timeline", "flow", "diagnose", "ingest")),
+)
 
 
 def main() -> int:

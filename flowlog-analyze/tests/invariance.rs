@@ -6,7 +6,7 @@ use flowlog_analyze::ingest::Plan;
 use flowlog_analyze::source::Sources;
 use flowlog_analyze::{Options, analyze};
 use flowlog_schema::report::Report;
-use flowlog_simulator::{Cluster, Form, simulate};
+use flowlog_simulator::{Cluster, Envelope, Form, simulate, wrap};
 use proptest::prelude::*;
 
 fn report(cluster: &Cluster, plan: Plan, threads: usize) -> Report {
@@ -53,6 +53,20 @@ proptest! {
         moved.logs.rotate_left(at);
         let plan = Plan { chunk, batch, linger: linger_seconds * 1_000_000_000 };
         prop_assert_eq!(report(&moved, plan, threads), expected);
+    }
+
+    #[test]
+    fn the_same_report_of_wrapped_logs_however_they_are_read(
+        seed in any::<u64>(),
+        form in prop::sample::select(vec![Form::Mixed, Form::Dynamo]),
+        envelope in prop::sample::select(Envelope::ALL.to_vec()),
+        chunk in prop::sample::select(vec![700u64, 10_000, 100_000]),
+        threads in 1usize..4,
+    ) {
+        let cluster = wrap(&simulate(&flowlog_simulator::Options { seed, flows: 60, form, prefills: 1, ..Default::default() }), envelope);
+        let expected = report(&cluster, Plan { linger: i64::MAX, ..Plan::default() }, 1);
+        adds_up(&expected)?;
+        prop_assert_eq!(report(&cluster, Plan { chunk, linger: i64::MAX, ..Plan::default() }, threads), expected);
     }
 
     #[test]

@@ -1,11 +1,23 @@
-//! Every format takes any bytes, and every line counts once.
+//! Every wrapper and every format takes any bytes, and every line counts once.
 #![no_main]
 
-use flowlog_analyze::format::read_events;
+use flowlog_analyze::events::{NeedsPast, read_events};
+use flowlog_analyze::format;
+use flowlog_analyze::lines::{Chunk, lines};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut lines = 0;
-    read_events(bytes, |block, _, _, _| lines += block.lines);
-    assert_eq!(lines as usize, flowlog_analyze::lines::lines(bytes).count());
+    let chunk = Chunk { start: 0, own: 0, bytes: bytes.to_vec(), labelled: bytes.len() % 2 == 1 };
+    let mut count = 0;
+    let read: Result<(), NeedsPast> = read_events(&chunk, &mut |_| Ok(None), &mut |event| {
+        count += event.lines;
+        let text = String::from_utf8_lossy(&event.text);
+        let (_, observation) = format::read(&text);
+        if let Some(observation) = observation {
+            let _ = format::error_of(&observation.message);
+        }
+        Ok(())
+    });
+    assert!(read.is_ok());
+    assert_eq!(count as usize, lines(bytes).count());
 });

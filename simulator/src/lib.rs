@@ -11,8 +11,11 @@ mod state;
 mod request;
 mod write;
 mod cluster;
+mod envelope;
 
 use flowlog_schema::FlowId;
+
+pub use envelope::{Envelope, wrap};
 
 /// What the logs look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
