@@ -107,6 +107,23 @@ fn wrapped_logs_of_many_kinds_in_one_folder() {
     }
 }
 
+/// A run whose logs somebody collected twice, from different sinks: spans are put together of lines that name nobody
+/// together.
+#[test]
+fn the_same_run_in_three_forms_at_once() {
+    for seed in 1..=4 {
+        let mut all = Cluster { logs: Vec::new(), truth: Vec::new() };
+        for form in [Form::Json, Form::Text, Form::Dynamo] {
+            let one = simulate(&flowlog_simulator::Options { seed, form, flows: 120, ..Default::default() });
+            all.logs.extend(one.logs.into_iter().map(|(name, bytes)| (format!("{form:?}/{name}"), bytes)));
+            all.truth.extend(one.truth);
+        }
+        let flows = report(&all).flows;
+        assert_eq!(flows.total, flows.ok + flows.failed + flows.recovered + flows.cancelled + flows.rejected + flows.unfinished);
+        assert!(flows.total >= 120 && flows.failed > 0, "seed {seed}");
+    }
+}
+
 #[test]
 fn the_first_failing_component_is_found() {
     for form in [Form::Json, Form::Text, Form::Mixed, Form::Dynamo] {
