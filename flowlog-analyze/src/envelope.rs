@@ -124,6 +124,10 @@ pub struct Peeled<'a> {
 }
 
 impl<'a> Peeled<'a> {
+    fn new(line: Cow<'a, [u8]>, facts: Facts) -> Self {
+        Self { range: 0..line.len(), line, facts, envelopes: [""; MAX_DEPTH] }
+    }
+
     /// What was wrapped.
     pub fn content(&self) -> &[u8] {
         self.line.get(self.range.clone()).unwrap_or_default()
@@ -241,14 +245,14 @@ pub fn is_bare(line: &[u8]) -> bool {
 /// Takes a line out of everything that is wrapped around it; but out of an envelope that cuts lines only, for what is
 /// inside is to be put together first ([`peel_more`]).
 pub fn peel(line: &[u8]) -> Peeled<'_> {
-    let mut peeled = Peeled { line: Cow::Borrowed(line), range: 0..line.len(), facts: Facts::default(), envelopes: [""; MAX_DEPTH] };
+    let mut peeled = Peeled::new(Cow::Borrowed(line), Facts::default());
     peeled.peel(false);
     peeled
 }
 
 /// The rest of the way, for a line that its envelope may have cut and that is whole again.
 pub fn peel_more(line: Cow<'_, [u8]>, facts: Facts) -> (Cow<'_, [u8]>, Facts) {
-    let mut peeled = Peeled { range: 0..line.len(), line, facts, envelopes: [""; MAX_DEPTH] };
+    let mut peeled = Peeled::new(line, facts);
     peeled.peel(true);
     let facts = peeled.facts.clone();
     (peeled.into_content(), facts)
@@ -258,9 +262,7 @@ pub fn peel_more(line: Cow<'_, [u8]>, facts: Facts) -> (Cow<'_, [u8]>, Facts) {
 /// the one before.
 pub fn is_newest_first(sample: &[u8]) -> bool {
     let (mut times, mut lines) = (Vec::new(), 0);
-    // The last line may be cut.
-    let whole = memchr::memrchr(b'\n', sample).map_or(0, |end| end + 1);
-    for line in sample.get(..whole).unwrap_or_default().split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+    for line in whole_lines(sample) {
         let peeled = peel(line);
         lines += 1;
         if peeled.envelopes.contains(&loki::DEFAULT.name) || peeled.envelopes.contains(&loki::JSONL.name) {
@@ -272,15 +274,20 @@ pub fn is_newest_first(sample: &[u8]) -> bool {
     times.len() * 2 > lines && times.windows(2).all(|pair| pair[0] >= pair[1]) && times.first() > times.last()
 }
 
+/// The lines of a sample that are not blank; its last may be cut, and is left out where there are others.
+fn whole_lines(sample: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let whole = memchr::memrchr(b'\n', sample).map_or(sample.len(), |end| end + 1);
+    sample.get(..whole).unwrap_or_default().split(|b| *b == b'\n').filter(|line| !line.is_empty())
+}
+
 /// Lines that `logcli` says itself before it answers.
 const MAX_PREAMBLE: usize = 8;
 
 /// Whether every line of a log begins with the number of a task, as `srun --label` writes it: several numbers, and not
 /// one after the other.
 pub fn is_labelled(sample: &[u8]) -> bool {
-    let whole = memchr::memrchr(b'\n', sample).map_or(sample.len(), |end| end + 1);
     let (mut labels, mut lines) = (Vec::new(), 0_usize);
-    for line in sample.get(..whole).unwrap_or_default().split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+    for line in whole_lines(sample) {
         lines += 1;
         match process::label(line) {
             Some((task, _)) => labels.push(task.parse::<u32>().unwrap_or(0)),
@@ -299,7 +306,7 @@ pub fn is_labelled(sample: &[u8]) -> bool {
 
 /// As [`peel`], for a line that begins with the number of its task.
 pub fn peel_of_task(line: &[u8]) -> Peeled<'_> {
-    let mut peeled = Peeled { line: Cow::Borrowed(line), range: 0..line.len(), facts: Facts::default(), envelopes: [""; MAX_DEPTH] };
+    let mut peeled = Peeled::new(Cow::Borrowed(line), Facts::default());
     if let Some((task, at)) = process::label(line) {
         peeled.facts.speaker.pod = CompactString::from(format!("task {task}"));
         peeled.range.start = at;

@@ -75,7 +75,7 @@ fn text(source: &Source, offset: u64) -> String {
     };
     let bytes = bytes.get(..filled).unwrap_or_default();
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    printable(&ansi::strip_text(&String::from_utf8_lossy(line)), MAX_TEXT)
+    printable(&String::from_utf8_lossy(&ansi::strip(line)), MAX_TEXT)
 }
 
 /// A line as a person reads it: of an object its time, level, speaker, words and what tells its outcome, of any

@@ -2,14 +2,14 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::{Words, beginning};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 
 /// Lines that speak to the runner, or that the runner speaks.
 pub(super) const CI: Recogniser = Recogniser {
     name: "ci",
-    begins: |line| read(std::str::from_utf8(line.get(..line.len().min(256))?).unwrap_or_default()).map(|_| Begin::Whole),
+    begins: |line| read(beginning(line, 256)).map(|_| Begin::Whole),
     read,
     examples: &[
         Example { text: "##[group]Run scripts/test", tells: "INFO group: Run scripts/test" },

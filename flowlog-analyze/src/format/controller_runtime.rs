@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::etcd::{time_of, zap};
-use super::words::{Words, is_object, level};
+use super::words::{Words, beginning, is_object, level};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 use crate::stamp::Stamp;
@@ -15,7 +15,7 @@ pub(super) const CONTROLLER_RUNTIME: Recogniser = Recogniser {
     begins: |line| match line.first()? {
         b'{' => is_object(line).then_some(Begin::Whole),
         b'0'..=b'9' => {
-            let (_, name, body) = head(std::str::from_utf8(line.get(..line.len().min(128))?).ok()?)?;
+            let (_, name, body) = head(beginning(line, 128))?;
             Some(Begin::logged(b"controller", body, level(name)))
         }
         _ => None,

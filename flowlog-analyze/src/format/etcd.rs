@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use flowlog_schema::{Scalar, json};
 
-use super::words::{Words, is_object, level};
+use super::words::{Words, beginning, is_object, level};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 use crate::stamp::{self, Stamp};
@@ -14,7 +14,7 @@ pub(super) const ETCD: Recogniser = Recogniser {
     name: "etcd",
     begins: |line| match line.first()? {
         b'{' => is_object(line).then_some(Begin::Whole),
-        b'0'..=b'9' => capnslog(std::str::from_utf8(line.get(..line.len().min(256))?).ok()?).map(|_| Begin::Whole),
+        b'0'..=b'9' => capnslog(beginning(line, 256)).map(|_| Begin::Whole),
         _ => None,
     },
     read: |text| {

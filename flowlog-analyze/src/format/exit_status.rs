@@ -2,14 +2,14 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::{beginning, told};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 
 /// Lines that tell of an end.
 pub(super) const EXIT_STATUS: Recogniser = Recogniser {
     name: "exit_status",
-    begins: |line| read(std::str::from_utf8(line.get(..line.len().min(256))?).unwrap_or_default()).map(|_| Begin::Whole),
+    begins: |line| read(beginning(line, 256)).map(|_| Begin::Whole),
     read,
     examples: &[
         Example { text: "##[error]Process completed with exit code 1.", tells: "ERROR ##[error]Process completed with exit code 1." },
@@ -82,7 +82,7 @@ fn read(text: &str) -> Option<Observation<'_>> {
     let launcher = LAUNCHERS.iter().any(|word| first.starts_with(word));
     let make = first.starts_with("make: *** [") || first == "Finished: FAILURE";
     if make {
-        return Some(Words { level: Some(Level::Error), message: text, ..Words::default() }.observe());
+        return Some(told(Level::Error, text));
     }
     if number.is_none() && !launcher {
         return None;
@@ -90,5 +90,5 @@ fn read(text: &str) -> Option<Observation<'_>> {
     let calm = number == Some(0)
         || launcher && number.is_none() && !first.contains("error") && !first.contains("noticed") && !first.contains("ABORT");
     let level = if calm { Level::Info } else { Level::Error };
-    Some(Words { level: Some(level), message: text, ..Words::default() }.observe())
+    Some(told(level, text))
 }

@@ -3,7 +3,7 @@
 use flowlog_schema::Level;
 
 use super::nixl;
-use super::words::{Words, is_source_place, level};
+use super::words::{Words, beginning, is_source_place, level};
 use super::{Begin, Example, Recogniser, torch};
 use crate::stamp::{self, Stamp};
 
@@ -14,7 +14,7 @@ pub(super) const GLOG: Recogniser = Recogniser {
         if !matches!(line.first()?, b'I' | b'W' | b'E' | b'F' | b'V' | b'C') || !line.get(1)?.is_ascii_digit() {
             return None;
         }
-        let head = head(std::str::from_utf8(line.get(..line.len().min(256))?).ok()?)?;
+        let head = head(beginning(line, 256))?;
         Some(Begin::logged(head.place.as_bytes(), head.body, Some(head.level)).repeating())
     },
     read: |text| {

@@ -2,7 +2,7 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::told;
 use super::{Begin, Example, Recogniser};
 
 /// A panic or fatal error of the runtime.
@@ -14,10 +14,7 @@ pub(super) const GO_PANIC: Recogniser = Recogniser {
         }
         is_part(line).then_some(Begin::Part)
     },
-    read: |text| {
-        (is_panic(text.as_bytes()) || has_stack(text) || is_part(text.as_bytes()))
-            .then(|| Words { level: Some(Level::Error), message: text, ..Words::default() }.observe())
-    },
+    read: |text| (is_panic(text.as_bytes()) || has_stack(text) || is_part(text.as_bytes())).then(|| told(Level::Error, text)),
     examples: &[
         Example {
             text: "panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: segmentation violation]\n\ngoroutine 1 [running]:\nmain.main()\n\t/app/main.go:7 +0x1d\nexit status 2",

@@ -2,7 +2,7 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::{Words, beginning};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 use crate::stamp::{self, Stamp};
@@ -10,7 +10,7 @@ use crate::stamp::{self, Stamp};
 /// Lines of the kernel.
 pub(super) const KERNEL: Recogniser = Recogniser {
     name: "kernel",
-    begins: |line| read(std::str::from_utf8(line.get(..line.len().min(512))?).unwrap_or_default()).map(|_| Begin::Whole),
+    begins: |line| read(beginning(line, 512)).map(|_| Begin::Whole),
     read,
     examples: &[
         Example {

@@ -2,14 +2,14 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::{beginning, told};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 
 /// kubectl's own lines.
 pub(super) const KUBECTL: Recogniser = Recogniser {
     name: "kubectl",
-    begins: |line| read(std::str::from_utf8(line.get(..line.len().min(512))?).unwrap_or_default()).map(|_| Begin::Whole),
+    begins: |line| read(beginning(line, 512)).map(|_| Begin::Whole),
     read,
     examples: &[
         Example {
@@ -53,7 +53,7 @@ const BAD: [&str; 9] = [
 fn read(text: &str) -> Option<Observation<'_>> {
     let first = text.lines().next()?;
     let level = errors(first).or_else(|| row(first)).or_else(|| condition(first))?;
-    Some(Words { level: Some(level), message: text, ..Words::default() }.observe())
+    Some(told(level, text))
 }
 
 fn errors(line: &str) -> Option<Level> {

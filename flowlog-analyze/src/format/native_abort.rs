@@ -2,7 +2,7 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::told;
 use super::{Begin, Example, Recogniser};
 
 /// The end of a native program.
@@ -16,7 +16,7 @@ pub(super) const NATIVE_ABORT: Recogniser = Recogniser {
     },
     read: |text| {
         let first = text.lines().next()?.as_bytes();
-        (is_start(first) || is_part(first)).then(|| Words { level: Some(Level::Error), message: text, ..Words::default() }.observe())
+        (is_start(first) || is_part(first)).then(|| told(Level::Error, text))
     },
     examples: &[
         Example {

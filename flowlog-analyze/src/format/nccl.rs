@@ -2,7 +2,7 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::{Words, beginning};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 use crate::stamp;
@@ -11,7 +11,7 @@ use crate::stamp;
 pub(super) const NCCL: Recogniser = Recogniser {
     name: "nccl",
     begins: |line| {
-        let text = std::str::from_utf8(line.get(..line.len().min(256))?).unwrap_or_default();
+        let text = beginning(line, 256);
         (text.starts_with("NCCL version ") || text.contains(" NCCL ") && read(text).is_some()).then_some(Begin::Whole)
     },
     read,

@@ -4,7 +4,7 @@
 use flowlog_schema::Level;
 
 use super::glog;
-use super::words::{Words, level};
+use super::words::{Words, beginning, level};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 use crate::stamp;
@@ -13,14 +13,14 @@ use crate::stamp;
 pub(super) const NIXL: Recogniser = Recogniser {
     name: "nixl",
     begins: |line| {
-        if let Some(head) = std::str::from_utf8(line.get(..line.len().min(256))?).ok().and_then(glog::head) {
+        let text = beginning(line, 256);
+        if let Some(head) = glog::head(text) {
             return is_native(head.place).then(|| Begin::logged(head.place.as_bytes(), head.body, Some(head.level)).repeating());
         }
-        let is_bare = PHRASES.iter().any(|phrase| line.starts_with(phrase.as_bytes()));
+        let is_bare = PHRASES.iter().any(|phrase| text.starts_with(phrase));
         if !is_bare && !line.first()?.is_ascii_digit() {
             return None;
         }
-        let text = std::str::from_utf8(line.get(..line.len().min(256))?).ok()?;
         (is_bare || python(text).is_some()).then(|| Begin::logged(b"nixl", 0, Some(Level::Info)))
     },
     read: |text| native(text).or_else(|| python(text)).or_else(|| bare(text)),

@@ -2,14 +2,14 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::{beginning, told};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 
 /// pytest's lines.
 pub(super) const PYTEST: Recogniser = Recogniser {
     name: "pytest",
-    begins: |line| read(std::str::from_utf8(line.get(..line.len().min(512))?).unwrap_or_default()).map(|_| Begin::Whole),
+    begins: |line| read(beginning(line, 512)).map(|_| Begin::Whole),
     read,
     examples: &[
         Example {
@@ -48,7 +48,7 @@ pub(super) const PYTEST: Recogniser = Recogniser {
 
 fn read(text: &str) -> Option<Observation<'_>> {
     let level = level_of(text.lines().next()?)?;
-    Some(Words { level: Some(level), message: text, ..Words::default() }.observe())
+    Some(told(level, text))
 }
 
 fn level_of(line: &str) -> Option<Level> {

@@ -1,25 +1,24 @@
 //! Python's `logging` in the shapes that people give it: `LEVEL:NAME:WORDS`, `TIME - NAME - LEVEL - WORDS`,
 //! `[TIME] LEVEL FILE:LINE: NAME: WORDS`, `TIME [LEVEL] [NAME] WORDS`, gunicorn's, Ray's, loguru's.
 
-use super::words::{Words, is_source_place, level};
+use super::words::{Words, beginning, is_source_place, level};
 use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
 use crate::stamp::{self, Stamp};
 
 /// Lines of `logging` with a level.
 pub(super) const PYTHON_LOGGING: Recogniser = Recogniser {
     name: "python_logging",
     begins: |line| {
-        let text = std::str::from_utf8(line.get(..line.len().min(256))?).unwrap_or_default();
+        let text = beginning(line, 256);
         let head = head(text)?;
         Some(Begin::logged(head.target.as_bytes(), head.body, level(head.level)))
     },
     read: |text| {
         let head = head(text)?;
-        let words =
-            Words { time: head.time, level: level(head.level), target: head.target, message: text.get(head.body..)?, ..Words::default() };
-        let observation: Observation<'_> = words.observe();
-        Some(observation)
+        Some(
+            Words { time: head.time, level: level(head.level), target: head.target, message: text.get(head.body..)?, ..Words::default() }
+                .observe(),
+        )
     },
     examples: &[
         Example { text: "ERROR:asyncio:Task exception was never retrieved", tells: "ERROR asyncio: Task exception was never retrieved" },

@@ -2,14 +2,14 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::told;
 use super::{Example, Recogniser, stack};
 
 /// A stack of Python's, whole or cut.
 pub(super) const PYTHON_TRACEBACK: Recogniser = Recogniser {
     name: "python_traceback",
     begins: |line| stack::begins(line).filter(|_| is_own(line)),
-    read: |text| is_own(text.as_bytes()).then(|| Words { level: Some(Level::Error), message: text, ..Words::default() }.observe()),
+    read: |text| is_own(text.as_bytes()).then(|| told(Level::Error, text)),
     examples: &[
         Example {
             text: "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: bad",

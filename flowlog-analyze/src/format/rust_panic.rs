@@ -2,7 +2,7 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::told;
 use super::{Begin, Example, Recogniser};
 
 /// A panic or a returned error.
@@ -19,7 +19,7 @@ pub(super) const RUST_PANIC: Recogniser = Recogniser {
         let bytes = text.as_bytes();
         let returned = text.starts_with("Error: ") && (text.contains("\n\nCaused by:") || text.contains(" panicked with message "));
         let own = is_panic(bytes.split(|b| *b == b'\n').next()?) || returned || is_part(bytes);
-        own.then(|| Words { level: Some(Level::Error), message: text, ..Words::default() }.observe())
+        own.then(|| told(Level::Error, text))
     },
     examples: &[
         Example {

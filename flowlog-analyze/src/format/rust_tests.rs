@@ -2,14 +2,14 @@
 
 use flowlog_schema::Level;
 
-use super::words::Words;
+use super::words::{beginning, told};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 
 /// Results of Rust's tests.
 pub(super) const RUST_TESTS: Recogniser = Recogniser {
     name: "rust_tests",
-    begins: |line| read(std::str::from_utf8(line.get(..line.len().min(512))?).unwrap_or_default()).map(|_| Begin::Whole),
+    begins: |line| read(beginning(line, 512)).map(|_| Begin::Whole),
     read,
     examples: &[
         Example { text: "running 4 tests", tells: "INFO running 4 tests" },
@@ -37,7 +37,7 @@ pub(super) const RUST_TESTS: Recogniser = Recogniser {
 
 fn read(text: &str) -> Option<Observation<'_>> {
     let level = level_of(text.lines().next()?)?;
-    Some(Words { level: Some(level), message: text, ..Words::default() }.observe())
+    Some(told(level, text))
 }
 
 fn level_of(line: &str) -> Option<Level> {

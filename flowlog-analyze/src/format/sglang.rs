@@ -2,7 +2,7 @@
 
 use flowlog_schema::Level;
 
-use super::words::{Words, level};
+use super::words::{Words, beginning, level};
 use super::{Begin, Example, Recogniser};
 use crate::stamp::{self, Stamp};
 
@@ -10,7 +10,7 @@ use crate::stamp::{self, Stamp};
 pub(super) const SGLANG: Recogniser = Recogniser {
     name: "sglang",
     begins: |line| {
-        let text = std::str::from_utf8(line.get(..line.len().min(256))?).ok()?;
+        let text = beginning(line, 256);
         let (_, ranks, body) = head(text)?;
         Some(Begin::logged(ranks.as_bytes(), body, Some(level_of(text.get(body..)?))))
     },
@@ -18,9 +18,10 @@ pub(super) const SGLANG: Recogniser = Recogniser {
         let (time, ranks, body) = head(text)?;
         let message = text.get(body..)?;
         let level = level_of(message);
-        let mut observation = Words { time: Some(time), level: Some(level), component: "sglang", message, ..Words::default() }.observe();
-        observation.target = ranks.trim().into();
-        Some(observation)
+        Some(
+            Words { time: Some(time), level: Some(level), component: "sglang", target: ranks.trim(), message, ..Words::default() }
+                .observe(),
+        )
     },
     examples: &[
         Example {

@@ -3,9 +3,8 @@
 
 use flowlog_schema::Level;
 
-use super::words::{Words, level};
+use super::words::{Words, beginning, level};
 use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
 use crate::stamp::{self, Stamp};
 
 /// Both of TensorRT-LLM's forms.
@@ -15,16 +14,17 @@ pub(super) const TENSORRT_LLM: Recogniser = Recogniser {
         if line.first() != Some(&b'[') {
             return None;
         }
-        let text = std::str::from_utf8(line.get(..line.len().min(256))?).ok()?;
+        let text = beginning(line, 256);
         let head = head(text)?;
         Some(Begin::logged(head.rank.as_bytes(), head.body, Some(head.level)))
     },
     read: |text| {
         let head = head(text)?;
         let message = text.get(head.body..)?;
-        let words = Words { time: head.time, level: Some(head.level), component: "trtllm", target: head.rank, message, ..Words::default() };
-        let observation: Observation<'_> = words.observe();
-        Some(observation)
+        Some(
+            Words { time: head.time, level: Some(head.level), component: "trtllm", target: head.rank, message, ..Words::default() }
+                .observe(),
+        )
     },
     examples: &[
         Example {

@@ -3,7 +3,7 @@
 
 use flowlog_schema::Level;
 
-use super::words::{Words, is_source_place, level};
+use super::words::{Words, beginning, is_source_place, level};
 use super::{Begin, Example, Recogniser, glog};
 use crate::observation::Observation;
 use crate::stamp::{self, Stamp};
@@ -12,7 +12,7 @@ use crate::stamp::{self, Stamp};
 pub(super) const TORCH: Recogniser = Recogniser {
     name: "torch",
     begins: |line| {
-        let text = std::str::from_utf8(line.get(..line.len().min(256))?).unwrap_or_default();
+        let text = beginning(line, 256);
         let (_, level, place, body) = header(text)?;
         Some(Begin::logged(place.as_bytes(), body, Some(level)).repeating())
     },

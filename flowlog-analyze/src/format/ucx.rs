@@ -3,7 +3,7 @@
 
 use flowlog_schema::Level;
 
-use super::words::{Words, level};
+use super::words::{Words, beginning, level};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 use crate::stamp;
@@ -14,7 +14,7 @@ pub(super) const UCX: Recogniser = Recogniser {
     begins: |line| {
         let inner = line.strip_prefix(b"[")?;
         let is_log = inner.get(10) == Some(&b'.') && stamp::epoch(inner).is_some();
-        let text = std::str::from_utf8(line.get(..line.len().min(256))?).unwrap_or_default();
+        let text = beginning(line, 256);
         (is_log || fatal(text).is_some()).then(|| Begin::logged(b"ucx", 0, None))
     },
     read: |text| log(text).or_else(|| fatal(text)),

@@ -2,14 +2,14 @@
 
 use flowlog_schema::Level;
 
-use super::words::{Words, level};
+use super::words::{Words, beginning, level};
 use super::{Begin, Example, Recogniser};
 
 /// The server's lines: level, colon, padding to ten characters.
 pub(super) const UVICORN: Recogniser = Recogniser {
     name: "uvicorn",
     begins: |line| {
-        let text = std::str::from_utf8(line.get(..line.len().min(64))?).unwrap_or_default();
+        let text = beginning(line, 64);
         head(text).map(|(name, _)| Begin::logged(b"uvicorn", 0, level(name)))
     },
     read: |text| {

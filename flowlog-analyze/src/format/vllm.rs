@@ -1,7 +1,7 @@
 //! vLLM: `LEVEL MM-DD HH:MM:SS [FILE:LINE] WORDS` (`vllm/logging_utils/formatter.py`), before 0.7 `FILE:LINE] WORDS`.
 //! No year, no zone; every line of a message repeats the header.
 
-use super::words::{Words, is_source_place, level};
+use super::words::{Words, beginning, is_source_place, level};
 use super::{Begin, Example, Recogniser};
 use crate::observation::Observation;
 use crate::stamp::{self, Stamp};
@@ -13,7 +13,7 @@ pub(super) const VLLM: Recogniser = Recogniser {
         if !matches!(line.first()?, b'D' | b'I' | b'W' | b'E' | b'C') {
             return None;
         }
-        let head = head(std::str::from_utf8(line.get(..line.len().min(256))?).ok()?)?;
+        let head = head(beginning(line, 256))?;
         Some(Begin::logged(head.place.as_bytes(), head.body, level(head.level)).repeating())
     },
     read,

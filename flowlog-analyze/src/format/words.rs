@@ -41,6 +41,16 @@ impl<'a> Words<'a> {
     }
 }
 
+/// An event of which no more is told than how bad it is.
+pub(super) fn told(level: Level, text: &str) -> Observation<'_> {
+    Words { level: Some(level), message: text, ..Words::default() }.observe()
+}
+
+/// The first bytes of a line, enough to tell how it begins; empty where they are no text.
+pub(super) fn beginning(line: &[u8], most: usize) -> &str {
+    std::str::from_utf8(line.get(..most).unwrap_or(line)).unwrap_or_default()
+}
+
 /// A level by any of its names: whole, cut to three or four letters, or an initial.
 pub(super) fn level(name: &str) -> Option<Level> {
     Some(match name.to_ascii_uppercase().as_str() {
