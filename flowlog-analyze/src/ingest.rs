@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use flowlog_schema::Time;
 use flowlog_schema::report::{Input, InputProblems, Unread};
@@ -15,7 +14,7 @@ use crate::flow::{Mark, Place, Table, sign_of};
 use crate::format::{self, Format};
 use crate::lines::{MAX_EVENT, MAX_LINE, read_chunk};
 use crate::source::Sources;
-use crate::timeline::Timeline;
+use crate::timeline::Timelines;
 
 /// How the input is read. The report does not depend on any of it.
 #[derive(Debug, Clone)]
@@ -50,7 +49,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
     let mut unread: Vec<Unread> = sources.unread.clone();
     let mut cursors: Vec<Cursor> =
         sources.read.iter().enumerate().map(|(index, source)| Cursor { index, at: 0, reached: i64::MIN, size: source.size }).collect();
-    let timelines: Vec<OnceLock<Timeline>> = sources.read.iter().map(|_| OnceLock::new()).collect();
+    let timelines = Timelines::new(sources);
     loop {
         cursors.retain(|cursor| cursor.at < cursor.size);
         if cursors.is_empty() {
@@ -168,7 +167,7 @@ fn add_problems(mine: &mut InputProblems, theirs: &InputProblems) {
     mine.guessed_times += theirs.guessed_times;
 }
 
-fn read_part(sources: &Sources, timelines: &[OnceLock<Timeline>], index: usize, range: Range<u64>) -> Result<Part, String> {
+fn read_part(sources: &Sources, timelines: &Timelines<'_>, index: usize, range: Range<u64>) -> Result<Part, String> {
     match read_with(sources, timelines, index, range.clone(), false) {
         Err(Stop::NeedsPast) => read_with(sources, timelines, index, range, true),
         other => other,
@@ -194,16 +193,11 @@ impl From<NeedsPast> for Stop {
 /// Bytes that are read at once beyond a chunk whose last events go on.
 const AHEAD: u64 = 64 * 1024;
 
-fn read_with(sources: &Sources, timelines: &[OnceLock<Timeline>], index: usize, range: Range<u64>, past: bool) -> Result<Part, Stop> {
-    let (Some(source), Some(timeline)) = (sources.read.get(index), timelines.get(index)) else { return Ok(Part::default()) };
+fn read_with(sources: &Sources, timelines: &Timelines<'_>, index: usize, range: Range<u64>, past: bool) -> Result<Part, Stop> {
+    let Some(source) = sources.read.get(index) else { return Ok(Part::default()) };
     let chunk = read_chunk(source, range.start..range.end.min(source.size), past)?;
     let knows_past = past || chunk.own == 0;
-    let mut reader = Reader {
-        part: Part::default(),
-        source: u32::try_from(index).unwrap_or(u32::MAX),
-        timeline: &|| *timeline.get_or_init(|| Timeline::learn(sources, source)),
-        told: None,
-    };
+    let mut reader = Reader { part: Part::default(), source: u32::try_from(index).unwrap_or(u32::MAX), timelines, told: None };
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
     let mut ahead = |from: u64| {
         if from >= source.size {
@@ -223,7 +217,7 @@ fn read_with(sources: &Sources, timelines: &[OnceLock<Timeline>], index: usize, 
 struct Reader<'t> {
     part: Part,
     source: u32,
-    timeline: &'t dyn Fn() -> Timeline,
+    timelines: &'t Timelines<'t>,
     /// The time that a line without a stamp takes over, and where the line that told it lies.
     told: Option<(i64, u32, u64)>,
 }
@@ -240,7 +234,11 @@ impl Reader<'_> {
         let stamp = observation.as_ref().and_then(|observation| observation.time).or(envelope);
         let time = stamp.map(|stamp| {
             let needed = !stamp.is_complete();
-            let moment = if needed { (self.timeline)().resolve(stamp, complete, told.map(|(time, _, _)| time)) } else { stamp.ns };
+            let moment = if needed {
+                self.timelines.of(self.source as usize).resolve(stamp, complete, told.map(|(time, _, _)| time))
+            } else {
+                stamp.ns
+            };
             (moment, u32::try_from(stamp.unit).unwrap_or(u32::MAX))
         });
         if let Some((time, blur)) = time {

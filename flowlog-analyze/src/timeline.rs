@@ -1,5 +1,9 @@
 //! One clock for a source: what its stamps leave out, from the stamps around them that do not.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::OnceLock;
+
 use crate::events::{NeedsPast, read_events};
 use crate::format;
 use crate::lines::read_chunk;
@@ -28,17 +32,40 @@ const NEAR: i64 = 90 * 1_000_000_000;
 
 const DAY: i64 = 24 * 3_600 * 1_000_000_000;
 
-impl Timeline {
+/// The timelines of all sources, each learnt when it is first asked for.
+#[derive(Debug)]
+pub struct Timelines<'s> {
+    sources: &'s Sources,
+    learnt: Vec<OnceLock<Timeline>>,
+    /// A moment of the run, for sources that tell none.
+    reference: OnceLock<Option<i64>>,
+}
+
+impl<'s> Timelines<'s> {
+    /// Of these sources.
+    pub fn new(sources: &'s Sources) -> Self {
+        Self { sources, learnt: sources.read.iter().map(|_| OnceLock::new()).collect(), reference: OnceLock::new() }
+    }
+
+    /// The timeline of the source with that index; an empty one where there is none.
+    pub fn of(&self, index: usize) -> Timeline {
+        let found = self.sources.read.get(index).zip(self.learnt.get(index));
+        found.map(|(source, timeline)| *timeline.get_or_init(|| self.learn(source))).unwrap_or_default()
+    }
+
     /// Learns from the beginning and the end of a source; of one that has no complete stamp, from the others'.
-    pub fn learn(sources: &Sources, source: &Source) -> Self {
+    fn learn(&self, source: &Source) -> Timeline {
         let mut sample = Sample::of(source, 0..SAMPLE);
         if source.size > 2 * SAMPLE {
             sample.add(Sample::of(source, source.size - SAMPLE..source.size));
         }
-        let others = || sources.read.iter().find_map(|other| Sample::of(other, 0..SAMPLE / 4).reference);
-        Self { reference: sample.reference.or_else(others), latest: source.modified(), zone: sample.zone() }
+        let others = || self.sources.read.iter().find_map(|other| Sample::of(other, 0..SAMPLE / 4).reference);
+        let reference = sample.reference.or_else(|| *self.reference.get_or_init(others));
+        Timeline { reference, latest: source.modified(), zone: sample.zone() }
     }
+}
 
+impl Timeline {
     /// The moment that a stamp tells: nearest to when its envelope or its predecessor was written, and within the
     /// second (or whatever unit) that the stamp tells not before either.
     pub fn resolve(&self, stamp: Stamp, envelope: Option<i64>, before: Option<i64>) -> i64 {
@@ -56,21 +83,24 @@ impl Timeline {
     /// Puts the year in that brings a stamp nearest to a moment; without one, the last that had begun when the source
     /// was written.
     fn year(&self, ns: i64, near: Option<i64>) -> i64 {
-        let of = |moment: i64| stamp::year_of(moment);
         match (near, self.latest) {
             (Some(near), _) => {
-                let years = [-1, 0, 1].map(|ahead| stamp::with_year(ns, of(near).saturating_add(ahead)));
                 // Nothing was written after the source was.
                 let past = |moment: &i64| self.latest.is_none_or(|latest| *moment <= latest.max(near).saturating_add(DAY));
-                years.into_iter().flatten().filter(past).min_by_key(|moment| moment.abs_diff(near)).unwrap_or(ns)
+                years_around(ns, near).filter(past).min_by_key(|moment| moment.abs_diff(near)).unwrap_or(ns)
             }
             (None, Some(latest)) => {
-                let years = [0, -1, -2, -3, -4].map(|ahead| stamp::with_year(ns, of(latest).saturating_add(ahead)));
+                let years = [0, -1, -2, -3, -4].map(|ahead| stamp::with_year(ns, stamp::year_of(latest).saturating_add(ahead)));
                 years.into_iter().flatten().find(|moment| *moment <= latest.saturating_add(DAY)).unwrap_or(ns)
             }
             (None, None) => ns,
         }
     }
+}
+
+/// A stamp without a year in the years around a moment.
+fn years_around(ns: i64, moment: i64) -> impl Iterator<Item = i64> {
+    [-1, 0, 1].into_iter().filter_map(move |ahead| stamp::with_year(ns, stamp::year_of(moment).saturating_add(ahead)))
 }
 
 /// Stamps of a part of a source.
@@ -82,7 +112,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn of(source: &Source, range: std::ops::Range<u64>) -> Self {
+    fn of(source: &Source, range: Range<u64>) -> Self {
         let mut sample = Self::default();
         let Ok(chunk) = read_chunk(source, range, true) else { return sample };
         let (mut before, mut waiting): (Option<i64>, Option<Stamp>) = (None, None);
@@ -117,11 +147,10 @@ impl Sample {
 
     /// The zone that most pairs agree on.
     fn zone(&self) -> i64 {
-        let mut votes: std::collections::BTreeMap<i64, usize> = std::collections::BTreeMap::new();
+        let mut votes: BTreeMap<i64, usize> = BTreeMap::new();
         for (stamp, moment) in self.pairs.iter().filter(|(stamp, _)| stamp.lacks_zone) {
-            let years = [-1, 0, 1].map(|ahead| stamp::with_year(stamp.ns, stamp::year_of(*moment).saturating_add(ahead)));
-            let local =
-                if stamp.lacks_year { years.into_iter().flatten().min_by_key(|local| local.abs_diff(*moment)) } else { Some(stamp.ns) };
+            let nearest = || years_around(stamp.ns, *moment).min_by_key(|local| local.abs_diff(*moment));
+            let local = if stamp.lacks_year { nearest() } else { Some(stamp.ns) };
             let Some(ahead) = local.map(|local| local.saturating_sub(*moment)) else { continue };
             let zone = ahead.saturating_add(QUARTER / 2).div_euclid(QUARTER) * QUARTER;
             if (ahead - zone).abs() <= NEAR && zone.abs() <= 14 * 4 * QUARTER {
@@ -138,7 +167,7 @@ mod tests {
 
     fn times(text: &str) -> Vec<String> {
         let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
-        let timeline = Timeline::learn(&sources, &sources.read[0]);
+        let timeline = Timelines::new(&sources).of(0);
         let mut before = None;
         let mut times = Vec::new();
         for line in text.lines() {

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 
 use flowlog_analyze::events::{NeedsPast, read_events};
 use flowlog_analyze::lines::read_chunk;
-use flowlog_analyze::source::{self, Source, Sources};
-use flowlog_analyze::timeline::Timeline;
+use flowlog_analyze::source::{self, Sources};
+use flowlog_analyze::timeline::Timelines;
 use flowlog_analyze::{format, lines};
 use flowlog_schema::{Level, Time};
 
-fn listing(sources: &Sources, source: &Source) -> String {
-    let timeline = Timeline::learn(sources, source);
+fn listing(sources: &Sources) -> String {
+    let source = &sources.read[0];
+    let timeline = Timelines::new(sources).of(0);
     let chunk = read_chunk(source, 0..source.size, false).unwrap();
     let (mut out, mut before, mut count) = (String::new(), None, 0);
     read_events::<NeedsPast>(&chunk, &mut |_| Ok(None), &mut |event| {
@@ -59,7 +60,7 @@ fn logs_as_they_come() {
     for source in &sources.read {
         // Each by itself: what it leaves out comes from its own lines.
         let alone = source::open(&[PathBuf::from(&source.name)]);
-        let found = listing(&alone, &alone.read[0]);
+        let found = listing(&alone);
         let expected = PathBuf::from(format!("{}.expected", source.name));
         if std::env::var_os("FLOWLOG_BLESS").is_some() {
             fs::write(&expected, &found).unwrap();
