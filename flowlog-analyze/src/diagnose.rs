@@ -159,10 +159,12 @@ pub fn diagnose(mut table: Table, sources: &Sources) -> Diagnosis {
             failed_flows.push(FailedFlow { id: group.id.clone(), outcome, failure, fingerprint: CompactString::default() });
         }
     }
-    let run_failures = run::failures(&table, &world);
-    cause::join(&mut failed_flows, &run_failures, &world);
+    let judged = counts.total > counts.unfinished;
+    let told = run::told(&table, &world, judged);
+    cause::join(&mut failed_flows, &told.failures, &world);
+    let run_failures: Vec<FirstFailure> = told.failures.into_iter().chain(told.recovered).collect();
     let causes = cause::group(&mut failed_flows, &run_failures);
-    let (outcome, confidence) = verdict::of(&causes, &counts, left);
+    let (outcome, confidence) = verdict::of(&causes, &counts, left + u64::from(told.left));
     Diagnosis { outcome, confidence, counts, causes, failed_flows }
 }
 

@@ -8,14 +8,12 @@ mod activity;
 mod mark;
 mod process;
 mod settled;
-mod sign;
 mod span;
 mod table;
 
 pub use activity::Activity;
 pub use mark::{Mark, Place, Voice};
-pub use process::{ProcessFacts, Sign, SignKind, VoiceFacts};
+pub use process::{ProcessFacts, Sign, VoiceFacts};
 pub use settled::{Party, PeerStats, Settled, SkewBounds};
-pub use sign::of as sign_of;
 pub use span::{Failure, Fate, Span};
 pub use table::{Flow, Group, Table, party};

@@ -1,6 +1,7 @@
 //! What a line means: one file per format, a table of recognisers.
 
 mod ci;
+pub mod code;
 mod controller_runtime;
 mod dynamo;
 mod dynamo_json;
@@ -41,7 +42,7 @@ use flowlog_schema::Level;
 
 use crate::observation::Observation;
 
-pub use fault::{Caller, caller_of, engine_of, error_of, is_caller_gone, is_lost, is_relay};
+pub use fault::{Caller, caller_of, error_of, is_caller_gone, is_lost};
 
 /// How a line begins an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,9 +10,11 @@ use flowlog_schema::report::{Input, InputProblems, Unread};
 use rayon::prelude::*;
 
 use crate::events::{Event, NeedsPast, read_events};
-use crate::flow::{Mark, Place, Table, sign_of};
+use crate::flow::{Mark, Place, Table};
 use crate::format::{self, Format};
 use crate::lines::{MAX_EVENT, MAX_LINE, read_chunk};
+use crate::observation::Observation;
+use crate::sign;
 use crate::source::Sources;
 use crate::timeline::Timelines;
 
@@ -266,7 +268,15 @@ impl Reader<'_> {
         if speaker != 0 {
             self.part.table.name(place.voice(), &event.facts.speaker);
         }
-        let Some(mut observation) = observation else { return needs_past };
+        let mark = Mark { clock, time: time_ns, place, blur };
+        let Some(mut observation) = observation else {
+            // What no format takes may still be the one line that tells why: a build tool's, a shell's.
+            let words = Observation { message: text, ..Observation::default() };
+            if let Some(clue) = sign::of("", &words, &event.facts.speaker.process) {
+                self.part.table.sign(clue, mark, &words.message);
+            }
+            return needs_past;
+        };
         input.records += 1;
         input.problems.duplicate_keys += u64::from(observation.problems.duplicate_keys);
         input.problems.bad_values += u64::from(observation.problems.bad_values);
@@ -278,10 +288,9 @@ impl Reader<'_> {
         for flow in &mut observation.flows {
             flow.belongs_to(self.source);
         }
-        let mark = Mark { clock: observation.clock, time: time_ns, place, blur };
         self.part.table.insert(&observation, mark);
-        if let Some((kind, about)) = sign_of(&observation) {
-            self.part.table.sign(kind, about, mark, &observation.message);
+        if let Some(clue) = sign::of(format.name(), &observation, &event.facts.speaker.process) {
+            self.part.table.sign(clue, mark, &observation.words());
         }
         needs_past
     }

@@ -14,6 +14,7 @@ pub mod observation;
 pub mod format;
 pub mod events;
 pub mod timeline;
+pub mod sign;
 pub mod flow;
 pub mod ingest;
 pub mod diagnose;

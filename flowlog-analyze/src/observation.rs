@@ -163,6 +163,16 @@ pub struct Observation<'a> {
     pub problems: Problems,
 }
 
+impl Observation<'_> {
+    /// The words, with the error beside them.
+    pub fn words(&self) -> Cow<'_, str> {
+        match self.error.as_deref() {
+            Some(error) if !error.is_empty() && !self.message.contains(error) => Cow::Owned(format!("{}: {error}", self.message)),
+            _ => Cow::Borrowed(&self.message),
+        }
+    }
+}
+
 impl Default for Observation<'_> {
     fn default() -> Self {
         Self {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From bytes to answer.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "stamp",
     "names",
     "ansi",
@@ -17,6 +17,7 @@ const ORDER: [&str; 16] = [
     "format",
     "events",
     "timeline",
+    "sign",
     "flow",
     "ingest",
     "diagnose",

@@ -276,7 +276,8 @@ fn reachable(component: &CompactString, world: &World) -> BTreeSet<CompactString
 /// A failure with the flow that it befell, if it befell one.
 type Member<'a> = (&'a FirstFailure, Option<(&'a FlowKey, FlowOutcome)>);
 
-/// Groups failures by fingerprint; the one with most flows first, ties by causal order, then by fingerprint.
+/// Groups failures by fingerprint; the one with most flows first, ties by causal order (the run's own failures come in it),
+/// then by fingerprint.
 pub(super) fn group(flows: &mut [FailedFlow], run_failures: &[FirstFailure]) -> Vec<Cause> {
     let mut causes: BTreeMap<CompactString, Vec<Member<'_>>> = BTreeMap::new();
     for flow in flows.iter_mut() {
@@ -285,14 +286,19 @@ pub(super) fn group(flows: &mut [FailedFlow], run_failures: &[FirstFailure]) -> 
     for flow in flows.iter() {
         causes.entry(flow.fingerprint.clone()).or_default().push((&flow.failure, Some((&flow.id, flow.outcome))));
     }
-    for failure in run_failures {
-        causes.entry(fingerprint::of(failure)).or_default().push((failure, None));
+    // Which of the run's failures came first is known better than by their times.
+    let mut order: BTreeMap<CompactString, usize> = BTreeMap::new();
+    for (at, failure) in run_failures.iter().enumerate() {
+        let fingerprint = fingerprint::of(failure);
+        order.entry(fingerprint.clone()).or_insert(at);
+        causes.entry(fingerprint).or_default().push((failure, None));
     }
     let mut causes: Vec<Cause> = causes.into_iter().map(|(fingerprint, failures)| cause(fingerprint, failures)).collect();
     let run = |cause: &Cause| cause.failure.kind == FailureKind::Run;
     causes.sort_by(|a, b| {
         let rank = |cause: &Cause| (cause.failed, run(cause) && cause.failed == 0, cause.recovered);
-        rank(b).cmp(&rank(a)).then(a.first.cmp(&b.first)).then(a.fingerprint.cmp(&b.fingerprint))
+        let order = |cause: &Cause| order.get(&cause.fingerprint).copied().filter(|_| run(cause) && cause.failed == 0);
+        rank(b).cmp(&rank(a)).then(order(a).cmp(&order(b))).then(a.first.cmp(&b.first)).then(a.fingerprint.cmp(&b.fingerprint))
     });
     causes
 }

@@ -23,8 +23,14 @@ pub enum Basis {
     ProcessSilent,
     /// It failed while something that it depends on was dead, hung or unreachable.
     Joined,
-    /// A line outside every flow says so.
+    /// A line outside every flow says so, in words that say nothing else.
     Sign,
+    /// A line outside every flow tells an error, and no flow tells what came of it.
+    Word,
+    /// Nothing said so: waiting without progress, a stop without an order.
+    Pattern,
+    /// Somebody passes on that it failed, and nothing else tells of it.
+    Relay,
 }
 
 impl Basis {
@@ -39,6 +45,9 @@ impl Basis {
             Self::ProcessSilent => 0.88,
             Self::Joined => 0.85,
             Self::Sign => 0.75,
+            Self::Word => 0.65,
+            Self::Pattern => 0.6,
+            Self::Relay => 0.55,
         }
     }
 }

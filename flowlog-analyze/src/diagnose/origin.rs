@@ -9,7 +9,8 @@ use super::processes::World;
 use super::silence::{self, Silence};
 use super::tree::Tree;
 use crate::flow::{Activity, Fate, Mark, Span};
-use crate::format::{is_caller_gone, is_lost, is_relay};
+use crate::format::{is_caller_gone, is_lost};
+use crate::sign::is_relay;
 
 /// What became of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

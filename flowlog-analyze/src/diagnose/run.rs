@@ -1,4 +1,9 @@
-//! Failures that need no flow: a process that could not start or panicked, a shared dependency that is gone.
+//! Failures that need no flow: what lines say of the run, weighed by when, by whom and how often they say it.
+//!
+//! Some of it fails a run whatever its flows say: a process that could not start, panicked or died, a dependency that is
+//! gone. The rest is asked only where no flow says what became of it: logs without ids, excerpts. There an error counts that
+//! nobody dealt with and that no stop came before; a relay only where nothing else is left; then waiting without
+//! progress; at last a stop that nobody ordered.
 
 use compact_str::CompactString;
 use flowlog_schema::report::FailureKind;
@@ -6,50 +11,281 @@ use flowlog_schema::report::FailureKind;
 use super::FirstFailure;
 use super::confidence::Basis;
 use super::processes::World;
-use crate::flow::{Sign, SignKind, Table, VoiceFacts};
-use crate::format::{engine_of, error_of};
+use crate::flow::{Mark, Place, ProcessFacts, Sign, Table, Voice, VoiceFacts};
+use crate::format::error_of;
+use crate::names;
+use crate::sign::{Class, Layer};
 
 /// How often an unreachable dependency must be told of: once may be a slow start.
 const ENOUGH: u64 = 2;
 
 /// How long before the end of a log the last sign may lie and still hold until the end, in nanoseconds.
-const STILL: i64 = 15_000_000_000;
+const STILL: i64 = 15 * SECOND;
 
-/// Every failure of the run, in causal order.
-pub(super) fn failures(table: &Table, world: &World) -> Vec<FirstFailure> {
-    let mut failures: Vec<FirstFailure> = Vec::new();
+/// How long after a stop began what is said is noise of going down, in nanoseconds.
+const GOING_DOWN: i64 = 60 * SECOND;
+
+/// How long before a process died an error that it told may have been the reason, in nanoseconds.
+const REASON: i64 = 10 * SECOND;
+
+/// How often somebody must say that he waits.
+const BEATS: u64 = 3;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// What the run's lines say beside its flows.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Failures, the first first.
+    pub failures: Vec<FirstFailure>,
+    /// What was lost and is there again, where nothing failed.
+    pub recovered: Option<FirstFailure>,
+    /// Somebody left, or called the run off.
+    pub left: bool,
+}
+
+/// How much a failure weighs, the most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    /// It ends a process or a run.
+    Heavy,
+    /// An error that somebody told, or passed on.
+    Told,
+    /// A test, a step of a job or a client says that something failed.
+    Seen,
+    /// Waiting without progress.
+    Stall,
+    /// A stop that nobody ordered.
+    Stop,
+}
+
+/// What may have failed first.
+#[derive(Debug)]
+struct Suspect {
+    weight: Weight,
+    relay: bool,
+    layer: Layer,
+    /// When it was said, by the common clock, at the earliest and at the latest.
+    from: i64,
+    until: i64,
+    failure: FirstFailure,
+}
+
+/// Weighs everything that was said beside flows. `judged` says that flows tell what became of the run.
+pub(super) fn told(table: &Table, world: &World, judged: bool) -> Told {
+    let signals = signals(table, world);
+    let mut suspects: Vec<Suspect> = Vec::new();
+    let mut told = Told::default();
+    let mut recovered: Option<FirstFailure> = None;
     for (voice, facts) in &table.voices {
-        let process = world.of_voice(*voice);
-        for ((kind, about), sign) in &facts.signs {
-            let failed = match kind {
-                SignKind::Panic => true,
-                SignKind::StartFailure => !shut_down_before(facts, sign) && (!served(facts) || last_word(facts, sign)),
-                // After an ordinary shutdown began, and in a process that goes on, an exception was only printed.
-                SignKind::Traceback => last_word(facts, sign) && !shut_down_before(facts, sign),
-                SignKind::Unreachable => sign.count >= ENOUGH && lasts(facts, sign),
-                SignKind::Ready => false,
-            };
-            if failed {
-                failures.push(describe(*kind, about, sign, facts, process, world));
+        for ((class, about, layer), sign) in &facts.signs {
+            let spoken = Spoken { table, world, voice: *voice, facts, class: *class, about, layer: *layer, sign };
+            if let Some(weight) = spoken.weight(judged, &signals) {
+                suspects.push(spoken.suspect(weight));
+            }
+            told.left |= *class == Class::Left && !judged;
+            let lost = matches!(class, Class::Unreachable | Class::Infrastructure) && spoken.outlived(&[Class::Works]);
+            if !judged && recovered.is_none() && (*class == Class::Recovered || lost) {
+                recovered = Some(FirstFailure { kind: FailureKind::Error, ..spoken.failure() });
             }
         }
     }
-    // One outage is one failure, whoever tells of it; and what a process says last is told by what it said first.
-    failures.sort_by_key(|failure| (failure.time, failure.process));
-    let mut seen: Vec<(usize, CompactString)> = Vec::new();
-    failures.retain(|failure| {
-        let key = if failure.process == usize::MAX {
-            (usize::MAX, failure.component.clone())
-        } else {
-            (failure.process, CompactString::default())
+    if !judged && suspects.is_empty() {
+        suspects.extend(first_stop(table, world, &signals));
+    }
+    told.failures = in_causal_order(suspects);
+    if told.failures.is_empty() {
+        told.recovered = recovered;
+    }
+    told
+}
+
+/// A sign with all that bears on it.
+struct Spoken<'t> {
+    table: &'t Table,
+    world: &'t World,
+    voice: Voice,
+    facts: &'t VoiceFacts,
+    class: Class,
+    about: &'t CompactString,
+    layer: Layer,
+    sign: &'t Sign,
+}
+
+impl Spoken<'_> {
+    /// How much it weighs as a failure; `None` where it is none.
+    fn weight(&self, judged: bool, signals: &[(Option<i64>, Place)]) -> Option<Weight> {
+        let (facts, sign) = (self.facts, self.sign);
+        let ordered = || shut_down_before(facts, sign);
+        let stops = || ordered() || self.follows_order(signals);
+        let handled = || self.outlived(&[Class::Works]);
+        let seen = |weight: Weight| if self.layer >= Layer::Client { Weight::Seen } else { weight };
+        match self.class {
+            Class::Panic => Some(Weight::Heavy),
+            Class::StartFailure => (!ordered() && (!judged || !served(facts) || last_word(facts, sign))).then_some(Weight::Heavy),
+            Class::Unreachable => {
+                ((sign.count >= ENOUGH || !judged) && lasts(facts, sign) && (judged || !handled())).then_some(Weight::Heavy)
+            }
+            Class::Fatal => (!stops() && (!judged || last_word(facts, sign))).then_some(Weight::Heavy),
+            // After an ordinary shutdown began, and in a process that goes on, an exception was only printed.
+            Class::Traceback => (if judged { last_word(facts, sign) && !ordered() } else { !stops() }).then_some(seen(Weight::Heavy)),
+            Class::Infrastructure => (!judged && !handled()).then_some(Weight::Heavy),
+            Class::Error | Class::Relay => (!judged && !stops() && !handled()).then_some(seen(Weight::Told)),
+            Class::Waiting => (!judged && is_beat(sign) && lasts(facts, sign) && !self.outlived(&[Class::Works, Class::Ready])).then_some(Weight::Stall),
+            Class::Recovered
+            | Class::Client
+            | Class::Left
+            | Class::Handled
+            | Class::Teardown
+            | Class::Signal
+            | Class::Stop
+            | Class::InFlight
+            | Class::Ready
+            | Class::Works => None,
+        }
+    }
+
+    /// Whether the speaker told of something better after it had said this last.
+    fn outlived(&self, better: &[Class]) -> bool {
+        let later = |sign: &Sign| (sign.last.time, sign.last.place) > (self.sign.last.time, self.sign.last.place);
+        self.facts.signs.iter().any(|((class, ..), sign)| better.contains(class) && later(sign))
+    }
+
+    /// Whether it was said when the run or the process had just been told to stop.
+    fn follows_order(&self, signals: &[(Option<i64>, Place)]) -> bool {
+        let own = self.sign.first.0.place;
+        signals.iter().any(|(stop, place)| match (stop, self.sign.first.0.time().and(self.time())) {
+            (Some(stop), Some(time)) if *stop != time => (*stop..stop + GOING_DOWN).contains(&time),
+            // Without times, or at one time, the order in one log tells.
+            _ => place.source == own.source && place.offset < own.offset,
+        })
+    }
+
+    /// When it was first said, by the common clock; before any stamp it was said before the first.
+    fn time(&self) -> Option<i64> {
+        let process = self.world.of_voice(self.voice);
+        let first = self.facts.all.first.filter(|first| first.time().is_some());
+        self.world.time(self.sign.first.0, process).or_else(|| self.world.time(first?, process))
+    }
+
+    fn suspect(&self, weight: Weight) -> Suspect {
+        let failure = self.failure();
+        let from = failure.time.unwrap_or(i64::MIN);
+        let relay = self.class == Class::Relay;
+        Suspect { weight, relay, layer: self.layer, from, until: from.saturating_add(failure.blur.max(1)), failure }
+    }
+
+    /// Component, instance and process that it tells of.
+    fn who(&self) -> (CompactString, Option<CompactString>, usize) {
+        let known = |instance: &CompactString| (!instance.is_empty()).then(|| instance.clone());
+        let shared = matches!(self.about.as_str(), "etcd" | "nats") || self.class == Class::Infrastructure;
+        if shared {
+            return (self.about.clone(), None, usize::MAX);
+        }
+        let process = self.world.of_voice(self.voice);
+        let speaker = self.world.process(process);
+        if !self.about.is_empty() {
+            return (self.about.clone(), known(&speaker.instance), process);
+        }
+        if speaker.component != "unknown" {
+            return (speaker.component.clone(), known(&speaker.instance), process);
+        }
+        // A log of many: who speaks next to it.
+        if let Some((component, instance)) = self.neighbour() {
+            return (component.clone(), known(instance), process);
+        }
+        let words = self.sign.first.1.lines().next().unwrap_or_default();
+        let named = names::component_in(words).or(words.to_ascii_lowercase().contains("oom").then_some("k8s"));
+        (named.map_or_else(|| speaker.component.clone(), CompactString::from), known(&speaker.instance), process)
+    }
+
+    /// Who speaks nearest to it in the same log, of those that say who they are.
+    fn neighbour(&self) -> Option<(&CompactString, &CompactString)> {
+        let place = self.sign.first.0.place;
+        let distance = |facts: &ProcessFacts| {
+            let own = |mark: Option<Mark>| mark.map(|mark| mark.place).filter(|own| own.source == place.source);
+            let (first, last) = (own(facts.first)?.offset, own(facts.last)?.offset);
+            Some(if (first..=last).contains(&place.offset) { 0 } else { first.abs_diff(place.offset).min(last.abs_diff(place.offset)) })
         };
-        let new = !seen.contains(&key);
-        seen.push(key);
-        new
-    });
-    if failures.iter().any(|failure| failure.process == usize::MAX) {
-        // Who could not start because a dependency is gone did not fail first.
-        failures.retain(|failure| failure.process == usize::MAX || !follows_outage(failure));
+        let named = self.facts.named.iter().filter_map(|name| Some((distance(self.table.processes.get(name)?)?, &name.0, &name.1)));
+        let voices = self.table.voices.iter().filter_map(|(voice, facts)| {
+            let process = self.world.process(self.world.of_voice(*voice));
+            (process.component != "unknown").then_some((distance(&facts.all)?, &process.component, &process.instance))
+        });
+        named.chain(voices).min().map(|(_, component, instance)| (component, instance))
+    }
+
+    fn failure(&self) -> FirstFailure {
+        let error = error_of(&self.sign.first.1);
+        let (component, instance, process) = self.who();
+        let message = match self.class {
+            Class::Waiting => format!("waits without progress, {} times: {}", self.sign.count, error.message),
+            Class::Stop => format!("stopped first, with work in flight and no order to: {}", error.message),
+            _ => error.message.into_owned(),
+        };
+        FirstFailure {
+            kind: FailureKind::Run,
+            component,
+            instance,
+            process,
+            state: CompactString::default(),
+            error_type: error.kind.into(),
+            message: message.into(),
+            told: Box::default(),
+            time: self.time(),
+            blur: i64::from(self.sign.first.0.blur),
+            status: None,
+            callee: CompactString::default(),
+            answered: Vec::new(),
+            whole_process: false,
+            basis: match self.class {
+                Class::Error => Basis::Word,
+                Class::Relay => Basis::Relay,
+                Class::Waiting | Class::Stop => Basis::Pattern,
+                _ => Basis::Sign,
+            },
+            victims: Vec::new(),
+            evidence: vec![self.sign.first.0.place],
+        }
+    }
+}
+
+/// The first of all failures, then the rest in the order of time, each process's and each dependency's once.
+///
+/// The heavier goes before the lighter, but an error that was told shortly before a process died is why it died. Within
+/// one tick of the clock the deeper came first. Who only passes on what failed elsewhere is a victim of any failure; so is who lost what is
+/// gone.
+fn in_causal_order(mut suspects: Vec<Suspect>) -> Vec<FirstFailure> {
+    suspects.sort_by(|a, b| (a.from, a.relay, a.layer, &a.failure.evidence).cmp(&(b.from, b.relay, b.layer, &b.failure.evidence)));
+    let Some(weight) = suspects.iter().map(|suspect| suspect.weight).min() else { return Vec::new() };
+    let heaviest = suspects.iter().find(|suspect| suspect.weight == weight).map_or(i64::MIN, |suspect| suspect.from);
+    let may_be_reason = |suspect: &Suspect| {
+        suspect.weight == weight || (suspect.weight == Weight::Told && !suspect.relay && suspect.from.saturating_add(REASON) >= heaviest && suspect.from <= heaviest)
+    };
+    let first_until = suspects.iter().filter(|suspect| may_be_reason(suspect)).map(|suspect| suspect.until).min().unwrap_or(i64::MIN);
+    let rank = |suspect: &Suspect| (suspect.relay, suspect.layer, suspect.weight, suspect.from, suspect.failure.evidence.clone());
+    let first = (0..suspects.len()).filter(|at| may_be_reason(&suspects[*at]) && suspects[*at].from < first_until).min_by_key(|at| rank(&suspects[*at]));
+    let Some(first) = first else { return Vec::new() };
+    let first = suspects.remove(first);
+    let outage = first.failure.process == usize::MAX || suspects.iter().any(|suspect| suspect.failure.process == usize::MAX);
+    let mut failures = vec![first.failure];
+    let mut victims: Vec<CompactString> = Vec::new();
+    for suspect in suspects {
+        let failure = suspect.failure;
+        let same = |known: &FirstFailure| {
+            known.process == failure.process && (known.component == failure.component || (known.process != usize::MAX && known.instance.is_some()))
+        };
+        // What somebody says later, or who could not start because a dependency is gone, did not fail first.
+        let follows = suspect.weight > weight || suspect.relay || (outage && failure.process != usize::MAX && follows_outage(&failure));
+        if !failures.iter().any(same) {
+            if follows { victims.push(failure.component) } else { failures.push(failure) }
+        }
+    }
+    victims.sort();
+    victims.dedup();
+    if let Some(first) = failures.first_mut() {
+        victims.retain(|victim| *victim != first.component);
+        first.victims = victims;
     }
     failures
 }
@@ -59,13 +295,56 @@ fn follows_outage(failure: &FirstFailure) -> bool {
     message.contains("etcd") || message.contains("nats") || failure.message.contains("Traceback")
 }
 
+/// Every moment at which somebody was told to stop, by the common clock, and where that is first said.
+fn signals(table: &Table, world: &World) -> Vec<(Option<i64>, Place)> {
+    let told = table.voices.iter().flat_map(|(voice, facts)| {
+        let skew = world.process(world.of_voice(*voice)).skew;
+        let signs = facts.signs.iter().filter(|((class, ..), _)| *class == Class::Signal);
+        signs.flat_map(move |(_, sign)| {
+            let first = (sign.first.0.time().map(|time| time.saturating_sub(skew)), sign.first.0.place);
+            let later = sign.moments.iter().skip(1).map(move |time| (Some(time.saturating_sub(skew)), first.1));
+            std::iter::once(first).chain(later)
+        })
+    });
+    told.collect()
+}
+
+/// A stop that precedes every other stop, while work is in flight and before anybody was told to.
+fn first_stop(table: &Table, world: &World, signals: &[(Option<i64>, Place)]) -> Option<Suspect> {
+    let spoken = |class: Class| {
+        table.voices.iter().flat_map(move |(voice, facts)| {
+            let signs = facts.signs.iter().filter(move |((known, ..), _)| *known == class);
+            signs.map(move |((class, about, layer), sign)| Spoken { table, world, voice: *voice, facts, class: *class, about, layer: *layer, sign })
+        })
+    };
+    let mut stops: Vec<(i64, Spoken<'_>)> = spoken(Class::Stop).filter_map(|stop| Some((stop.time()?, stop))).collect();
+    stops.sort_by_key(|(time, stop)| (*time, stop.sign.first.0));
+    let components: std::collections::BTreeSet<CompactString> = stops.iter().map(|(_, stop)| stop.who().0).collect();
+    let (time, first) = stops.into_iter().next()?;
+    let component = first.who().0;
+    let in_flight = spoken(Class::InFlight).any(|work| work.time().is_some_and(|at| at.saturating_sub(time) < GOING_DOWN));
+    let ordered = signals.iter().any(|(signal, _)| signal.is_none_or(|signal| signal <= time));
+    (in_flight && !ordered && components.len() > 1 && component != "unknown").then(|| first.suspect(Weight::Stop))
+}
+
+/// Whether somebody says the same again and again, at a steady beat.
+fn is_beat(sign: &Sign) -> bool {
+    let mut gaps: Vec<i64> = sign.moments.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort_unstable();
+    let median = gaps.get(gaps.len() / 2).copied().unwrap_or(0);
+    // Two lines that alternate beat in pairs, so that only long pauses tell.
+    let longest = gaps.last().copied().unwrap_or(0);
+    let pairs = gaps.iter().rev().take((gaps.len() / 2).max(1)).min().copied().unwrap_or(0);
+    sign.count >= BEATS && longest <= median.max(pairs).saturating_mul(3)
+}
+
 fn served(facts: &VoiceFacts) -> bool {
-    facts.signs.keys().any(|(kind, _)| *kind == SignKind::Ready) || !facts.named.is_empty()
+    facts.signs.keys().any(|(class, ..)| *class == Class::Ready) || !facts.named.is_empty()
 }
 
 fn last_word(facts: &VoiceFacts, sign: &Sign) -> bool {
     let last = facts.all.activity.last().unwrap_or(i64::MIN);
-    sign.last.time().is_none_or(|time| last <= time.saturating_add(2_000_000_000))
+    sign.last.time().is_none_or(|time| last <= time.saturating_add(2 * SECOND))
 }
 
 fn shut_down_before(facts: &VoiceFacts, sign: &Sign) -> bool {
@@ -74,39 +353,8 @@ fn shut_down_before(facts: &VoiceFacts, sign: &Sign) -> bool {
 
 /// Whether it was still so when the log ended or an ordinary shutdown began.
 fn lasts(facts: &VoiceFacts, sign: &Sign) -> bool {
-    let end = facts.all.shutdowns.first().or(facts.all.activity.last()).unwrap_or(i64::MAX);
+    let stops = facts.signs.iter().filter(|((class, ..), stop)| *class == Class::Stop && stop.first.0 > sign.first.0);
+    let stop = stops.filter_map(|(_, stop)| stop.first.0.time()).chain(facts.all.shutdowns.first()).min();
+    let end = stop.or(facts.all.activity.last()).unwrap_or(i64::MAX);
     sign.last.time().is_none_or(|time| end <= time.saturating_add(STILL))
-}
-
-fn describe(kind: SignKind, about: &CompactString, sign: &Sign, facts: &VoiceFacts, process: usize, world: &World) -> FirstFailure {
-    let words = &sign.first.1;
-    // Whose code it is, a stack shows, if any line of the process has one.
-    let engine = facts.signs.values().find_map(|sign| engine_of(&sign.first.1));
-    let error = error_of(words);
-    let speaker = world.process(process);
-    let (component, instance, process) = if kind == SignKind::Unreachable {
-        (about.clone(), None, usize::MAX)
-    } else {
-        let component = engine.map_or_else(|| speaker.component.clone(), CompactString::from);
-        (component, (!speaker.instance.is_empty()).then(|| speaker.instance.clone()), process)
-    };
-    FirstFailure {
-        kind: FailureKind::Run,
-        component,
-        instance,
-        process,
-        state: CompactString::default(),
-        error_type: error.kind.into(),
-        message: error.message.into_owned().into(),
-        told: Box::default(),
-        time: world.time(sign.first.0, world.of_voice(sign.first.0.place.voice())),
-        blur: i64::from(sign.first.0.blur),
-        status: None,
-        callee: CompactString::default(),
-        answered: Vec::new(),
-        whole_process: false,
-        basis: Basis::Sign,
-        victims: Vec::new(),
-        evidence: vec![sign.first.0.place],
-    }
 }

@@ -8,7 +8,7 @@ use super::Cause;
 pub(super) fn of(causes: &[Cause], counts: &FlowCounts, left_by_signal: u64) -> (RunOutcome, f64) {
     let outcome = if counts.failed > 0 || causes.iter().any(|cause| cause.failure.kind == FailureKind::Run) {
         RunOutcome::Failed
-    } else if counts.recovered > 0 {
+    } else if counts.recovered > 0 || !causes.is_empty() {
         RunOutcome::Recovered
     } else if left_by_signal > 0 || (counts.cancelled > 0 && counts.rejected == 0) {
         RunOutcome::Cancelled

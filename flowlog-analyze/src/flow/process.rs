@@ -8,6 +8,7 @@ use super::activity::Activity;
 use super::mark::{Mark, keep_max, keep_min};
 use crate::envelope::Speaker;
 use crate::observation::ProcessEvent;
+use crate::sign::{Class, Clue, Layer};
 
 /// When a process spoke and what it said of itself.
 #[derive(Debug, Clone, Default)]
@@ -71,21 +72,6 @@ impl ProcessFacts {
     }
 }
 
-/// What a line outside every flow says of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SignKind {
-    /// A thread panicked, or the interpreter died.
-    Panic,
-    /// An exception that nobody caught.
-    Traceback,
-    /// It could not start.
-    StartFailure,
-    /// A shared dependency cannot be reached.
-    Unreachable,
-    /// The process serves.
-    Ready,
-}
-
 /// What was said of the run, by whom, how often.
 #[derive(Debug, Clone)]
 pub struct Sign {
@@ -95,15 +81,32 @@ pub struct Sign {
     pub last: Mark,
     /// How often.
     pub count: u64,
+    /// The earliest moments, in order, at most [`Sign::MOMENTS`].
+    pub moments: Vec<i64>,
 }
 
 impl Sign {
+    /// How many moments are kept: enough to tell a beat.
+    pub const MOMENTS: usize = 12;
+
+    /// Longest words that are kept, in bytes.
+    const WORDS: usize = 8 * 1024;
+
+    fn new(mark: Mark, words: &str) -> Self {
+        let end = if words.len() <= Self::WORDS { words.len() } else { words.floor_char_boundary(Self::WORDS) };
+        let words = words.get(..end).unwrap_or_default();
+        Self { first: (mark, words.into()), last: mark, count: 1, moments: mark.time().into_iter().collect() }
+    }
+
     fn merge(&mut self, other: Self) {
         if other.first.0 < self.first.0 {
             self.first = other.first;
         }
         self.last = self.last.max(other.last);
         self.count += other.count;
+        self.moments.extend(other.moments);
+        self.moments.sort_unstable();
+        self.moments.truncate(Self::MOMENTS);
     }
 }
 
@@ -122,18 +125,17 @@ pub struct VoiceFacts {
     pub components: BTreeSet<CompactString>,
     /// Libraries that speak in it.
     pub libraries: BTreeSet<CompactString>,
-    /// What it says of the run, by kind and by what it is about (the dependency, where there is one).
-    pub signs: BTreeMap<(SignKind, CompactString), Sign>,
+    /// What it says of the run, by class, by what it is about (empty where that is the speaker), and by where it was said.
+    pub signs: BTreeMap<(Class, CompactString, Layer), Sign>,
 }
 
 impl VoiceFacts {
     /// Notes a sign.
-    pub(super) fn sign(&mut self, kind: SignKind, about: &str, mark: Mark, words: &str) {
-        let sign = Sign { first: (mark, words.into()), last: mark, count: 1 };
-        self.add_sign((kind, about.into()), sign);
+    pub(super) fn sign(&mut self, clue: Clue, mark: Mark, words: &str) {
+        self.add_sign((clue.class, clue.about, clue.layer), Sign::new(mark, words));
     }
 
-    fn add_sign(&mut self, key: (SignKind, CompactString), sign: Sign) {
+    fn add_sign(&mut self, key: (Class, CompactString, Layer), sign: Sign) {
         match self.signs.entry(key) {
             std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().merge(sign),
             std::collections::btree_map::Entry::Vacant(entry) => {

@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 
 use super::mark::{Mark, keep_max, keep_min};
-use crate::format::{Caller, caller_of, engine_of};
+use crate::format::{Caller, caller_of, code};
 use crate::observation::{Observation, Said, SpanRef};
 
 /// Most states of one span that are kept, the latest; and most callees, the first.
@@ -129,7 +129,7 @@ impl Span {
             message: cut(&fault.message).into(),
             status: fault.status,
             traceback,
-            engine: engine_of(&observation.message).or_else(|| observation.error.as_deref().and_then(engine_of)).map(CompactString::from),
+            engine: code::of_stack(&observation.message).or_else(|| observation.error.as_deref().and_then(code::of_stack)).map(CompactString::from),
         };
         match &observation.said {
             Said::Open | Said::Word => {}

@@ -6,11 +6,12 @@ use std::hash::{Hash, Hasher};
 use compact_str::CompactString;
 
 use super::mark::{Mark, Voice, keep_max};
-use super::process::{ProcessFacts, SignKind, VoiceFacts};
+use super::process::{ProcessFacts, VoiceFacts};
 use super::settled::{Party, Settled};
 use super::span::{Fate, Span};
 use crate::envelope::Speaker;
 use crate::observation::{FlowKey, Observation};
+use crate::sign::Clue;
 
 /// One flow, or a part of one that is known by another of its ids.
 #[derive(Debug, Clone, Default)]
@@ -121,8 +122,8 @@ impl Table {
     }
 
     /// Notes what a line says of the run.
-    pub fn sign(&mut self, kind: SignKind, about: &str, mark: Mark, words: &str) {
-        self.voices.entry(mark.place.voice()).or_default().sign(kind, about, mark, words);
+    pub fn sign(&mut self, clue: Clue, mark: Mark, words: &str) {
+        self.voices.entry(mark.place.voice()).or_default().sign(clue, mark, words);
     }
 
     /// Adds all of another table.

@@ -154,35 +154,6 @@ pub fn is_caller_gone(kind: &str, message: &str) -> bool {
     caller_of(kind, None) == Some(Caller::Left) || CALLER_GONE.iter().any(|words| message.contains(words))
 }
 
-/// Phrases that pass on that something failed elsewhere.
-const RELAYS: [&str; 6] = [
-    "see stack trace",
-    "process completed with exit code",
-    "received sigquit from a child",
-    "due to an exception in a background process",
-    "encountered an issue. see",
-    "root cause above",
-];
-
-/// Whether the words only relay; such an error is never the origin where there is another.
-pub fn is_relay(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    RELAYS.iter().any(|phrase| message.contains(phrase))
-}
-
-/// The engine whose code a stack shows; without one, the Dynamo component.
-pub fn engine_of(text: &str) -> Option<&str> {
-    if !text.contains("File \"") {
-        return None;
-    }
-    let engines = [("/vllm/", "vllm"), ("/sglang/", "sglang"), ("/tensorrt_llm/", "trtllm")];
-    if let Some((_, engine)) = engines.iter().find(|(path, _)| text.contains(path)) {
-        return Some(engine);
-    }
-    let (_, below) = text.rsplit_once("/site-packages/dynamo/").or_else(|| text.rsplit_once("/dist-packages/dynamo/"))?;
-    below.split(['/', '.', '"']).next().filter(|name| !name.is_empty())
-}
-
 /// What an error comes down to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sign<'a> {
@@ -275,11 +246,9 @@ mod tests {
     }
 
     #[test]
-    fn lost_and_relayed() {
+    fn lost_and_left() {
         assert!(is_lost("worker_disconnected", "", None) && is_lost("", "request timed out after 5s", None) && is_lost("", "", Some(504)));
         assert!(!is_lost("Internal", "index out of bounds", Some(503)) && !is_lost("ResourceExhausted", "KV cache full", None));
-        assert!(is_relay("EngineCore encountered an issue. See stack trace (above) for the root cause."));
-        assert!(!is_relay("CUDA error"));
         assert!(is_caller_gone("Disconnected", "client disconnected") && !is_caller_gone("Disconnected", "worker gone"));
     }
 }

@@ -202,6 +202,15 @@ pub struct Stack<'a> {
     pub frame: String,
 }
 
+/// A chain's first block, the origin; of threads that `faulthandler` dumped the one that failed.
+pub fn first_of_chain(text: &str) -> &str {
+    if let Some(at) = text.find("Current thread 0x") {
+        return text.get(at..).unwrap_or(text);
+    }
+    let end = CHAINS.iter().filter_map(|sentence| text.find(sentence)).min().unwrap_or(text.len());
+    text.get(..end).unwrap_or(text)
+}
+
 /// The exception that a text's first traceback ends with, and where in our own code it came from. Of a chain the first
 /// block is the origin: what was raised while it was handled only followed.
 pub fn of(text: &str) -> Option<Stack<'_>> {

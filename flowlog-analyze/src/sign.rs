@@ -1,0 +1,264 @@
+//! What lines tell of the run without any flow: one table of rules, each with a line that it explains and one that it
+//! leaves alone.
+//!
+//! Words alone prove little: most errors in a log are echoes, and the loudest are those of an ordinary shutdown. So a
+//! rule only says what kind of thing a line is and of whom it tells; [`diagnose`](crate::diagnose) weighs what was said when, by
+//! whom, how often, and what came of it.
+
+mod rule;
+mod layer;
+mod dependencies;
+mod starts;
+mod engines;
+mod transfers;
+mod infrastructure;
+mod handled;
+mod clients;
+mod endings;
+
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+use compact_str::CompactString;
+use flowlog_schema::Level;
+
+use crate::format::{code, error_of, stack};
+use crate::names;
+use crate::observation::Observation;
+
+pub use layer::Layer;
+pub use rule::Class;
+use rule::{Rule, Whose};
+
+/// Every rule. Of several that fit a line the one whose class comes first counts, of one class the first.
+const RULES: [&[Rule]; 8] = [
+    &dependencies::RULES,
+    &starts::RULES,
+    &engines::RULES,
+    &transfers::RULES,
+    &infrastructure::RULES,
+    &handled::RULES,
+    &clients::RULES,
+    &endings::RULES,
+];
+
+/// What a line tells of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clue {
+    /// What kind of thing it is.
+    pub class: Class,
+    /// The component, dependency or area that it tells of; empty where that is whoever speaks.
+    pub about: CompactString,
+    /// How deep it was said.
+    pub layer: Layer,
+}
+
+/// Longest beginning of a text that is searched, in bytes, and longest end: what a stack comes down to stands there.
+const HEAD: usize = 6 * 1024;
+const TAIL: usize = 2 * 1024;
+
+/// What an event tells of the run, in a format (empty where none takes it), by a process of its speaker's.
+pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<Clue> {
+    // A span's words are its flow's.
+    if observation.span.is_some() {
+        return None;
+    }
+    let words = unquoted(&observation.message);
+    let error = observation.error.as_deref().unwrap_or_default();
+    let stacked = stack::of(words).is_some() || stack::of(error).is_some();
+    let detail = observation.level.is_some_and(|level| level <= Level::Debug) && !stacked;
+    let clue = |class, about: CompactString| Clue { class, about, layer: layer::of(format, observation, process) };
+    let loud = stacked || observation.level == Some(Level::Error);
+    if let Some(rule) = matching([&observation.target, words, error], |class| !(loud && class.is_quiet()))
+        && !(detail && !matches!(rule.class, Class::Ready | Class::Signal | Class::Panic))
+    {
+        return rule.class.is_kept().then(|| clue(rule.class, whose(rule, observation, words, error, process)));
+    }
+    if detail {
+        return None;
+    }
+    let class = if stacked || (format.is_empty() && code::of_drawn_frame(words).is_some()) {
+        Class::Traceback
+    } else if format.is_empty() && begins_with_error(words) {
+        Class::Error
+    } else if observation.level == Some(Level::Error) && !format.is_empty() && tells_failure(words, error) {
+        Class::Error
+    } else {
+        return None;
+    };
+    let layer = layer::of(format, observation, process);
+    // What a test or a job says is the tests' where no line says better.
+    let step = (layer == Layer::Step).then_some("test_fail");
+    Some(clue(class, shown(observation, words, error).or(step).map_or_else(CompactString::default, CompactString::from)))
+}
+
+/// Whether a line that no format takes says of itself that it is an error, as tools and shells print them.
+fn begins_with_error(words: &str) -> bool {
+    const WORDS: [&str; 5] = ["error: ", "error[", "fatal: ", "fatal error: ", "panic: "];
+    WORDS.iter().any(|word| words.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
+}
+
+/// Whether an event that is only loud tells of a failure: some programs print all that they say as errors.
+fn tells_failure(words: &str, error: &str) -> bool {
+    const WORDS: [&str; 30] = [
+        "error", "fail", "exception", "timeout", "timed out", "unable", "cannot", "can't", "could not", "abort", "lost", "refused", "invalid",
+        "denied", "not found", "no such", "unexpected", "crash", "dead", "died", "killed", "panic", "fatal", "broken", "missing", "exceed",
+        "closed", "unavailable", "not ready", "unhealthy",
+    ];
+    static FINDER: LazyLock<Option<AhoCorasick>> =
+        LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).ok());
+    !error.is_empty() || FINDER.as_ref().is_some_and(|finder| finder.is_match(words.get(..words.floor_char_boundary(HEAD)).unwrap_or(words)))
+}
+
+/// Whether words only relay that something failed elsewhere; they are never the origin where there is another.
+pub fn is_relay(words: &str) -> bool {
+    matching(["", unquoted(words), ""], |_| true).is_some_and(|rule| rule.class == Class::Relay)
+}
+
+/// The words before those of somebody else that they quote.
+fn unquoted(words: &str) -> &str {
+    const QUOTES: [&str; 3] = ["prompt: '", "prompt='", "prompt_token_ids"];
+    let end = QUOTES.iter().filter_map(|quote| words.find(quote)).min();
+    end.and_then(|end| words.get(..end)).unwrap_or(words)
+}
+
+/// Of whom a rule's line tells.
+fn whose(rule: &Rule, observation: &Observation<'_>, words: &str, error: &str, process: &str) -> CompactString {
+    match rule.whose {
+        Whose::Named(name) => CompactString::const_new(name),
+        // What stops is named in the words, or by who speaks: `[VllmWorker:1]`, `dynamo_Planner stopped`.
+        Whose::Speaker if rule.class == Class::Stop => {
+            let named = observation.component.as_deref().filter(|_| !observation.embedded).map(CompactString::from);
+            named.or_else(|| names::component_in(words).or_else(|| names::component_in(process)).map(CompactString::from)).unwrap_or_default()
+        }
+        Whose::Speaker => shown(observation, words, error).map(CompactString::from).unwrap_or_default(),
+        Whose::CodeOr(name) => CompactString::from(shown(observation, words, error).unwrap_or(name)),
+    }
+}
+
+/// The component whose code a line shows, the innermost first: a library that the error names, the stack, a source file,
+/// the module that speaks, the format.
+fn shown<'o>(observation: &'o Observation<'_>, words: &'o str, error: &'o str) -> Option<&'o str> {
+    let first = words.lines().next().unwrap_or_default();
+    let sign = error_of(words);
+    let library = code::of_words(sign.kind).or_else(|| code::of_words(&sign.message)).or_else(|| code::of_words(error));
+    let stack = || code::of_stack(words).or_else(|| code::of_stack(error));
+    let panic = || first.split_once(" panicked at ").and_then(|(_, place)| code::of_path(place));
+    let module = || code::of_module(&observation.target);
+    let own = || observation.component.as_deref().map(|component| if component == "ucx" { "nixl" } else { component });
+    let drawn = || code::of_drawn_frame(first);
+    library.or_else(stack).or_else(panic).or_else(drawn).or_else(module).or_else(own)
+}
+
+/// Patterns of all rules, and which of them each rule asks for.
+struct Matcher {
+    automaton: AhoCorasick,
+    /// By class, then by place in the table: the rule, and its patterns.
+    asks: Vec<(&'static Rule, [Vec<u16>; 3])>,
+}
+
+static MATCHER: LazyLock<Option<Matcher>> = LazyLock::new(|| {
+    let mut patterns: Vec<&'static str> = Vec::new();
+    let mut number = |word: &'static str| {
+        let at = patterns.iter().position(|known| *known == word).unwrap_or_else(|| {
+            patterns.push(word);
+            patterns.len() - 1
+        });
+        u16::try_from(at).unwrap_or(u16::MAX)
+    };
+    let mut asks: Vec<_> = RULES
+        .iter()
+        .flat_map(|rules| rules.iter())
+        .map(|rule| (rule, [rule.any, rule.with, rule.without].map(|words| words.iter().map(|word| number(word)).collect())))
+        .collect();
+    asks.sort_by_key(|(rule, _)| Class::ALL.iter().position(|class| *class == rule.class));
+    // Fails for too many patterns only; a test builds it.
+    let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(&patterns).ok()?;
+    Some(Matcher { automaton, asks })
+});
+
+/// The rule that fits, of those whose class may.
+fn matching(texts: [&str; 3], may: impl Fn(Class) -> bool) -> Option<&'static Rule> {
+    let matcher = MATCHER.as_ref()?;
+    let mut found: Vec<u16> = Vec::new();
+    let mut search = |text: &[u8]| {
+        for hit in matcher.automaton.find_overlapping_iter(text) {
+            found.push(u16::try_from(hit.pattern().as_usize()).unwrap_or(u16::MAX));
+        }
+    };
+    for text in texts.map(str::as_bytes) {
+        if text.len() <= HEAD + TAIL {
+            search(text);
+        } else {
+            search(text.get(..HEAD).unwrap_or_default());
+            search(text.get(text.len() - TAIL..).unwrap_or_default());
+        }
+    }
+    if found.is_empty() {
+        return None;
+    }
+    found.sort_unstable();
+    let has = |words: &[u16]| words.iter().any(|word| found.binary_search(word).is_ok());
+    let fits = |asks: &[Vec<u16>; 3]| has(&asks[0]) && (asks[1].is_empty() || has(&asks[1])) && !has(&asks[2]);
+    matcher.asks.iter().find(|(rule, asks)| may(rule.class) && fits(asks)).map(|(rule, _)| *rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format;
+
+    /// The rule that takes a line as it stands in a log.
+    fn rule_of(line: &str) -> Option<&'static Rule> {
+        let (_, observation) = format::read(line);
+        match &observation {
+            Some(seen) => matching([&seen.target, unquoted(&seen.message), seen.error.as_deref().unwrap_or_default()], |_| true),
+            None => matching(["", line, ""], |_| true),
+        }
+    }
+
+    #[test]
+    fn every_rule_explains_its_example_and_leaves_its_near_miss() {
+        let mut wrong = Vec::new();
+        for rule in RULES.iter().flat_map(|rules| rules.iter()) {
+            if rule_of(rule.example).map(|found| found.name) != Some(rule.name) {
+                wrong.push(format!("{} explains not: {} ({:?})", rule.name, rule.example, rule_of(rule.example).map(|rule| rule.name)));
+            }
+            if rule.near_miss.is_empty() || rule_of(rule.near_miss).map(|found| found.name) == Some(rule.name) {
+                wrong.push(format!("{} takes: {}", rule.name, rule.near_miss));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn names_are_told_apart_and_words_are_in_lower_case() {
+        let rules: Vec<&Rule> = RULES.iter().flat_map(|rules| rules.iter()).collect();
+        let names: std::collections::BTreeSet<&str> = rules.iter().map(|rule| rule.name).collect();
+        assert_eq!(names.len(), rules.len());
+        for rule in rules {
+            for word in [rule.any, rule.with, rule.without].into_iter().flatten() {
+                assert_eq!(*word, word.to_ascii_lowercase(), "{}", rule.name);
+            }
+        }
+        let classes: std::collections::BTreeSet<Class> = Class::ALL.into_iter().collect();
+        assert_eq!(classes.len(), Class::ALL.len());
+    }
+
+    #[test]
+    fn of_whom_a_line_tells() {
+        for (line, expected) in [
+            ("ERROR 11-22 08:27:15 [core.py:1] x\nTraceback (most recent call last):\n  File \"/a/vllm/b.py\", line 1, in f\nKeyError", "Traceback vllm EngineCore"),
+            ("2025-11-22T08:27:15.705Z ERROR dynamo_llm::block_manager::offload: failed to copy", "Error kvbm Handler"),
+            ("2025-11-22T08:27:15.705Z ERROR engine.start: nixlBackendError('NIXL_ERR_BACKEND')", "Error nixl Handler"),
+            ("[1763800035.705274] [n:1:0] ib_device.c:1 UCX  ERROR   create_ah failed", "Error nixl Library"),
+            ("2025-11-22T08:27:15.705Z  WARN x.y: something odd", "-"),
+            ("2025-11-22T08:27:15.705Z DEBUG x.y: CUDA out of memory", "-"),
+        ] {
+            let (format, observation) = format::read(line);
+            let clue = of(format.name(), &observation.unwrap(), "");
+            let told = clue.map_or_else(|| "-".to_owned(), |clue| format!("{:?} {} {:?}", clue.class, clue.about, clue.layer));
+            assert_eq!(told, expected, "{line}");
+        }
+    }
+}

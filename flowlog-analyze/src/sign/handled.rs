@@ -1,0 +1,50 @@
+//! Dealt with where it was noticed.
+
+use super::rule::Class::{Handled, Recovered, Waiting};
+use super::rule::{Rule, Whose::Named, Whose::Speaker};
+
+pub(super) const RULES: [Rule; 6] = [
+    Rule::new("optimistic_lock", Handled, Speaker, &["the object has been modified", "operation cannot be fulfilled on", "please apply your changes to the latest version"])
+        .example(
+            "2025-11-22T08:27:15Z\tERROR\tReconciler error\t{\"error\": \"Operation cannot be fulfilled on pods \\\"a\\\": the object has been modified\"}",
+            "2025-11-22T08:27:15Z\tERROR\tReconciler error\t{\"error\": \"pods \\\"a\\\" not found\"}",
+        ),
+    Rule::new(
+        "tried_again",
+        Handled,
+        Speaker,
+        &["will retry", "retrying in ", "retry in ", "will be retried", "trying again", "falling back to", "fallback to", "using default", "skipping", "ignoring", "continuing without", "non-fatal", "not fatal"],
+    )
+    .without(&["panicked at", "traceback (most recent"])
+    .example(
+        "2025-11-22T08:27:15.705Z ERROR worker.main: metrics endpoint is busy, will retry",
+        "2025-11-22T08:27:15.705Z ERROR worker.main: metrics endpoint is busy, giving up",
+    ),
+    Rule::new("only_a_warning", Handled, Speaker, &["deprecated", "futurewarning", "deprecationwarning", "userwarning", "runtimewarning", "is experimental"])
+        .without(&["panicked at", "traceback (most recent"])
+        .example(
+            "2025-11-22T08:27:15.705Z ERROR worker.main: the flag --x is deprecated",
+            "2025-11-22T08:27:15.705Z ERROR worker.main: the flag --x is unknown",
+        ),
+    Rule::new("stream_made_anew", Recovered, Named("backend"), &["recreating stream", "creating new stream", "migration retry scheduled", "migrating request to", "request migrated"]).example(
+        "2025-11-22T08:27:15.705Z  WARN http-request: dynamo_llm::migration: Stream disconnected... recreating stream...",
+        "2025-11-22T08:27:15.705Z  WARN http-request: dynamo_llm::migration: Stream disconnected, migration limit exhausted",
+    ),
+    Rule::new(
+        "waits",
+        Waiting,
+        Speaker,
+        &["timed out. retrying", "waiting for", "still waiting", "not ready yet", "reconnecting", "no progress", "has not started yet", "waited for"],
+    )
+    .without(&["waiting for 0 ", "waiting for request", "waiting for work", "inflight requests"])
+    .example(
+        "2025-11-22T08:27:15.705Z  INFO worker.main: Waiting for the prefill workers to register",
+        "2025-11-22T08:27:15.705Z  INFO worker.main: Waiting for requests",
+    ),
+    Rule::new("desired_against_observed", Waiting, Speaker, &["required: ", "desired: ", "expected: ", "desired replicas"])
+        .with(&["current: ", "observed: ", "ready: ", "available: ", "got: "])
+        .example(
+            "2025-11-22T08:27:15.705Z  INFO worker.main: workers Current: 0, Required: 1",
+            "2025-11-22T08:27:15.705Z  INFO worker.main: parameters required: none",
+        ),
+];

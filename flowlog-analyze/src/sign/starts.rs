@@ -1,0 +1,79 @@
+//! Processes that could not start.
+
+use super::rule::Class::{Ready, StartFailure, Works};
+use super::rule::{Rule, Whose::Speaker};
+
+pub(super) const RULES: [Rule; 7] = [
+    Rule::new(
+        "port_in_use",
+        StartFailure,
+        Speaker,
+        &["address already in use", "failed to bind", "could not bind", "cannot bind", "error while attempting to bind", "port is already allocated"],
+    )
+    .example(
+        "2025-11-22T08:27:15.705Z ERROR dynamo_llm::http::service: Failed to bind server to address 0.0.0.0:8000",
+        "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: bound to 0.0.0.0:8000",
+    ),
+    Rule::new("application_ends_in_error", StartFailure, Speaker, &["application shutdown with error", "application startup failed"]).example(
+        "ERROR dynamo_runtime::worker: Application shutdown with error: the model card is empty",
+        "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::worker: Application shutdown complete",
+    ),
+    Rule::new("cannot_start", StartFailure, Speaker, &["failed to start", "could not start", "failed to initialize", "failed to launch", "unable to start"])
+        .example(
+            "2025-11-22T08:27:15.705Z ERROR worker.main: failed to start the endpoint",
+            "2025-11-22T08:27:15.705Z ERROR worker.main: Failed to start instance removal watcher (will retry)",
+        ),
+    Rule::new(
+        "model_unavailable",
+        StartFailure,
+        Speaker,
+        &[
+            "failed to pre-fetch model",
+            "failed to fetch model",
+            "failed to download model",
+            "is not a valid model identifier",
+            "cannot access gated repo",
+            "you are trying to access a gated repo",
+            "repository not found for url",
+            "does not appear to have a file named",
+            "failed to load model",
+            "no such model path",
+            "model path does not exist",
+        ],
+    )
+    .example(
+        "2025-11-22T08:27:15.705Z ERROR worker.main: failed to fetch model meta/x: 401",
+        "2025-11-22T08:27:15.705Z  INFO worker.main: fetched model meta/x",
+    ),
+    Rule::new(
+        "module_missing",
+        StartFailure,
+        Speaker,
+        &["modulenotfounderror: ", "importerror: ", "cannot open shared object file", "undefined symbol: ", "unrecognized arguments: ", "command not found"],
+    )
+    .example(
+        "Traceback (most recent call last):\n  File \"/app/run.py\", line 1, in <module>\nModuleNotFoundError: No module named 'nixl'",
+        "2025-11-22T08:27:15.705Z  INFO worker.main: module nixl found",
+    ),
+    Rule::new(
+        "serves",
+        Ready,
+        Speaker,
+        &["chat endpoints enabled", "worker ready", "application startup complete", "fired up and ready to roll", "server is ready", "starting to serve"],
+    )
+    .example(
+        "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: chat endpoints enabled",
+        "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: chat endpoints disabled",
+    ),
+    Rule::new(
+        "works",
+        Works,
+        Speaker,
+        &[" 200 ok", "status=success", "successful", "successfully", "startup complete", "reconnected", "data: [done]", "request completed", "recovered", "checks passed", "job succeeded", " passed in "],
+    )
+    .without(&["/health", "/metrics", "/live", "get /v1/models", "unsuccessful", "not successful", "status=error"])
+    .example(
+        "INFO:     10.0.0.1:5 - \"POST /v1/chat/completions HTTP/1.1\" 200 OK",
+        "INFO:     10.0.0.1:5 - \"GET /health HTTP/1.1\" 200 OK",
+    ),
+];
