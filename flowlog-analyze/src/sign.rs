@@ -2,7 +2,7 @@
 //! leaves alone.
 //!
 //! Words alone prove little: most errors in a log are echoes, and the loudest are those of an ordinary shutdown. So a
-//! rule only says what kind of thing a line is and of whom it tells; [`diagnose`](crate::diagnose) weighs what was said when, by
+//! rule only says what kind of thing a line is and of whom it tells; `diagnose` weighs what was said when, by
 //! whom, how often, and what came of it.
 
 mod rule;
@@ -67,7 +67,11 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
     let error = observation.error.as_deref().unwrap_or_default();
     let stacked = stack::of(words).is_some() || stack::of(error).is_some();
     let detail = observation.level.is_some_and(|level| level <= Level::Debug) && !stacked;
-    let clue = |class, about: CompactString| Clue { class, about, layer: layer::of(format, observation, process) };
+    let clue = |class, about: CompactString| {
+        // What is shared lies below everybody.
+        let layer = if class == Class::Unreachable { Layer::Library } else { layer::of(format, observation, process) };
+        Clue { class, about, layer }
+    };
     let loud = stacked || observation.level == Some(Level::Error);
     if let Some(rule) = matching([&observation.target, words, error], |class| !(loud && class.is_quiet()))
         && !(detail && !matches!(rule.class, Class::Ready | Class::Signal | Class::Panic))

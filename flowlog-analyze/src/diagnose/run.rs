@@ -187,6 +187,12 @@ impl Spoken<'_> {
         if !self.about.is_empty() {
             return (self.about.clone(), known(&speaker.instance), process);
         }
+        // Whose code a process runs, a stack shows, if any of its lines has one.
+        let own = self.facts.named.len() <= 1 && speaker.component != "unknown";
+        let stack = self.facts.signs.keys().find(|(class, about, _)| own && *class == Class::Traceback && !about.is_empty());
+        if let Some((_, about, _)) = stack {
+            return (about.clone(), known(&speaker.instance), process);
+        }
         if speaker.component != "unknown" {
             return (speaker.component.clone(), known(&speaker.instance), process);
         }

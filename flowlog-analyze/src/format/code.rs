@@ -36,12 +36,13 @@ const PATHS: [(&str, &str); 27] = [
 ];
 
 /// A module that speaks, by how its path begins.
-const MODULES: [(&str, &str); 20] = [
+const MODULES: [(&str, &str); 21] = [
     ("dynamo_llm::block_manager", "kvbm"),
     ("dynamo_kvbm", "kvbm"),
     ("kvbm", "kvbm"),
     ("dynamo_llm::http", "frontend"),
     ("dynamo_llm::grpc", "frontend"),
+    ("dynamo_llm::discovery", "frontend"),
     ("dynamo_llm::kv_router", "router"),
     ("dynamo_kv_router", "router"),
     ("kv_router", "router"),
@@ -60,12 +61,15 @@ const MODULES: [(&str, &str); 20] = [
 ];
 
 /// Words of an error that only one library raises.
-const WORDS: [(&str, &str); 7] = [
+const WORDS: [(&str, &str); 10] = [
     ("nixl_err_", "nixl"),
     ("nixlbackenderror", "nixl"),
     ("nixlremotedisconnect", "nixl"),
     ("nixl_agent", "nixl"),
     ("kvbm", "kvbm"),
+    ("kvtransfererror", "sglang"),
+    ("bootstrap_room", "sglang"),
+    ("prefill bootstrap", "sglang"),
     ("[tensorrt-llm]", "trtllm"),
     ("tensorrt_llm::", "trtllm"),
 ];

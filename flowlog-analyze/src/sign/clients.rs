@@ -26,6 +26,7 @@ pub(super) const RULES: [Rule; 3] = [
             "failed to send response",
             "failed to join writer task",
             "stopping request",
+            "aborted by abortreq",
             "\" 499",
         ],
     )
@@ -56,7 +57,7 @@ pub(super) const RULES: [Rule; 3] = [
             "unsupported parameter",
         ],
     )
-    .without(&["huggingface.co", "for url:", "panicked at", "registry", "hf.co"])
+    .without(&["http://", "https://", "for url", "panicked at", "registry"])
     .example(
         "INFO:     10.0.0.1:5 - \"POST /v1/chat/completions HTTP/1.1\" 400 Bad Request",
         "INFO:     10.0.0.1:5 - \"POST /v1/chat/completions HTTP/1.1\" 500 Internal Server Error",

@@ -3,7 +3,7 @@
 use super::rule::Class::{Fatal, Infrastructure, Relay};
 use super::rule::{Rule, Whose::Named, Whose::Speaker};
 
-pub(super) const RULES: [Rule; 17] = [
+pub(super) const RULES: [Rule; 18] = [
     Rule::new(
         "image_pull",
         Infrastructure,
@@ -56,8 +56,9 @@ pub(super) const RULES: [Rule; 17] = [
         "rate_limit",
         Infrastructure,
         Named("infra_fail"),
-        &["toomanyrequests", "rate limit exceeded", "exceeded a rate limit", "api rate limit", "429 client error", "http 429", "status 429", "rate limited", "reached your pull rate limit"],
+        &["toomanyrequests", "rate limit exceeded", "exceeded a rate limit", "api rate limit", "429 client error", "http 429", "status 429", "rate limited", "reached your pull rate limit", "client error (429", "429 too many requests"],
     )
+    .without(&["http/1.1\"", "http/1.0\"", "http/2.0\""])
     .example(
         "##[error]toomanyrequests: You have reached your pull rate limit.",
         "INFO:     10.0.0.1:5 - \"POST /v1/chat/completions HTTP/1.1\" 429 Too Many Requests",
@@ -122,6 +123,10 @@ pub(super) const RULES: [Rule; 17] = [
     .example(
         "Error: creating EC2 instance: InsufficientInstanceCapacity: no p5.48xlarge in this zone",
         "2025-11-22T08:27:15.705Z  INFO planner.scale: quota is 8 GPUs",
+    ),
+    Rule::new("vulnerability", Infrastructure, Named("security"), &["cve-20"]).with(&["high", "critical"]).example(
+        "│ setuptools (METADATA) │ CVE-2022-40897 │ HIGH │ fixed │ 59.6.0 │",
+        "this release mends CVE-2022-40897",
     ),
     Rule::new("security", Infrastructure, Named("security"), &["vulnerabilities found", "secret detected", "leaks found", "license check failed", "osrb", "disallowed license"])
         .without(&["no vulnerabilities found", "0 vulnerabilities found", "no leaks found"])
