@@ -7,6 +7,7 @@
 mod cause;
 mod confidence;
 mod fingerprint;
+mod loss;
 mod origin;
 mod processes;
 mod run;
@@ -180,7 +181,8 @@ fn settle(table: &Table, groups: &[Group]) -> Settled {
 /// Every flow, and what holds for all of them: for whoever shows one.
 pub fn everything(table: &mut Table, sources: &Sources) -> (Vec<Group>, World) {
     let groups = table.groups();
-    let world = World::new(table, settle(table, &groups), sources);
+    let mut world = World::new(table, settle(table, &groups), sources);
+    world.lossy = loss::of(&groups, &world);
     (groups, world)
 }
 

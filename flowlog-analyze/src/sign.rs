@@ -105,13 +105,40 @@ fn begins_with_error(words: &str) -> bool {
 /// Whether an event that is only loud tells of a failure: some programs print all that they say as errors.
 fn tells_failure(words: &str, error: &str) -> bool {
     const WORDS: [&str; 30] = [
-        "error", "fail", "exception", "timeout", "timed out", "unable", "cannot", "can't", "could not", "abort", "lost", "refused", "invalid",
-        "denied", "not found", "no such", "unexpected", "crash", "dead", "died", "killed", "panic", "fatal", "broken", "missing", "exceed",
-        "closed", "unavailable", "not ready", "unhealthy",
+        "error",
+        "fail",
+        "exception",
+        "timeout",
+        "timed out",
+        "unable",
+        "cannot",
+        "can't",
+        "could not",
+        "abort",
+        "lost",
+        "refused",
+        "invalid",
+        "denied",
+        "not found",
+        "no such",
+        "unexpected",
+        "crash",
+        "dead",
+        "died",
+        "killed",
+        "panic",
+        "fatal",
+        "broken",
+        "missing",
+        "exceed",
+        "closed",
+        "unavailable",
+        "not ready",
+        "unhealthy",
     ];
-    static FINDER: LazyLock<Option<AhoCorasick>> =
-        LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).ok());
-    !error.is_empty() || FINDER.as_ref().is_some_and(|finder| finder.is_match(words.get(..words.floor_char_boundary(HEAD)).unwrap_or(words)))
+    static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).ok());
+    !error.is_empty()
+        || FINDER.as_ref().is_some_and(|finder| finder.is_match(words.get(..words.floor_char_boundary(HEAD)).unwrap_or(words)))
 }
 
 /// Whether words only relay that something failed elsewhere; they are never the origin where there is another.
@@ -133,7 +160,9 @@ fn whose(rule: &Rule, observation: &Observation<'_>, words: &str, error: &str, p
         // What stops is named in the words, or by who speaks: `[VllmWorker:1]`, `dynamo_Planner stopped`.
         Whose::Speaker if rule.class == Class::Stop => {
             let named = observation.component.as_deref().filter(|_| !observation.embedded).map(CompactString::from);
-            named.or_else(|| names::component_in(words).or_else(|| names::component_in(process)).map(CompactString::from)).unwrap_or_default()
+            named
+                .or_else(|| names::component_in(words).or_else(|| names::component_in(process)).map(CompactString::from))
+                .unwrap_or_default()
         }
         Whose::Speaker => shown(observation, words, error).map(CompactString::from).unwrap_or_default(),
         Whose::CodeOr(name) => CompactString::from(shown(observation, words, error).unwrap_or(name)),
@@ -252,7 +281,10 @@ mod tests {
     #[test]
     fn of_whom_a_line_tells() {
         for (line, expected) in [
-            ("ERROR 11-22 08:27:15 [core.py:1] x\nTraceback (most recent call last):\n  File \"/a/vllm/b.py\", line 1, in f\nKeyError", "Traceback vllm EngineCore"),
+            (
+                "ERROR 11-22 08:27:15 [core.py:1] x\nTraceback (most recent call last):\n  File \"/a/vllm/b.py\", line 1, in f\nKeyError",
+                "Traceback vllm EngineCore",
+            ),
             ("2025-11-22T08:27:15.705Z ERROR dynamo_llm::block_manager::offload: failed to copy", "Error kvbm Handler"),
             ("2025-11-22T08:27:15.705Z ERROR engine.start: nixlBackendError('NIXL_ERR_BACKEND')", "Error nixl Handler"),
             ("[1763800035.705274] [n:1:0] ib_device.c:1 UCX  ERROR   create_ah failed", "Error nixl Library"),

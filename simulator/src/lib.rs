@@ -12,9 +12,11 @@ mod request;
 mod write;
 mod cluster;
 mod envelope;
+mod damage;
 
 use flowlog_schema::FlowId;
 
+pub use damage::{Damage, damage};
 pub use envelope::{Envelope, wrap};
 
 /// What the logs look like.

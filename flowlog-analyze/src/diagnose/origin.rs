@@ -5,6 +5,7 @@ use flowlog_schema::report::FailureKind;
 
 use super::FirstFailure;
 use super::confidence::Basis;
+use super::loss;
 use super::processes::World;
 use super::silence::{self, Silence};
 use super::tree::Tree;
@@ -68,12 +69,22 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
     };
     let silences = silence::of_tree(tree, moment, world);
     let faults = faults(tree, &silences, leave, moment, world);
-    let retried = |fault: &Fault<'_>| matches!(fault.how, How::Said(_)) || has_retry(tree, fault.at, world);
+    // A silent call that came back only lost its last line.
+    let came_back =
+        |fault: &Fault<'_>| matches!(fault.how, How::Silent(silence) if !silence.whole_process) && loss::is_answered(tree, fault.at);
+    let retried = |fault: &Fault<'_>| matches!(fault.how, How::Said(_)) || (has_retry(tree, fault.at, world) && !came_back(fault));
+    // Who only tells that its caller left, where no caller says anything else, was left.
+    let only_left = |fault: &Fault<'_>| matches!(fault.how, How::Said(failure) if is_caller_gone(&failure.kind, &failure.message));
+    let fate = tree.fate(world);
+    let left = (tree.is_headless() || fate == Fate::Open) && !faults.is_empty() && faults.iter().all(only_left);
+    if left {
+        return (Outcome::Cancelled { by_signal: false }, None);
+    }
     let failed = |outcome: Outcome, faults: &[Fault<'_>]| match first(tree, faults, world) {
         Some(fault) => (outcome, Some(describe(tree, fault, faults, world))),
         None => (outcome, None),
     };
-    match root.fate {
+    match fate {
         Fate::Ok => {
             let carried: Vec<Fault<'_>> = faults.into_iter().filter(|fault| retried(fault)).collect();
             if carried.is_empty() { (Outcome::Ok, None) } else { failed(Outcome::Recovered, &carried) }
@@ -100,6 +111,9 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
             }
         }
         Fate::Open => {
+            if loss::is_alone(tree, world) && world.lossy.contains(root.component(world)) {
+                return (Outcome::Unfinished, None);
+            }
             if silences[tree.root].is_some() {
                 return failed(Outcome::Failed, &faults);
             }

@@ -32,6 +32,8 @@ pub struct World {
     pub end: i64,
     /// Components that a component calls, directly.
     pub calls: BTreeSet<(CompactString, CompactString)>,
+    /// Components whose roots seem to hang where only their last line was lost.
+    pub lossy: BTreeSet<CompactString>,
     peers: BTreeMap<(CompactString, CompactString), PeerStats>,
     named: HashMap<(CompactString, CompactString), usize>,
     by_voice: HashMap<Voice, usize>,
@@ -44,6 +46,7 @@ impl World {
             processes: Vec::new(),
             end: i64::MIN,
             calls: BTreeSet::new(),
+            lossy: BTreeSet::new(),
             peers: settled.peers,
             named: HashMap::new(),
             by_voice: HashMap::new(),
@@ -210,6 +213,22 @@ impl World {
     pub fn longest_peer(&self, component: &str, state: &str) -> Option<i64> {
         let stats = self.peers.get(&(CompactString::from(component), CompactString::from(state)))?;
         (stats.count >= 3).then_some(stats.longest)
+    }
+
+    /// How many complete spans there are.
+    pub fn complete(&self) -> u64 {
+        self.peers.values().map(|stats| stats.ended).sum()
+    }
+
+    /// How many complete spans of a component ended in a state.
+    pub fn ended_in(&self, component: &str, state: &str) -> u64 {
+        self.peers.get(&(CompactString::from(component), CompactString::from(state))).map_or(0, |stats| stats.ended)
+    }
+
+    /// Whether a component's spans that come to a state mostly end in it.
+    pub fn ends_in(&self, component: &str, state: &str) -> bool {
+        let stats = self.peers.get(&(CompactString::from(component), CompactString::from(state)));
+        stats.is_some_and(|stats| stats.ended * 2 > stats.count)
     }
 
     /// The longest complete span of a component, else of any, where there are three at least.

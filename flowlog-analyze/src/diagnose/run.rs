@@ -131,7 +131,9 @@ impl Spoken<'_> {
             Class::Traceback => (if judged { last_word(facts, sign) && !ordered() } else { !stops() }).then_some(seen(Weight::Heavy)),
             Class::Infrastructure => (!judged && !handled()).then_some(Weight::Heavy),
             Class::Error | Class::Relay => (!judged && !stops() && !handled()).then_some(seen(Weight::Told)),
-            Class::Waiting => (!judged && is_beat(sign) && lasts(facts, sign) && !self.outlived(&[Class::Works, Class::Ready])).then_some(Weight::Stall),
+            Class::Waiting => {
+                (!judged && is_beat(sign) && lasts(facts, sign) && !self.outlived(&[Class::Works, Class::Ready])).then_some(Weight::Stall)
+            }
             Class::Recovered
             | Class::Client
             | Class::Left
@@ -266,11 +268,17 @@ fn in_causal_order(mut suspects: Vec<Suspect>) -> Vec<FirstFailure> {
     let Some(weight) = suspects.iter().map(|suspect| suspect.weight).min() else { return Vec::new() };
     let heaviest = suspects.iter().find(|suspect| suspect.weight == weight).map_or(i64::MIN, |suspect| suspect.from);
     let may_be_reason = |suspect: &Suspect| {
-        suspect.weight == weight || (suspect.weight == Weight::Told && !suspect.relay && suspect.from.saturating_add(REASON) >= heaviest && suspect.from <= heaviest)
+        suspect.weight == weight
+            || (suspect.weight == Weight::Told
+                && !suspect.relay
+                && suspect.from.saturating_add(REASON) >= heaviest
+                && suspect.from <= heaviest)
     };
     let first_until = suspects.iter().filter(|suspect| may_be_reason(suspect)).map(|suspect| suspect.until).min().unwrap_or(i64::MIN);
     let rank = |suspect: &Suspect| (suspect.relay, suspect.layer, suspect.weight, suspect.from, suspect.failure.evidence.clone());
-    let first = (0..suspects.len()).filter(|at| may_be_reason(&suspects[*at]) && suspects[*at].from < first_until).min_by_key(|at| rank(&suspects[*at]));
+    let first = (0..suspects.len())
+        .filter(|at| may_be_reason(&suspects[*at]) && suspects[*at].from < first_until)
+        .min_by_key(|at| rank(&suspects[*at]));
     let Some(first) = first else { return Vec::new() };
     let first = suspects.remove(first);
     let outage = first.failure.process == usize::MAX || suspects.iter().any(|suspect| suspect.failure.process == usize::MAX);
@@ -279,7 +287,8 @@ fn in_causal_order(mut suspects: Vec<Suspect>) -> Vec<FirstFailure> {
     for suspect in suspects {
         let failure = suspect.failure;
         let same = |known: &FirstFailure| {
-            known.process == failure.process && (known.component == failure.component || (known.process != usize::MAX && known.instance.is_some()))
+            known.process == failure.process
+                && (known.component == failure.component || (known.process != usize::MAX && known.instance.is_some()))
         };
         // What somebody says later, or who could not start because a dependency is gone, did not fail first.
         let follows = suspect.weight > weight || suspect.relay || (outage && failure.process != usize::MAX && follows_outage(&failure));
@@ -320,7 +329,16 @@ fn first_stop(table: &Table, world: &World, signals: &[(Option<i64>, Place)]) ->
     let spoken = |class: Class| {
         table.voices.iter().flat_map(move |(voice, facts)| {
             let signs = facts.signs.iter().filter(move |((known, ..), _)| *known == class);
-            signs.map(move |((class, about, layer), sign)| Spoken { table, world, voice: *voice, facts, class: *class, about, layer: *layer, sign })
+            signs.map(move |((class, about, layer), sign)| Spoken {
+                table,
+                world,
+                voice: *voice,
+                facts,
+                class: *class,
+                about,
+                layer: *layer,
+                sign,
+            })
         })
     };
     let mut stops: Vec<(i64, Spoken<'_>)> = spoken(Class::Stop).filter_map(|stop| Some((stop.time()?, stop))).collect();

@@ -13,7 +13,7 @@ use crate::flow::{Fate, Flow, Mark, Span};
 pub struct Tree<'a> {
     /// Every span, in the order of their ids.
     pub spans: Vec<Node<'a>>,
-    /// The root: the span whose parent is absent or never appears; of several, the causally first.
+    /// The root: the span whose parent is absent, else one whose parent never appears; of several, the causally first.
     pub root: usize,
 }
 
@@ -82,14 +82,33 @@ impl<'a> Tree<'a> {
             children.sort_by(|a, b| causally(&tree, *a, *b));
             tree.spans[at].children = children;
         }
+        // Who names no caller is a root; who names one that never appears may have lost it with the beginning of a log.
+        let called = |at: usize| tree.spans[at].span.parent.is_some();
         let roots = (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none());
-        tree.root = roots.min_by(|a, b| causally(&tree, *a, *b)).unwrap_or(0);
+        tree.root = roots.min_by(|a, b| called(*a).cmp(&called(*b)).then_with(|| causally(&tree, *a, *b))).unwrap_or(0);
         tree
     }
 
     /// The root's node.
     pub fn root(&self) -> &Node<'a> {
         &self.spans[self.root]
+    }
+
+    /// What became of the whole by its own words: of the root, or, where that is missing, of the one that was called last.
+    pub fn fate(&self, world: &World) -> Fate {
+        self.spans[self.last_called(world)].fate
+    }
+
+    /// The root; of several spans whose callers are missing the last.
+    fn last_called(&self, world: &World) -> usize {
+        let called = (0..self.spans.len()).filter(|at| self.is_headless() && self.spans[*at].parent.is_none());
+        let last = |at: usize| self.spans[at].span.finished().unwrap_or(self.spans[at].span.last);
+        called.max_by(|a, b| self.order(last(*a), *a, last(*b), *b, world)).unwrap_or(self.root)
+    }
+
+    /// Whether the root's own caller is missing.
+    pub fn is_headless(&self) -> bool {
+        self.root().span.parent.is_some()
     }
 
     /// Callers of a span, the nearest first.

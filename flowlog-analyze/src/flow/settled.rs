@@ -13,18 +13,22 @@ pub struct PeerStats {
     pub count: u64,
     /// The longest, in nanoseconds.
     pub longest: i64,
+    /// How many ended in that state.
+    pub ended: u64,
 }
 
 impl PeerStats {
     /// Adds one.
-    pub fn add(&mut self, duration: i64) {
+    pub fn add(&mut self, duration: i64, ended: bool) {
         self.count += 1;
+        self.ended += u64::from(ended);
         self.longest = self.longest.max(duration);
     }
 
     fn merge(&mut self, other: Self) {
         self.count += other.count;
         self.longest = self.longest.max(other.longest);
+        self.ended += other.ended;
     }
 }
 

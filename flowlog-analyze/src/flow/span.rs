@@ -129,7 +129,9 @@ impl Span {
             message: cut(&fault.message).into(),
             status: fault.status,
             traceback,
-            engine: code::of_stack(&observation.message).or_else(|| observation.error.as_deref().and_then(code::of_stack)).map(CompactString::from),
+            engine: code::of_stack(&observation.message)
+                .or_else(|| observation.error.as_deref().and_then(code::of_stack))
+                .map(CompactString::from),
         };
         match &observation.said {
             Said::Open | Said::Word => {}

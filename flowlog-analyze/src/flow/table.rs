@@ -283,7 +283,10 @@ impl Settled {
                 let none = std::iter::once("")
                     .filter(|_| span.states.is_empty() || span.states.first().is_some_and(|(mark, _)| *mark > span.first));
                 for state in span.states.iter().map(|(_, state)| state.as_str()).chain(none) {
-                    self.peers.entry((span.component.clone(), CompactString::from(state))).or_default().add(duration);
+                    self.peers
+                        .entry((span.component.clone(), CompactString::from(state)))
+                        .or_default()
+                        .add(duration, state == span.state());
                 }
             }
         }

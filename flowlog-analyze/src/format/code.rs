@@ -92,7 +92,8 @@ pub fn of_stack(text: &str) -> Option<&str> {
 
 /// Whose code lies at a path.
 pub fn of_path(path: &str) -> Option<&'static str> {
-    let package = ["/site-packages", "/dist-packages"].iter().filter_map(|packages| path.rfind(packages).map(|at| at + packages.len())).max();
+    let package =
+        ["/site-packages", "/dist-packages"].iter().filter_map(|packages| path.rfind(packages).map(|at| at + packages.len())).max();
     let path = path.get(package.unwrap_or(0)..).unwrap_or(path);
     let found = PATHS.iter().filter_map(|(part, component)| Some((path.find(part)?, std::cmp::Reverse(part.len()), *component)));
     found.min().map(|(_, _, component)| component)

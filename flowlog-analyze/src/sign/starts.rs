@@ -8,21 +8,34 @@ pub(super) const RULES: [Rule; 7] = [
         "port_in_use",
         StartFailure,
         Speaker,
-        &["address already in use", "failed to bind", "could not bind", "cannot bind", "error while attempting to bind", "port is already allocated"],
+        &[
+            "address already in use",
+            "failed to bind",
+            "could not bind",
+            "cannot bind",
+            "error while attempting to bind",
+            "port is already allocated",
+        ],
     )
     .example(
         "2025-11-22T08:27:15.705Z ERROR dynamo_llm::http::service: Failed to bind server to address 0.0.0.0:8000",
         "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: bound to 0.0.0.0:8000",
     ),
-    Rule::new("application_ends_in_error", StartFailure, Speaker, &["application shutdown with error", "application startup failed"]).example(
-        "ERROR dynamo_runtime::worker: Application shutdown with error: the model card is empty",
-        "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::worker: Application shutdown complete",
-    ),
-    Rule::new("cannot_start", StartFailure, Speaker, &["failed to start", "could not start", "failed to initialize", "failed to launch", "unable to start"])
+    Rule::new("application_ends_in_error", StartFailure, Speaker, &["application shutdown with error", "application startup failed"])
         .example(
-            "2025-11-22T08:27:15.705Z ERROR worker.main: failed to start the endpoint",
-            "2025-11-22T08:27:15.705Z ERROR worker.main: Failed to start instance removal watcher (will retry)",
+            "ERROR dynamo_runtime::worker: Application shutdown with error: the model card is empty",
+            "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::worker: Application shutdown complete",
         ),
+    Rule::new(
+        "cannot_start",
+        StartFailure,
+        Speaker,
+        &["failed to start", "could not start", "failed to initialize", "failed to launch", "unable to start"],
+    )
+    .example(
+        "2025-11-22T08:27:15.705Z ERROR worker.main: failed to start the endpoint",
+        "2025-11-22T08:27:15.705Z ERROR worker.main: Failed to start instance removal watcher (will retry)",
+    ),
     Rule::new(
         "model_unavailable",
         StartFailure,
@@ -49,7 +62,14 @@ pub(super) const RULES: [Rule; 7] = [
         "module_missing",
         StartFailure,
         Speaker,
-        &["modulenotfounderror: ", "importerror: ", "cannot open shared object file", "undefined symbol: ", "unrecognized arguments: ", "command not found"],
+        &[
+            "modulenotfounderror: ",
+            "importerror: ",
+            "cannot open shared object file",
+            "undefined symbol: ",
+            "unrecognized arguments: ",
+            "command not found",
+        ],
     )
     .example(
         "Traceback (most recent call last):\n  File \"/app/run.py\", line 1, in <module>\nModuleNotFoundError: No module named 'nixl'",
@@ -59,7 +79,14 @@ pub(super) const RULES: [Rule; 7] = [
         "serves",
         Ready,
         Speaker,
-        &["chat endpoints enabled", "worker ready", "application startup complete", "fired up and ready to roll", "server is ready", "starting to serve"],
+        &[
+            "chat endpoints enabled",
+            "worker ready",
+            "application startup complete",
+            "fired up and ready to roll",
+            "server is ready",
+            "starting to serve",
+        ],
     )
     .example(
         "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: chat endpoints enabled",
@@ -69,7 +96,20 @@ pub(super) const RULES: [Rule; 7] = [
         "works",
         Works,
         Speaker,
-        &[" 200 ok", "status=success", "successful", "successfully", "startup complete", "reconnected", "data: [done]", "request completed", "recovered", "checks passed", "job succeeded", " passed in "],
+        &[
+            " 200 ok",
+            "status=success",
+            "successful",
+            "successfully",
+            "startup complete",
+            "reconnected",
+            "data: [done]",
+            "request completed",
+            "recovered",
+            "checks passed",
+            "job succeeded",
+            " passed in ",
+        ],
     )
     .without(&["/health", "/metrics", "/live", "get /v1/models", "unsuccessful", "not successful", "status=error"])
     .example(
