@@ -19,6 +19,7 @@ pub mod flow;
 pub mod ingest;
 pub mod diagnose;
 pub mod evidence;
+pub mod owners;
 pub mod report;
 pub mod render;
 
@@ -26,14 +27,17 @@ use flowlog_schema::report::Report;
 
 use ingest::{Plan, ingest};
 use observation::FlowKey;
+use owners::Owners;
 use render::{FlowPicture, Paint};
 use source::Sources;
 
-/// How to analyze. The report does not depend on any of it.
+/// How to analyze.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// How the input is read.
+    /// How the input is read. The report does not depend on it.
     pub plan: Plan,
+    /// Whose what is.
+    pub owners: Owners,
 }
 
 /// Reads every source once and says what failed, where first, and whose it is.
@@ -43,7 +47,7 @@ pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(u64) + S
     let mut ingested = ingest(sources, &options.plan, progress);
     ingested.input.problems.late_records = ingested.table.late;
     let diagnosis = diagnose::diagnose(ingested.table, sources);
-    report::build(ingested.input, &diagnosis, sources)
+    report::build(ingested.input, &diagnosis, sources, &options.owners)
 }
 
 /// Draws one flow as a tree; `None` where no line names it, by whichever of its ids.

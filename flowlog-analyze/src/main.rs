@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use flowlog_analyze::owners::{Owners, OwnersForm};
 use flowlog_analyze::render::{self, Output, Paint};
 use flowlog_analyze::source::{self, Sources};
 use flowlog_analyze::{Options, analyze, draw_flow};
@@ -31,6 +32,15 @@ struct Cli {
 enum Command {
     /// Say what failed first (the default)
     Triage(Triage),
+    /// Read tables of owners and write them as one: `owners.toml`, Markdown, `areas.yaml`, CODEOWNERS
+    Owners {
+        /// Tables; of two that differ the first counts
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// How to write the table
+        #[arg(long, value_enum, default_value_t = OwnersFormat::Toml, value_name = "FORMAT")]
+        format: OwnersFormat,
+    },
     /// Show one flow as a tree with times, components and the place where it broke
     Flow {
         /// A flow id, trace id or request id
@@ -45,6 +55,9 @@ struct Triage {
     /// How to write the report
     #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     format: Format,
+    /// Whose a component is: `owners.toml`, a Markdown table, `areas.yaml` or CODEOWNERS; may be given several times
+    #[arg(long, value_name = "FILE")]
+    owners: Vec<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -72,6 +85,14 @@ enum Format {
     Markdown,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OwnersFormat {
+    /// `owners.toml`
+    Toml,
+    /// Markdown tables
+    Markdown,
+}
+
 /// Exit status when nothing could be read.
 const UNREADABLE: u8 = 2;
 
@@ -96,13 +117,21 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
         None => triage(&cli.triage),
         Some(Command::Triage(triage_arguments)) => triage(triage_arguments),
+        Some(Command::Owners { files, format }) => {
+            let form = match format {
+                OwnersFormat::Toml => OwnersForm::Toml,
+                OwnersFormat::Markdown => OwnersForm::Markdown,
+            };
+            write(&owners(files)?.write(form)).map(|()| 0)
+        }
         Some(Command::Flow { id, common }) => flow(id, common),
     }
 }
 
 fn triage(arguments: &Triage) -> anyhow::Result<u8> {
+    let options = Options { owners: owners(&arguments.owners)?, ..Options::default() };
     let sources = open(&arguments.common)?;
-    let report = with_progress(&arguments.common, &sources, |progress| analyze(&sources, &Options::default(), progress))?;
+    let report = with_progress(&arguments.common, &sources, |progress| analyze(&sources, &options, progress))?;
     if report.input.sources == 0 {
         for unread in &report.input.unread {
             eprintln!("flowlog-analyze: `{}`: {}", flowlog_analyze::evidence::printable(&unread.source, 500), unread.error);
@@ -134,6 +163,18 @@ fn flow(id: &str, common: &Common) -> anyhow::Result<u8> {
             Ok(1)
         }
     }
+}
+
+/// Reads tables of owners into one.
+fn owners(files: &[PathBuf]) -> anyhow::Result<Owners> {
+    let mut owners = Owners::default();
+    for file in files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("failed to read `{}`", file.display()))?;
+        for conflict in owners.merge(Owners::read(&file.to_string_lossy(), &text)?) {
+            eprintln!("flowlog-analyze: `{}`: {}", file.display(), flowlog_analyze::evidence::printable(&conflict, 500));
+        }
+    }
+    Ok(owners)
 }
 
 fn open(common: &Common) -> anyhow::Result<Sources> {

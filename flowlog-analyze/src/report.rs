@@ -5,16 +5,17 @@ use flowlog_schema::report::{Evidence, Failure, FlowFailure, Input, Owner, Repor
 
 use crate::diagnose::{Cause, Diagnosis};
 use crate::evidence::{Lines, printable};
+use crate::owners::Owners;
 use crate::source::Sources;
 
 /// Most lines of evidence of one failure.
 const MAX_EVIDENCE: usize = 10;
 
-/// Writes the report of a diagnosis.
-pub fn build(input: Input, diagnosis: &Diagnosis, sources: &Sources) -> Report {
+/// Writes the report of a diagnosis, with whose everything is.
+pub fn build(input: Input, diagnosis: &Diagnosis, sources: &Sources, owners: &Owners) -> Report {
     let places = diagnosis.causes.iter().flat_map(|cause| cause.evidence.iter().copied());
     let lines = Lines::read(sources, places);
-    let failures: Vec<Failure> = diagnosis.causes.iter().map(|cause| failure(cause, &lines)).collect();
+    let failures: Vec<Failure> = diagnosis.causes.iter().map(|cause| failure(cause, &lines, owners)).collect();
     let mut flow_failures: Vec<FlowFailure> = diagnosis
         .failed_flows
         .iter()
@@ -39,7 +40,7 @@ fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn failure(cause: &Cause, lines: &Lines) -> Failure {
+fn failure(cause: &Cause, lines: &Lines, owners: &Owners) -> Failure {
     let failure = &cause.failure;
     let evidence: Vec<Evidence> = cause.evidence.iter().filter_map(|place| lines.get(*place).cloned()).take(MAX_EVIDENCE).collect();
     Failure {
@@ -53,7 +54,7 @@ fn failure(cause: &Cause, lines: &Lines) -> Failure {
         flows: cause.failed + cause.recovered,
         first: cause.first.map(|time| Time(time).to_string()),
         last: cause.last.map(|time| Time(time).to_string()),
-        owner: Owner::default(),
+        owner: owners.of(&failure.component),
         victims: cause.victims.iter().map(ToString::to_string).collect(),
         confidence: (cause.confidence * 1000.0).round() / 1000.0,
         examples: cause.examples.iter().map(ToString::to_string).collect(),
@@ -92,7 +93,7 @@ fn verdict(diagnosis: &Diagnosis, failures: &[Failure]) -> Verdict {
         outcome: diagnosis.outcome,
         component: blamed.map(|failure| failure.component.clone()),
         instance: blamed.and_then(|failure| failure.instances.first().cloned()),
-        owner: Owner::default(),
+        owner: blamed.map_or_else(Owner::default, |failure| failure.owner.clone()),
         confidence: diagnosis.confidence,
         summary,
         evidence: blamed.map(|failure| failure.evidence.clone()).unwrap_or_default(),

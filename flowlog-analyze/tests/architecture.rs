@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From bytes to answer.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "stamp",
     "names",
     "ansi",
@@ -22,6 +22,7 @@ const ORDER: [&str; 17] = [
     "ingest",
     "diagnose",
     "evidence",
+    "owners",
     "report",
     "render",
 ];

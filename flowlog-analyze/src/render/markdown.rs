@@ -13,19 +13,21 @@ pub(super) fn render(report: &Report) -> String {
     let mut out = String::new();
     let verdict = &report.verdict;
     let _ = writeln!(out, "**{}**: {}\n", verdict.outcome.as_str(), escape(&verdict.summary, 400));
-    let _ = writeln!(out, "Confidence {:.0} %.\n", verdict.confidence * 100.0);
+    let pic = verdict.owner.pic.as_deref().map(|pic| format!(" PIC: {}.", escape(pic, 60))).unwrap_or_default();
+    let _ = writeln!(out, "Confidence {:.0} %.{pic}\n", verdict.confidence * 100.0);
     evidence(&mut out, &verdict.evidence);
     if !report.failures.is_empty() {
-        let _ = writeln!(out, "| flows | kind | component | instance | state | first | what |\n|---:|---|---|---|---|---|---|");
+        let _ = writeln!(out, "| flows | kind | component | instance | PIC | state | first | what |\n|---:|---|---|---|---|---|---|---|");
         for failure in report.failures.iter().take(MAX_ROWS) {
             let what = [failure.error_type.as_deref(), failure.message.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(": ");
             let _ = writeln!(
                 out,
-                "| {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
                 failure.flows,
                 failure.kind.as_str(),
                 escape(&failure.component, 60),
                 escape(failure.instances.first().map_or("", String::as_str), 60),
+                escape(failure.owner.pic.as_deref().unwrap_or(""), 60),
                 escape(failure.state.as_deref().unwrap_or(""), 40),
                 escape(failure.first.as_deref().unwrap_or(""), 40),
                 escape(&what, 120)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use flowlog_schema::report::{Evidence, Failure, Report, RunOutcome};
+use flowlog_schema::report::{Evidence, Failure, Owner, Report, RunOutcome};
 
 use super::paint::Paint;
 use crate::evidence::{digest, printable};
@@ -28,6 +28,9 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
         printable(&verdict.summary, 400),
         paint.dim(&format!("(confidence {:.0} %)", verdict.confidence * 100.0))
     );
+    if let Some(owner) = owner_of(&verdict.owner) {
+        let _ = writeln!(out, "PIC     {}", paint.bold(&owner));
+    }
     let shown = MAX_LINES.min(verdict.evidence.len());
     evidence(&mut out, verdict.evidence.get(..shown).unwrap_or_default(), "  ", paint);
     if !report.failures.is_empty() {
@@ -46,6 +49,12 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
     out
 }
 
+/// Whose something is, and under which name it was found.
+fn owner_of(owner: &Owner) -> Option<String> {
+    let pic = owner.pic.as_deref().unwrap_or("nobody yet");
+    owner.component.as_deref().map(|component| format!("{} ({})", printable(pic, 60), printable(component, 40)))
+}
+
 fn who(failure: &Failure) -> String {
     let name = match (failure.instances.first(), failure.instances.len()) {
         (Some(instance), 1) => format!("{}/{instance}", failure.component),
@@ -56,7 +65,8 @@ fn who(failure: &Failure) -> String {
 }
 
 fn table(out: &mut String, failures: &[Failure]) {
-    let rows: Vec<[String; 6]> = failures
+    let owned = failures.iter().any(|failure| failure.owner.component.is_some());
+    let rows: Vec<[String; 7]> = failures
         .iter()
         .take(MAX_ROWS)
         .map(|failure| {
@@ -71,12 +81,13 @@ fn table(out: &mut String, failures: &[Failure]) {
                 who(failure),
                 printable(failure.state.as_deref().unwrap_or("-"), 30),
                 clock(failure.first.as_deref()),
+                if owned { printable(failure.owner.pic.as_deref().unwrap_or("-"), 30) } else { String::new() },
                 printable(&what, 90),
             ]
         })
         .collect();
-    let head = ["flows", "kind", "component", "state", "first", "what"].map(str::to_owned);
-    let mut widths = [0; 6];
+    let head = ["flows", "kind", "component", "state", "first", if owned { "PIC" } else { "" }, "what"].map(str::to_owned);
+    let mut widths = [0; 7];
     for row in std::iter::once(&head).chain(&rows) {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -84,7 +95,7 @@ fn table(out: &mut String, failures: &[Failure]) {
     }
     for row in std::iter::once(&head).chain(&rows) {
         let mut line = String::from("  ");
-        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+        for (at, (cell, width)) in row.iter().zip(widths).enumerate().filter(|(_, (_, width))| *width > 0) {
             let pad = " ".repeat(width - cell.chars().count());
             let _ = if at == 0 { write!(line, "{pad}{cell}  ") } else { write!(line, "{cell}{pad}  ") };
         }

@@ -1,0 +1,184 @@
+//! Tables of Markdown: `| Component | Point of Contact (PIC) |`, `| CI Area | … |`, `| Path | Owners | Rule |`.
+
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+
+use super::{Owners, PathRule, Row, Tier, key_of};
+
+/// A column, by a word of its heading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Component,
+    Area,
+    Name,
+    Pic,
+    GitHub,
+    Slack,
+    Email,
+    Aliases,
+    Path,
+    Owners,
+    Rule,
+    Other,
+}
+
+/// Headings; the first that stands in a cell counts.
+const HEADINGS: [(&str, Column); 14] = [
+    ("component", Column::Component),
+    ("area", Column::Area),
+    ("contact", Column::Pic),
+    ("pic", Column::Pic),
+    ("github", Column::GitHub),
+    ("slack", Column::Slack),
+    ("mail", Column::Email),
+    ("alias", Column::Aliases),
+    ("key", Column::Name),
+    ("path", Column::Path),
+    ("pattern", Column::Path),
+    ("owners", Column::Owners),
+    ("owner", Column::Pic),
+    ("rule", Column::Rule),
+];
+
+/// Names of CI areas as tables spell them, and as reports do.
+const AREAS: [(&str, &str); 2] = [("security_osrb", "security"), ("kubernetes", "k8s")];
+
+pub(super) fn read(text: &str) -> Owners {
+    let mut owners = Owners::default();
+    for (head, rows) in tables(text) {
+        let columns: Vec<Column> = head
+            .iter()
+            .map(|cell| {
+                let cell = cell.to_ascii_lowercase();
+                HEADINGS.iter().find(|(word, _)| cell.contains(word)).map_or(Column::Other, |(_, column)| *column)
+            })
+            .collect();
+        for cells in rows {
+            let get = |column: Column| {
+                let at = columns.iter().position(|known| *known == column)?;
+                cells.get(at).map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty())
+            };
+            let list = |column: Column| get(column).map(|cell| cell.split_whitespace().map(ToOwned::to_owned).collect()).unwrap_or_default();
+            if let Some(pattern) = get(Column::Path) {
+                let rule = get(Column::Rule).and_then(|rule| Tier::parse(&rule)).unwrap_or(Tier::Codeowners);
+                // Blanks in a pattern are written as CODEOWNERS does.
+                owners.paths.push(PathRule { pattern, owners: list(Column::Owners), rule });
+                continue;
+            }
+            let (title, is_area) = match (get(Column::Component), get(Column::Area)) {
+                (Some(title), _) => (title, false),
+                (None, Some(title)) => (title, true),
+                (None, None) => continue,
+            };
+            let key = key_of(&title);
+            let known = AREAS.iter().find(|(name, _)| is_area && *name == key).map_or(key.clone(), |(_, area)| (*area).to_owned());
+            let name = get(Column::Name).unwrap_or(known);
+            let row = Row {
+                title: (title != name).then_some(title),
+                name,
+                pic: get(Column::Pic),
+                github: get(Column::GitHub),
+                slack: get(Column::Slack),
+                email: get(Column::Email),
+                aliases: list(Column::Aliases),
+            };
+            if is_area { owners.areas.push(row) } else { owners.components.push(row) }
+        }
+    }
+    owners
+}
+
+/// Every table: its headings, and its rows.
+fn tables(text: &str) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
+    let mut tables: Vec<(Vec<String>, Vec<Vec<String>>)> = Vec::new();
+    let (mut row, mut cell): (Vec<String>, String) = (Vec::new(), String::new());
+    for event in Parser::new_ext(text, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::Table(_)) => tables.push((Vec::new(), Vec::new())),
+            Event::Start(Tag::TableCell) => cell.clear(),
+            Event::Text(text) | Event::Code(text) => cell.push_str(&text),
+            Event::Html(text) | Event::InlineHtml(text) => cell.push_str(&text),
+            Event::End(TagEnd::TableCell) => row.push(std::mem::take(&mut cell)),
+            Event::End(TagEnd::TableHead) => {
+                if let Some((head, _)) = tables.last_mut() {
+                    *head = std::mem::take(&mut row);
+                }
+            }
+            Event::End(TagEnd::TableRow) => {
+                if let Some((_, rows)) = tables.last_mut() {
+                    rows.push(std::mem::take(&mut row));
+                }
+            }
+            _ => {}
+        }
+    }
+    tables
+}
+
+pub(super) fn write(owners: &Owners) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for (heading, rows) in [("Component", &owners.components), ("CI Area", &owners.areas)] {
+        let area = heading == "CI Area";
+        // The key is told where the title does not give it.
+        let derived = |row: &Row| {
+            let key = key_of(row.title.as_deref().unwrap_or(&row.name));
+            AREAS.iter().find(|(name, _)| area && *name == key).map_or(key, |(_, area)| (*area).to_owned()) == row.name
+        };
+        let mut columns: Vec<(&str, Box<dyn Fn(&Row) -> String>)> = vec![
+            (heading, Box::new(|row: &Row| row.title.clone().unwrap_or_else(|| row.name.clone()))),
+            ("Point of Contact (PIC)", Box::new(|row: &Row| row.pic.clone().unwrap_or_default())),
+        ];
+        let more: [(&str, fn(&Row) -> String); 4] = [
+            ("GitHub", |row| row.github.clone().unwrap_or_default()),
+            ("Slack", |row| row.slack.clone().unwrap_or_default()),
+            ("Email", |row| row.email.clone().unwrap_or_default()),
+            ("Aliases", |row| row.aliases.join(" ")),
+        ];
+        for (name, value) in more {
+            if rows.iter().any(|row| !value(row).is_empty()) {
+                columns.push((name, Box::new(value)));
+            }
+        }
+        if !rows.iter().all(derived) {
+            columns.push(("Key", Box::new(|row: &Row| row.name.clone())));
+        }
+        if !rows.is_empty() {
+            let head = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+            parts.push(table(head, rows.iter().map(|row| columns.iter().map(|(_, value)| value(row)).collect())));
+        }
+    }
+    if !owners.paths.is_empty() {
+        let head = ["Path", "Owners", "Rule"].map(ToOwned::to_owned).to_vec();
+        let rows = owners.paths.iter().map(|rule| vec![rule.pattern.clone(), rule.owners.join(" "), rule.rule.as_str().to_owned()]);
+        parts.push(table(head, rows));
+    }
+    parts.join("\n")
+}
+
+/// A table whose columns stand below each other.
+fn table(head: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows.map(|cells| cells.iter().map(|cell| escape(cell)).collect())).collect();
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..columns).map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+    let mut out = String::new();
+    for (at, row) in rows.iter().enumerate() {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!(" {cell}{} ", " ".repeat(width - cell.chars().count()))).collect();
+        out.push_str(&format!("|{}|\n", cells.join("|")));
+        if at == 0 {
+            out.push_str(&format!("|{}|\n", widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("|")));
+        }
+    }
+    out
+}
+
+/// A cell's text as text.
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if matches!(c, '\\' | '|' | '*' | '_' | '`' | '<' | '[' | ']' | '&' | '~') {
+            out.push('\\');
+        }
+        out.push(if c.is_control() { ' ' } else { c });
+    }
+    out
+}
