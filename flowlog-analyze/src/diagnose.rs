@@ -186,6 +186,12 @@ pub fn everything(table: &mut Table, sources: &Sources) -> (Vec<Group>, World) {
     (groups, world)
 }
 
+/// Whether a span's last line is missing, rather than still to come: its caller ended well, or it is the root and all that
+/// it called ended.
+pub fn lacks_end(tree: &Tree<'_>, at: usize, world: &World) -> bool {
+    loss::is_answered(tree, at) || (at == tree.root && loss::is_alone(tree, world))
+}
+
 /// One flow's structure, outcome and first failure.
 pub fn judge<'a>(flow: &'a Flow, world: &World) -> (Tree<'a>, Outcome, Option<FirstFailure>) {
     let tree = Tree::new(flow, world);

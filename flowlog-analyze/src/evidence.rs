@@ -88,7 +88,7 @@ pub fn digest(text: &str) -> String {
         let found = names.iter().find_map(|name| fields.iter().find(|(key, value)| key == name && !value.to_text().is_empty()));
         found.map(|(_, value)| value.to_text().into_owned())
     };
-    let head = [&["time", "timestamp"][..], &["level"], &["span_name", "component", "target"], &["event"], &["state"], &["message"]];
+    let head = [&["time", "timestamp"][..], &["level"], &["span_name", "component", "target"], &["event"], &["state"], &["message", "msg"]];
     let mut words: Vec<String> = head.into_iter().filter_map(get).collect();
     for key in
         ["request.outcome", "error.type", "error_type", "error", "err", "error_detail", "status", "instance_id", "instance", "worker_id"]

@@ -5,6 +5,7 @@
 //! could fold shards with it.
 
 mod activity;
+mod ledger;
 mod mark;
 mod process;
 mod settled;
@@ -12,8 +13,9 @@ mod span;
 mod table;
 
 pub use activity::Activity;
+pub use ledger::{Broken, Entry, Ledger};
 pub use mark::{Mark, Place, Voice};
 pub use process::{ProcessFacts, Sign, VoiceFacts};
 pub use settled::{Party, PeerStats, Settled, SkewBounds};
-pub use span::{Failure, Fate, Span};
+pub use span::{Failure, Fate, Held, Span};
 pub use table::{Flow, Group, Table, party};

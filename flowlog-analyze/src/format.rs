@@ -157,6 +157,11 @@ impl Format {
         (0..=FORMATS).map(Self)
     }
 
+    /// Whether its lines name flow and process in a structure: flowlog's records, and Dynamo's JSON, which they extend.
+    pub fn is_structured(self) -> bool {
+        matches!(self.name(), "flowlog_json" | "flowlog_text" | "dynamo_json")
+    }
+
     /// Its name in the report.
     pub fn name(self) -> &'static str {
         RECOGNISERS.get(self.0).map_or("unrecognised", |recogniser| recogniser.name)

@@ -10,7 +10,7 @@ use flowlog_schema::report::{Input, InputProblems, Unread};
 use rayon::prelude::*;
 
 use crate::events::{Event, NeedsPast, read_events};
-use crate::flow::{Mark, Place, Table};
+use crate::flow::{Ledger, Mark, Place, Table};
 use crate::format::{self, Format};
 use crate::lines::{MAX_EVENT, MAX_LINE, read_chunk};
 use crate::observation::Observation;
@@ -28,11 +28,13 @@ pub struct Plan {
     /// How long after its last line a flow that ended well is closed, in nanoseconds of the logs' time; a line that
     /// comes later still is counted, not read.
     pub linger: i64,
+    /// Whether the lines themselves are judged too.
+    pub keeps_ledger: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { chunk: 4 << 20, batch: 8, linger: 60_000_000_000 }
+        Self { chunk: 4 << 20, batch: 8, linger: 60_000_000_000, keeps_ledger: false }
     }
 }
 
@@ -43,6 +45,8 @@ pub struct Ingested {
     pub table: Table,
     /// What was read.
     pub input: Input,
+    /// How well each component's lines follow the structure, where the plan asks for it.
+    pub ledger: Ledger,
 }
 
 /// Reads all sources. `progress` is told of the bytes that each step read.
@@ -77,7 +81,9 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
         }
         let parts: Vec<(usize, Result<Part, String>)> = tasks
             .par_iter()
-            .map(|(index, at)| (*index, read_part(sources, &timelines, *index, *at..at.saturating_add(plan.chunk.max(1)))))
+            .map(|(index, at)| {
+                (*index, read_part(sources, &timelines, *index, *at..at.saturating_add(plan.chunk.max(1)), plan.keeps_ledger))
+            })
             .collect();
         let mut read: Vec<Part> = Vec::with_capacity(parts.len());
         for (index, part) in parts {
@@ -124,7 +130,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
             input.formats.insert(format.name().to_owned(), lines);
         }
     }
-    Ingested { table: total.table, input }
+    Ingested { table: total.table, input, ledger: total.ledger }
 }
 
 struct Cursor {
@@ -142,11 +148,13 @@ struct Part {
     formats: BTreeMap<Format, u64>,
     first: Option<i64>,
     last: Option<i64>,
+    ledger: Ledger,
 }
 
 impl Part {
     fn merge(&mut self, other: Self) {
         self.table.merge(other.table);
+        self.ledger.merge(other.ledger);
         let (mine, theirs) = (&mut self.input, other.input);
         mine.bytes += theirs.bytes;
         mine.lines += theirs.lines;
@@ -169,9 +177,10 @@ fn add_problems(mine: &mut InputProblems, theirs: &InputProblems) {
     mine.guessed_times += theirs.guessed_times;
 }
 
-fn read_part(sources: &Sources, timelines: &Timelines<'_>, index: usize, range: Range<u64>) -> Result<Part, String> {
-    match read_with(sources, timelines, index, range.clone(), false) {
-        Err(Stop::NeedsPast) => read_with(sources, timelines, index, range, true),
+fn read_part(sources: &Sources, timelines: &Timelines<'_>, index: usize, range: Range<u64>, keeps_ledger: bool) -> Result<Part, String> {
+    let read = |past| read_with(sources, timelines, index, range.clone(), past, keeps_ledger);
+    match read(false) {
+        Err(Stop::NeedsPast) => read(true),
         other => other,
     }
     .map_err(|stop| stop.to_string())
@@ -195,11 +204,19 @@ impl From<NeedsPast> for Stop {
 /// Bytes that are read at once beyond a chunk whose last events go on.
 const AHEAD: u64 = 64 * 1024;
 
-fn read_with(sources: &Sources, timelines: &Timelines<'_>, index: usize, range: Range<u64>, past: bool) -> Result<Part, Stop> {
+fn read_with(
+    sources: &Sources,
+    timelines: &Timelines<'_>,
+    index: usize,
+    range: Range<u64>,
+    past: bool,
+    keeps_ledger: bool,
+) -> Result<Part, Stop> {
     let Some(source) = sources.read.get(index) else { return Ok(Part::default()) };
     let chunk = read_chunk(source, range.start..range.end.min(source.size), past)?;
     let knows_past = past || chunk.own == 0;
-    let mut reader = Reader { part: Part::default(), source: u32::try_from(index).unwrap_or(u32::MAX), timelines, told: None };
+    let mut reader =
+        Reader { part: Part::default(), source: u32::try_from(index).unwrap_or(u32::MAX), timelines, told: None, keeps_ledger };
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
     let mut ahead = |from: u64| {
         if from >= source.size {
@@ -222,6 +239,8 @@ struct Reader<'t> {
     timelines: &'t Timelines<'t>,
     /// The time that a line without a stamp takes over, and where the line that told it lies.
     told: Option<(i64, u32, u64)>,
+    /// See [`Plan::keeps_ledger`].
+    keeps_ledger: bool,
 }
 
 impl Reader<'_> {
@@ -269,6 +288,9 @@ impl Reader<'_> {
             self.part.table.name(place.voice(), &event.facts.speaker);
         }
         let mark = Mark { clock, time: time_ns, place, blur };
+        if self.keeps_ledger {
+            self.part.ledger.note(format.is_structured(), event.lines, observation.as_ref(), mark);
+        }
         let Some(mut observation) = observation else {
             // What no format takes may still be the one line that tells why: a build tool's, a shell's.
             let words = Observation { message: text, ..Observation::default() };

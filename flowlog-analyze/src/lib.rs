@@ -20,9 +20,11 @@ pub mod ingest;
 pub mod diagnose;
 pub mod evidence;
 pub mod owners;
+pub mod lint;
 pub mod report;
 pub mod render;
 
+use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 
 use ingest::{Plan, ingest};
@@ -48,6 +50,14 @@ pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(u64) + S
     ingested.input.problems.late_records = ingested.table.late;
     let diagnosis = diagnose::diagnose(ingested.table, sources);
     report::build(ingested.input, &diagnosis, sources, &options.owners)
+}
+
+/// Says how well the logs of each component follow the structure. `threshold` is the least score that passes.
+pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(dyn Fn(u64) + Sync)) -> LintReport {
+    // What ended well is to be judged too, so no flow is closed.
+    let plan = Plan { linger: i64::MAX, keeps_ledger: true, ..options.plan.clone() };
+    let ingested = ingest(sources, &plan, progress);
+    lint::lint(ingested.table, ingested.ledger, sources, &options.owners, threshold)
 }
 
 /// Draws one flow as a tree; `None` where no line names it, by whichever of its ids.

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flowlog_analyze::owners::{Owners, OwnersForm};
 use flowlog_analyze::render::{self, Output, Paint};
 use flowlog_analyze::source::{self, Sources};
-use flowlog_analyze::{Options, analyze, draw_flow};
+use flowlog_analyze::{Options, analyze, check, draw_flow};
 use flowlog_schema::report::RunOutcome;
 
 /// Finds the first failing component of a distributed inference run in its logs.
@@ -32,6 +32,18 @@ struct Cli {
 enum Command {
     /// Say what failed first (the default)
     Triage(Triage),
+    /// Say how well the logs of each component follow the structure
+    ///
+    /// Exit status: 0 when every component reaches the threshold, 1 when one does not, 2 when no source could be read.
+    Lint {
+        /// Least score of a component, 0 to 100, that passes
+        #[arg(long, default_value_t = 100.0, value_name = "SCORE", value_parser = score)]
+        threshold: f64,
+        #[command(flatten)]
+        told: Told,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Read tables of owners and write them as one: `owners.toml`, Markdown, `areas.yaml`, CODEOWNERS
     Owners {
         /// Tables; of two that differ the first counts
@@ -52,14 +64,21 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Triage {
+    #[command(flatten)]
+    told: Told,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// How a report is told.
+#[derive(Debug, Args)]
+struct Told {
     /// How to write the report
     #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     format: Format,
     /// Whose a component is: `owners.toml`, a Markdown table, `areas.yaml` or CODEOWNERS; may be given several times
     #[arg(long, value_name = "FILE")]
     owners: Vec<PathBuf>,
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +102,16 @@ enum Format {
     Json,
     /// For a pull request or an issue
     Markdown,
+}
+
+impl From<Format> for Output {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+            Format::Markdown => Self::Markdown,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -117,6 +146,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
         None => triage(&cli.triage),
         Some(Command::Triage(triage_arguments)) => triage(triage_arguments),
+        Some(Command::Lint { threshold, told, common }) => lint(*threshold, told, common),
         Some(Command::Owners { files, format }) => {
             let form = match format {
                 OwnersFormat::Toml => OwnersForm::Toml,
@@ -129,7 +159,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
 }
 
 fn triage(arguments: &Triage) -> anyhow::Result<u8> {
-    let options = Options { owners: owners(&arguments.owners)?, ..Options::default() };
+    let options = Options { owners: owners(&arguments.told.owners)?, ..Options::default() };
     let sources = open(&arguments.common)?;
     let report = with_progress(&arguments.common, &sources, |progress| analyze(&sources, &options, progress))?;
     if report.input.sources == 0 {
@@ -138,17 +168,29 @@ fn triage(arguments: &Triage) -> anyhow::Result<u8> {
         }
         anyhow::bail!("no source could be read");
     }
-    let output = match arguments.format {
-        Format::Text => Output::Text,
-        Format::Json => Output::Json,
-        Format::Markdown => Output::Markdown,
-    };
-    let code = u8::from(report.verdict.outcome == RunOutcome::Failed);
-    // The verdict stands whether or not its reader stays to the end.
-    match write(&render::report(&report, output, paint())) {
+    let failed = report.verdict.outcome == RunOutcome::Failed;
+    tell(&render::report(&report, arguments.told.format.into(), paint()), failed)
+}
+
+fn lint(threshold: f64, told: &Told, common: &Common) -> anyhow::Result<u8> {
+    let options = Options { owners: owners(&told.owners)?, ..Options::default() };
+    let sources = open(common)?;
+    let report = with_progress(common, &sources, |progress| check(&sources, &options, threshold, progress))?;
+    tell(&render::lint_report(&report, told.format.into(), paint()), !report.passed)
+}
+
+/// Writes a report; the exit status stands whether or not its reader stays to the end.
+fn tell(text: &str, found: bool) -> anyhow::Result<u8> {
+    match write(text) {
         Err(error) if !is_closed_pipe(&error) => Err(error),
-        _ => Ok(code),
+        _ => Ok(u8::from(found)),
     }
+}
+
+/// A number from 0 to 100.
+fn score(text: &str) -> Result<f64, String> {
+    let score: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if (0.0..=100.0).contains(&score) { Ok(score) } else { Err("it should lie between 0 and 100".to_owned()) }
 }
 
 fn flow(id: &str, common: &Common) -> anyhow::Result<u8> {

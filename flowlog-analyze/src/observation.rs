@@ -157,6 +157,8 @@ pub struct Observation<'a> {
     pub error: Option<Cow<'a, str>>,
     /// What it says of the process.
     pub process: Option<ProcessEvent>,
+    /// It is a flowlog record, and whether that names versions.
+    pub versions: Option<bool>,
     /// Records that a writer says it dropped.
     pub lost: u64,
     /// What was odd about the line.
@@ -191,6 +193,7 @@ impl Default for Observation<'_> {
             message: Cow::Borrowed(""),
             error: None,
             process: None,
+            versions: None,
             lost: 0,
             problems: Problems::default(),
         }

@@ -105,7 +105,9 @@ pub enum OwnersError {
         message: String,
     },
     /// It holds no owner at all.
-    #[error("no owner found in `{name}`: it should be an `owners.toml`, a Markdown table with a column for the point of contact, an `areas.yaml` or a CODEOWNERS file")]
+    #[error(
+        "no owner found in `{name}`: it should be an `owners.toml`, a Markdown table with a column for the point of contact, an `areas.yaml` or a CODEOWNERS file"
+    )]
     Empty {
         /// The file.
         name: String,
@@ -154,7 +156,9 @@ impl Owners {
         let mut conflicts = Vec::new();
         for (mine, theirs) in [(&mut self.components, other.components), (&mut self.areas, other.areas)] {
             for row in theirs {
-                match mine.iter_mut().find(|known| known.is_named(&row.name) || row.aliases.iter().any(|alias| known.name == *alias && row.stands_for(alias))) {
+                match mine.iter_mut().find(|known| {
+                    known.is_named(&row.name) || row.aliases.iter().any(|alias| known.name == *alias && row.stands_for(alias))
+                }) {
                     Some(known) => known.merge(row, &mut conflicts),
                     None => mine.push(row),
                 }
@@ -212,7 +216,9 @@ impl Row {
         ];
         for (field, mine, theirs) in fields {
             match (&mine, theirs) {
-                (Some(known), Some(told)) if **known != told => conflicts.push(format!("`{name}`: {field} is `{known}`, elsewhere `{told}`")),
+                (Some(known), Some(told)) if **known != told => {
+                    conflicts.push(format!("`{name}`: {field} is `{known}`, elsewhere `{told}`"))
+                }
                 (None, Some(told)) => *mine = Some(told),
                 _ => {}
             }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From bytes to answer.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "stamp",
     "names",
     "ansi",
@@ -23,6 +23,7 @@ const ORDER: [&str; 18] = [
     "diagnose",
     "evidence",
     "owners",
+    "lint",
     "report",
     "render",
 ];

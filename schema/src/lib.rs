@@ -10,6 +10,7 @@
 mod clock;
 mod id;
 pub mod json;
+pub mod lint;
 mod problems;
 mod record;
 pub mod report;

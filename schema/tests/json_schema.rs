@@ -5,13 +5,15 @@
 
 use std::path::PathBuf;
 
-use flowlog_schema::{Record, report::Report};
+use flowlog_schema::{Record, lint::LintReport, report::Report};
 
 #[test]
 fn generated_schemas_are_fresh() {
-    for (name, schema) in
-        [("record.schema.json", schemars::schema_for!(Record<'static>)), ("report.schema.json", schemars::schema_for!(Report))]
-    {
+    for (name, schema) in [
+        ("record.schema.json", schemars::schema_for!(Record<'static>)),
+        ("report.schema.json", schemars::schema_for!(Report)),
+        ("lint.schema.json", schemars::schema_for!(LintReport)),
+    ] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
         let generated = serde_json::to_string_pretty(&schema).unwrap() + "\n";
         if std::env::var_os("FLOWLOG_BLESS").is_some() {

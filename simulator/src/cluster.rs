@@ -1,11 +1,13 @@
 //! Processes with their clocks, and the order in which they speak.
 
+use std::collections::HashMap;
+
 use flowlog_schema::{Clock, HybridClock};
 
 use crate::process::{Process, pick};
 use crate::request::Request;
 use crate::state::State;
-use crate::step::Step;
+use crate::step::{Says, Step, What};
 use crate::write;
 use crate::{Cluster, Form, Options};
 
@@ -75,6 +77,8 @@ impl State<'_> {
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
         order.sort_by_key(|at| (self.steps[*at].at, *at));
         let clocks: Vec<HybridClock> = self.processes.iter().map(|_| HybridClock::new()).collect();
+        // Where in its work each span is, by what it said last.
+        let mut states: HashMap<u64, &'static str> = HashMap::new();
         let mut read: Vec<Clock> = vec![Clock(0); self.steps.len()];
         for at in order {
             let step = &self.steps[at];
@@ -89,9 +93,17 @@ impl State<'_> {
                 _ => clocks[step.process].tick(now_ms),
             };
             read[at] = clock;
+            let state = match &step.says {
+                Says::Span { span, what: What::State(state) } => {
+                    states.insert(span.id, state);
+                    state
+                }
+                Says::Span { span, .. } => states.get(&span.id).copied().unwrap_or("receive"),
+                Says::Process { .. } | Says::Chat { .. } => "",
+            };
             let log = if self.options.form == Form::Dynamo { write::dynamo_home(process, &self.processes) } else { step.process };
             if let Some((_, bytes)) = logs.get_mut(log) {
-                write::step(step, process, wall, clock, self.options, &mut self.random, bytes);
+                write::step(step, process, wall, clock, state, self.options, &mut self.random, bytes);
             }
         }
     }

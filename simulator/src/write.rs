@@ -13,11 +13,13 @@ pub(crate) fn dynamo_home(process: &Process, processes: &[Process]) -> usize {
     processes.iter().position(|other| other.log == log).unwrap_or(0)
 }
 
+#[expect(clippy::too_many_arguments, reason = "a line is all of these")]
 pub(crate) fn step(
     step: &Step,
     process: &Process,
     wall: i64,
     clock: Clock,
+    state: &'static str,
     options: &Options,
     random: &mut fastrand::Rng,
     out: &mut Vec<u8>,
@@ -26,7 +28,7 @@ pub(crate) fn step(
         dynamo(step, process, wall, out);
         return;
     }
-    let record = record(step, process, wall, clock, options);
+    let record = record(step, process, wall, clock, state, options);
     let as_json = match options.form {
         Form::Json => true,
         Form::Text => false,
@@ -40,7 +42,7 @@ pub(crate) fn step(
     out.push(b'\n');
 }
 
-fn record<'a>(step: &'a Step, process: &'a Process, wall: i64, clock: Clock, options: &Options) -> Record<'a> {
+fn record<'a>(step: &'a Step, process: &'a Process, wall: i64, clock: Clock, state: &'static str, options: &Options) -> Record<'a> {
     let mut record = Record::new(process.component, Event::State);
     record.time = Some(Time(wall * 1_000));
     record.level = Some(Level::Info);
@@ -86,6 +88,7 @@ fn record<'a>(step: &'a Step, process: &'a Process, wall: i64, clock: Clock, opt
                 }
                 What::Fail { kind, message, status } => {
                     record.event = Event::Fail;
+                    record.state = Some(state.into());
                     record.level = Some(Level::Error);
                     record.versions = vec![(process.component.into(), "0.7.0".into())];
                     record.error = Some(ErrorInfo { kind: (*kind).into(), message: message.as_str().into(), causes: Vec::new() });

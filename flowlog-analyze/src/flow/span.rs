@@ -44,6 +44,52 @@ pub enum Fate {
     Open,
 }
 
+/// Which parts of the structure any line of a span holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
+pub struct Held {
+    /// A flowlog record spoke.
+    pub record: bool,
+    /// It began.
+    pub start: bool,
+    /// The record of its start names versions.
+    pub start_versions: bool,
+    /// The record of its failure names versions.
+    pub fail_versions: bool,
+    /// Its failure says in which state.
+    pub fail_state: bool,
+    /// Its failure has a type, or a status that stands for one.
+    pub fail_type: bool,
+}
+
+impl Held {
+    fn note(&mut self, observation: &Observation<'_>) {
+        let versions = observation.versions == Some(true);
+        self.record |= observation.versions.is_some();
+        match &observation.said {
+            Said::Open => {
+                self.start = true;
+                self.start_versions |= versions;
+            }
+            Said::Fail(fault) => {
+                self.fail_versions |= versions;
+                self.fail_state |= observation.state.as_deref().is_some_and(|state| !state.is_empty());
+                self.fail_type |= !fault.kind.is_empty() || fault.status.is_some();
+            }
+            _ => {}
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.record |= other.record;
+        self.start |= other.start;
+        self.start_versions |= other.start_versions;
+        self.fail_versions |= other.fail_versions;
+        self.fail_state |= other.fail_state;
+        self.fail_type |= other.fail_type;
+    }
+}
+
 /// One span, as far as it was seen.
 #[derive(Debug, Clone)]
 pub struct Span {
@@ -63,6 +109,8 @@ pub struct Span {
     pub last: Mark,
     /// Its last line but a mere close.
     pub word: Option<Mark>,
+    /// What its lines hold.
+    pub held: Held,
     /// Its end.
     pub ended: Option<Mark>,
     /// Its close, which says nothing of success.
@@ -94,6 +142,7 @@ impl Span {
             first: mark,
             last: mark,
             word: None,
+            held: Held::default(),
             ended: None,
             closed: None,
             cancelled: None,
@@ -119,6 +168,7 @@ impl Span {
         if !matches!(observation.said, Said::Closed) {
             keep_max(&mut self.word, Some(mark));
         }
+        self.held.note(observation);
         if let Some(state) = &observation.state {
             self.states.push((mark, CompactString::from(state.as_ref())));
             self.trim_states();
@@ -164,6 +214,7 @@ impl Span {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         keep_max(&mut self.word, other.word);
+        self.held.merge(other.held);
         keep_min(&mut self.ended, other.ended);
         keep_min(&mut self.closed, other.closed);
         keep_min(&mut self.cancelled, other.cancelled);

@@ -148,6 +148,7 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
         error: record.error.map(|error| Cow::Owned(format!("{}: {}", error.kind, error.message))),
         message,
         process,
+        versions: Some(!record.versions.is_empty()),
         lost,
         problems,
     }

@@ -57,7 +57,8 @@ pub(super) fn read(text: &str) -> Owners {
                 let at = columns.iter().position(|known| *known == column)?;
                 cells.get(at).map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty())
             };
-            let list = |column: Column| get(column).map(|cell| cell.split_whitespace().map(ToOwned::to_owned).collect()).unwrap_or_default();
+            let list =
+                |column: Column| get(column).map(|cell| cell.split_whitespace().map(ToOwned::to_owned).collect()).unwrap_or_default();
             if let Some(pattern) = get(Column::Path) {
                 let rule = get(Column::Rule).and_then(|rule| Tier::parse(&rule)).unwrap_or(Tier::Codeowners);
                 // Blanks in a pattern are written as CODEOWNERS does.
@@ -162,7 +163,8 @@ fn table(head: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
         (0..columns).map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
     let mut out = String::new();
     for (at, row) in rows.iter().enumerate() {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!(" {cell}{} ", " ".repeat(width - cell.chars().count()))).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!(" {cell}{} ", " ".repeat(width - cell.chars().count()))).collect();
         out.push_str(&format!("|{}|\n", cells.join("|")));
         if at == 0 {
             out.push_str(&format!("|{}|\n", widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("|")));

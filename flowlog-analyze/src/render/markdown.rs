@@ -73,7 +73,7 @@ fn evidence(out: &mut String, lines: &[Evidence]) {
 }
 
 /// Text as text: nothing in a log becomes markup, a mention, a link or HTML.
-fn escape(text: &str, max: usize) -> String {
+pub(super) fn escape(text: &str, max: usize) -> String {
     let mut out = String::new();
     for c in printable(text, max).chars() {
         match c {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use flowlog_schema::report::{Evidence, Failure, Owner, Report, RunOutcome};
 
 use super::paint::Paint;
+use super::table::columns;
 use crate::evidence::{digest, printable};
 
 /// Most failures in the table; the rest are counted.
@@ -66,41 +67,24 @@ fn who(failure: &Failure) -> String {
 
 fn table(out: &mut String, failures: &[Failure]) {
     let owned = failures.iter().any(|failure| failure.owner.component.is_some());
-    let rows: Vec<[String; 7]> = failures
-        .iter()
-        .take(MAX_ROWS)
-        .map(|failure| {
-            let what = match (&failure.error_type, &failure.message) {
-                (Some(kind), Some(message)) => format!("{kind}: {message}"),
-                (Some(text), None) | (None, Some(text)) => text.clone(),
-                (None, None) => String::new(),
-            };
-            [
-                failure.flows.to_string(),
-                failure.kind.as_str().to_owned(),
-                who(failure),
-                printable(failure.state.as_deref().unwrap_or("-"), 30),
-                clock(failure.first.as_deref()),
-                if owned { printable(failure.owner.pic.as_deref().unwrap_or("-"), 30) } else { String::new() },
-                printable(&what, 90),
-            ]
-        })
-        .collect();
-    let head = ["flows", "kind", "component", "state", "first", if owned { "PIC" } else { "" }, "what"].map(str::to_owned);
-    let mut widths = [0; 7];
-    for row in std::iter::once(&head).chain(&rows) {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for row in std::iter::once(&head).chain(&rows) {
-        let mut line = String::from("  ");
-        for (at, (cell, width)) in row.iter().zip(widths).enumerate().filter(|(_, (_, width))| *width > 0) {
-            let pad = " ".repeat(width - cell.chars().count());
-            let _ = if at == 0 { write!(line, "{pad}{cell}  ") } else { write!(line, "{cell}{pad}  ") };
-        }
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
+    let head = ["flows", "kind", "component", "state", "first", if owned { "PIC" } else { "" }, "what"].map(str::to_owned).to_vec();
+    let rows = failures.iter().take(MAX_ROWS).map(|failure| {
+        let what = match (&failure.error_type, &failure.message) {
+            (Some(kind), Some(message)) => format!("{kind}: {message}"),
+            (Some(text), None) | (None, Some(text)) => text.clone(),
+            (None, None) => String::new(),
+        };
+        vec![
+            failure.flows.to_string(),
+            failure.kind.as_str().to_owned(),
+            who(failure),
+            printable(failure.state.as_deref().unwrap_or("-"), 30),
+            clock(failure.first.as_deref()),
+            if owned { printable(failure.owner.pic.as_deref().unwrap_or("-"), 30) } else { String::new() },
+            printable(&what, 90),
+        ]
+    });
+    out.push_str(&columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
     if failures.len() > MAX_ROWS {
         let _ = writeln!(out, "  ... and {} more; --format json has them all", failures.len() - MAX_ROWS);
     }

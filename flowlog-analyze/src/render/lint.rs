@@ -1,0 +1,90 @@
+//! The lint report: for a person, and for a pull request.
+
+use std::fmt::Write;
+
+use flowlog_schema::lint::{ComponentLint, Finding, LintReport};
+
+use super::markdown::escape;
+use super::paint::Paint;
+use super::table::columns;
+use crate::evidence::{digest, printable};
+
+pub(super) fn text(report: &LintReport, paint: Paint) -> String {
+    let mut out = String::new();
+    let word = if report.passed { paint.green("PASSED") } else { paint.red("BELOW THE THRESHOLD") };
+    let _ = writeln!(out, "{word}  {}\n", summary(report));
+    let head = ["score", "component", "PIC", "lines", "structured", "spans", "failures"].map(str::to_owned).to_vec();
+    let rows = report.components.iter().map(|component| {
+        vec![
+            format!("{:.2}", component.score),
+            printable(&component.component, 40),
+            printable(component.owner.pic.as_deref().unwrap_or("-"), 40),
+            component.lines.to_string(),
+            structured(component),
+            component.spans.to_string(),
+            component.failures.to_string(),
+        ]
+    });
+    out.push_str(&columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
+    for component in report.components.iter().filter(|component| !component.findings.is_empty()) {
+        let _ = writeln!(out, "\n{}", paint.bold(&printable(&component.component, 60)));
+        for finding in &component.findings {
+            let _ = writeln!(out, "  {}", what(finding));
+            for line in &finding.evidence {
+                let place = format!("{}:{}", printable(&line.source, 200), line.line);
+                let _ = writeln!(out, "    {}  {}", paint.bold(&place), paint.dim(&printable(&digest(&line.text), 160)));
+            }
+        }
+    }
+    out
+}
+
+pub(super) fn markdown(report: &LintReport) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "**{}**: {}\n", if report.passed { "passed" } else { "below the threshold" }, escape(&summary(report), 300));
+    let _ = writeln!(out, "| score | component | PIC | lines | structured | spans | failures |\n|---:|---|---|---:|---:|---:|---:|");
+    for component in &report.components {
+        let _ = writeln!(
+            out,
+            "| {:.2} | {} | {} | {} | {} | {} | {} |",
+            component.score,
+            escape(&component.component, 60),
+            escape(component.owner.pic.as_deref().unwrap_or(""), 60),
+            component.lines,
+            structured(component),
+            component.spans,
+            component.failures
+        );
+    }
+    for component in report.components.iter().filter(|component| !component.findings.is_empty()) {
+        let _ = writeln!(out, "\n{}:", escape(&component.component, 60));
+        for finding in &component.findings {
+            let places: Vec<String> = finding.evidence.iter().map(|line| format!("{}:{}", escape(&line.source, 200), line.line)).collect();
+            let _ = writeln!(out, "- {} ({})", what(finding), places.join(", "));
+        }
+    }
+    out
+}
+
+fn summary(report: &LintReport) -> String {
+    let below: Vec<&str> = report.components.iter().filter(|one| one.score < report.threshold).map(|one| one.component.as_str()).collect();
+    match below.len() {
+        0 => format!("all {} components score {} or better", report.components.len(), report.threshold),
+        some => format!(
+            "{some} of {} components score less than {}: {}",
+            report.components.len(),
+            report.threshold,
+            printable(&below.join(", "), 200)
+        ),
+    }
+}
+
+fn structured(component: &ComponentLint) -> String {
+    // Rounded down: what is not perfect does not look so.
+    let per_mille = component.structured * 1000 / component.lines.max(1);
+    format!("{}.{} %", per_mille / 10, per_mille % 10)
+}
+
+fn what(finding: &Finding) -> String {
+    format!("{} of {}: {}", finding.count, finding.of, finding.rule.as_str())
+}
