@@ -73,7 +73,10 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
         Clue { class, about, layer }
     };
     let loud = stacked || observation.level == Some(Level::Error);
-    if let Some(rule) = matching([&observation.target, words, error], |class| !(loud && class.is_quiet()))
+    // A controller asks others; nobody asks it.
+    let asks = observation.component.as_deref() == Some("operator");
+    let may = |class: Class| !(loud && class.is_quiet() || asks && class == Class::Client);
+    if let Some(rule) = matching([&observation.target, words, error], may)
         && !(detail && !matches!(rule.class, Class::Ready | Class::Signal | Class::Panic))
     {
         return rule.class.is_kept().then(|| clue(rule.class, whose(rule, observation, words, error, process)));
@@ -155,6 +158,11 @@ fn unquoted(words: &str) -> &str {
 
 /// Of whom a rule's line tells.
 fn whose(rule: &Rule, observation: &Observation<'_>, words: &str, error: &str, process: &str) -> CompactString {
+    // A server that runs out of something is that server, whatever area the thing belongs to.
+    let server = observation.component.as_deref().filter(|component| matches!(*component, "etcd" | "nats") && !observation.embedded);
+    if let Some(server) = server.filter(|_| rule.class == Class::Infrastructure) {
+        return CompactString::from(server);
+    }
     match rule.whose {
         Whose::Named(name) => CompactString::const_new(name),
         // What stops is named in the words, or by who speaks: `[VllmWorker:1]`, `dynamo_Planner stopped`.
@@ -178,7 +186,12 @@ fn shown<'o>(observation: &'o Observation<'_>, words: &'o str, error: &'o str) -
     let stack = || code::of_stack(words).or_else(|| code::of_stack(error));
     let panic = || first.split_once(" panicked at ").and_then(|(_, place)| code::of_path(place));
     let module = || code::of_module(&observation.target);
-    let own = || observation.component.as_deref().map(|component| if component == "ucx" { "nixl" } else { component });
+    // UCX carries NIXL's transfers; PyTorch is in everybody.
+    let own = || match observation.component.as_deref()? {
+        "ucx" => Some("nixl"),
+        "torch" => None,
+        component => Some(component),
+    };
     let drawn = || code::of_drawn_frame(first);
     library.or_else(stack).or_else(panic).or_else(drawn).or_else(module).or_else(own)
 }

@@ -86,10 +86,17 @@ pub(super) const STERN: Envelope = Envelope {
         }
         let pod = std::str::from_utf8(line.get(pod_start..pod_end)?).ok()?;
         let rest = line.get(pod_end + 1..)?;
+        // A template may leave the container out: then a line of a logger must follow.
+        let blanks = rest.len() - rest.trim_ascii_start().len();
+        let bare = rest.get(blanks..).unwrap_or_default();
+        if names::is_pod(pod) && (stamp::leads(bare) || bare.starts_with(b"(") || bare.starts_with(b"{\"")) {
+            facts.speaker.pod = pod.into();
+            return Some(Inside::after(pod_end + 1 + blanks, line));
+        }
         let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
         let container = rest.get(..end).filter(|container| is_label(container))?;
         let content = rest.get(end + 1..).unwrap_or_default();
-        let leads = stamp::leads(content) || content.starts_with(b"Traceback (most recent");
+        let leads = stamp::leads(content) || leads_nats(content) || content.starts_with(b"Traceback (most recent");
         // Of a StatefulSet or a DaemonSet; of anything else the name is not enough.
         let short = names::is_numbered(pod) || names::is_pod(&format!("x-{pod}"));
         if !(names::is_pod(pod) || leads && short && !pod.contains('.')) {
@@ -105,10 +112,26 @@ pub(super) const STERN: Envelope = Envelope {
             content: "Traceback (most recent call last):",
             tells: "pod=frontend-7d9c6b7b5-x2x4z container=main",
         },
+        Example {
+            line: "frontend-7d9c6b7b5-x2x4z  2025-11-22T08:27:15.123Z  INFO a: up",
+            content: "2025-11-22T08:27:15.123Z  INFO a: up",
+            tells: "pod=frontend-7d9c6b7b5-x2x4z",
+        },
+        Example {
+            line: "nats-0 nats [7] 2025/11/22 08:27:15.705274 [INF] up",
+            content: "[7] 2025/11/22 08:27:15.705274 [INF] up",
+            tells: "pod=nats-0 container=nats",
+        },
         Example { line: "worker-0 engine {\"time\":1}", content: "{\"time\":1}", tells: "pod=worker-0 container=engine" },
         Example { line: "dynamo frontend-7d9c6b7b5-x2x4z main up", content: "up", tells: "pod=frontend-7d9c6b7b5-x2x4z container=main" },
     ],
 };
+
+/// NATS puts its pid before the time.
+fn leads_nats(text: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(b']', text.get(..text.len().min(12)).unwrap_or_default()) else { return false };
+    text.first() == Some(&b'[') && text.get(end + 2..).is_some_and(|rest| stamp::slashes(rest).is_some())
+}
 
 fn is_label(text: &[u8]) -> bool {
     text.len() <= 63

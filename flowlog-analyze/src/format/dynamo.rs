@@ -94,7 +94,9 @@ impl Words<'_> {
         if let Some((kind, words)) = stack(message).or_else(|| self.error.and_then(stack)) {
             return Some(Said::Distress { fault: fault(kind, &words), traceback: true });
         }
-        let (kind, words) = typed(message).or_else(|| self.error.and_then(typed))?;
+        // What the frontend answers its caller with.
+        let answered = || message.strip_prefix("Internal server error: ").map(|words| ("Internal", words));
+        let (kind, words) = typed(message).or_else(answered).or_else(|| self.error.and_then(typed))?;
         Some(Said::Distress { fault: fault(kind, words), traceback: false })
     }
 }
@@ -146,6 +148,7 @@ mod tests {
             (http, "Stream disconnected, recreating stream", None, None, None, "Recreated"),
             (http, "Unavailable: Stream ended", None, None, None, "Distress Unavailable false"),
             (http, "boom\nTraceback (most recent call last):\n  File \"a\"\nValueError: bad", None, None, None, "Distress ValueError true"),
+            (http, "Internal server error: Failed to generate completions: gone", None, None, None, "Distress Internal false"),
             (http, "Selected worker", None, None, None, "Word"),
         ] {
             assert_eq!(said(span, message, outcome, error_type, status), expected, "{span} {message}");

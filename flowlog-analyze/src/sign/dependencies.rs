@@ -52,7 +52,7 @@ pub(super) const RULES: [Rule; 9] = [
         "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::transports::etcd: put failed: etcdserver: mvcc: database space exceeded",
         "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::transports::etcd: put done",
     ),
-    Rule::new("etcd_leaderless", Fatal, Named("etcd"), &["etcdserver: no leader", "lost leader", "etcdserver: request timed out"]).example(
+    Rule::new("etcd_leaderless", Unreachable, Named("etcd"), &["etcdserver: no leader", "lost leader", "etcdserver: request timed out"]).example(
         "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::transports::etcd: watch failed: etcdserver: no leader",
         "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::transports::etcd: leader elected",
     ),

@@ -3,7 +3,7 @@
 use super::rule::Class::{Ready, StartFailure, Works};
 use super::rule::{Rule, Whose::Speaker};
 
-pub(super) const RULES: [Rule; 7] = [
+pub(super) const RULES: [Rule; 8] = [
     Rule::new(
         "port_in_use",
         StartFailure,
@@ -52,6 +52,7 @@ pub(super) const RULES: [Rule; 7] = [
             "failed to load model",
             "no such model path",
             "model path does not exist",
+            "error adding model from discovery",
         ],
     )
     .example(
@@ -92,6 +93,10 @@ pub(super) const RULES: [Rule; 7] = [
         "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: chat endpoints enabled",
         "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: chat endpoints disabled",
     ),
+    Rule::new("all_tests_passed", Works, Speaker, &[" passed"]).with(&[" in "]).without(&[" failed", " error", "passed to"]).example(
+        "=================== 5 passed, 1 rerun in 302.11s (0:05:02) ===================",
+        "== 12 passed, 1 failed in 1.0s ==",
+    ),
     Rule::new(
         "works",
         Works,
@@ -103,12 +108,15 @@ pub(super) const RULES: [Rule; 7] = [
             "successfully",
             "startup complete",
             "reconnected",
+            "re-established",
+            "reestablished",
+            "became leader",
+            "response sent status=200",
             "data: [done]",
             "request completed",
             "recovered",
             "checks passed",
             "job succeeded",
-            " passed in ",
         ],
     )
     .without(&["/health", "/metrics", "/live", "get /v1/models", "unsuccessful", "not successful", "status=error"])
