@@ -217,7 +217,7 @@ impl Row {
         for (field, mine, theirs) in fields {
             match (&mine, theirs) {
                 (Some(known), Some(told)) if **known != told => {
-                    conflicts.push(format!("`{name}`: {field} is `{known}`, elsewhere `{told}`"))
+                    conflicts.push(format!("`{name}`: {field} is `{known}`, elsewhere `{told}`"));
                 }
                 (None, Some(told)) => *mine = Some(told),
                 _ => {}

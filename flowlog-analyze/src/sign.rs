@@ -77,18 +77,20 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
     let asks = observation.component.as_deref() == Some("operator");
     let may = |class: Class| !(loud && class.is_quiet() || asks && class == Class::Client);
     if let Some(rule) = matching([&observation.target, words, error], may)
-        && !(detail && !matches!(rule.class, Class::Ready | Class::Signal | Class::Panic))
+        && (!detail || matches!(rule.class, Class::Ready | Class::Signal | Class::Panic | Class::Waiting))
     {
         return rule.class.is_kept().then(|| clue(rule.class, whose(rule, observation, words, error, process)));
     }
     if detail {
         return None;
     }
+    let is_error = |words| match format {
+        "" => begins_with_error(words),
+        _ => observation.level == Some(Level::Error) && tells_failure(words, error),
+    };
     let class = if stacked || (format.is_empty() && code::of_drawn_frame(words).is_some()) {
         Class::Traceback
-    } else if format.is_empty() && begins_with_error(words) {
-        Class::Error
-    } else if observation.level == Some(Level::Error) && !format.is_empty() && tells_failure(words, error) {
+    } else if is_error(words) {
         Class::Error
     } else {
         return None;

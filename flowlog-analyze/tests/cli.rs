@@ -153,3 +153,44 @@ fn help_and_version() {
     }
     assert!(stdout(&run(&["--version"])).starts_with("flowlog-analyze 0."));
 }
+
+#[test]
+fn owners_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("pics.md");
+    fs::write(&table, "| Component | PIC |\n|---|---|\n| prefill | Ann |\n\n| CI Area | PIC |\n|---|---|\n| Test Fail | Bo |\n").unwrap();
+    let (table, example) = (table.to_str().unwrap(), example());
+    let output = run(&["--owners", table, example.to_str().unwrap()]);
+    assert!(stdout(&output).contains("PIC     Ann (prefill)"), "{}", stdout(&output));
+    let output = run(&["triage", "--format", "json", "--owners", table, example.to_str().unwrap()]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["verdict"]["owner"]["pic"], &report["failures"][0]["owner"]["component"]), (&"Ann".into(), &"prefill".into()));
+    let output = run(&["owners", table]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&output), "[component.prefill]\npic = \"Ann\"\n\n[area.test_fail]\ntitle = \"Test Fail\"\npic = \"Bo\"\n");
+    let output = run(&["owners", "--format", "markdown", table]);
+    assert!(stdout(&output).starts_with("| Component | Point of Contact (PIC) |\n"), "{}", stdout(&output));
+    let output = run(&["--owners", "no-such-file", example.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("`no-such-file`"), "{}", stderr(&output));
+}
+
+#[test]
+fn lint_passes_or_not_by_its_threshold() {
+    let example = example();
+    let output = run(&["lint", example.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stdout(&output).starts_with("PASSED  all 4 components"), "{}", stdout(&output));
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("router.log");
+    fs::write(&log, format!("{GOOD}bare words\n")).unwrap();
+    let log = log.to_str().unwrap();
+    for (arguments, code) in [(&["lint", log][..], 1), (&["lint", "--threshold", "10", log], 1), (&["lint", "--threshold", "0", log], 0)] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} {}", stdout(&output));
+        assert!(stdout(&output).contains("lines without structure"), "{}", stdout(&output));
+    }
+    let output = run(&["lint", "--threshold", "101", log]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("between 0 and 100"), "{}", stderr(&output));
+}

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 fn report(cluster: &Cluster, plan: Plan, threads: usize) -> Report {
     let sources = Sources::of_texts(cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| analyze(&sources, &Options { plan }, &|_| {}))
+    pool.install(|| analyze(&sources, &Options { plan, ..Options::default() }, &|_| {}))
 }
 
 /// All of a run in one log, as `kubectl logs` of several pods gives it.
@@ -51,7 +51,7 @@ proptest! {
         let mut moved = cluster.clone();
         let at = shuffle.index(moved.logs.len());
         moved.logs.rotate_left(at);
-        let plan = Plan { chunk, batch, linger: linger_seconds * 1_000_000_000 };
+        let plan = Plan { chunk, batch, linger: linger_seconds * 1_000_000_000, ..Plan::default() };
         prop_assert_eq!(report(&moved, plan, threads), expected);
     }
 
@@ -73,7 +73,7 @@ proptest! {
     fn closing_flows_changes_no_answer_in_one_long_log(seed in any::<u64>(), chunk in prop::sample::select(vec![5_000u64, 50_000])) {
         let cluster = in_one_log(&simulate(&flowlog_simulator::Options { seed, flows: 600, form: Form::Json, skew_ms: 100, ..Default::default() }));
         let expected = report(&cluster, Plan { linger: i64::MAX, ..Plan::default() }, 1);
-        let closing = report(&cluster, Plan { chunk, batch: 2, linger: 12_000_000_000 }, 2);
+        let closing = report(&cluster, Plan { chunk, batch: 2, linger: 12_000_000_000, ..Plan::default() }, 2);
         prop_assert_eq!(closing, expected);
     }
 

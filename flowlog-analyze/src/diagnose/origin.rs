@@ -87,6 +87,10 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
     match fate {
         Fate::Ok => {
             let carried: Vec<Fault<'_>> = faults.into_iter().filter(|fault| retried(fault)).collect();
+            // Where nobody says what went wrong, the caller still says that it had to begin anew.
+            let anew =
+                root.span.recreated.filter(|_| carried.is_empty()).map(|mark| Fault { at: tree.root, mark, how: recreated(root.span) });
+            let carried: Vec<Fault<'_>> = carried.into_iter().chain(anew).collect();
             if carried.is_empty() { (Outcome::Ok, None) } else { failed(Outcome::Recovered, &carried) }
         }
         Fate::Rejected => {

@@ -5,6 +5,8 @@
 //! nobody dealt with and that no stop came before; a relay only where nothing else is left; then waiting without
 //! progress; at last a stop that nobody ordered.
 
+use std::collections::BTreeSet;
+
 use compact_str::CompactString;
 use flowlog_schema::report::FailureKind;
 
@@ -343,22 +345,24 @@ fn first_stop(table: &Table, world: &World, signals: &[(Option<i64>, Place)]) ->
     };
     let mut stops: Vec<(i64, Spoken<'_>)> = spoken(Class::Stop).filter_map(|stop| Some((stop.time()?, stop))).collect();
     stops.sort_by_key(|(time, stop)| (*time, stop.sign.first.0));
-    let components: std::collections::BTreeSet<CompactString> = stops.iter().map(|(_, stop)| stop.who().0).collect();
+    // Who is told to stop stops too.
+    let others: BTreeSet<CompactString> =
+        stops.iter().map(|(_, stop)| stop.who().0).chain(spoken(Class::Signal).map(|told| told.who().0)).collect();
     let (time, first) = stops.into_iter().next()?;
     let component = first.who().0;
     let in_flight = spoken(Class::InFlight).any(|work| work.time().is_some_and(|at| at.saturating_sub(time) < GOING_DOWN));
     let ordered = signals.iter().any(|(signal, _)| signal.is_none_or(|signal| signal <= time));
-    (in_flight && !ordered && components.len() > 1 && component != "unknown").then(|| first.suspect(Weight::Stop))
+    (in_flight && !ordered && others.len() > 1 && component != "unknown").then(|| first.suspect(Weight::Stop))
 }
 
 /// Whether somebody says the same again and again, at a steady beat.
 fn is_beat(sign: &Sign) -> bool {
     let mut gaps: Vec<i64> = sign.moments.windows(2).map(|pair| pair[1] - pair[0]).collect();
     gaps.sort_unstable();
-    let median = gaps.get(gaps.len() / 2).copied().unwrap_or(0);
-    // Two lines that alternate beat in pairs, so that only long pauses tell.
-    let longest = gaps.last().copied().unwrap_or(0);
-    let pairs = gaps.iter().rev().take((gaps.len() / 2).max(1)).min().copied().unwrap_or(0);
+    let at = |index: usize| gaps.get(index).copied().unwrap_or(0);
+    let (median, longest) = (at(gaps.len().saturating_sub(1) / 2), at(gaps.len().saturating_sub(1)));
+    // Two lines that alternate beat in pairs, so that only the longer half of the pauses tells.
+    let pairs = if gaps.len() >= 4 { at(gaps.len() - gaps.len() / 2) } else { 0 };
     sign.count >= BEATS && longest <= median.max(pairs).saturating_mul(3)
 }
 

@@ -257,7 +257,7 @@ impl Table {
 fn is_settled(flow: &Flow, before: i64) -> bool {
     flow.last.and_then(Mark::time).is_some_and(|last| last < before)
         && !flow.spans.is_empty()
-        && flow.spans.values().all(|span| span.fate() == Fate::Ok)
+        && flow.spans.values().all(|span| span.fate() == Fate::Ok && span.recreated.is_none())
         && flow.spans.values().any(|span| span.parent.is_none())
 }
 

@@ -36,13 +36,14 @@ const PATHS: [(&str, &str); 27] = [
 ];
 
 /// A module that speaks, by how its path begins.
-const MODULES: [(&str, &str); 21] = [
+const MODULES: [(&str, &str); 22] = [
     ("dynamo_llm::block_manager", "kvbm"),
     ("dynamo_kvbm", "kvbm"),
     ("kvbm", "kvbm"),
     ("dynamo_llm::http", "frontend"),
     ("dynamo_llm::grpc", "frontend"),
     ("dynamo_llm::discovery", "frontend"),
+    ("dynamo_runtime::discovery", "runtime"),
     ("dynamo_llm::kv_router", "router"),
     ("dynamo_kv_router", "router"),
     ("kv_router", "router"),

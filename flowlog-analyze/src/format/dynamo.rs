@@ -61,7 +61,13 @@ impl Words<'_> {
                 }
                 _ => Said::Answered,
             },
-            message if message.starts_with("migration retry scheduled") || message.contains("recreating stream") => Said::Recreated,
+            message
+                if message.starts_with("migration retry scheduled")
+                    || message.contains("recreating stream")
+                    || message.starts_with("Creating new stream") =>
+            {
+                Said::Recreated
+            }
             message => self.distress(message).unwrap_or(Said::Word),
         }
     }

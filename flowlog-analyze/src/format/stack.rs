@@ -222,11 +222,13 @@ pub fn of(text: &str) -> Option<Stack<'_>> {
         return Some(Stack { kind: "Fatal Python error", message: fatal.lines().next().unwrap_or_default(), frame });
     }
     // Most words are one line, and no frame.
-    if memchr::memchr(b'\n', text.as_bytes()).is_none() && !text.starts_with("  File \"") {
+    let begins_in_frame = text.trim_start().starts_with("File \"");
+    if memchr::memchr(b'\n', text.as_bytes()).is_none() && !begins_in_frame {
         return None;
     }
     let stack = match text.split_once("Traceback (most recent call last):") {
         Some((_, stack)) => stack,
+        None if begins_in_frame => text,
         None => text.get(text.find("  File \"")?..)?,
     };
     let mut frame = String::new();

@@ -115,6 +115,9 @@ fn tables(text: &str) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
     tables
 }
 
+/// What a column shows of a row.
+type Cell = fn(&Row) -> String;
+
 pub(super) fn write(owners: &Owners) -> String {
     let mut parts: Vec<String> = Vec::new();
     for (heading, rows) in [("Component", &owners.components), ("CI Area", &owners.areas)] {
@@ -124,23 +127,19 @@ pub(super) fn write(owners: &Owners) -> String {
             let key = key_of(row.title.as_deref().unwrap_or(&row.name));
             AREAS.iter().find(|(name, _)| area && *name == key).map_or(key, |(_, area)| (*area).to_owned()) == row.name
         };
-        let mut columns: Vec<(&str, Box<dyn Fn(&Row) -> String>)> = vec![
-            (heading, Box::new(|row: &Row| row.title.clone().unwrap_or_else(|| row.name.clone()))),
-            ("Point of Contact (PIC)", Box::new(|row: &Row| row.pic.clone().unwrap_or_default())),
+        let mut columns: Vec<(&str, Cell)> = vec![
+            (heading, |row| row.title.clone().unwrap_or_else(|| row.name.clone())),
+            ("Point of Contact (PIC)", |row| row.pic.clone().unwrap_or_default()),
         ];
-        let more: [(&str, fn(&Row) -> String); 4] = [
+        let more: [(&str, Cell); 4] = [
             ("GitHub", |row| row.github.clone().unwrap_or_default()),
             ("Slack", |row| row.slack.clone().unwrap_or_default()),
             ("Email", |row| row.email.clone().unwrap_or_default()),
             ("Aliases", |row| row.aliases.join(" ")),
         ];
-        for (name, value) in more {
-            if rows.iter().any(|row| !value(row).is_empty()) {
-                columns.push((name, Box::new(value)));
-            }
-        }
+        columns.extend(more.into_iter().filter(|(_, value)| rows.iter().any(|row| !value(row).is_empty())));
         if !rows.iter().all(derived) {
-            columns.push(("Key", Box::new(|row: &Row| row.name.clone())));
+            columns.push(("Key", |row| row.name.clone()));
         }
         if !rows.is_empty() {
             let head = columns.iter().map(|(name, _)| (*name).to_owned()).collect();

@@ -69,7 +69,9 @@ pub(super) const RULES: [Rule; 9] = [
         "    Description:        failed to sync PodGangMap: [Operation: Sync, Code: ERR_NO_ENTRIES] message: x has no entries",
         "2025-11-22T08:27:15Z\tINFO\tsetup\tstarting reconciler",
     ),
-    Rule::new("nats_rejects", Fatal, Named("nats"), &["maximum payload violation", "max payload exceeded", "maximum payload exceeded", "nats: authorization violation"])
+    Rule::new("nats_rejects", Fatal, Named("nats"), &["jetstream not enabled",
+            "jetstream not available",
+            "maximum payload violation", "max payload exceeded", "maximum payload exceeded", "nats: authorization violation"])
         .example(
             "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::transports::nats: publish failed: nats: maximum payload exceeded",
             "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::transports::nats: payload published",

@@ -34,7 +34,7 @@ pub(super) const RULES: [Rule; 6] = [
         "waits",
         Waiting,
         Speaker,
-        &["timed out. retrying", "waiting for", "still waiting", "not ready yet", "reconnecting", "no progress", "has not started yet", "waited for"],
+        &["timed out. retrying", "waiting for", "still waiting", "not ready yet", "reconnecting", "no progress", "has not started yet", "waited for", "returning 0 instances"],
     )
     .without(&["waiting for 0 ", "waiting for request", "waiting for work", "inflight requests"])
     .example(

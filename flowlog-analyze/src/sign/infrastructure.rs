@@ -128,6 +128,7 @@ pub(super) const RULES: [Rule; 18] = [
         Named("k8s"),
         &[
             "failedscheduling",
+            "schedulinggated",
             "nodes are available: ",
             "insufficient nvidia.com/gpu",
             "createcontainerconfigerror",
@@ -231,6 +232,9 @@ pub(super) const RULES: [Rule; 18] = [
             "failed to createartifact",
             "failed to upload artifact",
             "artifact upload failed",
+            "failed to properly upload",
+            "error running the uploader",
+            "error uploading to",
             "no test report files were found",
             "unable to upload the report",
             "failed to publish test results",

@@ -93,10 +93,10 @@ pub(super) const RULES: [Rule; 8] = [
         "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: chat endpoints enabled",
         "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: chat endpoints disabled",
     ),
-    Rule::new("all_tests_passed", Works, Speaker, &[" passed"]).with(&[" in "]).without(&[" failed", " error", "passed to"]).example(
-        "=================== 5 passed, 1 rerun in 302.11s (0:05:02) ===================",
-        "== 12 passed, 1 failed in 1.0s ==",
-    ),
+    Rule::new("all_tests_passed", Works, Speaker, &[" passed"])
+        .with(&[" in "])
+        .without(&[" failed", " error", "passed to"])
+        .example("=================== 5 passed, 1 rerun in 302.11s (0:05:02) ===================", "== 12 passed, 1 failed in 1.0s =="),
     Rule::new(
         "works",
         Works,
