@@ -1,7 +1,7 @@
 //! Sources to a table: chunks in parallel, all sources together in time.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 
@@ -56,6 +56,8 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
     let mut cursors: Vec<Cursor> =
         sources.read.iter().enumerate().map(|(index, source)| Cursor { index, at: 0, reached: i64::MIN, size: source.size }).collect();
     let timelines = Timelines::new(sources);
+    // A file that vanished while it was read is not a source that was read.
+    let mut lost: BTreeSet<usize> = BTreeSet::new();
     loop {
         cursors.retain(|cursor| cursor.at < cursor.size);
         if cursors.is_empty() {
@@ -100,6 +102,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
                         cursor.at = cursor.size;
                         let source = sources.read.get(index).map_or_else(String::new, |source| source.name.clone());
                         unread.push(Unread { source, error });
+                        lost.insert(index);
                     }
                 }
             }
@@ -117,9 +120,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
     unread.sort_by(|a, b| a.source.cmp(&b.source));
     unread.dedup_by(|a, b| a.source == b.source);
     let mut input = total.input;
-    // A file that vanished before its first byte was read is not a source that was read.
-    let lost = unread.iter().filter(|unread| sources.read.iter().any(|source| source.name == unread.source)).count();
-    input.sources = (sources.read.len() - lost.min(sources.read.len())) as u64;
+    input.sources = sources.read.len() as u64 - lost.len() as u64;
     input.unread = unread;
     input.first = total.first.map(|time| Time(time).to_string());
     input.last = total.last.map(|time| Time(time).to_string());

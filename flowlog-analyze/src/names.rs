@@ -86,8 +86,27 @@ pub fn of_file(path: &str) -> FileName {
 
 /// The name without what says that it is a log, which of several, or how it is packed.
 fn stem_of(name: &str) -> &str {
-    const ENDS: [&str; 12] =
-        [".log", ".txt", ".out", ".err", ".json", ".jsonl", ".gz", ".zst", ".previous", ".current", ".stdout", ".stderr"];
+    const ENDS: [&str; 19] = [
+        ".log",
+        ".txt",
+        ".out",
+        ".err",
+        ".json",
+        ".jsonl",
+        ".gz",
+        ".zst",
+        ".zstd",
+        ".xz",
+        ".bz2",
+        ".lz4",
+        ".zip",
+        ".tar",
+        ".tgz",
+        ".previous",
+        ".current",
+        ".stdout",
+        ".stderr",
+    ];
     let mut stem = name;
     loop {
         let numbered = stem.rsplit_once('.').filter(|(rest, number)| {

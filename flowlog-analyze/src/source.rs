@@ -3,16 +3,21 @@
 //! Nothing here fails the analysis: what cannot be read is named in [`Sources::unread`].
 
 mod look;
+mod unpack;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use flowlog_schema::report::Unread;
+use rayon::prelude::*;
 use walkdir::WalkDir;
+
+use unpack::Limit;
 
 /// One file, or the spooled standard input.
 #[derive(Debug)]
@@ -34,6 +39,13 @@ enum Bytes {
     Path(PathBuf),
     /// Standard input or a pipe, copied to a file without a name: evidence is read again when it is shown.
     Spool(File),
+    /// A part of such a file: what a path unpacked to.
+    Slice {
+        /// The file.
+        file: Arc<File>,
+        /// Where the part begins.
+        start: u64,
+    },
 }
 
 impl Source {
@@ -45,6 +57,11 @@ impl Source {
         match &self.bytes {
             Bytes::Path(path) => read_full(&File::open(path)?, offset, buffer),
             Bytes::Spool(file) => read_full(file, offset, buffer),
+            Bytes::Slice { file, start } => {
+                let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+                let length = buffer.len().min(left);
+                read_full(file, start.saturating_add(offset), buffer.get_mut(..length).unwrap_or_default())
+            }
         }
     }
 
@@ -52,7 +69,7 @@ impl Source {
     pub fn modified(&self) -> Option<i64> {
         let time = match &self.bytes {
             Bytes::Path(path) => path.metadata().and_then(|data| data.modified()).ok()?,
-            Bytes::Spool(_) => SystemTime::now(),
+            Bytes::Spool(_) | Bytes::Slice { .. } => SystemTime::now(),
         };
         i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok()
     }
@@ -88,14 +105,12 @@ pub struct Sources {
 /// No symbolic link inside a folder is followed. A path given twice is read once.
 pub fn open(paths: &[PathBuf]) -> Sources {
     let mut sources = Sources::default();
-    if paths.is_empty() {
+    if paths.is_empty() || paths.iter().any(|path| path.as_os_str() == "-") {
         sources.add_stdin();
     }
     let mut files: Vec<PathBuf> = Vec::new();
-    for path in paths {
-        if path.as_os_str() == "-" {
-            sources.add_stdin();
-        } else if path.is_dir() {
+    for path in paths.iter().filter(|path| path.as_os_str() != "-") {
+        if path.is_dir() {
             sources.walk(path, &mut files);
         } else {
             files.push(path.clone());
@@ -103,13 +118,28 @@ pub fn open(paths: &[PathBuf]) -> Sources {
     }
     files.sort();
     files.dedup();
-    for path in files {
-        match open_file(&path).and_then(look::at) {
-            Ok(source) => sources.read.push(source),
-            Err(error) => sources.refuse(&path, &error),
+    let opened: Vec<(&PathBuf, io::Result<Found>)> =
+        files.par_iter().map(|path| (path, open_file(path).and_then(|source| find(source, Limit::LOGS)))).collect();
+    for (path, found) in opened {
+        match found {
+            Ok(found) => sources.add(found),
+            Err(error) => sources.refuse(path, &error),
         }
     }
+    sources.read.sort_by(|a, b| a.name.cmp(&b.name));
     sources
+}
+
+/// The logs that a path holds, and what of it cannot be read.
+type Found = (Vec<Source>, Vec<Unread>);
+
+/// Unpacks a source where it is packed, and looks at each log.
+fn find(source: Source, limit: Limit) -> io::Result<Found> {
+    let (sources, unread) = match unpack::unpack(&source, limit)? {
+        Some(found) => found,
+        None => (vec![source], Vec::new()),
+    };
+    Ok((sources.into_iter().map(look::at).collect::<io::Result<_>>()?, unread))
 }
 
 impl Sources {
@@ -120,20 +150,22 @@ impl Sources {
     pub fn of_texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> io::Result<Self> {
         let mut sources = Self::default();
         for (name, bytes) in texts {
-            sources.read.push(look::at(spool(name, &mut &*bytes)?)?);
+            sources.add(find(spool(name, &mut &*bytes)?, Limit::LOGS)?);
         }
         sources.read.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(sources)
     }
 
     fn add_stdin(&mut self) {
-        if self.read.iter().any(|source| source.name == "-") {
-            return;
-        }
-        match spool("-", &mut io::stdin().lock()).and_then(look::at) {
-            Ok(source) => self.read.push(source),
+        match spool("-", &mut io::stdin().lock()).and_then(|source| find(source, Limit::LOGS)) {
+            Ok(found) => self.add(found),
             Err(error) => self.refuse(Path::new("-"), &error),
         }
+    }
+
+    fn add(&mut self, (read, unread): Found) {
+        self.read.extend(read);
+        self.unread.extend(unread);
     }
 
     fn walk(&mut self, folder: &Path, files: &mut Vec<PathBuf>) {

@@ -194,3 +194,27 @@ fn lint_passes_or_not_by_its_threshold() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("between 0 and 100"), "{}", stderr(&output));
 }
+
+#[test]
+fn packed_runs_are_read_as_plain_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("run.tar.gz");
+    let examples = example().parent().unwrap().to_path_buf();
+    let packed = Command::new("tar").arg("czf").arg(&archive).arg("-C").arg(examples).arg("failed-run").status().unwrap();
+    assert!(packed.success());
+    let archive = archive.to_str().unwrap();
+    let (plain, packed) = (run(&["--format", "json", example().to_str().unwrap()]), run(&["--format", "json", archive]));
+    assert_eq!(packed.status.code(), Some(1), "{}", stderr(&packed));
+    let read = |output: &Output| serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
+    let (plain, packed) = (read(&plain), read(&packed));
+    assert_eq!((&packed["flows"], &packed["verdict"]["summary"]), (&plain["flows"], &plain["verdict"]["summary"]));
+    let place = packed["verdict"]["evidence"][0]["source"].as_str().unwrap();
+    assert_eq!(place, format!("{archive}/failed-run/prefill-0.log"));
+
+    // The beginning of one that was cut off is read, and that is said.
+    let cut = folder.path().join("cut.gz");
+    let gzip = Command::new("gzip").arg("-c").arg(example().join("frontend.log")).output().unwrap();
+    fs::write(&cut, &gzip.stdout[..gzip.stdout.len() / 2]).unwrap();
+    let output = run(&[cut.to_str().unwrap()]);
+    assert!(stdout(&output).contains("1 sources") && stdout(&output).contains("damaged"), "{}", stdout(&output));
+}

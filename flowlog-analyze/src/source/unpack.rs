@@ -1,0 +1,414 @@
+//! Compressed and packed logs: told by their first bytes, unpacked into one nameless file a path.
+//!
+//! Evidence is read again when it is shown, so what was unpacked is kept until the end. Archives nest to a bounded depth,
+//! and a path unpacks to a bounded size: what lies beyond either is named in `unread`, and what came before it is read.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use flowlog_schema::report::Unread;
+
+use super::{Bytes, Source};
+
+/// How deep archives may nest: a zip of tars of compressed logs is three.
+const MAX_DEPTH: usize = 4;
+
+/// Most members of one path.
+const MAX_MEMBERS: usize = 100_000;
+
+/// Bytes that tell what a file is: a tar says so at 257.
+const HEAD: usize = 512;
+
+/// How far a path may unpack.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    /// To so many bytes whatever its size,
+    pub floor: u64,
+    /// and beyond that to so many times its size. Logs shrink to a tenth or a fiftieth; a bomb to a thousandth.
+    pub ratio: u64,
+}
+
+impl Limit {
+    /// What holds for logs.
+    pub(super) const LOGS: Self = Self { floor: 1 << 30, ratio: 250 };
+}
+
+/// What a file is by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pack {
+    Gzip,
+    Zstd,
+    Xz,
+    Bzip2,
+    Lz4,
+    Zip,
+    Tar,
+}
+
+/// Magic numbers: RFC 1952, RFC 8878 (with its skippable frames), the xz, bzip2 and LZ4 frame formats, and
+/// PKWARE's APPNOTE.
+fn pack_of(head: &[u8]) -> Option<Pack> {
+    let skippable = head.get(1..4) == Some(&[0x2a, 0x4d, 0x18]) && head.first().is_some_and(|first| first & 0xf0 == 0x50);
+    Some(match head {
+        [0x1f, 0x8b, 8, ..] => Pack::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Pack::Zstd,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Pack::Xz,
+        [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..]
+            if rest.starts_with(b"\x31\x41\x59\x26\x53\x59") || rest.starts_with(b"\x17\x72\x45\x38\x50\x90") =>
+        {
+            Pack::Bzip2
+        }
+        [4, 0x22, 0x4d, 0x18, ..] => Pack::Lz4,
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Pack::Zip,
+        _ if head.get(257..262) == Some(b"ustar") => Pack::Tar,
+        _ if skippable => Pack::Zstd,
+        _ => return None,
+    })
+}
+
+/// What a source unpacks to; `None` where it is a plain log.
+pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<Source>, Vec<Unread>)>> {
+    let mut head = [0; HEAD];
+    let filled = source.read_at(0, &mut head)?;
+    if pack_of(head.get(..filled).unwrap_or_default()).is_none() {
+        return Ok(None);
+    }
+    let budget = limit.floor.max(source.size.saturating_mul(limit.ratio));
+    let mut unpacker =
+        Unpacker { out: BufWriter::with_capacity(1 << 18, tempfile::tempfile()?), at: 0, budget, members: Vec::new(), unread: Vec::new() };
+    let mut whole = BufReader::with_capacity(1 << 18, Whole { source, at: 0 });
+    unpacker.take(&source.name, &mut whole, 0);
+    let Unpacker { out, members, unread, .. } = unpacker;
+    let file = Arc::new(out.into_inner().map_err(io::IntoInnerError::into_error)?);
+    let sources = members.into_iter().map(|(name, start, size)| Source {
+        name,
+        size,
+        bytes: Bytes::Slice { file: Arc::clone(&file), start },
+        labelled: false,
+        turned: None,
+    });
+    Ok(Some((sources.collect(), unread)))
+}
+
+/// A source from its beginning to its end.
+struct Whole<'s> {
+    source: &'s Source,
+    at: u64,
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let filled = self.source.read_at(self.at, buffer)?;
+        self.at += filled as u64;
+        Ok(filled)
+    }
+}
+
+struct Unpacker {
+    out: BufWriter<File>,
+    at: u64,
+    /// Bytes that may still be written.
+    budget: u64,
+    /// Name, place and size.
+    members: Vec<(String, u64, u64)>,
+    unread: Vec<Unread>,
+}
+
+impl Unpacker {
+    fn refuse(&mut self, name: &str, error: impl Into<String>) {
+        self.unread.push(Unread { source: name.to_owned(), error: error.into() });
+    }
+
+    /// Takes whatever a stream holds: a log, or more to unpack.
+    fn take(&mut self, name: &str, mut stream: &mut dyn Read, depth: usize) {
+        let mut head = Vec::with_capacity(HEAD);
+        let began = (&mut stream).take(HEAD as u64).read_to_end(&mut head);
+        let pack = pack_of(&head);
+        let mut stream = Cursor::new(head).chain(stream);
+        if let Err(error) = began {
+            // What came before the damage is read all the same.
+            self.keep(name, &mut stream);
+            return self.refuse(name, damaged(&error));
+        }
+        match pack {
+            None => self.keep(name, &mut stream),
+            Some(_) if depth >= MAX_DEPTH => self.refuse(name, format!("archives nest deeper than {MAX_DEPTH}")),
+            Some(Pack::Tar) => self.take_tar(name, &mut stream, depth),
+            Some(Pack::Zip) => {
+                if let Err(error) = self.take_zip(name, &mut stream, depth) {
+                    self.refuse(name, damaged(&error));
+                }
+            }
+            Some(Pack::Gzip) => self.take(name, &mut flate2::read::MultiGzDecoder::new(stream), depth + 1),
+            Some(Pack::Xz) => self.take(name, &mut liblzma::read::XzDecoder::new_multi_decoder(stream), depth + 1),
+            Some(Pack::Bzip2) => self.take(name, &mut bzip2::read::MultiBzDecoder::new(stream), depth + 1),
+            Some(Pack::Lz4) => self.take(name, &mut Lz4 { frame: lz4_flex::frame::FrameDecoder::new(BufReader::new(stream)) }, depth + 1),
+            Some(Pack::Zstd) => match zstd::stream::read::Decoder::new(stream) {
+                Ok(mut decoder) => self.take(name, &mut decoder, depth + 1),
+                Err(error) => self.refuse(name, damaged(&error)),
+            },
+        }
+    }
+
+    /// Keeps a stream as a source, as far as it can be read and may grow.
+    fn keep(&mut self, name: &str, stream: &mut dyn Read) {
+        if self.members.len() >= MAX_MEMBERS {
+            return self.refuse(name, format!("more than {MAX_MEMBERS} members"));
+        }
+        let (size, error) = copy(stream, &mut self.out, self.budget);
+        if let Some(error) = error {
+            self.refuse(name, error);
+        }
+        self.members.push((name.to_owned(), self.at, size));
+        self.at += size;
+        self.budget -= size;
+    }
+
+    fn take_tar(&mut self, name: &str, stream: &mut dyn Read, depth: usize) {
+        let mut archive = tar::Archive::new(stream);
+        let entries = match archive.entries() {
+            Ok(entries) => entries,
+            Err(error) => return self.refuse(name, damaged(&error)),
+        };
+        for entry in entries {
+            let mut entry = match entry {
+                Ok(entry) => entry,
+                // Where one header is wrong nobody knows where the next one is.
+                Err(error) => return self.refuse(name, damaged(&error)),
+            };
+            let member = format!("{name}/{}", String::from_utf8_lossy(&entry.path_bytes()));
+            match entry.header().entry_type() {
+                kind if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() => self.take(&member, &mut entry, depth + 1),
+                kind if kind.is_dir() || kind.is_pax_global_extensions() => {}
+                _ => self.refuse(&member, "no regular file"),
+            }
+            if self.budget == 0 {
+                return;
+            }
+        }
+    }
+
+    fn take_zip(&mut self, name: &str, stream: &mut dyn Read, depth: usize) -> io::Result<()> {
+        // Its table of contents stands at its end.
+        let mut file = tempfile::tempfile()?;
+        if let (_, Some(error)) = copy(stream, &mut file, self.budget) {
+            self.refuse(name, error);
+        }
+        file.seek(SeekFrom::Start(0))?;
+        let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(io::Error::other)?;
+        for index in 0..archive.len().min(MAX_MEMBERS) {
+            let mut entry = match archive.by_index(index) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.refuse(&format!("{name}/{index}"), error.to_string());
+                    continue;
+                }
+            };
+            let member = format!("{name}/{}", String::from_utf8_lossy(entry.name_raw()));
+            if entry.is_symlink() {
+                self.refuse(&member, "no regular file");
+            } else if !entry.is_dir() {
+                self.take(&member, &mut entry, depth + 1);
+            }
+            if self.budget == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damaged(error: &io::Error) -> String {
+    format!("damaged: {error}")
+}
+
+/// Copies at most `budget` bytes; how many, and why not all.
+fn copy(from: &mut dyn Read, to: &mut dyn Write, budget: u64) -> (u64, Option<String>) {
+    let mut block = vec![0; 1 << 17];
+    let mut size = 0u64;
+    loop {
+        let filled = match from.read(&mut block) {
+            Ok(0) => return (size, None),
+            Ok(filled) => filled,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return (size, Some(format!("{} after {size} bytes", damaged(&error)))),
+        };
+        let kept = filled.min(usize::try_from(budget - size).unwrap_or(usize::MAX));
+        if let Err(error) = to.write_all(block.get(..kept).unwrap_or_default()) {
+            return (size, Some(format!("failed to unpack after {size} bytes: {error}")));
+        }
+        size += kept as u64;
+        if kept < filled {
+            return (size, Some(format!("unpacks to more than a log does: stopped after {size} bytes")));
+        }
+    }
+}
+
+/// LZ4 frames, one after the other.
+struct Lz4<R: BufRead> {
+    frame: lz4_flex::frame::FrameDecoder<R>,
+}
+
+impl<R: BufRead> Read for Lz4<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let filled = self.frame.read(buffer)?;
+            // A frame ended: the next one begins where there are bytes left.
+            if filled > 0 || buffer.is_empty() || self.frame.get_mut().fill_buf()?.is_empty() {
+                return Ok(filled);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Sources, spool};
+    use super::*;
+
+    const LOG: &str = "INFO 11-22 08:27:15 [a.py:1] one\nINFO 11-22 08:27:16 [a.py:1] two\n";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn lz4(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn bzip2(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn xz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 1).unwrap()
+    }
+
+    fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, bytes) in members {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+        for (name, bytes) in members {
+            writer.start_file(*name, options).unwrap();
+            writer.write_all(bytes).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    /// Every log with its text, and every refusal.
+    fn found(name: &str, bytes: &[u8], limit: Limit) -> (Vec<(String, String)>, Vec<String>) {
+        let source = spool(name, &mut &*bytes).unwrap();
+        let (sources, unread) = unpack(&source, limit).unwrap().unwrap_or_else(|| (vec![source], Vec::new()));
+        let texts = sources.iter().map(|source| {
+            let mut text = vec![0; usize::try_from(source.size).unwrap() + 10];
+            let filled = source.read_at(0, &mut text).unwrap();
+            text.truncate(filled);
+            (source.name.clone(), String::from_utf8_lossy(&text).into_owned())
+        });
+        (texts.collect(), unread.into_iter().map(|unread| format!("{}: {}", unread.source, unread.error)).collect())
+    }
+
+    fn log(name: &str) -> (String, String) {
+        (name.to_owned(), LOG.to_owned())
+    }
+
+    #[test]
+    fn every_kind_alone_and_several_in_a_row() {
+        for (name, pack) in [("a.gz", gzip as fn(&[u8]) -> Vec<u8>), ("a.zst", zstd), ("a.xz", xz), ("a.bz2", bzip2), ("a.lz4", lz4)] {
+            let (first, second) = LOG.split_at(33);
+            let rotated = [pack(first.as_bytes()), pack(second.as_bytes())].concat();
+            for bytes in [pack(LOG.as_bytes()), rotated] {
+                assert_eq!(found(name, &bytes, Limit::LOGS), (vec![log(name)], vec![]), "{name}");
+            }
+        }
+        assert_eq!(found("plain.log", LOG.as_bytes(), Limit::LOGS), (vec![log("plain.log")], vec![]));
+        // What only looks like one.
+        for text in ["BZh9 is no archive\n", "PK alone\n", ""] {
+            assert_eq!(found("x", text.as_bytes(), Limit::LOGS), (vec![("x".to_owned(), text.to_owned())], vec![]));
+        }
+    }
+
+    #[test]
+    fn archives_and_archives_in_them() {
+        let inner = tar(&[("pods/worker-0.log", LOG.as_bytes()), ("pods/worker-1.log.gz", &gzip(LOG.as_bytes()))]);
+        let expected = |outer: &str| vec![log(&format!("{outer}/pods/worker-0.log")), log(&format!("{outer}/pods/worker-1.log.gz"))];
+        assert_eq!(found("a.tar", &inner, Limit::LOGS), (expected("a.tar"), vec![]));
+        assert_eq!(found("a.tgz", &gzip(&inner), Limit::LOGS), (expected("a.tgz"), vec![]));
+        let outer = zip(&[("logs/a.tar.zst", &zstd(&inner)), ("0_build.txt", LOG.as_bytes())]);
+        let mut members = expected("run.zip/logs/a.tar.zst");
+        members.push(log("run.zip/0_build.txt"));
+        assert_eq!(found("run.zip", &outer, Limit::LOGS), (members, vec![]));
+        let deep = (0..6).fold(gzip(LOG.as_bytes()), |bytes, _| gzip(&bytes));
+        assert_eq!(found("deep.gz", &deep, Limit::LOGS), (vec![], vec!["deep.gz: archives nest deeper than 4".to_owned()]));
+    }
+
+    #[test]
+    fn links_in_archives_are_not_followed() {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        builder.append_link(&mut header, "link.log", "/etc/passwd").unwrap();
+        let (logs, unread) = found("a.tar", &builder.into_inner().unwrap(), Limit::LOGS);
+        assert_eq!((logs, unread), (vec![], vec!["a.tar/link.log: no regular file".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_damaged_is_read_up_to_there() {
+        let long: String = (0..40_000).map(|at| format!("line {at}\n")).collect();
+        for pack in [gzip as fn(&[u8]) -> Vec<u8>, zstd, xz, bzip2, lz4] {
+            let bytes = pack(long.as_bytes());
+            let (logs, unread) = found("a", bytes.get(..bytes.len() - 20).unwrap(), Limit::LOGS);
+            assert!(logs.len() == 1 && long.starts_with(&logs[0].1), "{unread:?}");
+            assert!(unread.len() == 1 && unread[0].starts_with("a: damaged: "), "{unread:?}");
+        }
+        for bytes in [&gzip(LOG.as_bytes())[..12], &zip(&[("a", LOG.as_bytes())])[..40], &tar(&[("a", LOG.as_bytes())])[..540]] {
+            assert!(!found("a", bytes, Limit::LOGS).1.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_and_said() {
+        let limit = Limit { floor: 100_000, ratio: 20 };
+        let bomb = gzip(&vec![b'\n'; 10_000_000]);
+        let (logs, unread) = found("bomb.gz", &bomb, limit);
+        let size = (bomb.len() * 20).max(100_000);
+        assert_eq!(logs[0].1.len(), size);
+        assert_eq!(unread, [format!("bomb.gz: unpacks to more than a log does: stopped after {size} bytes")]);
+        // Shared by all members, however deep.
+        let many = zip(&[("a.gz", &bomb), ("b.gz", &bomb), ("c", &vec![b'x'; 10_000_000])]);
+        let (logs, unread) = found("many.zip", &many, limit);
+        assert!(logs.iter().map(|(_, text)| text.len()).sum::<usize>() <= (many.len() * 20).max(100_000));
+        assert!(unread.iter().any(|error| error.contains("stopped after")), "{unread:?}");
+    }
+
+    #[test]
+    fn packed_sources_are_sources() {
+        let sources = Sources::of_texts([("b.log", LOG.as_bytes()), ("a.zip", &zip(&[("x.log", LOG.as_bytes())])[..])]).unwrap();
+        let names: Vec<&str> = sources.read.iter().map(|source| source.name.as_str()).collect();
+        assert_eq!(names, ["a.zip/x.log", "b.log"]);
+    }
+}
