@@ -50,7 +50,7 @@ pub fn read_events<'c, E: From<NeedsPast>>(
     ahead: &mut dyn FnMut(u64) -> Result<Option<Chunk>, E>,
     each: &mut dyn FnMut(&Event<'c>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let knows_past = chunk.start < chunk.own || chunk.start == 0;
+    let knows_past = chunk.knows_past;
     let mut joiner = Joiner {
         each,
         own: chunk.own,

@@ -215,7 +215,7 @@ fn read_with(
 ) -> Result<Part, Stop> {
     let Some(source) = sources.read.get(index) else { return Ok(Part::default()) };
     let chunk = read_chunk(source, range.start..range.end.min(source.size), past)?;
-    let knows_past = past || chunk.own == 0;
+    let knows_past = chunk.knows_past;
     let mut reader =
         Reader { part: Part::default(), source: u32::try_from(index).unwrap_or(u32::MAX), timelines, told: None, keeps_ledger };
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
@@ -247,6 +247,11 @@ struct Reader<'t> {
 impl Reader<'_> {
     /// Takes an event; whether it lacked a time that an earlier one might tell.
     fn take(&mut self, event: &Event<'_>) -> bool {
+        if event.text.is_empty() {
+            self.part.input.lines += if event.own { event.lines } else { 0 };
+            *self.part.formats.entry(Format::UNRECOGNISED).or_default() += if event.own { event.lines } else { 0 };
+            return false;
+        }
         let kept = event.text.get(..event.text.len().min(MAX_LINE)).unwrap_or_default();
         let text = std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
         let (format, observation) = format::read(text.trim_end());

@@ -28,6 +28,8 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
     /// Each begins with the number of the task that wrote it.
     pub labelled: bool,
+    /// What lies before is in it, as far as it matters.
+    pub knows_past: bool,
 }
 
 /// Reads the lines that begin in `range` of a source, and where `past` is asked for those before them that may decide
@@ -42,7 +44,7 @@ pub fn read_chunk(source: &Source, range: Range<u64>, past: bool) -> io::Result<
     let mut bytes = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX)];
     let filled = source.read_at(start, &mut bytes)?;
     bytes.truncate(filled);
-    Ok(Chunk { start, own, bytes, labelled: source.labelled })
+    Ok(Chunk { start, own, bytes, labelled: source.labelled, knows_past: past || own == 0 })
 }
 
 /// The first offset at or after `from` where a line begins; the source's end where none does.
@@ -67,7 +69,8 @@ fn line_start(source: &Source, from: u64) -> io::Result<u64> {
 
 const BLOCK: usize = 8 * 1024;
 
-/// The lines of some bytes with their offsets, without their line feed and carriage return.
+/// The lines of some bytes with their offsets, without their line feed and carriage return, and without the zero bytes
+/// that a log holds which was cut to nothing while its writer went on (`logrotate`'s `copytruncate`).
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -75,7 +78,13 @@ pub fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
         let start = at;
         let end = memchr(b'\n', rest).unwrap_or(rest.len());
         at += end + 1;
-        let line = rest.get(..end)?;
+        let mut line = rest.get(..end)?;
+        let mut start = start;
+        if line.first() == Some(&0) {
+            let zeros = line.iter().position(|b| *b != 0).unwrap_or(line.len());
+            line = line.get(zeros..)?;
+            start += zeros;
+        }
         Some((start, line.strip_suffix(b"\r").unwrap_or(line)))
     })
 }
@@ -118,5 +127,7 @@ mod tests {
     fn lines_lose_their_ends_only() {
         let read: Vec<_> = lines(b"a\r\n\nb").collect();
         assert_eq!(read, vec![(0, &b"a"[..]), (3, b""), (4, b"b")]);
+        let read: Vec<_> = lines(b"\0\0a\0\n\0\nb").collect();
+        assert_eq!(read, vec![(2, &b"a\0"[..]), (6, b""), (7, b"b")]);
     }
 }

@@ -129,6 +129,7 @@ impl Owners {
     /// # Errors
     /// Where the text is in none of the forms, or names nobody.
     pub fn read(name: &str, text: &str) -> Result<Self, OwnersError> {
+        let text = text.trim_start_matches('\u{feff}');
         let syntax = |message: String| OwnersError::Syntax { name: name.to_owned(), message };
         let stem = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
         let owners = match stem.rsplit_once('.').map_or(stem.as_str(), |(_, end)| end) {
@@ -137,10 +138,14 @@ impl Owners {
             "codeowners" => codeowners::read(text),
             _ => markdown::read(text),
         };
-        if owners.components.is_empty() && owners.areas.is_empty() && owners.paths.is_empty() {
+        if owners.is_empty() {
             return Err(OwnersError::Empty { name: name.to_owned() });
         }
         Ok(owners)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.components.is_empty() && self.areas.is_empty() && self.paths.is_empty()
     }
 
     /// Writes the table.
@@ -156,43 +161,52 @@ impl Owners {
         let mut conflicts = Vec::new();
         for (mine, theirs) in [(&mut self.components, other.components), (&mut self.areas, other.areas)] {
             for row in theirs {
-                match mine.iter_mut().find(|known| {
-                    known.is_named(&row.name) || row.aliases.iter().any(|alias| known.name == *alias && row.stands_for(alias))
-                }) {
+                match mine.iter_mut().find(|known| known.is_same(&row)) {
                     Some(known) => known.merge(row, &mut conflicts),
                     None => mine.push(row),
                 }
             }
         }
         for rule in other.paths {
-            if !self.paths.contains(&rule) {
-                self.paths.push(rule);
-            }
+            // Of several that match the last counts.
+            self.paths.retain(|known| *known != rule);
+            self.paths.push(rule);
         }
         self.name_teams();
         conflicts
     }
 
-    /// Gives rows without a team that of the paths where their code lies.
+    /// Gives components whose code lies under a path, and what no row names, the team of the last rule for it.
     fn name_teams(&mut self) {
-        for row in self.components.iter_mut().filter(|row| row.github.is_none()) {
-            let own = |rule: &&PathRule| code::of_path(&rule.pattern) == Some(row.name.as_str());
-            let handle = self.paths.iter().filter(|rule| rule.rule == Tier::Codeowners).find(own).and_then(|rule| rule.owners.first());
-            row.github = handle.cloned();
+        for rule in self.paths.iter().rev().filter(|rule| matches!(rule.rule, Tier::Codeowners | Tier::CatchAll)) {
+            let Some(team) = rule.owners.first() else { continue };
+            let (rows, name) = match code::of_path(&rule.pattern) {
+                Some(component) => (&mut self.components, component),
+                None if rule.pattern == "*" => (&mut self.areas, FALLBACK),
+                None => continue,
+            };
+            match rows.iter_mut().find(|row| row.is_named(name)) {
+                Some(row) => {
+                    row.github.get_or_insert_with(|| team.clone());
+                }
+                None => rows.push(Row { name: name.to_owned(), github: Some(team.clone()), ..Row::default() }),
+            }
         }
     }
 
-    /// Whose a component, or a CI area, is; of nobody's where the table is empty.
+    /// Whose a component, or a CI area, is; known of nothing where the table is empty.
     pub fn of(&self, component: &str) -> Owner {
         let rows = || self.components.iter().chain(&self.areas);
         let found = rows()
             .find(|row| row.name.eq_ignore_ascii_case(component))
             .or_else(|| rows().find(|row| row.is_named(component)))
             .or_else(|| self.areas.iter().find(|row| row.name == FALLBACK));
-        found.map_or_else(Owner::default, |row| Owner {
-            component: Some(row.name.clone()),
-            pic: row.pic.clone().or_else(|| row.github.clone()),
-        })
+        let told = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        match found {
+            Some(row) => Owner { component: Some(row.name.clone()), pic: told(&row.pic).or_else(|| told(&row.github)) },
+            None if self.is_empty() => Owner::default(),
+            None => Owner { component: Some(FALLBACK.to_owned()), pic: None },
+        }
     }
 }
 
@@ -201,9 +215,11 @@ impl Row {
         self.name.eq_ignore_ascii_case(name) || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     }
 
-    /// Whether the row is another spelling of one component, rather than one that several belong to.
-    fn stands_for(&self, alias: &str) -> bool {
-        self.aliases.len() == 1 && self.name.ends_with(alias)
+    /// Whether another row is this one, maybe by another spelling: `backend-vllm` is `vllm`. A row that several components
+    /// belong to is none of them.
+    fn is_same(&self, other: &Self) -> bool {
+        let spells = |a: &Self, b: &Self| a.is_named(&b.name) && a.name.ends_with(&b.name) || a.name.eq_ignore_ascii_case(&b.name);
+        spells(self, other) || spells(other, self) || self.is_named(&other.name) && other.name.ends_with(&self.name)
     }
 
     fn merge(&mut self, other: Self, conflicts: &mut Vec<String>) {
@@ -235,8 +251,8 @@ impl Row {
 fn key_of(title: &str) -> String {
     let mut key = String::new();
     for c in title.trim().chars() {
-        if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') {
-            key.push(c.to_ascii_lowercase());
+        if c.is_alphanumeric() || matches!(c, '-' | '.') {
+            key.extend(c.to_lowercase());
         } else if !key.ends_with('_') {
             key.push('_');
         }
@@ -264,7 +280,7 @@ mod tests {
     fn what_was_imported_is_exported() {
         let owners = all();
         let names: Vec<&str> = owners.components.iter().map(|row| row.name.as_str()).collect();
-        assert_eq!(names, ["vllm", "kvbm", "planner", "kv-memory"]);
+        assert_eq!(names, ["vllm", "kvbm", "planner", "kv-memory", "router"]);
         let areas: Vec<&str> = owners.areas.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(areas, ["test_fail", "docker_build", "security"]);
         assert_eq!(owners.paths.len(), 9, "{:?}", owners.paths);
@@ -285,6 +301,7 @@ mod tests {
             ("kvbm", "kvbm", "Bo"),
             ("nixl", "kv-memory", "@org/kv"),
             ("planner", "planner", "@org/planner"),
+            ("router", "router", "@org/router"),
             ("docker_build", "docker_build", "Di"),
             ("security", "security", "Ed"),
             ("frontend", "test_fail", "Cy"),
@@ -294,6 +311,59 @@ mod tests {
             assert_eq!((owner.component.as_deref(), owner.pic.as_deref()), (Some(under), Some(pic)), "{component}");
         }
         assert_eq!(Owners::default().of("vllm"), Owner::default());
+    }
+
+    #[test]
+    fn every_table_alone_and_in_any_order() {
+        let codeowners = Owners::merged([("CODEOWNERS", CODE)]);
+        assert_eq!(codeowners.of("router").pic.as_deref(), Some("@org/router"));
+        assert_eq!(codeowners.of("vllm"), Owner { component: Some(FALLBACK.into()), pic: Some("@org/runtime".into()) });
+        let areas = Owners::merged([("areas.yaml", AREAS)]);
+        assert_eq!(areas.of("prefill").pic.as_deref(), Some("@org/runtime"));
+        let pics = "| Component | PIC |\n|---|---|\n| kvbm | Bo |\n| nixl | Al |\n| vllm | Vi |\n";
+        for tables in [[("a.yaml", AREAS), ("p.md", pics)], [("p.md", pics), ("a.yaml", AREAS)]] {
+            let owners = Owners::merged(tables);
+            for (component, pic) in [("kvbm", "Bo"), ("nixl", "Al"), ("vllm", "Vi"), ("backend-vllm", "Vi"), ("kv-memory", "@org/kv")] {
+                assert_eq!(owners.of(component).pic.as_deref(), Some(pic), "{component}");
+            }
+        }
+        // The last rule counts, also where it came before.
+        let again = Owners::merged([("CODEOWNERS", "/x @1\n/x @2\n/x @1\n/components/src/dynamo/router/ @a\n/components/src/dynamo/router/ @b\n")]);
+        assert_eq!(again.paths.iter().map(|rule| rule.owners[0].as_str()).collect::<Vec<_>>(), ["@2", "@1", "@a", "@b"]);
+        assert_eq!(again.of("router").pic.as_deref(), Some("@b"));
+        assert_eq!(Owners::merged([("o.toml", "[component.vllm]\npic = \"\"\n")]).of("x"), Owner { component: Some(FALLBACK.into()), pic: None });
+    }
+
+    impl Owners {
+        fn merged<'t>(tables: impl IntoIterator<Item = (&'t str, &'t str)>) -> Self {
+            let mut owners = Self::default();
+            for (name, text) in tables {
+                assert_eq!(owners.merge(Self::read(name, text).unwrap()), Vec::<String>::new());
+            }
+            owners
+        }
+    }
+
+    #[test]
+    fn tables_of_many_shapes() {
+        for (table, expected) in [
+            ("| Area | Component owner |\n|---|---|\n| Docker Build | Rudy |\n", "area docker_build Rudy"),
+            ("| Component | Topic | PIC |\n|---|---|---|\n| router | routing | Rudy |\n", "component router Rudy"),
+            ("| Component | PIC GitHub | PIC |\n|---|---|---|\n| router | @r | Rudy |\n", "component router Rudy"),
+            ("Module | Team\n---|---\nrouter | Rudy", "component router Rudy"),
+            ("| Component | PIC |\n|---|---|\n| **[router](http://x)** | `Rudy` \\| Ann |\n", "component router Rudy | Ann"),
+            ("\u{feff}| Component | PIC |\r\n|---|---|\r\n| 路由 | Rudy |\r\n", "component 路由 Rudy"),
+            ("| Component | PIC |\n|---|---|\n| TensorRT-LLM | Rudy |\n", "component trtllm Rudy"),
+            ("| Component | PIC |\n|---|---|\n| planner, autoscaler | Rudy |\n", "component planner Rudy autoscaler"),
+        ] {
+            let owners = Owners::read("p.md", table).unwrap();
+            let (kind, rows) = if owners.areas.is_empty() { ("component", &owners.components) } else { ("area", &owners.areas) };
+            let row = &rows[0];
+            let told = format!("{kind} {} {} {}", row.name, row.pic.as_deref().unwrap_or("-"), row.aliases.join(" "));
+            assert_eq!(told.trim(), expected, "{table}");
+            let again = Owners::read("p.md", &owners.write(OwnersForm::Markdown)).unwrap();
+            assert_eq!(again, owners, "{}", owners.write(OwnersForm::Markdown));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use flowlog_analyze::lines::{Chunk, lines};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let chunk = Chunk { start: 0, own: 0, bytes: bytes.to_vec(), labelled: bytes.len() % 2 == 1 };
+    let chunk = Chunk { start: 0, own: 0, bytes: bytes.to_vec(), labelled: bytes.len() % 2 == 1, knows_past: true };
     let mut count = 0;
     let read: Result<(), NeedsPast> = read_events(&chunk, &mut |_| Ok(None), &mut |event| {
         count += event.lines;

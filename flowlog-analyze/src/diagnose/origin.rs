@@ -68,7 +68,12 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
         None => world.end,
     };
     let silences = silence::of_tree(tree, moment, world);
-    let faults = faults(tree, &silences, leave, moment, world);
+    let mut faults = faults(tree, &silences, leave, moment, world);
+    if faults.len() > MAX_FAULTS {
+        // The deepest stand last, of them the earliest: they are nearest to an origin.
+        faults.sort_by_key(|fault| (tree.depth(fault.at), std::cmp::Reverse(fault.mark)));
+        faults.drain(..faults.len() - MAX_FAULTS);
+    }
     // A silent call that came back only lost its last line.
     let came_back =
         |fault: &Fault<'_>| matches!(fault.how, How::Silent(silence) if !silence.whole_process) && loss::is_answered(tree, fault.at);
@@ -253,6 +258,9 @@ fn has_retry(tree: &Tree<'_>, at: usize, world: &World) -> bool {
             && tree.order(node.span.first, at, retry.span.first, other, world).is_lt()
     })
 }
+
+/// Most faults of one flow that are compared with each other; a flow of more is no request of anybody's.
+const MAX_FAULTS: usize = 512;
 
 /// The causally first of the faults that no other fault explains.
 fn first<'f, 'a>(tree: &Tree<'_>, faults: &'f [Fault<'a>], world: &World) -> Option<&'f Fault<'a>> {

@@ -15,6 +15,9 @@ pub struct Tree<'a> {
     pub spans: Vec<Node<'a>>,
     /// The root: the span whose parent is absent, else one whose parent never appears; of several, the causally first.
     pub root: usize,
+    /// When a walk through the tree enters and leaves each span.
+    reach: Vec<(usize, usize)>,
+    depth: Vec<usize>,
 }
 
 /// One span in its place.
@@ -60,17 +63,10 @@ impl<'a> Tree<'a> {
             })
             .collect();
         for at in 0..spans.len() {
-            let parent = spans[at].span.parent.and_then(|key| index.get(&key).copied()).filter(|parent| *parent != at);
-            // Ids that call each other in a circle are no structure: the one that would close it has no parent.
-            let mut above = parent;
-            while let Some(up) = above.filter(|up| *up != at) {
-                above = spans[up].parent;
-            }
-            if above.is_none() {
-                spans[at].parent = parent;
-            }
+            spans[at].parent = spans[at].span.parent.and_then(|key| index.get(&key).copied()).filter(|parent| *parent != at);
         }
-        let mut tree = Self { spans, root: 0 };
+        open_circles(&mut spans);
+        let mut tree = Self { spans, root: 0, reach: Vec::new(), depth: Vec::new() };
         let causally = |tree: &Self, a: usize, b: usize| tree.order(tree.spans[a].span.first, a, tree.spans[b].span.first, b, world);
         for at in 0..tree.spans.len() {
             if let Some(parent) = tree.spans[at].parent {
@@ -82,6 +78,7 @@ impl<'a> Tree<'a> {
             children.sort_by(|a, b| causally(&tree, *a, *b));
             tree.spans[at].children = children;
         }
+        (tree.reach, tree.depth) = reach(&tree.spans);
         // Who names no caller is a root; who names one that never appears may have lost it with the beginning of a log.
         let called = |at: usize| tree.spans[at].span.parent.is_some();
         let roots = (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none());
@@ -116,9 +113,15 @@ impl<'a> Tree<'a> {
         std::iter::successors(self.spans[at].parent, |up| self.spans[*up].parent)
     }
 
+    /// How many callers a span has, near and far.
+    pub fn depth(&self, at: usize) -> usize {
+        self.depth[at]
+    }
+
     /// Whether `above` is a caller of `at`, near or far.
     pub fn is_above(&self, above: usize, at: usize) -> bool {
-        self.ancestors(at).any(|up| up == above)
+        let ((enter, leave), (own, _)) = (self.reach[above], self.reach[at]);
+        enter < own && own < leave
     }
 
     /// Causal order of what two spans said: by clock where both have one, else by the common clock.
@@ -170,4 +173,43 @@ impl<'a> Tree<'a> {
         }
         self.order(a, a_at, b, b_at, world)
     }
+}
+
+/// Ids that call each other in a circle are no structure: one of each circle, the first that is met, has no parent.
+fn open_circles(spans: &mut [Node<'_>]) {
+    // Of each span the walk that met it.
+    let mut met: Vec<usize> = vec![usize::MAX; spans.len()];
+    for start in 0..spans.len() {
+        let mut at = start;
+        while met[at] == usize::MAX {
+            met[at] = start;
+            match spans[at].parent {
+                Some(up) if met[up] == start => spans[at].parent = None,
+                Some(up) => at = up,
+                None => break,
+            }
+        }
+    }
+}
+
+/// When a walk through the tree enters and leaves each span, and how deep that lies: a caller is entered before and left
+/// after all that it called.
+fn reach(spans: &[Node<'_>]) -> (Vec<(usize, usize)>, Vec<usize>) {
+    let (mut reach, mut depth) = (vec![(0, 0); spans.len()], vec![0; spans.len()]);
+    let mut clock = 0;
+    for root in (0..spans.len()).filter(|at| spans[*at].parent.is_none()) {
+        let mut stack = vec![(root, false)];
+        while let Some((at, done)) = stack.pop() {
+            clock += 1;
+            if done {
+                reach[at].1 = clock;
+                continue;
+            }
+            reach[at].0 = clock;
+            depth[at] = spans[at].parent.map_or(0, |parent| depth[parent] + 1);
+            stack.push((at, true));
+            stack.extend(spans[at].children.iter().map(|child| (*child, false)));
+        }
+    }
+    (reach, depth)
 }

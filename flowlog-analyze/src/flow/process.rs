@@ -89,13 +89,21 @@ impl Sign {
     /// How many moments are kept: enough to tell a beat.
     pub const MOMENTS: usize = 12;
 
-    /// Longest words that are kept, in bytes.
-    const WORDS: usize = 8 * 1024;
+    /// Longest beginning and longest end of words that are kept, in bytes: a stack's exception stands last.
+    const HEAD: usize = 6 * 1024;
+    const TAIL: usize = 2 * 1024;
 
     fn new(mark: Mark, words: &str) -> Self {
-        let end = if words.len() <= Self::WORDS { words.len() } else { words.floor_char_boundary(Self::WORDS) };
-        let words = words.get(..end).unwrap_or_default();
-        Self { first: (mark, words.into()), last: mark, count: 1, moments: mark.time().into_iter().collect() }
+        let words: Box<str> = if words.len() <= Self::HEAD + Self::TAIL {
+            words.into()
+        } else {
+            let head = words.get(..words.floor_char_boundary(Self::HEAD)).unwrap_or_default();
+            let tail = words.get(words.ceil_char_boundary(words.len() - Self::TAIL)..).unwrap_or_default();
+            // Whole lines, so that what is left out does not make a new one.
+            let (head, tail) = (head.rsplit_once('\n').map_or(head, |(head, _)| head), tail.split_once('\n').map_or(tail, |(_, tail)| tail));
+            format!("{head}\n{tail}").into()
+        };
+        Self { first: (mark, words), last: mark, count: 1, moments: mark.time().into_iter().collect() }
     }
 
     fn merge(&mut self, other: Self) {

@@ -21,23 +21,35 @@ enum Column {
     Other,
 }
 
-/// Headings; the first that stands in a cell counts.
-const HEADINGS: [(&str, Column); 14] = [
-    ("component", Column::Component),
-    ("area", Column::Area),
-    ("contact", Column::Pic),
-    ("pic", Column::Pic),
+/// Words of a heading; the first that one has counts.
+const HEADINGS: [(&str, Column); 22] = [
     ("github", Column::GitHub),
     ("slack", Column::Slack),
+    ("email", Column::Email),
     ("mail", Column::Email),
+    ("aliases", Column::Aliases),
     ("alias", Column::Aliases),
     ("key", Column::Name),
     ("path", Column::Path),
     ("pattern", Column::Path),
     ("owners", Column::Owners),
-    ("owner", Column::Pic),
     ("rule", Column::Rule),
+    ("contact", Column::Pic),
+    ("pic", Column::Pic),
+    ("poc", Column::Pic),
+    ("owner", Column::Pic),
+    ("team", Column::Pic),
+    ("responsible", Column::Pic),
+    ("area", Column::Area),
+    ("component", Column::Component),
+    ("module", Column::Component),
+    ("subsystem", Column::Component),
+    ("service", Column::Component),
 ];
+
+/// Components by other spellings.
+const SPELLINGS: [(&str, &str); 4] =
+    [("tensorrt-llm", "trtllm"), ("tensorrt_llm", "trtllm"), ("kv_block_manager", "kvbm"), ("kv-block-manager", "kvbm")];
 
 /// Names of CI areas as tables spell them, and as reports do.
 const AREAS: [(&str, &str); 2] = [("security_osrb", "security"), ("kubernetes", "k8s")];
@@ -49,7 +61,8 @@ pub(super) fn read(text: &str) -> Owners {
             .iter()
             .map(|cell| {
                 let cell = cell.to_ascii_lowercase();
-                HEADINGS.iter().find(|(word, _)| cell.contains(word)).map_or(Column::Other, |(_, column)| *column)
+                let words: Vec<&str> = cell.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+                HEADINGS.iter().find(|(word, _)| words.contains(word)).map_or(Column::Other, |(_, column)| *column)
             })
             .collect();
         for cells in rows {
@@ -70,9 +83,17 @@ pub(super) fn read(text: &str) -> Owners {
                 (None, Some(title)) => (title, true),
                 (None, None) => continue,
             };
-            let key = key_of(&title);
-            let known = AREAS.iter().find(|(name, _)| is_area && *name == key).map_or(key.clone(), |(_, area)| (*area).to_owned());
-            let name = get(Column::Name).unwrap_or(known);
+            // A cell may name several things: the first is the row's.
+            let mut several = title.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
+            let first = several.next().unwrap_or_default().to_owned();
+            let others: Vec<String> = if is_area { Vec::new() } else { several.map(key_of).collect() };
+            let title = if is_area { title } else { first };
+            let name = get(Column::Name).unwrap_or_else(|| name_of(&title, is_area));
+            if name.is_empty() {
+                continue;
+            }
+            let mut aliases: Vec<String> = list(Column::Aliases);
+            aliases.extend(others);
             let row = Row {
                 title: (title != name).then_some(title),
                 name,
@@ -80,12 +101,19 @@ pub(super) fn read(text: &str) -> Owners {
                 github: get(Column::GitHub),
                 slack: get(Column::Slack),
                 email: get(Column::Email),
-                aliases: list(Column::Aliases),
+                aliases,
             };
             if is_area { owners.areas.push(row) } else { owners.components.push(row) }
         }
     }
     owners
+}
+
+/// The key of a heading.
+fn name_of(title: &str, is_area: bool) -> String {
+    let key = key_of(title);
+    let spellings = if is_area { &AREAS[..] } else { &SPELLINGS[..] };
+    spellings.iter().find(|(spelling, _)| *spelling == key).map_or(key, |(_, name)| (*name).to_owned())
 }
 
 /// Every table: its headings, and its rows.
@@ -123,10 +151,7 @@ pub(super) fn write(owners: &Owners) -> String {
     for (heading, rows) in [("Component", &owners.components), ("CI Area", &owners.areas)] {
         let area = heading == "CI Area";
         // The key is told where the title does not give it.
-        let derived = |row: &Row| {
-            let key = key_of(row.title.as_deref().unwrap_or(&row.name));
-            AREAS.iter().find(|(name, _)| area && *name == key).map_or(key, |(_, area)| (*area).to_owned()) == row.name
-        };
+        let derived = |row: &Row| name_of(row.title.as_deref().unwrap_or(&row.name), area) == row.name;
         let mut columns: Vec<(&str, Cell)> = vec![
             (heading, |row| row.title.clone().unwrap_or_else(|| row.name.clone())),
             ("Point of Contact (PIC)", |row| row.pic.clone().unwrap_or_default()),
