@@ -75,14 +75,18 @@ pub fn lint(mut table: Table, ledger: Ledger, sources: &Sources, owners: &Owners
     for group in &groups {
         judge(&group.flow, &world, &mut accounts, &mut reach);
     }
+    let orphans: u64 = accounts.values().filter_map(|account| account.broken.get(&LintRule::LonelyId)).map(|broken| broken.count).sum();
     for ((component, _), reach) in reach {
         let all = reach.far + reach.alone.count;
-        if reach.alone.count > 0 && reach.far * 100 >= all * USUALLY {
+        // A call that wears another id leaves its caller alone too, and is accused itself.
+        if reach.alone.count > orphans && reach.far * 100 >= all * USUALLY {
             accounts.entry(component).or_default().broken.entry(LintRule::LonelyId).or_default().merge(reach.alone);
         }
     }
-    for account in accounts.values_mut().filter(|account| account.entry.loose.count > 0) {
-        account.broken.insert(LintRule::UnstructuredLine, std::mem::take(&mut account.entry.loose));
+    for account in accounts.values_mut() {
+        let Entry { loose, nameless, .. } = &mut account.entry;
+        let of_lines = [(LintRule::UnstructuredLine, std::mem::take(loose)), (LintRule::MissingId, std::mem::take(nameless))];
+        account.broken.extend(of_lines.into_iter().filter(|(_, broken)| broken.count > 0));
     }
     let places = accounts.values().flat_map(|account| account.broken.values()).flat_map(|broken| broken.places.iter());
     let lines = Lines::read(sources, places.map(|mark| mark.place));
@@ -135,6 +139,7 @@ fn report(component: &str, account: Account, lines: &Lines, owners: &Owners) -> 
     let Account { entry, spans, recorded, versioned, failures, broken } = account;
     let of = |rule: LintRule| match rule {
         LintRule::UnstructuredLine => entry.lines,
+        LintRule::MissingId => entry.records,
         LintRule::MissingStart => recorded,
         LintRule::MissingEnd | LintRule::LonelyId => spans,
         LintRule::MissingVersions => versioned,

@@ -18,7 +18,7 @@ use flowlog_schema::report::RunOutcome;
 /// Finds the first failing component of a distributed inference run in its logs.
 ///
 /// Exit status: 0 when the run is healthy, recovered or cancelled; 1 when it failed (for `flow`: when no line names
-/// the id); 2 when no source could be read or the arguments are wrong.
+/// the id; for `lint`: when a component scores less than the threshold); 2 when no source could be read or the arguments are wrong.
 #[derive(Debug, Parser)]
 #[command(name = "flowlog-analyze", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -34,10 +34,11 @@ enum Command {
     Triage(Triage),
     /// Say how well the logs of each component follow the structure
     ///
-    /// Exit status: 0 when every component reaches the threshold, 1 when one does not, 2 when no source could be read.
+    /// Exit status: 0 when every component reaches the threshold, 1 when one does not, 2 when no source could be
+    /// read or the arguments are wrong.
     Lint {
         /// Least score of a component, 0 to 100, that passes
-        #[arg(long, default_value_t = 100.0, value_name = "SCORE", value_parser = score)]
+        #[arg(long, default_value_t = 100.0, value_name = "SCORE", value_parser = score, allow_negative_numbers = true)]
         threshold: f64,
         #[command(flatten)]
         told: Told,
@@ -46,7 +47,7 @@ enum Command {
     },
     /// Read tables of owners and write them as one: `owners.toml`, Markdown, `areas.yaml`, CODEOWNERS
     Owners {
-        /// Tables; of two that differ the first counts
+        /// Tables, each told by its name's ending (`.toml`, `.yaml`, CODEOWNERS, else Markdown); of two that differ the first counts
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
         /// How to write the table
@@ -98,7 +99,7 @@ struct Common {
 enum Format {
     /// For a person
     Text,
-    /// One JSON object (schema/report.schema.json)
+    /// One JSON object (schema/report.schema.json; of `lint` schema/lint.schema.json)
     Json,
     /// For a pull request or an issue
     Markdown,
@@ -144,7 +145,13 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 fn run(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
-        None => triage(&cli.triage),
+        None => {
+            let is_command = |path: &&PathBuf| matches!(path.to_str(), Some("triage" | "lint" | "flow" | "owners")) && !path.exists();
+            if let Some(command) = cli.triage.common.paths.iter().find(is_command) {
+                anyhow::bail!("`{0}` is a command and stands first: flowlog-analyze {0} [OPTIONS] ...", command.display());
+            }
+            triage(&cli.triage)
+        }
         Some(Command::Triage(triage_arguments)) => triage(triage_arguments),
         Some(Command::Lint { threshold, told, common }) => lint(*threshold, told, common),
         Some(Command::Owners { files, format }) => {

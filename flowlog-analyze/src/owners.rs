@@ -328,10 +328,14 @@ mod tests {
             }
         }
         // The last rule counts, also where it came before.
-        let again = Owners::merged([("CODEOWNERS", "/x @1\n/x @2\n/x @1\n/components/src/dynamo/router/ @a\n/components/src/dynamo/router/ @b\n")]);
+        let again =
+            Owners::merged([("CODEOWNERS", "/x @1\n/x @2\n/x @1\n/components/src/dynamo/router/ @a\n/components/src/dynamo/router/ @b\n")]);
         assert_eq!(again.paths.iter().map(|rule| rule.owners[0].as_str()).collect::<Vec<_>>(), ["@2", "@1", "@a", "@b"]);
         assert_eq!(again.of("router").pic.as_deref(), Some("@b"));
-        assert_eq!(Owners::merged([("o.toml", "[component.vllm]\npic = \"\"\n")]).of("x"), Owner { component: Some(FALLBACK.into()), pic: None });
+        assert_eq!(
+            Owners::merged([("o.toml", "[component.vllm]\npic = \"\"\n")]).of("x"),
+            Owner { component: Some(FALLBACK.into()), pic: None }
+        );
     }
 
     impl Owners {

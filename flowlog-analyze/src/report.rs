@@ -32,7 +32,7 @@ pub fn build(input: Input, diagnosis: &Diagnosis, sources: &Sources, owners: &Ow
         })
         .collect();
     flow_failures.sort_by(|a, b| a.flow_id.cmp(&b.flow_id));
-    let verdict = verdict(diagnosis, &failures);
+    let verdict = verdict(diagnosis, &failures, input.records);
     Report { schema: SCHEMA.to_owned(), input, verdict, flows: diagnosis.counts, failures, flow_failures, trends: Vec::new() }
 }
 
@@ -62,7 +62,7 @@ fn failure(cause: &Cause, lines: &Lines, owners: &Owners) -> Failure {
     }
 }
 
-fn verdict(diagnosis: &Diagnosis, failures: &[Failure]) -> Verdict {
+fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict {
     let blamed = failures.first().filter(|_| matches!(diagnosis.outcome, RunOutcome::Failed | RunOutcome::Recovered));
     let counts = &diagnosis.counts;
     let summary = match blamed {
@@ -85,7 +85,9 @@ fn verdict(diagnosis: &Diagnosis, failures: &[Failure]) -> Verdict {
             format!("{who} failed first: {}; {flows}", printable(&what, 160))
         }
         None => match diagnosis.outcome {
+            RunOutcome::Cancelled if counts.total == 0 => "nothing failed; a caller left, or the run was called off".to_owned(),
             RunOutcome::Cancelled => format!("nothing failed; callers left {} of {} flows", counts.cancelled, counts.total),
+            _ if records == 0 => "no line is known, so nothing can be told".to_owned(),
             _ => format!("nothing failed in {} flows", counts.total),
         },
     };
@@ -94,7 +96,7 @@ fn verdict(diagnosis: &Diagnosis, failures: &[Failure]) -> Verdict {
         component: blamed.map(|failure| failure.component.clone()),
         instance: blamed.and_then(|failure| failure.instances.first().cloned()),
         owner: blamed.map_or_else(Owner::default, |failure| failure.owner.clone()),
-        confidence: diagnosis.confidence,
+        confidence: if blamed.is_none() && records == 0 { 0.0 } else { diagnosis.confidence },
         summary,
         evidence: blamed.map(|failure| failure.evidence.clone()).unwrap_or_default(),
     }

@@ -68,11 +68,16 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
     let stacked = stack::of(words).is_some() || stack::of(error).is_some();
     let detail = observation.level.is_some_and(|level| level <= Level::Debug) && !stacked;
     let clue = |class, about: CompactString| {
-        // What is shared lies below everybody.
-        let layer = if class == Class::Unreachable { Layer::Library } else { layer::of(format, observation, process) };
+        let layer = match class {
+            // What is shared lies below everybody.
+            Class::Unreachable => Layer::Library,
+            // A stack that is drawn is a program's own.
+            Class::Traceback if format.is_empty() => Layer::Handler,
+            _ => layer::of(format, observation, process),
+        };
         Clue { class, about, layer }
     };
-    let loud = stacked || observation.level == Some(Level::Error);
+    let loud = stacked || observation.level == Some(Level::Error) || format.is_empty() && begins_with_error(words);
     // A controller asks others; nobody asks it.
     let asks = observation.component.as_deref() == Some("operator");
     let may = |class: Class| !(loud && class.is_quiet() || asks && class == Class::Client);
@@ -86,7 +91,10 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
     }
     let is_error = |words| match format {
         "" => begins_with_error(words),
-        _ => observation.level == Some(Level::Error) && tells_failure(words, error),
+        // Python programs may print all that they say as errors, and a shell tells of every end; other loggers mean what they
+        // say.
+        "python_logging" | "native_abort" => observation.level == Some(Level::Error) && tells_failure(words, error),
+        _ => observation.level == Some(Level::Error),
     };
     let class = if stacked || (format.is_empty() && code::of_drawn_frame(words).is_some()) {
         Class::Traceback
@@ -97,13 +105,13 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
     };
     let layer = layer::of(format, observation, process);
     // What a test or a job says is the tests' where no line says better.
-    let step = (layer == Layer::Step).then_some("test_fail");
+    let step = (layer == Layer::Step && !format.is_empty()).then_some("test_fail");
     Some(clue(class, shown(observation, words, error).or(step).map_or_else(CompactString::default, CompactString::from)))
 }
 
 /// Whether a line that no format takes says of itself that it is an error, as tools and shells print them.
 fn begins_with_error(words: &str) -> bool {
-    const WORDS: [&str; 5] = ["error: ", "error[", "fatal: ", "fatal error: ", "panic: "];
+    const WORDS: [&str; 6] = ["error response ", "error: ", "error[", "fatal: ", "fatal error: ", "panic: "];
     WORDS.iter().any(|word| words.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use flowlog_analyze::source::{self, Sources};
-use flowlog_analyze::{Options, analyze};
+use flowlog_analyze::{Options, analyze, check};
 use flowlog_schema::report::{Report, RunOutcome};
 
 const GOOD: &str =
@@ -135,5 +135,28 @@ fn what_a_log_says_cannot_draw_on_the_terminal_or_the_page() {
             let table = shown.lines().filter(|line| line.starts_with("| 1 |")).collect::<String>();
             assert!(!table.contains("<img") && !table.contains("@all"), "{shown}");
         }
+    }
+}
+
+/// What costs more than it is worth would never end here: a call of a call, two hundred thousand deep, and as many beside
+/// each other, all of them failed.
+#[test]
+fn flows_of_any_depth_and_breadth() {
+    let line = |at: u32, parent: u32| {
+        format!(
+            "{{\"time\":\"2025-11-22T08:27:15Z\",\"component\":\"c{}\",\"event\":\"fail\",\"error\":\"Internal: x\",\"flow_id\":\"019aaaac-a5da-7347-bb80-1089c1876100\",\"span_id\":\"{:016x}\",\"parent_id\":\"{:016x}\"}}\n",
+            at % 1000,
+            at + 2,
+            parent + 1
+        )
+    };
+    let deep: String = (0..200_000).map(|at| line(at, at)).collect();
+    let broad: String = (0..50_000).map(|at| line(at, 0)).collect();
+    let circle: String = (0..1000).map(|at| line(at, (at + 1) % 1000 + 1)).collect();
+    for text in [deep, broad, circle] {
+        let sources = Sources::of_texts([("a.log", text.as_bytes())]).unwrap();
+        let report = analyze(&sources, &Options::default(), &|_| {});
+        assert_eq!((report.flows.total, report.flows.failed), (1, 1));
+        assert!(check(&sources, &Options::default(), 0.0, &|_| {}).passed);
     }
 }

@@ -7,7 +7,7 @@ use flowlog_analyze::{Options, analyze};
 use flowlog_schema::report::{Report, RunOutcome};
 
 /// What is tested, the log, and the answer: `failed COMPONENT`, or another outcome.
-const CASES: [(&str, &str, &str); 29] = [
+const CASES: [(&str, &str, &str); 36] = [
     (
         "a worker before its engine core within one second, though the core is heard first",
         "(EngineCore pid=9) ERROR 11-22 08:27:15 [core.py:7] EngineCore hit an exception.\n\
@@ -178,6 +178,47 @@ const CASES: [(&str, &str, &str); 29] = [
         "E       AssertionError: expected 2, got 1\nFAILED tests/test_a.py::test_b - AssertionError\n== 1 failed, 2 passed in 1.0s ==\n##[error]Process completed with exit code 1.\n",
         "failed test_fail",
     ),
+    (
+        "words that nobody foresaw, of a logger that means what it says",
+        "2025-11-22T08:27:16.000000Z ERROR dynamo_llm::kv_router: the indexer ate itself\n",
+        "failed router",
+    ),
+    (
+        "a test that prints a panic and passes",
+        "thread 'b' panicked at src/b.rs:1:1:\nas it should\ntest b ... ok\ntest result: ok. 2 passed; 0 failed; 0 ignored; finished in 0.00s\n",
+        "healthy",
+    ),
+    (
+        "a dependency, though an echo comes long after it",
+        "2025-11-22T08:27:16.000Z ERROR async_nats::connector: failed to connect to nats://nats:4222: Connection refused (os error 111)\n\
+         2025-11-22T08:27:18.000Z ERROR async_nats::connector: failed to connect to nats://nats:4222: Connection refused (os error 111)\n\
+         2025-11-22T08:28:58.000Z ERROR dynamo_llm::http::service::openai: Internal server error: no responders\n",
+        "failed nats",
+    ),
+    (
+        "the innermost library of an engine's core",
+        "(EngineCore pid=9) ERROR 11-22 08:27:15 [core.py:7] EngineCore encountered a fatal error.\n\
+         (EngineCore pid=9) ERROR 11-22 08:27:15 [core.py:7] Traceback (most recent call last):\n\
+         (EngineCore pid=9) ERROR 11-22 08:27:15 [core.py:7]   File \"/x/site-packages/vllm/core.py\", line 1, in run\n\
+         (EngineCore pid=9) ERROR 11-22 08:27:15 [core.py:7] nixl._bindings.nixlRemoteDisconnectError: NIXL_ERR_REMOTE_DISCONNECT\n",
+        "failed nixl",
+    ),
+    (
+        "an ordinary scaling down, as the cluster tells it",
+        "5m3s        Normal    Killing            pod/worker-0     Stopping container main\n\
+         5m1s        Warning   Unhealthy          pod/worker-0     Readiness probe failed: connection refused\n",
+        "healthy",
+    ),
+    (
+        "a client of the job that gives up before the step does",
+        "error: timed out waiting for the condition on pods/vllm-decode-0\n##[error]Process completed with exit code 1.\n",
+        "failed backend",
+    ),
+    (
+        "what was written over zero bytes",
+        "INFO 11-22 08:27:15 [x.py:1] fine\n\0\0\0\0\0\0\0\0ERROR 11-22 08:27:16 [core.py:1] RuntimeError: CUDA error: lost\n",
+        "failed vllm",
+    ),
     ("nothing but chatter", "INFO 11-22 08:27:15 [x.py:1] Automatically detected platform cuda.\nloading weights: 50 %\n", "healthy"),
 ];
 
@@ -230,4 +271,15 @@ fn the_cut_changes_nothing() {
             assert_eq!(analyze(&sources, &options, &|_| {}), whole, "{what}, chunks of {chunk}");
         }
     }
+}
+
+#[test]
+fn a_long_stack_keeps_its_exception() {
+    let frames: String = (0..200)
+        .map(|at| {
+            format!("  File \"/x/site-packages/vllm/v1/worker/model_runner.py\", line {at}, in forward\n    return self.next(hidden)\n")
+        })
+        .collect();
+    let log = format!("Traceback (most recent call last):\n{frames}torch.OutOfMemoryError: CUDA out of memory.\n");
+    assert_eq!(report(&log).failures[0].error_type.as_deref(), Some("torch.OutOfMemoryError"));
 }

@@ -148,3 +148,13 @@ fn the_report_in_every_form() {
     let schema = serde_json::to_value(schemars::schema_for!(LintReport)).unwrap();
     jsonschema::validate(&schema, &serde_json::to_value(&report).unwrap()).unwrap();
 }
+
+#[test]
+fn records_that_lack_what_only_a_reader_misses() {
+    let text = "router/r - - - start - {router@1 span=00000000000000aa}\nrouter/r - - - end - {span=00000000000000aa}\n\
+                2025-11-22T08:27:15Z ERROR router/r - 019aaaac-a5da-7347-bb80-1089c1876100 - fail parse {router@1 span=00000000000000ab} it is broken\n\
+                {\"time\":\"2025-11-22T08:27:16Z\",\"component\":\"router\",\"event\":\"fail\",\"state\":\"-\",\"versions\":{\"router\":\"1\"},\"flow_id\":\"019aaaac-a5da-7347-bb80-1089c1876101\",\"span_id\":\"00000000000000ac\",\"error\":\"Internal: x\"}\n";
+    let report = lint(&vec![("router.log".to_owned(), text.to_owned())]);
+    let expected = ["router MissingErrorType 1", "router MissingId 2", "router MissingStart 2", "router MissingState 1"];
+    assert_eq!(found(&report), expected.map(ToOwned::to_owned).into());
+}

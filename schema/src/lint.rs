@@ -75,19 +75,22 @@ pub enum LintRule {
     MissingState,
     /// A failure has a type, or a status that stands for one.
     MissingErrorType,
+    /// A start, a state, an end or a failure names its flow.
+    MissingId,
     /// A flow's id is mentioned by those whom its component's flows reach otherwise.
     LonelyId,
 }
 
 impl LintRule {
     /// Every rule.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UnstructuredLine,
         Self::MissingStart,
         Self::MissingEnd,
         Self::MissingVersions,
         Self::MissingState,
         Self::MissingErrorType,
+        Self::MissingId,
         Self::LonelyId,
     ];
 
@@ -100,6 +103,7 @@ impl LintRule {
             Self::MissingVersions => "starts and failures without versions",
             Self::MissingState => "failures without a state",
             Self::MissingErrorType => "failures without a type",
+            Self::MissingId => "records of spans without a flow id",
             Self::LonelyId => "flow ids that nobody else mentions",
         }
     }

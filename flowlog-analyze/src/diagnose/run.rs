@@ -123,14 +123,14 @@ impl Spoken<'_> {
         let handled = || self.outlived(&[Class::Works]);
         let seen = |weight: Weight| if self.layer >= Layer::Client { Weight::Seen } else { weight };
         match self.class {
-            Class::Panic => Some(Weight::Heavy),
+            Class::Panic => (judged || !handled()).then_some(Weight::Heavy),
             Class::StartFailure => (!ordered() && (!judged || !served(facts) || last_word(facts, sign))).then_some(Weight::Heavy),
-            Class::Unreachable => {
-                ((sign.count >= ENOUGH || !judged) && lasts(facts, sign) && (judged || !handled())).then_some(Weight::Heavy)
-            }
+            Class::Unreachable => (if judged { sign.count >= ENOUGH && lasts(facts, sign) } else { !handled() }).then_some(Weight::Heavy),
             Class::Fatal => (!stops() && (!judged || last_word(facts, sign))).then_some(Weight::Heavy),
             // After an ordinary shutdown began, and in a process that goes on, an exception was only printed.
-            Class::Traceback => (if judged { last_word(facts, sign) && !ordered() } else { !stops() }).then_some(seen(Weight::Heavy)),
+            Class::Traceback => {
+                (if judged { last_word(facts, sign) && !ordered() } else { !stops() && !handled() }).then_some(seen(Weight::Heavy))
+            }
             Class::Infrastructure => (!judged && !handled()).then_some(Weight::Heavy),
             Class::Error | Class::Relay => (!judged && !stops() && !handled()).then_some(seen(Weight::Told)),
             Class::Waiting => {
@@ -197,6 +197,13 @@ impl Spoken<'_> {
         if let Some((_, about, _)) = stack {
             return (about.clone(), known(&speaker.instance), process);
         }
+        let words = self.sign.first.1.lines().next().unwrap_or_default();
+        // A job's log is named after the job, which is no component.
+        let of_job = matches!(self.class, Class::Error | Class::Relay | Class::StartFailure);
+        if of_job && self.layer == Layer::Step && names::component_in(&speaker.component).is_none() {
+            let named = names::component_in(words).or(words.to_ascii_lowercase().contains("oom").then_some("k8s"));
+            return (CompactString::from(named.unwrap_or("test_fail")), None, process);
+        }
         if speaker.component != "unknown" {
             return (speaker.component.clone(), known(&speaker.instance), process);
         }
@@ -204,7 +211,6 @@ impl Spoken<'_> {
         if let Some((component, instance)) = self.neighbour() {
             return (component.clone(), known(instance), process);
         }
-        let words = self.sign.first.1.lines().next().unwrap_or_default();
         let named = names::component_in(words).or(words.to_ascii_lowercase().contains("oom").then_some("k8s"));
         (named.map_or_else(|| speaker.component.clone(), CompactString::from), known(&speaker.instance), process)
     }

@@ -62,8 +62,8 @@ impl<'a> Tree<'a> {
                 Node { span, fate: span.fate(), parent: None, children: Vec::new(), process, opened }
             })
             .collect();
-        for at in 0..spans.len() {
-            spans[at].parent = spans[at].span.parent.and_then(|key| index.get(&key).copied()).filter(|parent| *parent != at);
+        for (at, node) in spans.iter_mut().enumerate() {
+            node.parent = node.span.parent.and_then(|key| index.get(&key).copied()).filter(|parent| *parent != at);
         }
         open_circles(&mut spans);
         let mut tree = Self { spans, root: 0, reach: Vec::new(), depth: Vec::new() };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use compact_str::CompactString;
 
 use super::mark::{Mark, Voice};
-use crate::observation::Observation;
+use crate::observation::{Observation, Said};
 
 /// What one writer's lines hold.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,10 @@ pub struct Entry {
     pub structured: u64,
     /// Lines without structure.
     pub loose: Broken,
+    /// Records of spans.
+    pub records: u64,
+    /// Those of them that name no flow.
+    pub nameless: Broken,
 }
 
 /// Where a rule is broken.
@@ -51,6 +55,8 @@ impl Entry {
         self.lines += other.lines;
         self.structured += other.structured;
         self.loose.merge(other.loose);
+        self.records += other.records;
+        self.nameless.merge(other.nameless);
     }
 }
 
@@ -74,6 +80,15 @@ impl Ledger {
             entry.structured += lines;
         } else {
             entry.loose.add(lines, mark);
+        }
+        let of_span = |observation: &&Observation<'_>| {
+            observation.versions.is_some() && matches!(observation.said, Said::Open | Said::End | Said::Fail(_) | Said::Cancel)
+        };
+        if let Some(observation) = observation.filter(of_span) {
+            entry.records += 1;
+            if observation.flows.is_empty() {
+                entry.nameless.add(1, mark);
+            }
         }
     }
 

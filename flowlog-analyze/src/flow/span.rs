@@ -73,8 +73,8 @@ impl Held {
             }
             Said::Fail(fault) => {
                 self.fail_versions |= versions;
-                self.fail_state |= observation.state.as_deref().is_some_and(|state| !state.is_empty());
-                self.fail_type |= !fault.kind.is_empty() || fault.status.is_some();
+                self.fail_state |= observation.state.as_deref().is_some_and(|state| !matches!(state, "" | "-"));
+                self.fail_type |= !matches!(fault.kind.as_ref(), "" | "Unknown") || fault.status.is_some();
             }
             _ => {}
         }

@@ -22,6 +22,8 @@ pub(super) const RULES: [Rule; 4] = [
             "caught signal 15",
             "received termination signal",
             "stop requested",
+            "stopping container",
+            "scaled down replica set",
             "shutdown requested",
         ],
     )

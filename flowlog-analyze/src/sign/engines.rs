@@ -31,7 +31,7 @@ pub(super) const RULES: [Rule; 14] = [
     Rule::new(
         "vllm_engine_core",
         Fatal,
-        Named("vllm"),
+        CodeOr("vllm"),
         &["enginecore encountered a fatal error", "enginecore failed to start", "enginecore hit an exception", "engine core proc", "mqllmengine terminated"],
     )
     .example(
@@ -41,7 +41,7 @@ pub(super) const RULES: [Rule; 14] = [
     Rule::new(
         "vllm_worker",
         Fatal,
-        Named("vllm"),
+        CodeOr("vllm"),
         &["workerproc hit an exception", "workerproc failed to start", "died unexpectedly, shutting down executor", "worker proc vllmworker", "exception in worker vllmworkerprocess"],
     )
     .example(
@@ -56,7 +56,7 @@ pub(super) const RULES: [Rule; 14] = [
     Rule::new(
         "sglang_scheduler",
         Fatal,
-        Named("sglang"),
+        CodeOr("sglang"),
         &["scheduler hit an exception", "detokenizermanager hit an exception", "tokenizermanager hit an exception", "watchdog timeout (self.watchdog", "token_to_kv_pool_allocator memory leak"],
     )
     .example(
@@ -66,7 +66,7 @@ pub(super) const RULES: [Rule; 14] = [
     Rule::new(
         "trtllm_executor",
         Fatal,
-        Named("trtllm"),
+        CodeOr("trtllm"),
         &["failed to initialize executor", "executor worker returned error", "executor worker died", "encountered an error in forward function", "[tensorrt-llm][error]"],
     )
     .example(
@@ -109,7 +109,7 @@ pub(super) const RULES: [Rule; 14] = [
         "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
         "INFO 11-22 08:27:15 [pynccl.py:1] vLLM is using nccl==2.27.3",
     ),
-    Rule::new("crashed", Fatal, Speaker, &["segmentation fault", "caught signal 11", "core dumped", "sigsegv", "sigabrt", "double free or corruption", "terminate called after throwing"])
+    Rule::new("crashed", Fatal, Speaker, &["segmentation fault", "code=dumped", "code=killed, status=9", "failed with result 'signal'", "caught signal 11", "core dumped", "sigsegv", "sigabrt", "double free or corruption", "terminate called after throwing"])
         .example(
             "[gpu-node-1:594314:0:594797] Caught signal 11 (Segmentation fault: address not mapped to object)",
             "2025-11-22T08:27:15.705Z  INFO worker.main: segmentation of the prompt is done",

@@ -50,7 +50,8 @@ const NAMES: [(&str, Layer); 20] = [
 pub(super) fn of(format: &str, observation: &Observation<'_>, process: &str) -> Layer {
     match format {
         "ucx" | "nixl" | "nccl" | "kernel" => return Layer::Library,
-        "pytest" | "rust_tests" | "ci" | "exit_status" => return Layer::Step,
+        // What no format takes, a tool or a shell said.
+        "pytest" | "rust_tests" | "ci" | "exit_status" | "" => return Layer::Step,
         _ => {}
     }
     let named = |name: &str| {

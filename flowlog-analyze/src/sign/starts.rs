@@ -94,7 +94,7 @@ pub(super) const RULES: [Rule; 8] = [
         "2025-11-22T08:27:15.705Z  INFO dynamo_llm::http::service: chat endpoints disabled",
     ),
     Rule::new("all_tests_passed", Works, Speaker, &[" passed"])
-        .with(&[" in "])
+        .with(&[" in ", " flaky", "test run"])
         .without(&[" failed", " error", "passed to"])
         .example("=================== 5 passed, 1 rerun in 302.11s (0:05:02) ===================", "== 12 passed, 1 failed in 1.0s =="),
     Rule::new(
@@ -109,12 +109,13 @@ pub(super) const RULES: [Rule; 8] = [
             "startup complete",
             "reconnected",
             "re-established",
+            "test result: ok",
+            "model loaded",
             "reestablished",
             "became leader",
             "response sent status=200",
             "data: [done]",
             "request completed",
-            "recovered",
             "checks passed",
             "job succeeded",
         ],

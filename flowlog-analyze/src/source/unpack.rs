@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
+use encoding_rs_io::DecodeReaderBytes;
 use flowlog_schema::report::Unread;
 
 use super::{Bytes, Source};
@@ -44,6 +45,8 @@ enum Pack {
     Lz4,
     Zip,
     Tar,
+    /// Text of two bytes a character, as PowerShell writes it.
+    Utf16,
 }
 
 /// Magic numbers: RFC 1952, RFC 8878 (with its skippable frames), the xz, bzip2 and LZ4 frame formats, and
@@ -60,6 +63,7 @@ fn pack_of(head: &[u8]) -> Option<Pack> {
             Pack::Bzip2
         }
         [4, 0x22, 0x4d, 0x18, ..] => Pack::Lz4,
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Pack::Utf16,
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Pack::Zip,
         _ if head.get(257..262) == Some(b"ustar") => Pack::Tar,
         _ if skippable => Pack::Zstd,
@@ -133,6 +137,7 @@ impl Unpacker {
         }
         match pack {
             None => self.keep(name, &mut stream),
+            Some(Pack::Utf16) => self.keep(name, &mut DecodeReaderBytes::new(stream)),
             Some(_) if depth >= MAX_DEPTH => self.refuse(name, format!("archives nest deeper than {MAX_DEPTH}")),
             Some(Pack::Tar) => self.take_tar(name, &mut stream, depth),
             Some(Pack::Zip) => {
@@ -344,6 +349,8 @@ mod tests {
                 assert_eq!(found(name, &bytes, Limit::LOGS), (vec![log(name)], vec![]), "{name}");
             }
         }
+        let utf16: Vec<u8> = std::iter::once(0xfeff).chain(LOG.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        assert_eq!(found("a.txt", &utf16, Limit::LOGS), (vec![log("a.txt")], vec![]));
         assert_eq!(found("plain.log", LOG.as_bytes(), Limit::LOGS), (vec![log("plain.log")], vec![]));
         // What only looks like one.
         for text in ["BZh9 is no archive\n", "PK alone\n", ""] {

@@ -1,0 +1,23 @@
+//! The whole way from any bytes, packed or not, to a report: nothing fails, every line counts once, and the report does
+//! not depend on where the input is cut.
+#![no_main]
+
+use flowlog_analyze::ingest::Plan;
+use flowlog_analyze::render::{self, Output, Paint};
+use flowlog_analyze::source::Sources;
+use flowlog_analyze::{Options, analyze, check};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(sources) = Sources::of_texts([("fuzz.log", bytes)]) else { return };
+    let report = analyze(&sources, &Options::default(), &|_| {});
+    assert_eq!(report.input.formats.values().sum::<u64>(), report.input.lines);
+    let flows = &report.flows;
+    assert_eq!(flows.total, flows.ok + flows.failed + flows.recovered + flows.cancelled + flows.rejected + flows.unfinished);
+    for output in [Output::Text, Output::Json, Output::Markdown] {
+        let _ = render::report(&report, output, Paint::Never);
+    }
+    let plan = Plan { chunk: 64, batch: 3, ..Plan::default() };
+    assert_eq!(analyze(&sources, &Options { plan, ..Options::default() }, &|_| {}), report);
+    let _ = render::lint_report(&check(&sources, &Options::default(), 100.0, &|_| {}), Output::Markdown, Paint::Never);
+});
