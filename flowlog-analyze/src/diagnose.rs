@@ -12,6 +12,7 @@ mod origin;
 mod processes;
 mod run;
 mod silence;
+mod spoken;
 mod tree;
 mod verdict;
 

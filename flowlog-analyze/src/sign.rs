@@ -7,6 +7,9 @@
 
 mod rule;
 mod layer;
+mod matcher;
+mod words;
+mod blame;
 mod dependencies;
 mod starts;
 mod engines;
@@ -16,19 +19,18 @@ mod handled;
 mod clients;
 mod endings;
 
-use std::sync::LazyLock;
-
-use aho_corasick::AhoCorasick;
 use compact_str::CompactString;
 use flowlog_schema::Level;
 
-use crate::format::{code, error_of, stack};
-use crate::names;
+use crate::format::{code, stack};
 use crate::observation::Observation;
+use blame::{shown, whose};
+use matcher::matching;
 
 pub use layer::Layer;
 pub use rule::Class;
-use rule::{Rule, Whose};
+use rule::Rule;
+use words::{begins_with_error, tells_failure, unquoted};
 
 /// Every rule. Of several that fit a line the one whose class comes first counts, of one class the first.
 const RULES: [&[Rule]; 8] = [
@@ -52,10 +54,6 @@ pub struct Clue {
     /// How deep it was said.
     pub layer: Layer,
 }
-
-/// Longest beginning of a text that is searched, in bytes, and longest end: what a stack comes down to stands there.
-const HEAD: usize = 6 * 1024;
-const TAIL: usize = 2 * 1024;
 
 /// What an event tells of the run, in a format (empty where none takes it), by a process of its speaker's.
 pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<Clue> {
@@ -109,154 +107,9 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
     Some(clue(class, shown(observation, words, error).or(step).map_or_else(CompactString::default, CompactString::from)))
 }
 
-/// Whether a line that no format takes says of itself that it is an error, as tools and shells print them.
-fn begins_with_error(words: &str) -> bool {
-    const WORDS: [&str; 6] = ["error response ", "error: ", "error[", "fatal: ", "fatal error: ", "panic: "];
-    WORDS.iter().any(|word| words.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
-}
-
-/// Whether an event that is only loud tells of a failure: some programs print all that they say as errors.
-fn tells_failure(words: &str, error: &str) -> bool {
-    const WORDS: [&str; 30] = [
-        "error",
-        "fail",
-        "exception",
-        "timeout",
-        "timed out",
-        "unable",
-        "cannot",
-        "can't",
-        "could not",
-        "abort",
-        "lost",
-        "refused",
-        "invalid",
-        "denied",
-        "not found",
-        "no such",
-        "unexpected",
-        "crash",
-        "dead",
-        "died",
-        "killed",
-        "panic",
-        "fatal",
-        "broken",
-        "missing",
-        "exceed",
-        "closed",
-        "unavailable",
-        "not ready",
-        "unhealthy",
-    ];
-    static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).ok());
-    !error.is_empty()
-        || FINDER.as_ref().is_some_and(|finder| finder.is_match(words.get(..words.floor_char_boundary(HEAD)).unwrap_or(words)))
-}
-
 /// Whether words only relay that something failed elsewhere; they are never the origin where there is another.
 pub fn is_relay(words: &str) -> bool {
     matching(["", unquoted(words), ""], |_| true).is_some_and(|rule| rule.class == Class::Relay)
-}
-
-/// The words before those of somebody else that they quote.
-fn unquoted(words: &str) -> &str {
-    const QUOTES: [&str; 3] = ["prompt: '", "prompt='", "prompt_token_ids"];
-    let end = QUOTES.iter().filter_map(|quote| words.find(quote)).min();
-    end.and_then(|end| words.get(..end)).unwrap_or(words)
-}
-
-/// Of whom a rule's line tells.
-fn whose(rule: &Rule, observation: &Observation<'_>, words: &str, error: &str, process: &str) -> CompactString {
-    // A server that runs out of something is that server, whatever area the thing belongs to.
-    let server = observation.component.as_deref().filter(|component| matches!(*component, "etcd" | "nats") && !observation.embedded);
-    if let Some(server) = server.filter(|_| rule.class == Class::Infrastructure) {
-        return CompactString::from(server);
-    }
-    match rule.whose {
-        Whose::Named(name) => CompactString::const_new(name),
-        // What stops is named in the words, or by who speaks: `[VllmWorker:1]`, `dynamo_Planner stopped`.
-        Whose::Speaker if rule.class == Class::Stop => {
-            let named = observation.component.as_deref().filter(|_| !observation.embedded).map(CompactString::from);
-            named
-                .or_else(|| names::component_in(words).or_else(|| names::component_in(process)).map(CompactString::from))
-                .unwrap_or_default()
-        }
-        Whose::Speaker => shown(observation, words, error).map(CompactString::from).unwrap_or_default(),
-        Whose::CodeOr(name) => CompactString::from(shown(observation, words, error).unwrap_or(name)),
-    }
-}
-
-/// The component whose code a line shows, the innermost first: a library that the error names, the stack, a source file,
-/// the module that speaks, the format.
-fn shown<'o>(observation: &'o Observation<'_>, words: &'o str, error: &'o str) -> Option<&'o str> {
-    let first = words.lines().next().unwrap_or_default();
-    let sign = error_of(words);
-    let library = code::of_words(sign.kind).or_else(|| code::of_words(&sign.message)).or_else(|| code::of_words(error));
-    let stack = || code::of_stack(words).or_else(|| code::of_stack(error));
-    let panic = || first.split_once(" panicked at ").and_then(|(_, place)| code::of_path(place));
-    let module = || code::of_module(&observation.target);
-    // UCX carries NIXL's transfers; PyTorch is in everybody.
-    let own = || match observation.component.as_deref()? {
-        "ucx" => Some("nixl"),
-        "torch" => None,
-        component => Some(component),
-    };
-    let drawn = || code::of_drawn_frame(first);
-    library.or_else(stack).or_else(panic).or_else(drawn).or_else(module).or_else(own)
-}
-
-/// Patterns of all rules, and which of them each rule asks for.
-struct Matcher {
-    automaton: AhoCorasick,
-    /// By class, then by place in the table: the rule, and its patterns.
-    asks: Vec<(&'static Rule, [Vec<u16>; 3])>,
-}
-
-static MATCHER: LazyLock<Option<Matcher>> = LazyLock::new(|| {
-    let mut patterns: Vec<&'static str> = Vec::new();
-    let mut number = |word: &'static str| {
-        let at = patterns.iter().position(|known| *known == word).unwrap_or_else(|| {
-            patterns.push(word);
-            patterns.len() - 1
-        });
-        u16::try_from(at).unwrap_or(u16::MAX)
-    };
-    let mut asks: Vec<_> = RULES
-        .iter()
-        .flat_map(|rules| rules.iter())
-        .map(|rule| (rule, [rule.any, rule.with, rule.without].map(|words| words.iter().map(|word| number(word)).collect())))
-        .collect();
-    asks.sort_by_key(|(rule, _)| Class::ALL.iter().position(|class| *class == rule.class));
-    // Fails for too many patterns only; a test builds it.
-    let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(&patterns).ok()?;
-    Some(Matcher { automaton, asks })
-});
-
-/// The rule that fits, of those whose class may.
-fn matching(texts: [&str; 3], may: impl Fn(Class) -> bool) -> Option<&'static Rule> {
-    let matcher = MATCHER.as_ref()?;
-    let mut found: Vec<u16> = Vec::new();
-    let mut search = |text: &[u8]| {
-        for hit in matcher.automaton.find_overlapping_iter(text) {
-            found.push(u16::try_from(hit.pattern().as_usize()).unwrap_or(u16::MAX));
-        }
-    };
-    for text in texts.map(str::as_bytes) {
-        if text.len() <= HEAD + TAIL {
-            search(text);
-        } else {
-            search(text.get(..HEAD).unwrap_or_default());
-            search(text.get(text.len() - TAIL..).unwrap_or_default());
-        }
-    }
-    if found.is_empty() {
-        return None;
-    }
-    found.sort_unstable();
-    let has = |words: &[u16]| words.iter().any(|word| found.binary_search(word).is_ok());
-    let fits = |asks: &[Vec<u16>; 3]| has(&asks[0]) && (asks[1].is_empty() || has(&asks[1])) && !has(&asks[2]);
-    matcher.asks.iter().find(|(rule, asks)| may(rule.class) && fits(asks)).map(|(rule, _)| *rule)
 }
 
 #[cfg(test)]

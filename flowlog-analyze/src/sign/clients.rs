@@ -62,6 +62,9 @@ pub(super) const RULES: [Rule; 3] = [
         "INFO:     10.0.0.1:5 - \"POST /v1/chat/completions HTTP/1.1\" 400 Bad Request",
         "INFO:     10.0.0.1:5 - \"POST /v1/chat/completions HTTP/1.1\" 500 Internal Server Error",
     ),
-    Rule::new("job_cancelled", Left, Speaker, &["the operation was canceled", "higher priority waiting request", "run was canceled", "job was cancelled", "cancelled at "])
+    Rule::new("job_cancelled", Left, Speaker, &[
+        "the operation was canceled", "higher priority waiting request", "run was canceled", "job was cancelled",
+        "cancelled at ",
+    ])
         .example("##[error]The operation was canceled.", "##[error]The operation was not permitted."),
 ];

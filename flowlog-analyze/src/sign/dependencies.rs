@@ -55,11 +55,15 @@ pub(super) const RULES: [Rule; 9] = [
         "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::transports::etcd: put failed: etcdserver: mvcc: database space exceeded",
         "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::transports::etcd: put done",
     ),
-    Rule::new("etcd_leaderless", Unreachable, Named("etcd"), &["etcdserver: no leader", "lost leader", "etcdserver: request timed out"]).example(
+    Rule::new("etcd_leaderless", Unreachable, Named("etcd"), &[
+        "etcdserver: no leader", "lost leader", "etcdserver: request timed out",
+    ]).example(
         "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::transports::etcd: watch failed: etcdserver: no leader",
         "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::transports::etcd: leader elected",
     ),
-    Rule::new("etcd_slow", Handled, Named("etcd"), &["apply request took too long", "slow fdatasync", "leader failed to send out heartbeat on time"])
+    Rule::new("etcd_slow", Handled, Named("etcd"), &[
+        "apply request took too long", "slow fdatasync", "leader failed to send out heartbeat on time",
+    ])
         .example(
             r#"{"level":"warn","ts":"2025-11-22T08:27:15.705Z","caller":"etcdserver/util.go:170","msg":"apply request took too long","took":"2s"}"#,
             r#"{"level":"warn","ts":"2025-11-22T08:27:15.705Z","caller":"etcdserver/util.go:170","msg":"snapshot took its time"}"#,
@@ -68,7 +72,9 @@ pub(super) const RULES: [Rule; 9] = [
         "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::transports::etcd::lease: Unable to maintain lease. Check etcd server status",
         "2025-11-22T08:27:15.705Z  WARN dynamo_runtime::pipeline: connection refused by upstream",
     ),
-    Rule::new("controller_error", Error, Named("operator"), &["reconciler error", "failed to reconcile", "[operation: sync", "failed to sync pod"]).example(
+    Rule::new("controller_error", Error, Named("operator"), &[
+        "reconciler error", "failed to reconcile", "[operation: sync", "failed to sync pod",
+    ]).example(
         "    Description:        failed to sync PodGangMap: [Operation: Sync, Code: ERR_NO_ENTRIES] message: x has no entries",
         "2025-11-22T08:27:15Z\tINFO\tsetup\tstarting reconciler",
     ),
@@ -79,7 +85,9 @@ pub(super) const RULES: [Rule; 9] = [
             "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::transports::nats: publish failed: nats: maximum payload exceeded",
             "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::transports::nats: payload published",
         ),
-    Rule::new("nats_unreachable", Unreachable, Named("nats"), UNREACHABLE).with(&["nats"]).without(&["etcd", "application shutdown with error", "failed to initialize runtime"]).example(
+    Rule::new("nats_unreachable", Unreachable, Named("nats"), UNREACHABLE).with(&[
+        "nats",
+    ]).without(&["etcd", "application shutdown with error", "failed to initialize runtime"]).example(
         "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::transports::nats: Failed to connect to NATS: nats://nats:4222: connection refused",
         "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::transports::nats: connected to nats://nats:4222",
     ),

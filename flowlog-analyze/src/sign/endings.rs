@@ -32,7 +32,9 @@ pub(super) const RULES: [Rule; 4] = [
         "2025-11-22T08:27:15.705Z  INFO worker.main: Received SIGTERM, shutting down",
         "2025-11-22T08:27:15.705Z  INFO worker.main: Received a prompt",
     ),
-    Rule::new("in_flight", InFlight, Speaker, &["inflight requests to complete", "in-flight requests to complete", "requests in flight", "added request", "prefilling "])
+    Rule::new("in_flight", InFlight, Speaker, &[
+        "inflight requests to complete", "in-flight requests to complete", "requests in flight", "added request", "prefilling ",
+    ])
         .without(&["waiting for 0 inflight", "waiting for 0 in-flight", "no requests in flight", "0 requests in flight"])
         .example(
             "2025-11-22T08:27:15.705Z  INFO dynamo_runtime::pipeline::network::ingress::push_endpoint: Waiting for 2 inflight requests to complete",

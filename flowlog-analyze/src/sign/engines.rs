@@ -32,7 +32,10 @@ pub(super) const RULES: [Rule; 14] = [
         "vllm_engine_core",
         Fatal,
         CodeOr("vllm"),
-        &["enginecore encountered a fatal error", "enginecore failed to start", "enginecore hit an exception", "engine core proc", "mqllmengine terminated"],
+        &[
+            "enginecore encountered a fatal error", "enginecore failed to start", "enginecore hit an exception",
+            "engine core proc", "mqllmengine terminated",
+        ],
     )
     .example(
         "ERROR 11-22 08:27:15 [core.py:1] EngineCore encountered a fatal error.",
@@ -42,7 +45,10 @@ pub(super) const RULES: [Rule; 14] = [
         "vllm_worker",
         Fatal,
         CodeOr("vllm"),
-        &["workerproc hit an exception", "workerproc failed to start", "died unexpectedly, shutting down executor", "worker proc vllmworker", "exception in worker vllmworkerprocess"],
+        &[
+            "workerproc hit an exception", "workerproc failed to start", "died unexpectedly, shutting down executor",
+            "worker proc vllmworker", "exception in worker vllmworkerprocess",
+        ],
     )
     .example(
         "(VllmWorker rank=1 pid=7) ERROR 11-22 08:27:15 [multiproc_executor.py:1] WorkerProc hit an exception.",
@@ -57,7 +63,10 @@ pub(super) const RULES: [Rule; 14] = [
         "sglang_scheduler",
         Fatal,
         CodeOr("sglang"),
-        &["scheduler hit an exception", "detokenizermanager hit an exception", "tokenizermanager hit an exception", "watchdog timeout (self.watchdog", "token_to_kv_pool_allocator memory leak"],
+        &[
+            "scheduler hit an exception", "detokenizermanager hit an exception", "tokenizermanager hit an exception",
+            "watchdog timeout (self.watchdog", "token_to_kv_pool_allocator memory leak",
+        ],
     )
     .example(
         "[2025-11-22 08:27:15 TP0] Scheduler hit an exception: Traceback (most recent call last):\n  File \"/a/sglang/srt/managers/scheduler.py\", line 1, in f\nValueError: x",
@@ -67,7 +76,10 @@ pub(super) const RULES: [Rule; 14] = [
         "trtllm_executor",
         Fatal,
         CodeOr("trtllm"),
-        &["failed to initialize executor", "executor worker returned error", "executor worker died", "encountered an error in forward function", "[tensorrt-llm][error]"],
+        &[
+            "failed to initialize executor", "executor worker returned error", "executor worker died",
+            "encountered an error in forward function", "[tensorrt-llm][error]",
+        ],
     )
     .example(
         "[11/22/2025-08:27:15] [TRT-LLM] [RANK 0] [E] Failed to initialize executor on rank 0: out of pages",
@@ -81,7 +93,10 @@ pub(super) const RULES: [Rule; 14] = [
         "cuda_out_of_memory",
         Fatal,
         Speaker,
-        &["cuda out of memory", "torch.outofmemoryerror", "cudaerrormemoryallocation", "no available memory for the cache blocks", "failed to allocate kv cache"],
+        &[
+            "cuda out of memory", "torch.outofmemoryerror", "cudaerrormemoryallocation",
+            "no available memory for the cache blocks", "failed to allocate kv cache",
+        ],
     )
     .example(
         "ERROR 11-22 08:27:15 [worker.py:1] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
@@ -91,7 +106,10 @@ pub(super) const RULES: [Rule; 14] = [
         "cuda_error",
         Fatal,
         Speaker,
-        &["cuda error: ", "illegal memory access", "device-side assert", "cuda_error_", "cublas_status_", "cudnn_status_", "uncorrectable ecc error", "no cuda gpus are available"],
+        &[
+            "cuda error: ", "illegal memory access", "device-side assert", "cuda_error_", "cublas_status_", "cudnn_status_",
+            "uncorrectable ecc error", "no cuda gpus are available",
+        ],
     )
     .without(&["cuda out of memory"])
     .example(
@@ -102,23 +120,33 @@ pub(super) const RULES: [Rule; 14] = [
         "nccl_error",
         Fatal,
         CodeOr("nccl"),
-        &["nccl error", "ncclinternalerror", "ncclsystemerror", "ncclunhandledcudaerror", "ncclremoteerror", "ncclinvalidusage", "nccl warn", "watchdog caught collective operation timeout", "distbackenderror"],
+        &[
+            "nccl error", "ncclinternalerror", "ncclsystemerror", "ncclunhandledcudaerror", "ncclremoteerror",
+            "ncclinvalidusage", "nccl warn", "watchdog caught collective operation timeout", "distbackenderror",
+        ],
     )
     .without(&["nccl_debug is set"])
     .example(
         "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
         "INFO 11-22 08:27:15 [pynccl.py:1] vLLM is using nccl==2.27.3",
     ),
-    Rule::new("crashed", Fatal, Speaker, &["segmentation fault", "code=dumped", "code=killed, status=9", "failed with result 'signal'", "caught signal 11", "core dumped", "sigsegv", "sigabrt", "double free or corruption", "terminate called after throwing"])
+    Rule::new("crashed", Fatal, Speaker, &[
+        "segmentation fault", "code=dumped", "code=killed, status=9", "failed with result 'signal'", "caught signal 11",
+        "core dumped", "sigsegv", "sigabrt", "double free or corruption", "terminate called after throwing",
+    ])
         .example(
             "[gpu-node-1:594314:0:594797] Caught signal 11 (Segmentation fault: address not mapped to object)",
             "2025-11-22T08:27:15.705Z  INFO worker.main: segmentation of the prompt is done",
         ),
-    Rule::new("heartbeat_lost", Relay, Speaker, &["heartbeat timeout", "missed heartbeat", "heartbeat failed", "no heartbeat received"]).example(
+    Rule::new("heartbeat_lost", Relay, Speaker, &[
+        "heartbeat timeout", "missed heartbeat", "heartbeat failed", "no heartbeat received",
+    ]).example(
         "2025-11-22T08:27:15.705Z ERROR worker.main: heartbeat timeout of rank 1",
         "2025-11-22T08:27:15.705Z  INFO worker.main: heartbeat sent",
     ),
-    Rule::new("see_above", Relay, Speaker, &["see stack trace", "root cause above", "see above for", "see the above", "see root cause"]).example(
+    Rule::new("see_above", Relay, Speaker, &[
+        "see stack trace", "root cause above", "see above for", "see the above", "see root cause",
+    ]).example(
         "2025-11-22T08:27:15.705Z ERROR worker.main: startup failed, see stack trace",
         "2025-11-22T08:27:15.705Z  INFO worker.main: traces are on",
     ),

@@ -4,7 +4,9 @@ use super::rule::Class::{Handled, Recovered, Waiting};
 use super::rule::{Rule, Whose::Named, Whose::Speaker};
 
 pub(super) const RULES: [Rule; 6] = [
-    Rule::new("optimistic_lock", Handled, Speaker, &["the object has been modified", "operation cannot be fulfilled on", "please apply your changes to the latest version"])
+    Rule::new("optimistic_lock", Handled, Speaker, &[
+        "the object has been modified", "operation cannot be fulfilled on", "please apply your changes to the latest version",
+    ])
         .example(
             "2025-11-22T08:27:15Z\tERROR\tReconciler error\t{\"error\": \"Operation cannot be fulfilled on pods \\\"a\\\": the object has been modified\"}",
             "2025-11-22T08:27:15Z\tERROR\tReconciler error\t{\"error\": \"pods \\\"a\\\" not found\"}",
@@ -13,20 +15,27 @@ pub(super) const RULES: [Rule; 6] = [
         "tried_again",
         Handled,
         Speaker,
-        &["will retry", "retrying in ", "retry in ", "will be retried", "trying again", "falling back to", "fallback to", "using default", "skipping", "ignoring", "continuing without", "non-fatal", "not fatal"],
+        &[
+            "will retry", "retrying in ", "retry in ", "will be retried", "trying again", "falling back to", "fallback to",
+            "using default", "skipping", "ignoring", "continuing without", "non-fatal", "not fatal",
+        ],
     )
     .without(&["panicked at", "traceback (most recent"])
     .example(
         "2025-11-22T08:27:15.705Z ERROR worker.main: metrics endpoint is busy, will retry",
         "2025-11-22T08:27:15.705Z ERROR worker.main: metrics endpoint is busy, giving up",
     ),
-    Rule::new("only_a_warning", Handled, Speaker, &["deprecated", "futurewarning", "deprecationwarning", "userwarning", "runtimewarning", "is experimental"])
+    Rule::new("only_a_warning", Handled, Speaker, &[
+        "deprecated", "futurewarning", "deprecationwarning", "userwarning", "runtimewarning", "is experimental",
+    ])
         .without(&["panicked at", "traceback (most recent"])
         .example(
             "2025-11-22T08:27:15.705Z ERROR worker.main: the flag --x is deprecated",
             "2025-11-22T08:27:15.705Z ERROR worker.main: the flag --x is unknown",
         ),
-    Rule::new("stream_made_anew", Recovered, Named("backend"), &["recreating stream", "creating new stream", "migration retry scheduled", "migrating request to", "request migrated"]).example(
+    Rule::new("stream_made_anew", Recovered, Named("backend"), &[
+        "recreating stream", "creating new stream", "migration retry scheduled", "migrating request to", "request migrated",
+    ]).example(
         "2025-11-22T08:27:15.705Z  WARN http-request: dynamo_llm::migration: Stream disconnected... recreating stream...",
         "2025-11-22T08:27:15.705Z  WARN http-request: dynamo_llm::migration: Stream disconnected, migration limit exhausted",
     ),
@@ -34,7 +43,10 @@ pub(super) const RULES: [Rule; 6] = [
         "waits",
         Waiting,
         Speaker,
-        &["timed out. retrying", "waiting for", "still waiting", "not ready yet", "reconnecting", "no progress", "has not started yet", "waited for", "returning 0 instances"],
+        &[
+            "timed out. retrying", "waiting for", "still waiting", "not ready yet", "reconnecting", "no progress",
+            "has not started yet", "waited for", "returning 0 instances",
+        ],
     )
     .without(&["waiting for 0 ", "waiting for request", "waiting for work", "inflight requests"])
     .example(

@@ -14,7 +14,9 @@ pub(super) const RULES: [Rule; 6] = [
         "2025-11-22T08:27:15.705Z ERROR engine.start: nixlBackendError('NIXL_ERR_BACKEND')",
         "2025-11-22T08:27:15.705Z  INFO engine.start: NIXL is available",
     ),
-    Rule::new("ucx_teardown", Teardown, Named("nixl"), &["were not flushed", "eps were not destroyed", "was not returned to mpool", "devx_obj_destroy"])
+    Rule::new("ucx_teardown", Teardown, Named("nixl"), &[
+        "were not flushed", "eps were not destroyed", "was not returned to mpool", "devx_obj_destroy",
+    ])
         .example(
             "[1763800035.705274] [gpu-node-1:760  :0]      ucp_worker.c:2903 UCX  WARN  worker 0x7: 10 pending operations were not flushed",
             "[1763800035.705274] [gpu-node-1:760  :0]      ucp_worker.c:2903 UCX  ERROR  no transports",
@@ -23,7 +25,10 @@ pub(super) const RULES: [Rule; 6] = [
         "kv_transfer_error",
         Error,
         Speaker,
-        &["kvtransfererror", "kv transfer failed", "decode transfer failed", "prefill transfer failed", "failed to transfer kv", "bootstrap failed", "kvpoll.failed"],
+        &[
+            "kvtransfererror", "kv transfer failed", "decode transfer failed", "prefill transfer failed",
+            "failed to transfer kv", "bootstrap failed", "kvpoll.failed",
+        ],
     )
     .example(
         "[2025-11-22 08:27:15 TP0] Decode transfer failed for request rank=0 decode_req.req.rid=7",
