@@ -154,6 +154,10 @@ impl Spoken<'_> {
             let named = names::component_in(words).or(words.to_ascii_lowercase().contains("oom").then_some("k8s"));
             return (CompactString::from(named.unwrap_or("test_fail")), None, process);
         }
+        // Who started it tells of an end, and of whose.
+        if let Some(named) = names::component_in(words).filter(|_| self.layer == Layer::Step && self.class == Class::Fatal) {
+            return (CompactString::from(named), None, process);
+        }
         if speaker.component != "unknown" {
             return (speaker.component.clone(), known(&speaker.instance), process);
         }

@@ -17,13 +17,32 @@ impl Activity {
 
     /// Adds a moment.
     pub fn insert(&mut self, time: i64) {
-        match self.intervals.last_mut() {
-            Some((start, end)) if time >= *start && time <= end.saturating_add(Self::GAP) => *end = time.max(*end),
-            Some((_, end)) if time <= *end => {
+        // Most come in order.
+        if let Some((start, end)) = self.intervals.last_mut()
+            && time >= *start
+        {
+            if time <= end.saturating_add(Self::GAP) {
+                *end = time.max(*end);
+            } else {
                 self.intervals.push((time, time));
-                self.join();
             }
-            _ => self.intervals.push((time, time)),
+            return;
+        }
+        let at = self.intervals.partition_point(|(_, end)| end.saturating_add(Self::GAP) < time);
+        match self.intervals.get_mut(at) {
+            Some((start, end)) if *start <= time.saturating_add(Self::GAP) => {
+                *start = time.min(*start);
+                *end = time.max(*end);
+                let end = *end;
+                // It may have closed the gap to the next one.
+                if let Some((_, next)) = self.intervals.get(at + 1).copied().filter(|(start, _)| *start <= end.saturating_add(Self::GAP)) {
+                    self.intervals.remove(at + 1);
+                    if let Some(joined) = self.intervals.get_mut(at) {
+                        joined.1 = next.max(end);
+                    }
+                }
+            }
+            _ => self.intervals.insert(at, (time, time)),
         }
     }
 
@@ -102,6 +121,25 @@ mod tests {
         assert_eq!(forward, backward);
         assert_eq!(forward, left);
         assert_eq!(forward.intervals, vec![(0, S / 2), (2 * S, 4 * S), (9 * S, 9 * S)]);
+    }
+
+    #[test]
+    fn moments_out_of_order_equal_sorted_ones() {
+        let mut random = 7u64;
+        for _ in 0..200 {
+            let moments: Vec<i64> = (0..40)
+                .map(|_| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    i64::try_from(random >> 33).unwrap() % (30 * S)
+                })
+                .collect();
+            let mut sorted = moments.clone();
+            sorted.sort_unstable();
+            let (mut any, mut ordered) = (Activity::default(), Activity::default());
+            moments.iter().for_each(|moment| any.insert(*moment));
+            sorted.iter().for_each(|moment| ordered.insert(*moment));
+            assert_eq!(any, ordered, "{moments:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! What a line outside every flow tells of its process: started, told to stop, killed.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 use crate::observation::ProcessEvent;
 
 /// A phrase and what it means.
@@ -22,9 +26,13 @@ const PHRASES: [Phrase; 13] = [
     ("Killed process", ProcessEvent::Kill),
 ];
 
+static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(PHRASES.iter().map(|(phrase, _)| phrase)).ok());
+
 /// What the words say of the process.
 pub(super) fn of_message(message: &str) -> Option<ProcessEvent> {
-    PHRASES.iter().find(|(phrase, _)| message.contains(phrase)).map(|(_, event)| *event)
+    // The first phrase of the table counts, wherever it stands.
+    let found = FINDER.as_ref()?.find_overlapping_iter(message).map(|hit| hit.pattern().as_usize()).min()?;
+    PHRASES.get(found).map(|(_, event)| *event)
 }
 
 /// What the state of a flowlog `process` record says.

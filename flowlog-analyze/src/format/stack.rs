@@ -214,17 +214,17 @@ pub fn first_of_chain(text: &str) -> &str {
 /// The exception that a text's first traceback ends with, and where in our own code it came from. Of a chain the first
 /// block is the origin: what was raised while it was handled only followed.
 pub fn of(text: &str) -> Option<Stack<'_>> {
+    // Most words are one line, and no frame.
+    let begins_in_frame = text.trim_start().starts_with("File \"");
+    if memchr::memchr(b'\n', text.as_bytes()).is_none() && !begins_in_frame && !text.starts_with("Fatal Python") {
+        return None;
+    }
     if let Some((_, fatal)) = text.split_once("Fatal Python error: ") {
         // The most recent call comes first, and of threads the one that failed counts.
         let current = fatal.split_once("Current thread ").map_or("", |(_, stack)| stack);
         let frame = current.lines().find_map(|line| frame_of(line.trim_start()));
         let frame = frame.map(|(file, function)| short(file, function)).unwrap_or_default();
         return Some(Stack { kind: "Fatal Python error", message: fatal.lines().next().unwrap_or_default(), frame });
-    }
-    // Most words are one line, and no frame.
-    let begins_in_frame = text.trim_start().starts_with("File \"");
-    if memchr::memchr(b'\n', text.as_bytes()).is_none() && !begins_in_frame {
-        return None;
     }
     let stack = match text.split_once("Traceback (most recent call last):") {
         Some((_, stack)) => stack,

@@ -3,7 +3,7 @@
 use super::rule::Class::{Fatal, Panic, Relay};
 use super::rule::{Rule, Whose::CodeOr, Whose::Named, Whose::Speaker};
 
-pub(super) const RULES: [Rule; 14] = [
+pub(super) const RULES: [Rule; 15] = [
     Rule::new("panicked", Panic, Speaker, &[" panicked at ", "fatal python error: ", "panicked with message"]).example(
         "thread 'tokio-runtime-worker' (8229) panicked at src/lib.rs:1:138:\nboom",
         "2025-11-22T08:27:15.705Z  INFO worker.main: nobody panicked",
@@ -150,4 +150,14 @@ pub(super) const RULES: [Rule; 14] = [
         "2025-11-22T08:27:15.705Z ERROR worker.main: startup failed, see stack trace",
         "2025-11-22T08:27:15.705Z  INFO worker.main: traces are on",
     ),
+    Rule::new(
+        "died_of_a_signal",
+        Fatal,
+        Speaker,
+        &[
+            "exited with code 134", "exited with code 135", "exited with code 137", "exited with code 139", "exit code 134", "exit code 139",
+            "exit code: 134", "exit code: 139", "exit code: -6", "exit code: -11", "exited on signal 6", "exited on signal 11", "killed by signal",
+        ],
+    )
+    .example("worker-0 exited with code 139", "worker-0 exited with code 1"),
 ];

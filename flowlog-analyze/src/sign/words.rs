@@ -54,6 +54,9 @@ pub(super) fn tells_failure(words: &str, error: &str) -> bool {
 /// The words before those of somebody else that they quote.
 pub(super) fn unquoted(words: &str) -> &str {
     const QUOTES: [&str; 3] = ["prompt: '", "prompt='", "prompt_token_ids"];
+    if memchr::memmem::find(words.as_bytes(), b"prompt").is_none() {
+        return words;
+    }
     let end = QUOTES.iter().filter_map(|quote| words.find(quote)).min();
     end.and_then(|end| words.get(..end)).unwrap_or(words)
 }
