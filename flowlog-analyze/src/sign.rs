@@ -80,7 +80,7 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
     let asks = observation.component.as_deref() == Some("operator");
     let may = |class: Class| !(loud && class.is_quiet() || asks && class == Class::Client);
     if let Some(rule) = matching([&observation.target, words, error], may)
-        && (!detail || matches!(rule.class, Class::Ready | Class::Signal | Class::Panic | Class::Waiting))
+        && (!detail || matches!(rule.class, Class::Ready | Class::Signal | Class::Panic | Class::Killed | Class::Waiting))
     {
         return rule.class.is_kept().then(|| clue(rule.class, whose(rule, observation, words, error, process)));
     }

@@ -7,7 +7,7 @@ use flowlog_analyze::{Options, analyze};
 use flowlog_schema::report::{Report, RunOutcome};
 
 /// What is tested, the log, and the answer: `failed COMPONENT`, or another outcome.
-const CASES: [(&str, &str, &str); 36] = [
+const CASES: [(&str, &str, &str); 40] = [
     (
         "a worker before its engine core within one second, though the core is heard first",
         "(EngineCore pid=9) ERROR 11-22 08:27:15 [core.py:7] EngineCore hit an exception.\n\
@@ -213,6 +213,26 @@ const CASES: [(&str, &str, &str); 36] = [
         "a client of the job that gives up before the step does",
         "error: timed out waiting for the condition on pods/vllm-decode-0\n##[error]Process completed with exit code 1.\n",
         "failed backend",
+    ),
+    (
+        "a kill that only a watcher tells of, at DEBUG",
+        "2025-11-22T08:27:03.420Z  INFO worker.generate: [VllmWorker:1] Loaded the model\n\
+         2025-11-22T08:27:05.003Z DEBUG watcher.reap: process 31877 was killed by signal 9\n\
+         2025-11-22T08:27:06.118Z ERROR chat: dynamo_llm::http::service::openai: Internal server error: no responders\n",
+        "failed vllm",
+    ),
+    ("a service that died of a signal", "prefill-worker-1 exited with code 139\nfrontend-1 exited with code 0\n", "failed prefill"),
+    (
+        "a load that failed and was done again",
+        "(EngineCore pid=9) ERROR 11-22 08:27:15 [nixl_connector.py:8] zmq.error.Again: Resource temporarily unavailable\n\
+         (EngineCore pid=9) WARNING 11-22 08:27:15 [scheduler.py:1] Recovered from KV load failure: 1 request(s) rescheduled\n",
+        "recovered",
+    ),
+    (
+        "a request that is refused, and one that is served, by their statuses",
+        "2025-11-22T08:27:08.514Z ERROR http-request: dynamo_llm::http::service::metrics: request completed with error request_id=5d4c9d55-9c3c-4c0a-a1c8-0f6fa51ff0f1 status=400 error_type=validation\n\
+         2025-11-22T08:27:10.944Z  INFO http-request: dynamo_llm::http::service::metrics: request completed request_id=0b6b2f49-13f6-4d63-8fa3-1ea1c3eb0a0d status=200\n",
+        "healthy",
     ),
     (
         "what was written over zero bytes",

@@ -70,13 +70,13 @@ impl Spoken<'_> {
         let (facts, sign) = (self.facts, self.sign);
         let ordered = || shut_down_before(facts, sign);
         let stops = || ordered() || self.follows_order(signals);
-        let handled = || self.outlived(&[Class::Works]);
+        let handled = || self.outlived(&[Class::Works, Class::Recovered]);
         let seen = |weight: Weight| if self.layer >= Layer::Client { Weight::Seen } else { weight };
         match self.class {
             Class::Panic => (judged || !handled()).then_some(Weight::Heavy),
             Class::StartFailure => (!ordered() && (!judged || !served(facts) || last_word(facts, sign))).then_some(Weight::Heavy),
             Class::Unreachable => (if judged { sign.count >= ENOUGH && lasts(facts, sign) } else { !handled() }).then_some(Weight::Heavy),
-            Class::Fatal => (!stops() && (!judged || last_word(facts, sign))).then_some(Weight::Heavy),
+            Class::Fatal | Class::Killed => (!stops() && (!judged || last_word(facts, sign))).then_some(Weight::Heavy),
             // After an ordinary shutdown began, and in a process that goes on, an exception was only printed.
             Class::Traceback => {
                 (if judged { last_word(facts, sign) && !ordered() } else { !stops() && !handled() }).then_some(seen(Weight::Heavy))
@@ -155,7 +155,7 @@ impl Spoken<'_> {
             return (CompactString::from(named.unwrap_or("test_fail")), None, process);
         }
         // Who started it tells of an end, and of whose.
-        if let Some(named) = names::component_in(words).filter(|_| self.layer == Layer::Step && self.class == Class::Fatal) {
+        if let Some(named) = names::component_in(words).filter(|_| self.layer == Layer::Step && self.class == Class::Killed) {
             return (CompactString::from(named), None, process);
         }
         if speaker.component != "unknown" {

@@ -36,7 +36,7 @@ const PATHS: [(&str, &str); 27] = [
 ];
 
 /// A module that speaks, by how its path begins.
-const MODULES: [(&str, &str); 22] = [
+const MODULES: [(&str, &str); 24] = [
     ("dynamo_llm::block_manager", "kvbm"),
     ("dynamo_kvbm", "kvbm"),
     ("kvbm", "kvbm"),
@@ -50,6 +50,8 @@ const MODULES: [(&str, &str); 22] = [
     ("dynamo.planner", "planner"),
     ("planner", "planner"),
     ("load_planner", "planner"),
+    ("profile_sla", "planner"),
+    ("thorough.", "planner"),
     ("sla_planner", "planner"),
     ("prometheus_planner", "planner"),
     ("prometheus.", "planner"),

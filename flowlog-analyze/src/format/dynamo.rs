@@ -50,7 +50,7 @@ impl Words<'_> {
             "SPAN_CREATED" | "SPAN_FIRST_ENTRY" => Said::Open,
             "SPAN_CLOSED" => self.outcome_said().unwrap_or(Said::Closed),
             "request received" if self.span_name == "http-request" => Said::Streaming,
-            "request completed" => self.outcome_said().unwrap_or(Said::End),
+            "request completed" | "request completed with error" => self.outcome_said().unwrap_or(Said::End),
             "route request completed" => self.outcome_said().unwrap_or(Said::End),
             "route request failed" => Said::Fail(self.fault()),
             "route request cancelled" => Said::Cancel,
@@ -64,7 +64,8 @@ impl Words<'_> {
             message
                 if message.starts_with("migration retry scheduled")
                     || message.contains("recreating stream")
-                    || message.starts_with("Creating new stream") =>
+                    || message.starts_with("Creating new stream")
+                    || message.starts_with("Remote prefill failed, falling back") =>
             {
                 Said::Recreated
             }
@@ -75,6 +76,9 @@ impl Words<'_> {
     /// The meaning of `request.outcome`, `status` and `error_type`.
     fn outcome_said(&self) -> Option<Said<'static>> {
         let word = self.outcome.or(self.status)?;
+        if let Ok(status) = word.parse::<u16>() {
+            return Some(if status < 400 { Said::End } else { Said::Fail(Fault { status: Some(status), ..self.fault() }) });
+        }
         Some(match word {
             "success" | "ok" | "completed" => Said::End,
             "cancelled" | "canceled" => Said::Cancel,
@@ -146,6 +150,9 @@ mod tests {
             (http, "request completed", Some("cancelled"), Some("cancelled"), Some("cancelled"), "Cancel"),
             (http, "request completed", None, Some("unavailable"), Some("error"), "Fail unavailable None"),
             ("handle_payload", "request completed", None, None, None, "End"),
+            (http, "request completed", None, None, Some("200"), "End"),
+            (http, "request completed with error", None, Some("validation"), Some("400"), "Fail validation Some(400)"),
+            (http, "Remote prefill failed, falling back to decode-only.", None, None, None, "Recreated"),
             (http, "http response sent", None, None, Some("200"), "Answered"),
             (http, "http response sent", None, None, Some("404"), "Fail  Some(404)"),
             (http, "http response sent", None, None, Some("499"), "Cancel"),

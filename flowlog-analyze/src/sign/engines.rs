@@ -1,6 +1,6 @@
 //! Engines and the GPUs below them: vLLM, SGLang, TensorRT-LLM, CUDA, NCCL.
 
-use super::rule::Class::{Fatal, Panic, Relay};
+use super::rule::Class::{Fatal, Killed, Panic, Relay};
 use super::rule::{Rule, Whose::CodeOr, Whose::Named, Whose::Speaker};
 
 pub(super) const RULES: [Rule; 15] = [
@@ -152,7 +152,7 @@ pub(super) const RULES: [Rule; 15] = [
     ),
     Rule::new(
         "died_of_a_signal",
-        Fatal,
+        Killed,
         Speaker,
         &[
             "exited with code 134", "exited with code 135", "exited with code 137", "exited with code 139", "exit code 134", "exit code 139",

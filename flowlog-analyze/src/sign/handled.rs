@@ -3,7 +3,7 @@
 use super::rule::Class::{Handled, Recovered, Waiting};
 use super::rule::{Rule, Whose::Named, Whose::Speaker};
 
-pub(super) const RULES: [Rule; 6] = [
+pub(super) const RULES: [Rule; 7] = [
     Rule::new("optimistic_lock", Handled, Speaker, &[
         "the object has been modified", "operation cannot be fulfilled on", "please apply your changes to the latest version",
     ])
@@ -59,4 +59,8 @@ pub(super) const RULES: [Rule; 6] = [
             "2025-11-22T08:27:15.705Z  INFO worker.main: workers Current: 0, Required: 1",
             "2025-11-22T08:27:15.705Z  INFO worker.main: parameters required: none",
         ),
+    Rule::new("recovered", Recovered, Speaker, &["recovered from"]).without(&[" 0 request(s) rescheduled", "request(s) failed"]).example(
+        "WARNING 11-22 08:27:15 [scheduler.py:1] Recovered from KV load failure: 1 request(s) rescheduled (64 tokens affected).",
+        "WARNING 11-22 08:27:15 [scheduler.py:1] Recovered from KV load failure: 0 request(s) rescheduled, 1 request(s) failed",
+    ),
 ];

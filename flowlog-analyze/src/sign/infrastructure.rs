@@ -1,6 +1,6 @@
 //! What no component owns: the CI areas of the owners' table, with what fails in each.
 
-use super::rule::Class::{Fatal, Infrastructure, Relay};
+use super::rule::Class::{Fatal, Infrastructure, Killed, Relay};
 use super::rule::{Rule, Whose::Named, Whose::Speaker};
 
 pub(super) const RULES: [Rule; 18] = [
@@ -173,7 +173,7 @@ pub(super) const RULES: [Rule; 18] = [
     ),
     Rule::new(
         "killed_for_memory",
-        Fatal,
+        Killed,
         Speaker,
         &["oomkilled", "out of memory: killed process", "oom-kill:", "invoked oom-killer", "memory cgroup out of memory"],
     )

@@ -7,6 +7,8 @@ pub enum Class {
     Panic,
     /// Something broke that ends its process.
     Fatal,
+    /// Somebody tells that a process was killed, or died of a signal.
+    Killed,
     /// A process could not start.
     StartFailure,
     /// A shared dependency cannot be reached.
@@ -45,7 +47,7 @@ pub enum Class {
 
 impl Class {
     /// Every class, in the order in which a line that fits several is read.
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::Panic,
         Self::Recovered,
         Self::Handled,
@@ -54,6 +56,7 @@ impl Class {
         Self::Teardown,
         Self::Infrastructure,
         Self::Unreachable,
+        Self::Killed,
         Self::Fatal,
         Self::Relay,
         Self::StartFailure,
