@@ -2,9 +2,10 @@
 //!
 //! A confidence is an estimate of the probability that component and instance are the right ones. Each [`Basis`] has
 //! the share of right answers that simulated clusters gave it, rounded down (the calibration test in
-//! `tests/cluster.rs` holds the mean confidence below the measured accuracy). A failure's confidence is the mean
-//! over its flows. The verdict's is that of its cause, times the share that the cause has of all failed flows where
-//! another cause follows closely: the two may be one.
+//! `tests/cluster.rs` holds the mean confidence below the measured accuracy); what was said beside flows has what excerpts gave
+//! that no rule was written for: two thirds to five sixths right. A failure's confidence is the mean over its flows. The
+//! verdict's is that of its cause, times the share that the cause has of all failed flows where another cause follows
+//! closely: the two may be one.
 
 /// How a failure is known, from the strongest to the weakest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
