@@ -46,7 +46,7 @@ const CASES: [(&str, &str, &str); 40] = [
     ),
     (
         "a stack without a time before the first stamp, by who speaks next",
-        "  File \"uvloop/loop.pyx\", line 1516, in run\nRuntimeError: the loop ended\n\
+        "  File \"uvloop/loop.pyx\", line 7, in run\nRuntimeError: the loop ended\n\
          2025-11-22T08:27:15.752Z  INFO serve.exit: [PrefillWorker:1] Running shutdown hooks on exit\n\
          2025-11-22T08:27:16.087Z  INFO serve.exit: [Frontend:1] Shutdown hooks completed successfully\n",
         "failed prefill",
@@ -80,7 +80,7 @@ const CASES: [(&str, &str, &str); 40] = [
     ),
     (
         "a stop before every other, with work in flight and no order",
-        "2025-11-22T08:27:10.736Z  INFO engine.add: Added request fc00a92f-56ab-4beb-a088-1b6872ba48d1.\n\
+        "2025-11-22T08:27:10.736Z  INFO engine.add: Added request 2c9d47e6-0b8f-4d13-9a75-e81f60c3b4d2.\n\
          2025-11-22T08:27:11.132Z  INFO watcher.stop: dynamo_Planner stopped\n\
          2025-11-22T08:27:11.136Z  INFO worker.stop: [VllmWorker:1] Received shutdown signal, shutting down\n\
          2025-11-22T08:27:11.137Z  INFO dynamo_runtime::pipeline: Waiting for 2 inflight requests to complete\n",
@@ -88,7 +88,7 @@ const CASES: [(&str, &str, &str); 40] = [
     ),
     (
         "the same stop after an order",
-        "2025-11-22T08:27:10.736Z  INFO engine.add: Added request fc00a92f-56ab-4beb-a088-1b6872ba48d1.\n\
+        "2025-11-22T08:27:10.736Z  INFO engine.add: Added request 2c9d47e6-0b8f-4d13-9a75-e81f60c3b4d2.\n\
          2025-11-22T08:27:11.100Z  INFO serve.main: Received SIGTERM\n\
          2025-11-22T08:27:11.132Z  INFO watcher.stop: dynamo_Planner stopped\n\
          2025-11-22T08:27:11.136Z  INFO worker.stop: [VllmWorker:1] shutting down\n",

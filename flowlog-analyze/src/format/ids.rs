@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn requests_and_other_things() {
-        let uuid = "7d10b72b-44b7-4c68-bafd-3b41378a34ed";
+        let uuid = "5e2f81c0-93ad-4f07-8c1e-6a47b0d9e215";
         for (words, expected) in [
             (format!("Added request {uuid}."), vec![uuid]),
             (format!("Prefilling remotely for request {uuid} with length 2785"), vec![uuid]),

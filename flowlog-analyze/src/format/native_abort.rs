@@ -36,7 +36,7 @@ pub(super) const NATIVE_ABORT: Recogniser = Recogniser {
             text: "[node-1:1447852] *** Process received signal ***",
             tells: "ERROR [node-1:1447852] *** Process received signal ***",
         },
-        Example { text: "42      0x79bed11c228b __libc_start_main + 139", tells: "ERROR 42      0x79bed11c228b __libc_start_main + 139" },
+        Example { text: "42      0x7f3ac0d15e2b __libc_start_main + 139", tells: "ERROR 42      0x7f3ac0d15e2b __libc_start_main + 139" },
     ],
 };
 

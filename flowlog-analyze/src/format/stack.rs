@@ -302,7 +302,7 @@ mod tests {
             ("vllm.v1.engine.exceptions.EngineDeadError: x", Some(Part)),
             ("Error: no such model", None),
             ("Timeout: 3", None),
-            ("42      0x79bed11c228b __libc_start_main + 139", Some(Part)),
+            ("42      0x7f3ac0d15e2b __libc_start_main + 139", Some(Part)),
             ("42 tests", None),
             ("frame #4: <unknown function> + 0x145c0 (0x7f)", Some(Part)),
             ("hello", None),

@@ -28,8 +28,8 @@ pub(super) const TENSORRT_LLM: Recogniser = Recogniser {
     },
     examples: &[
         Example {
-            text: "[11/22/2025-08:27:15] [TRT-LLM] [RANK 0] [E] Failed to initialize executor on rank 0\n1       0x7a14a782a0f4 tensorrt_llm::common::throwRuntimeError(char const*) + 76",
-            tells: "2025-11-22T08:27:15.000000Z-zone ERROR trtllm RANK 0: Failed to initialize executor on rank 0\n1       0x7a14a782a0f4 tensorrt_llm::common::throwRuntimeError(char const*) + 76",
+            text: "[11/22/2025-08:27:15] [TRT-LLM] [RANK 0] [E] Failed to initialize executor on rank 0\n1       0x7f3ac0d77c31 tensorrt_llm::common::throwRuntimeError(char const*) + 76",
+            tells: "2025-11-22T08:27:15.000000Z-zone ERROR trtllm RANK 0: Failed to initialize executor on rank 0\n1       0x7f3ac0d77c31 tensorrt_llm::common::throwRuntimeError(char const*) + 76",
         },
         Example {
             text: "[11/22/2025-08:27:15] [TRT-LLM] [W] Found pynvml",

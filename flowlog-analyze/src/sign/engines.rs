@@ -127,7 +127,7 @@ pub(super) const RULES: [Rule; 15] = [
     )
     .without(&["nccl_debug is set"])
     .example(
-        "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
+        "RuntimeError: NCCL error: remote process exited or there was a network error",
         "INFO 11-22 08:27:15 [pynccl.py:1] vLLM is using nccl==2.27.3",
     ),
     Rule::new("crashed", Fatal, Speaker, &[
