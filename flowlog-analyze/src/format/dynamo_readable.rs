@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use flowlog_schema::Level;
 
-use super::{Begin, Example, Recogniser, dynamo, ids, process};
+use super::{Begin, Example, Recogniser, dynamo, ids, process, stack};
 use crate::names;
 use crate::observation::{FlowKey, Observation, Said, SpanRef, span_key};
 use crate::stamp::{self, Stamp};
@@ -33,6 +33,10 @@ pub(super) const READABLE: Recogniser = Recogniser {
         Example {
             text: "2025-11-22T08:27:15.705Z  INFO worker.shutdown: [PrefillWorker:4] Received shutdown signal",
             tells: "2025-11-22T08:27:15.705000Z INFO prefill /PrefillWorker:4 worker.shutdown: [PrefillWorker:4] Received shutdown signal",
+        },
+        Example {
+            text: "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::x: failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g(a=b, c=d)\nException: gone",
+            tells: "2025-11-22T08:27:15.705000Z ERROR dynamo_runtime::x: failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g(a=b, c=d)\nException: gone",
         },
         Example {
             text: "ERROR dynamo_runtime::worker: Application shutdown with error: no lease\n\nCaused by:\n    0: creating it",
@@ -78,7 +82,12 @@ fn head(text: &str) -> Option<(Option<Stamp>, Level, &str)> {
 fn read(text: &str) -> Option<Observation<'_>> {
     let (stamp, level, rest) = head(text.trim_start())?;
     let (spans, target, rest) = path(rest)?;
-    let (message, fields) = fields(rest);
+    // Fields stand on the line of the words; the arguments in a stack below it are none.
+    let stacked = rest.split_once('\n').filter(|(_, below)| stack::begins(below.lines().next().unwrap_or_default().as_bytes()).is_some());
+    let (message, fields) = match stacked {
+        Some((first, _)) => (rest.trim(), fields(first).1),
+        None => fields(rest),
+    };
     let get = |name: &str| fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
     let last = |name: &str| fields.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
 
