@@ -36,17 +36,14 @@ pub(super) fn told(table: &Table, world: &World, judged: bool) -> Told {
     let mut suspects: Vec<Suspect> = Vec::new();
     let mut told = Told::default();
     let mut recovered: Option<FirstFailure> = None;
-    for (voice, facts) in &table.voices {
-        for ((class, about, layer), sign) in &facts.signs {
-            let spoken = Spoken { table, world, voice: *voice, facts, class: *class, about, layer: *layer, sign };
-            if let Some(weight) = spoken.weight(judged, &signals) {
-                suspects.push(spoken.suspect(weight));
-            }
-            told.left |= *class == Class::Left && !judged;
-            let lost = matches!(class, Class::Unreachable | Class::Infrastructure) && spoken.outlived(&[Class::Works]);
-            if !judged && recovered.is_none() && (*class == Class::Recovered || lost) {
-                recovered = Some(FirstFailure { kind: FailureKind::Error, ..spoken.failure() });
-            }
+    for spoken in Spoken::every(table, world) {
+        if let Some(weight) = spoken.weight(judged, &signals) {
+            suspects.push(spoken.suspect(weight));
+        }
+        told.left |= spoken.class == Class::Left && !judged;
+        let lost = || matches!(spoken.class, Class::Unreachable | Class::Infrastructure) && spoken.outlived(&[Class::Works]);
+        if !judged && recovered.is_none() && (spoken.class == Class::Recovered || lost()) {
+            recovered = Some(FirstFailure { kind: FailureKind::Error, ..spoken.failure() });
         }
     }
     if !judged && suspects.is_empty() {
@@ -127,21 +124,7 @@ fn signals(table: &Table, world: &World) -> Vec<(Option<i64>, Place)> {
 
 /// A stop that precedes every other stop, while work is in flight and before anybody was told to.
 fn first_stop(table: &Table, world: &World, signals: &[(Option<i64>, Place)]) -> Option<Suspect> {
-    let spoken = |class: Class| {
-        table.voices.iter().flat_map(move |(voice, facts)| {
-            let signs = facts.signs.iter().filter(move |((known, ..), _)| *known == class);
-            signs.map(move |((class, about, layer), sign)| Spoken {
-                table,
-                world,
-                voice: *voice,
-                facts,
-                class: *class,
-                about,
-                layer: *layer,
-                sign,
-            })
-        })
-    };
+    let spoken = |class: Class| Spoken::every(table, world).filter(move |spoken| spoken.class == class);
     let mut stops: Vec<(i64, Spoken<'_>)> = spoken(Class::Stop).filter_map(|stop| Some((stop.time()?, stop))).collect();
     stops.sort_by_key(|(time, stop)| (*time, stop.sign.first.0));
     // Who is told to stop stops too.

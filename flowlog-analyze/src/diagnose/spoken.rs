@@ -64,7 +64,24 @@ pub(super) struct Spoken<'t> {
     pub sign: &'t Sign,
 }
 
-impl Spoken<'_> {
+impl<'t> Spoken<'t> {
+    /// Everything that was said, voice by voice.
+    pub(super) fn every(table: &'t Table, world: &'t World) -> impl Iterator<Item = Self> {
+        table.voices.iter().flat_map(move |(voice, facts)| {
+            let of = move |((class, about, layer), sign): (&'t (Class, CompactString, Layer), &'t Sign)| Self {
+                table,
+                world,
+                voice: *voice,
+                facts,
+                class: *class,
+                about,
+                layer: *layer,
+                sign,
+            };
+            facts.signs.iter().map(of)
+        })
+    }
+
     /// How much it weighs as a failure; `None` where it is none.
     pub(super) fn weight(&self, judged: bool, signals: &[(Option<i64>, Place)]) -> Option<Weight> {
         let (facts, sign) = (self.facts, self.sign);
@@ -148,11 +165,12 @@ impl Spoken<'_> {
             return (about.clone(), known(&speaker.instance), process);
         }
         let words = self.sign.first.1.lines().next().unwrap_or_default();
+        // Whom the words name; what was killed for its memory is the cluster's where they name nobody.
+        let named = || names::component_in(words).or(words.to_ascii_lowercase().contains("oom").then_some("k8s"));
         // A job's log is named after the job, which is no component.
         let of_job = matches!(self.class, Class::Error | Class::Relay | Class::StartFailure);
         if of_job && self.layer == Layer::Step && names::component_in(&speaker.component).is_none() {
-            let named = names::component_in(words).or(words.to_ascii_lowercase().contains("oom").then_some("k8s"));
-            return (CompactString::from(named.unwrap_or("test_fail")), None, process);
+            return (CompactString::from(named().unwrap_or("test_fail")), None, process);
         }
         // Who started it tells of an end, and of whose.
         if let Some(named) = names::component_in(words).filter(|_| self.layer == Layer::Step && self.class == Class::Killed) {
@@ -165,8 +183,7 @@ impl Spoken<'_> {
         if let Some((component, instance)) = self.neighbour() {
             return (component.clone(), known(instance), process);
         }
-        let named = names::component_in(words).or(words.to_ascii_lowercase().contains("oom").then_some("k8s"));
-        (named.map_or_else(|| speaker.component.clone(), CompactString::from), known(&speaker.instance), process)
+        (named().map_or_else(|| speaker.component.clone(), CompactString::from), known(&speaker.instance), process)
     }
 
     /// Who speaks nearest to it in the same log, of those that say who they are.
