@@ -28,6 +28,7 @@ use blame::{shown, whose};
 use matcher::matching;
 
 pub use layer::Layer;
+pub use matcher::{HEAD, TAIL};
 pub use rule::Class;
 use rule::Rule;
 use words::{begins_with_error, tells_failure, unquoted};

@@ -8,7 +8,7 @@ use super::activity::Activity;
 use super::mark::{Mark, keep_max, keep_min};
 use crate::envelope::Speaker;
 use crate::observation::ProcessEvent;
-use crate::sign::{Class, Clue, Layer};
+use crate::sign::{Class, Clue, HEAD, Layer, TAIL};
 
 /// When a process spoke and what it said of itself.
 #[derive(Debug, Clone, Default)]
@@ -89,16 +89,13 @@ impl Sign {
     /// How many moments are kept: enough to tell a beat.
     pub const MOMENTS: usize = 12;
 
-    /// Longest beginning and longest end of words that are kept, in bytes: a stack's exception stands last.
-    const HEAD: usize = 6 * 1024;
-    const TAIL: usize = 2 * 1024;
-
+    /// Of long words the beginning and the end are kept, which are what was searched: a stack's exception stands last.
     fn new(mark: Mark, words: &str) -> Self {
-        let words: Box<str> = if words.len() <= Self::HEAD + Self::TAIL {
+        let words: Box<str> = if words.len() <= HEAD + TAIL {
             words.into()
         } else {
-            let head = words.get(..words.floor_char_boundary(Self::HEAD)).unwrap_or_default();
-            let tail = words.get(words.ceil_char_boundary(words.len() - Self::TAIL)..).unwrap_or_default();
+            let head = words.get(..words.floor_char_boundary(HEAD)).unwrap_or_default();
+            let tail = words.get(words.ceil_char_boundary(words.len() - TAIL)..).unwrap_or_default();
             // Whole lines, so that what is left out does not make a new one.
             let (head, tail) =
                 (head.rsplit_once('\n').map_or(head, |(head, _)| head), tail.split_once('\n').map_or(tail, |(_, tail)| tail));

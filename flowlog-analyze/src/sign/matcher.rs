@@ -8,8 +8,9 @@ use super::RULES;
 use super::rule::{Class, Rule};
 
 /// Longest beginning of a text that is searched, in bytes, and longest end: what a stack comes down to stands there.
-pub(super) const HEAD: usize = 6 * 1024;
-const TAIL: usize = 2 * 1024;
+pub const HEAD: usize = 6 * 1024;
+/// See [`HEAD`].
+pub const TAIL: usize = 2 * 1024;
 
 /// Patterns of all rules, and which of them each rule asks for.
 struct Matcher {
