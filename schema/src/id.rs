@@ -3,6 +3,8 @@
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
+use crate::glance;
+
 /// An id that is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -129,12 +131,9 @@ impl fmt::Debug for SpanId {
     }
 }
 
-/// Exactly 16 hex digits; `from_str_radix` alone would take a sign.
+/// Exactly 16 hex digits.
 pub(crate) fn hex16(text: &str) -> Option<u64> {
-    if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    u64::from_str_radix(text, 16).ok()
+    glance::hex16(text.as_bytes().try_into().ok()?)
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 mod decode;
 mod encode;
 mod flat;
+mod glance;
 mod value;
 
 pub use decode::decode;
 pub use encode::encode;
 pub(crate) use encode::{causes, string};
 pub use flat::{Fields, flat};
+pub use glance::glance;
 
 /// The line is no flowlog record in JSON: not an object, or without a usable `component` and `event`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@
 //! The crate does no I/O, knows no logging framework and reads no environment.
 
 mod clock;
+mod glance;
 mod id;
 pub mod json;
 pub mod lint;
@@ -19,6 +20,7 @@ pub mod text;
 mod time;
 
 pub use clock::{Clock, HybridClock, MAX_CLOCK_LEAD_MS};
+pub use glance::Glance;
 pub use id::{FlowId, IdError, SpanId};
 pub use problems::Problems;
 pub use record::{DYNAMO_ERROR_TYPES, ErrorInfo, Event, Level, Record, is_error_type};

@@ -2,9 +2,11 @@
 
 mod decode;
 mod encode;
+mod glance;
 
 pub use decode::{NotText, decode};
 pub use encode::encode;
+pub use glance::glance;
 
 /// Names that stand for a part of the record when they come unquoted before `=` in the braces.
 const RESERVED: [&str; 7] = ["flow", "span", "parent", "clock", "message", "error", "causes"];

@@ -1,0 +1,231 @@
+//! Records of ordinary progress, read by position.
+//!
+//! Nearly every line of a healthy system is a span's `start`, `state` or `end`, written by our own encoder: its keys come
+//! in a known order and its values need no unescaping. [`json::glance`](crate::json::glance) and
+//! [`text::glance`](crate::text::glance) guess that, check it byte by byte and take the fields in place, without an
+//! allocation. They never say anything else than the decoder beside them: `None` only means that this has to read the line.
+
+use crate::{Clock, Event, FlowId, SpanId, Time};
+
+/// A `start`, `state` or `end` of a span of a flow, without an error and without anything odd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance<'a> {
+    /// Wall clock, with microseconds.
+    pub time: Time,
+    /// The component, in lower case.
+    pub component: &'a str,
+    /// Pod, worker id or rank.
+    pub instance: Option<&'a str>,
+    /// The flow.
+    pub flow_id: FlowId,
+    /// `Start`, `State` or `End`.
+    pub event: Event,
+    /// Where in its work the component is.
+    pub state: Option<&'a str>,
+    /// It names versions.
+    pub has_versions: bool,
+    /// The span.
+    pub span_id: SpanId,
+    /// The caller's span.
+    pub parent_id: Option<SpanId>,
+    /// Reading of the hybrid logical clock.
+    pub clock: Option<Clock>,
+    /// Free words; empty where there are none.
+    pub message: &'a str,
+}
+
+/// Most fields beside the known keys that a line may have to be read at a glance: each is compared with those before it.
+pub(crate) const MAX_FIELDS: usize = 8;
+
+/// What is left of a line.
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    /// A cursor at the beginning of a line, unless that holds a control character or a byte beyond ASCII.
+    pub(crate) fn new(line: &'a [u8]) -> Option<Self> {
+        // No early exit, so that it is done sixteen bytes at a time.
+        let plain = line.iter().fold(true, |plain, byte| plain & (byte.wrapping_sub(b' ') < 0x5f));
+        plain.then_some(Self { rest: line })
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn rest(&self) -> &'a str {
+        ascii(self.rest)
+    }
+
+    /// Goes past a literal, or stays.
+    pub(crate) fn skip(&mut self, literal: &[u8]) -> bool {
+        match self.rest.strip_prefix(literal) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Goes past a literal that has to be there.
+    pub(crate) fn expect(&mut self, literal: &[u8]) -> Option<()> {
+        self.skip(literal).then_some(())
+    }
+
+    /// Takes so many bytes.
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    /// Takes what stands before the first byte that `ends` it, which stays.
+    pub(crate) fn until(&mut self, ends: impl Fn(u8) -> bool) -> &'a [u8] {
+        let end = self.rest.iter().position(|byte| ends(*byte)).unwrap_or(self.rest.len());
+        let (taken, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        taken
+    }
+
+    /// Takes a short string up to its closing quote, which is gone too. None that holds an escape.
+    pub(crate) fn string(&mut self) -> Option<&'a str> {
+        let text = self.until(|byte| matches!(byte, b'"' | b'\\'));
+        self.expect(b"\"")?;
+        Some(ascii(text))
+    }
+
+    /// [`Cursor::string`] for strings that may be long.
+    pub(crate) fn long_string(&mut self) -> Option<&'a str> {
+        let end = memchr::memchr2(b'"', b'\\', self.rest)?;
+        let text = self.take(end)?;
+        self.expect(b"\"")?;
+        Some(ascii(text))
+    }
+
+    /// Takes 16 hex digits that are not all zero.
+    pub(crate) fn span_id(&mut self) -> Option<SpanId> {
+        SpanId::from_u64(hex16(self.take(16)?.try_into().ok()?)?).ok()
+    }
+
+    /// Takes 16 hex digits.
+    pub(crate) fn clock(&mut self) -> Option<Clock> {
+        hex16(self.take(16)?.try_into().ok()?).map(Clock)
+    }
+
+    /// Takes 27 bytes as a time.
+    pub(crate) fn time(&mut self) -> Option<Time> {
+        Time::of_digits(self.take(27)?.try_into().ok()?)
+    }
+}
+
+/// Whether a flow id in its hyphenated form is that of 32 hex digits.
+pub(crate) fn is_hyphenated(hyphenated: &[u8], simple: &[u8]) -> bool {
+    let part = |text: &'_ [u8], at: usize, len: usize| -> Option<u64> {
+        let mut word = [0; 8];
+        word.get_mut(..len)?.copy_from_slice(text.get(at..at + len)?);
+        Some(u64::from_le_bytes(word))
+    };
+    let same = |hyphenated_at, simple_at, len| part(hyphenated, hyphenated_at, len) == part(simple, simple_at, len);
+    hyphenated.len() == 36
+        && simple.len() == 32
+        && [8, 13, 18, 23].iter().all(|at| hyphenated[*at] == b'-')
+        && same(0, 0, 8)
+        && same(9, 8, 4)
+        && same(14, 12, 4)
+        && same(19, 16, 4)
+        && same(24, 20, 8)
+        && same(32, 28, 4)
+}
+
+/// 32 hex digits as a flow id.
+pub(crate) fn flow_id(simple: &[u8]) -> Option<FlowId> {
+    let (high, low) = simple.split_at_checked(16)?;
+    let (high, low) = (hex16(high.try_into().ok()?)?, hex16(low.try_into().ok()?)?);
+    FlowId::from_u128(u128::from(high) << 64 | u128::from(low)).ok()
+}
+
+/// 36 bytes as a flow id in its hyphenated form.
+pub(crate) fn hyphenated_flow_id(text: &[u8]) -> Option<FlowId> {
+    let mut simple = [0; 32];
+    let mut at = 0;
+    for (from, to) in [(0, 8), (9, 13), (14, 18), (19, 23), (24, 36)] {
+        simple.get_mut(at..at + to - from)?.copy_from_slice(text.get(from..to)?);
+        at += to - from;
+    }
+    [8, 13, 18, 23].iter().all(|at| text.get(*at) == Some(&b'-')).then(|| flow_id(&simple))?
+}
+
+/// A component as writers write it: a lower-case letter, then `[a-z0-9_.-]*`.
+pub(crate) fn is_lower_component(text: &str) -> bool {
+    text.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// 16 hex digits, all of a word's digits at once.
+pub(crate) fn hex16(digits: [u8; 16]) -> Option<u64> {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = digits;
+    Some(u64::from(hex8([a, b, c, d, e, f, g, h])?) << 32 | u64::from(hex8(rest)?))
+}
+
+fn hex8(digits: [u8; 8]) -> Option<u32> {
+    const fn each(byte: u8) -> u64 {
+        u64::from_le_bytes([byte; 8])
+    }
+    const HIGH: u64 = each(0x80);
+    let word = u64::from_le_bytes(digits);
+    if word & HIGH != 0 {
+        return None;
+    }
+    // A byte's high bit says whether it is at least the one bound and below the other: no sum carries into the next byte.
+    let within = |word: u64, from: u8, to: u8| (word + each(0x80 - from)) & !(word + each(0x80 - to)) & HIGH;
+    let is_digit = within(word, b'0', b'9' + 1);
+    let is_letter = within(word | each(0x20), b'a', b'f' + 1);
+    if is_digit | is_letter != HIGH {
+        return None;
+    }
+    let nibbles = (word & each(0x0f)) + (is_letter >> 7) * 9;
+    let bytes = (nibbles << 4 | nibbles >> 8) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half holds nothing more")]
+    let value = (pairs | pairs >> 16) as u32;
+    Some(value.swap_bytes())
+}
+
+/// Bytes that the cursor has seen to be ASCII.
+fn ascii(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_digits_are_read_as_the_standard_library_reads_them() {
+        for place in 0..16 {
+            for byte in 0..=255u8 {
+                let mut digits = *b"019aAaFca5da7347";
+                digits[place] = byte;
+                let expected =
+                    std::str::from_utf8(&digits).ok().filter(|text| !text.contains('+')).and_then(|text| u64::from_str_radix(text, 16).ok());
+                assert_eq!(hex16(digits), expected, "{digits:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_in_both_forms() {
+        let (hyphenated, simple) = (b"019aaaac-a5da-7347-bb80-1089c1876100", b"019aaaaca5da7347bb801089c1876100");
+        assert!(is_hyphenated(hyphenated, simple));
+        assert_eq!(hyphenated_flow_id(hyphenated), flow_id(simple));
+        assert_eq!(flow_id(simple).unwrap().to_string().as_bytes(), hyphenated);
+        for at in 0..36 {
+            let mut other = *hyphenated;
+            other[at] = b'x';
+            assert!(!is_hyphenated(&other, simple), "{at}");
+            assert_eq!(hyphenated_flow_id(&other), None, "{at}");
+        }
+    }
+}

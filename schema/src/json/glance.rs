@@ -1,0 +1,121 @@
+//! JSON read by position.
+
+use super::KNOWN;
+use crate::glance::{Cursor, Glance, MAX_FIELDS, flow_id, is_hyphenated, is_lower_component};
+use crate::{Event, Level};
+
+/// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and needs no unescaping.
+///
+/// `field` is told of every key that the record does not know by name, with its value as it is written, without quotes, and
+/// whether it had them; it says whether the line may be read at a glance.
+///
+/// Where it is `Some`, [`decode`](super::decode) reads the same, and counts no problem.
+pub fn glance<'a>(line: &'a [u8], field: &mut dyn FnMut(&'a str, &'a str, bool) -> bool) -> Option<Glance<'a>> {
+    let mut cursor = Cursor::new(line)?;
+    cursor.expect(b"{\"time\":\"")?;
+    let time = cursor.time()?;
+    cursor.expect(b"\",\"level\":\"")?;
+    Level::ALL.iter().find(|level| cursor.skip(level.as_str().as_bytes()))?;
+    cursor.expect(b"\",\"target\":\"")?;
+    cursor.long_string()?;
+    if cursor.skip(b",\"file\":\"") {
+        cursor.long_string()?;
+    }
+    if cursor.skip(b",\"line\":") {
+        let digits = cursor.until(|byte| !byte.is_ascii_digit());
+        if !is_natural(digits) || digits.len() > 9 {
+            return None;
+        }
+    }
+    cursor.expect(b",\"message\":\"")?;
+    let message = cursor.long_string()?;
+    cursor.expect(b",\"component\":\"")?;
+    let component = cursor.string().filter(|component| is_lower_component(component))?;
+    let instance = if cursor.skip(b",\"instance\":\"") { full(cursor.string()?) } else { None };
+    cursor.expect(b",\"flow_id\":\"")?;
+    let hyphenated = cursor.take(36)?;
+    if cursor.skip(b"\",\"flow\":\"") {
+        cursor.string()?;
+    } else {
+        cursor.expect(b"\"")?;
+    }
+    cursor.expect(b",\"event\":\"")?;
+    let event = event(&mut cursor)?;
+    cursor.expect(b"\",\"state\":\"")?;
+    let state = full(cursor.string()?);
+    let has_versions = cursor.skip(b",\"versions\":{");
+    if has_versions {
+        loop {
+            cursor.expect(b"\"")?;
+            cursor.string()?;
+            cursor.expect(b":\"")?;
+            cursor.string()?;
+            if !cursor.skip(b",") {
+                break;
+            }
+        }
+        cursor.expect(b"}")?;
+    }
+    cursor.expect(b",\"trace_id\":\"")?;
+    let simple = cursor.take(32)?;
+    let flow_id = if is_hyphenated(hyphenated, simple) { flow_id(simple)? } else { return None };
+    cursor.expect(b"\",\"span_id\":\"")?;
+    let span_id = cursor.span_id()?;
+    let parent_id = if cursor.skip(b"\",\"parent_id\":\"") { Some(cursor.span_id()?) } else { None };
+    let clock = if cursor.skip(b"\",\"clock\":\"") { Some(cursor.clock()?) } else { None };
+    cursor.expect(b"\"")?;
+    let mut seen = [""; MAX_FIELDS];
+    for count in 0.. {
+        if !cursor.skip(b",\"") {
+            break;
+        }
+        let key = cursor.string()?;
+        let earlier = seen.get(..count)?;
+        if earlier.contains(&key) || KNOWN.contains(&key) {
+            return None;
+        }
+        *seen.get_mut(count)? = key;
+        cursor.expect(b":")?;
+        let (value, quoted) = if cursor.skip(b"\"") {
+            (cursor.long_string()?, true)
+        } else {
+            let word = std::str::from_utf8(cursor.until(|byte| matches!(byte, b',' | b'}'))).ok()?;
+            let plain = is_natural(word.as_bytes()) && word.len() <= 18 || matches!(word, "true" | "false");
+            (Some(word).filter(|_| plain)?, false)
+        };
+        if !field(key, value, quoted) {
+            return None;
+        }
+    }
+    cursor.expect(b"}")?;
+    cursor.is_at_end().then_some(Glance {
+        time,
+        component,
+        instance,
+        flow_id,
+        event,
+        state,
+        has_versions,
+        span_id,
+        parent_id,
+        clock,
+        message,
+    })
+}
+
+fn event(cursor: &mut Cursor<'_>) -> Option<Event> {
+    [Event::State, Event::Start, Event::End].into_iter().find(|event| cursor.skip(event.as_str().as_bytes()))
+}
+
+fn full(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// A whole number without a sign as JSON writes it.
+fn is_natural(digits: &[u8]) -> bool {
+    match digits {
+        [b'0'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}

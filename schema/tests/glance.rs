@@ -1,0 +1,139 @@
+//! Property: what is read at a glance is what the decoder reads, and ordinary records are.
+
+use std::borrow::Cow;
+
+use flowlog_schema::{Clock, Event, FlowId, Glance, Level, Record, Scalar, SpanId, Time, json, text};
+use proptest::prelude::*;
+
+/// Words that need no quotes and no escapes.
+fn word() -> impl Strategy<Value = Cow<'static, str>> {
+    "[a-z][a-zA-Z0-9_.-]{0,12}".prop_map(Cow::Owned)
+}
+
+prop_compose! {
+    fn progress()(
+        micros in -9_000_000_000_000i64..9_000_000_000_000_000,
+        level in prop::sample::select(Level::ALL.to_vec()),
+        (target, file, line) in (prop::option::of(word()), prop::option::of(word()), prop::option::of(0u32..999_999_999)),
+        message in prop::option::of("[a-z][ a-z:/,']{0,20}[a-z]"),
+        (component, instance, state) in ("[a-z][a-z0-9_.-]{0,10}", prop::option::of(word()), prop::option::of(word())),
+        event in prop::sample::select(vec![Event::Start, Event::State, Event::End]),
+        (flow_id, flow) in (1u128.., prop::option::of(word())),
+        (span_id, parent_id, clock) in (1u64.., prop::option::of(1u64..), prop::option::of(any::<u64>())),
+        version in prop::option::of((word(), word())),
+        (field, number) in (word(), prop::option::of(0i64..1_000_000_000)),
+    ) -> Record<'static> {
+        let mut record = Record::new(component, event);
+        record.time = Some(Time(micros * 1_000));
+        record.level = Some(level);
+        record.target = target;
+        record.file = file;
+        record.line = line;
+        record.message = message.map(Cow::Owned);
+        record.instance = instance;
+        record.flow_id = FlowId::from_u128(flow_id).ok();
+        record.flow = flow;
+        record.state = state;
+        record.versions = version.into_iter().collect();
+        record.span_id = SpanId::from_u64(span_id).ok();
+        record.parent_id = parent_id.and_then(|id| SpanId::from_u64(id).ok());
+        record.clock = clock.map(Clock);
+        record.fields.push(("worker_id".into(), Scalar::Text(field)));
+        record.fields.extend(number.map(|number| ("tokens".into(), Scalar::Int(number))));
+        record
+    }
+}
+
+/// What the decoder reads, in a glance's words.
+fn glance_of<'a>(record: &'a Record<'_>) -> Glance<'a> {
+    Glance {
+        time: record.time.unwrap(),
+        component: &record.component,
+        instance: record.instance.as_deref(),
+        flow_id: record.flow_id.unwrap(),
+        event: record.event,
+        state: record.state.as_deref(),
+        has_versions: !record.versions.is_empty(),
+        span_id: record.span_id.unwrap(),
+        parent_id: record.parent_id,
+        clock: record.clock,
+        message: record.message.as_deref().unwrap_or_default(),
+    }
+}
+
+/// Whether a line can be read at a glance; where it can, as the decoder reads it.
+fn check(line: &[u8], is_json: bool) -> Result<bool, TestCaseError> {
+    let shown = String::from_utf8_lossy(line);
+    let mut fields: Vec<(&str, &str)> = Vec::new();
+    let glance = if is_json {
+        json::glance(line, &mut |key, value, _| {
+            fields.push((key, value));
+            true
+        })
+    } else {
+        text::glance(line, &mut |key, value| {
+            fields.push((key, value));
+            true
+        })
+    };
+    let Some(glance) = glance else { return Ok(false) };
+    let decoded = if is_json { json::decode(line).ok() } else { text::decode(line).ok() };
+    let Some((record, problems)) = decoded else { return Err(TestCaseError::fail(format!("no record: {shown}"))) };
+    prop_assert!(problems.is_empty() && record.error.is_none(), "{}", shown);
+    prop_assert_eq!(glance, glance_of(&record), "{}", shown);
+    for (key, value) in &fields {
+        let decoded = record.field(key).map(|value| value.to_text().into_owned());
+        // What looks like a number in text is one to the decoder.
+        if is_json || !value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            prop_assert_eq!(decoded.as_deref(), Some(*value), "{}", shown);
+        }
+    }
+    prop_assert_eq!(fields.len(), record.fields.len(), "{}", shown);
+    Ok(true)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    #[test]
+    fn ordinary_records_are_read_at_a_glance(record in progress()) {
+        let mut line = Vec::new();
+        json::encode(&record, &mut line);
+        prop_assert!(check(&line, true)?, "{}", String::from_utf8_lossy(&line));
+        line.clear();
+        // A source line is the one number that has a place of its own there.
+        let record = Record { line: None, ..record };
+        text::encode(&record, &mut line);
+        prop_assert!(check(&line, false)?, "{}", String::from_utf8_lossy(&line));
+    }
+
+    #[test]
+    fn a_glance_never_says_more_than_the_decoder(
+        record in progress(),
+        (at, byte) in (any::<prop::sample::Index>(), any::<u8>()),
+        (from, to, put) in (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        piece in prop::sample::select(vec!["\"", "\\", "{", "}", " ", ",", ":", "=", "@", "-", "0", "9", "e", "null", ",\"error\":\"x\"", ",\"a\":1", " a=1", " x@1"]),
+    ) {
+        for is_json in [true, false] {
+            let mut line = Vec::new();
+            if is_json { json::encode(&record, &mut line) } else { text::encode(&record, &mut line) }
+            let mut changed = line.clone();
+            changed[at.index(line.len())] = byte;
+            check(&changed, is_json)?;
+            // Any ASCII byte at every place would take long; a piece of syntax in one.
+            let mut changed = line.clone();
+            let place = put.index(line.len());
+            changed.splice(place..place, piece.bytes());
+            check(&changed, is_json)?;
+            // A part of the line copied to another place.
+            let (from, to) = (from.index(line.len()), to.index(line.len()));
+            let part = line[from.min(to)..from.max(to)].to_vec();
+            let mut changed = line.clone();
+            changed.splice(place..place, part);
+            check(&changed, is_json)?;
+            let mut changed = line.clone();
+            changed.drain(from.min(to)..from.max(to));
+            check(&changed, is_json)?;
+        }
+    }
+}
