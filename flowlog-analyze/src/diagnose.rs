@@ -18,6 +18,7 @@ mod verdict;
 
 use compact_str::CompactString;
 use flowlog_schema::report::{FailureKind, FlowCounts, FlowOutcome, RunOutcome};
+use rayon::prelude::*;
 
 use crate::flow::{Flow, Group, Place, Settled, Table};
 use crate::format::is_lost;
@@ -133,13 +134,21 @@ pub struct Diagnosis {
 }
 
 /// Diagnoses everything that the table holds.
-pub fn diagnose(mut table: Table, sources: &Sources) -> Diagnosis {
-    let (groups, world) = everything(&mut table, sources);
+pub fn diagnose(table: &mut Table, sources: &Sources) -> Diagnosis {
+    let (groups, world) = everything(table, sources);
+    let table = &*table;
     let mut counts = FlowCounts { total: table.settled.ok, ok: table.settled.ok, ..FlowCounts::default() };
     let mut failed_flows = Vec::new();
     let mut left = 0u64;
-    for group in &groups {
-        let (_, outcome, failure) = judge(&group.flow, &world);
+    let judged: Vec<(Outcome, Option<FirstFailure>)> = groups
+        .par_iter()
+        .map(|group| {
+            let flow = table.flow(group);
+            let (_, outcome, failure) = judge(&flow, &world);
+            (outcome, failure)
+        })
+        .collect();
+    for (group, (outcome, failure)) in groups.iter().zip(judged) {
         counts.total += 1;
         match outcome {
             Outcome::Ok => counts.ok += 1,
@@ -161,8 +170,8 @@ pub fn diagnose(mut table: Table, sources: &Sources) -> Diagnosis {
             failed_flows.push(FailedFlow { id: group.id.clone(), outcome, failure, fingerprint: CompactString::default() });
         }
     }
-    let judged = counts.total > counts.unfinished;
-    let told = run::told(&table, &world, judged);
+    let is_judged = counts.total > counts.unfinished;
+    let told = run::told(table, &world, is_judged);
     cause::join(&mut failed_flows, &told.failures, &world);
     let run_failures: Vec<FirstFailure> = told.failures.into_iter().chain(told.recovered).collect();
     let causes = cause::group(&mut failed_flows, &run_failures);
@@ -174,7 +183,7 @@ pub fn diagnose(mut table: Table, sources: &Sources) -> Diagnosis {
 fn settle(table: &Table, groups: &[Group]) -> Settled {
     let mut settled = table.settled.clone();
     for group in groups {
-        settled.keep(&group.flow);
+        settled.keep(&table.flow(group));
     }
     settled
 }
@@ -183,7 +192,7 @@ fn settle(table: &Table, groups: &[Group]) -> Settled {
 pub fn everything(table: &mut Table, sources: &Sources) -> (Vec<Group>, World) {
     let groups = table.groups();
     let mut world = World::new(table, settle(table, &groups), sources);
-    world.lossy = loss::of(&groups, &world);
+    world.lossy = loss::of(table, &groups, &world);
     (groups, world)
 }
 

@@ -7,15 +7,22 @@
 mod activity;
 mod ledger;
 mod mark;
+mod notes;
 mod process;
+mod roster;
+mod row;
 mod settled;
+mod shard;
 mod span;
+mod stats;
 mod table;
 
 pub use activity::Activity;
 pub use ledger::{Broken, Entry, Ledger};
 pub use mark::{Mark, Place, Voice};
+pub use notes::Notes;
 pub use process::{ProcessFacts, Sign, VoiceFacts};
-pub use settled::{Party, PeerStats, Settled, SkewBounds};
+pub use settled::{Party, PeerStats, Settled, SkewBounds, party};
+pub use shard::Flow;
 pub use span::{Failure, Fate, Held, Span};
-pub use table::{Flow, Group, Table, party};
+pub use table::{Group, Table};

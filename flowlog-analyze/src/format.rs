@@ -38,7 +38,7 @@ mod words;
 
 use std::hash::Hasher;
 
-use flowlog_schema::Level;
+use flowlog_schema::{Glance, Level};
 
 use crate::observation::Observation;
 
@@ -152,6 +152,9 @@ impl Format {
     /// What no format takes.
     pub const UNRECOGNISED: Self = Self(FORMATS);
 
+    const FLOWLOG_JSON: Self = Self(0);
+    const FLOWLOG_TEXT: Self = Self(2);
+
     /// Every format, and [`Format::UNRECOGNISED`].
     pub fn all() -> impl Iterator<Item = Self> {
         (0..=FORMATS).map(Self)
@@ -171,6 +174,12 @@ impl Format {
 /// How a line begins an event of any format.
 pub fn begins(line: &[u8]) -> Option<Begin> {
     RECOGNISERS.iter().find_map(|recogniser| (recogniser.begins)(line)).or_else(|| stack::begins(line))
+}
+
+/// An ordinary record of ours at a glance, and the instance that it calls. What it leaves, [`read`] takes or leaves.
+pub fn glance(line: &[u8]) -> Option<(Format, Glance<'_>, &str)> {
+    let (is_json, glance, callee) = flowlog::glance(line)?;
+    Some((if is_json { Format::FLOWLOG_JSON } else { Format::FLOWLOG_TEXT }, glance, callee))
 }
 
 /// What an event says, and in which format.

@@ -10,7 +10,7 @@ use flowlog_schema::report::{Input, InputProblems, Unread};
 use rayon::prelude::*;
 
 use crate::events::{Event, NeedsPast, read_events};
-use crate::flow::{Ledger, Mark, Place, Table};
+use crate::flow::{Ledger, Mark, Notes, Place, Table};
 use crate::format::{self, Format};
 use crate::lines::{MAX_EVENT, MAX_LINE, read_chunk};
 use crate::observation::Observation;
@@ -51,7 +51,7 @@ pub struct Ingested {
 
 /// Reads all sources. `progress` is told of the bytes that each step read.
 pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -> Ingested {
-    let mut total = Part::default();
+    let mut total = Total::default();
     let mut unread: Vec<Unread> = sources.unread.clone();
     let mut cursors: Vec<Cursor> =
         sources.read.iter().enumerate().map(|(index, source)| Cursor { index, at: 0, reached: i64::MIN, size: source.size }).collect();
@@ -107,11 +107,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
                 }
             }
         }
-        let step = read.into_par_iter().reduce(Part::default, |mut joined, part| {
-            joined.merge(part);
-            joined
-        });
-        total.merge(step);
+        total.take(read);
         let reached = cursors.iter().filter(|cursor| cursor.at < cursor.size).map(|cursor| cursor.reached).min();
         if let Some(reached) = reached.filter(|reached| *reached > i64::MIN) {
             total.table.close(reached.saturating_sub(plan.linger));
@@ -141,9 +137,9 @@ struct Cursor {
     size: u64,
 }
 
-/// What one chunk holds.
+/// What all chunks hold.
 #[derive(Default)]
-struct Part {
+struct Total {
     table: Table,
     input: Input,
     formats: BTreeMap<Format, u64>,
@@ -152,20 +148,60 @@ struct Part {
     ledger: Ledger,
 }
 
-impl Part {
-    fn merge(&mut self, other: Self) {
-        self.table.merge(other.table);
-        self.ledger.merge(other.ledger);
-        let (mine, theirs) = (&mut self.input, other.input);
-        mine.bytes += theirs.bytes;
-        mine.lines += theirs.lines;
-        mine.records += theirs.records;
-        add_problems(&mut mine.problems, &theirs.problems);
-        for (format, lines) in other.formats {
-            *self.formats.entry(format).or_default() += lines;
+impl Total {
+    fn take(&mut self, parts: Vec<Part>) {
+        let mut notes = Vec::with_capacity(parts.len());
+        for part in parts {
+            notes.push(part.notes);
+            self.ledger.merge(part.ledger);
+            let (mine, theirs) = (&mut self.input, part.input);
+            mine.bytes += theirs.bytes;
+            mine.lines += theirs.lines;
+            mine.records += theirs.records;
+            add_problems(&mut mine.problems, &theirs.problems);
+            for (format, lines) in part.formats {
+                *self.formats.entry(format).or_default() += lines;
+            }
+            self.first = self.first.into_iter().chain(part.first).min();
+            self.last = self.last.into_iter().chain(part.last).max();
         }
-        self.first = self.first.into_iter().chain(other.first).min();
-        self.last = self.last.into_iter().chain(other.last).max();
+        self.table.take(notes);
+    }
+}
+
+/// What one chunk holds.
+struct Part {
+    notes: Notes,
+    input: Input,
+    formats: BTreeMap<Format, u64>,
+    first: Option<i64>,
+    last: Option<i64>,
+    ledger: Ledger,
+}
+
+impl Part {
+    /// Nothing of the source with that index.
+    fn of(source: u32) -> Self {
+        Self {
+            notes: Notes::of(source),
+            input: Input::default(),
+            formats: BTreeMap::new(),
+            first: None,
+            last: None,
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// Counts lines under a format; most lines have that of the one before.
+    fn count(&mut self, format: Format, lines: u64) {
+        *self.formats.entry(format).or_default() += lines;
+        self.input.lines += lines;
+    }
+
+    /// Notes the time of a record.
+    fn note_time(&mut self, time: i64) {
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = Some(self.last.map_or(time, |last| last.max(time)));
     }
 }
 
@@ -213,11 +249,11 @@ fn read_with(
     past: bool,
     keeps_ledger: bool,
 ) -> Result<Part, Stop> {
-    let Some(source) = sources.read.get(index) else { return Ok(Part::default()) };
+    let number = u32::try_from(index).unwrap_or(u32::MAX);
+    let Some(source) = sources.read.get(index) else { return Ok(Part::of(number)) };
     let chunk = read_chunk(source, range.start..range.end.min(source.size), past)?;
     let knows_past = chunk.knows_past;
-    let mut reader =
-        Reader { part: Part::default(), source: u32::try_from(index).unwrap_or(u32::MAX), timelines, told: None, keeps_ledger };
+    let mut reader = Reader { part: Part::of(number), source: number, timelines, told: None, keeps_ledger };
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
     let mut ahead = |from: u64| {
         if from >= source.size {
@@ -248,8 +284,10 @@ impl Reader<'_> {
     /// Takes an event; whether it lacked a time that an earlier one might tell.
     fn take(&mut self, event: &Event<'_>) -> bool {
         if event.text.is_empty() {
-            self.part.input.lines += if event.own { event.lines } else { 0 };
-            *self.part.formats.entry(Format::UNRECOGNISED).or_default() += if event.own { event.lines } else { 0 };
+            self.part.count(Format::UNRECOGNISED, if event.own { event.lines } else { 0 });
+            return false;
+        }
+        if self.glance(event) {
             return false;
         }
         let kept = event.text.get(..event.text.len().min(MAX_LINE)).unwrap_or_default();
@@ -281,9 +319,8 @@ impl Reader<'_> {
         if !event.own {
             return false;
         }
+        self.part.count(format, event.lines);
         let input = &mut self.part.input;
-        input.lines += event.lines;
-        *self.part.formats.entry(format).or_default() += event.lines;
         input.problems.invalid_utf8 += u64::from(matches!(text, Cow::Owned(_)));
         input.problems.long_lines += u64::from(kept.len() < event.text.len());
         input.problems.guessed_times += u64::from(stamp.is_some_and(|stamp| !stamp.is_complete()));
@@ -291,7 +328,7 @@ impl Reader<'_> {
         let (time_ns, blur) = found.unwrap_or((Mark::NO_TIME, 0));
         let place = Place { source: self.source, offset: event.at, speaker };
         if speaker != 0 {
-            self.part.table.name(place.voice(), &event.facts.speaker);
+            self.part.notes.name(place.voice(), &event.facts.speaker);
         }
         let mark = Mark { clock, time: time_ns, place, blur };
         if self.keeps_ledger {
@@ -301,7 +338,7 @@ impl Reader<'_> {
             // What no format takes may still be the one line that tells why: a build tool's, a shell's.
             let words = Observation { message: text, ..Observation::default() };
             if let Some(clue) = sign::of("", &words, &event.facts.speaker.process) {
-                self.part.table.sign(clue, mark, &words.message);
+                self.part.notes.sign(clue, mark, &words.message);
             }
             return needs_past;
         };
@@ -310,16 +347,38 @@ impl Reader<'_> {
         input.problems.bad_values += u64::from(observation.problems.bad_values);
         input.problems.lost_records += observation.lost;
         if let Some((time, _)) = time {
-            self.part.first = Some(self.part.first.map_or(time, |first| first.min(time)));
-            self.part.last = Some(self.part.last.map_or(time, |last| last.max(time)));
+            self.part.note_time(time);
         }
         for flow in &mut observation.flows {
             flow.belongs_to(self.source);
         }
-        self.part.table.insert(&observation, mark);
+        self.part.notes.insert(&observation, mark);
         if let Some(clue) = sign::of(format.name(), &observation, &event.facts.speaker.process) {
-            self.part.table.sign(clue, mark, &observation.words());
+            self.part.notes.sign(clue, mark, &observation.words());
         }
         needs_past
+    }
+
+    /// Takes an event that is an ordinary record; whether it did.
+    fn glance(&mut self, event: &Event<'_>) -> bool {
+        if self.keeps_ledger || event.lines > 1 {
+            return false;
+        }
+        let Some((format, glance, callee)) = format::glance(event.text.trim_ascii_end()) else { return false };
+        let speaker = event.facts.speaker.key();
+        let place = Place { source: self.source, offset: event.at, speaker };
+        if event.own {
+            if !self.part.notes.pass(&glance, callee, place) {
+                return false;
+            }
+            if speaker != 0 {
+                self.part.notes.name(place.voice(), &event.facts.speaker);
+            }
+            self.part.count(format, 1);
+            self.part.input.records += 1;
+            self.part.note_time(glance.time.0);
+        }
+        self.told = Some((glance.time.0, 1, event.at));
+        true
     }
 }

@@ -47,8 +47,8 @@ pub struct Options {
 /// `progress` is told of the bytes that each step read, from any thread.
 pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(u64) + Sync)) -> Report {
     let mut ingested = ingest(sources, &options.plan, progress);
+    let diagnosis = diagnose::diagnose(&mut ingested.table, sources);
     ingested.input.problems.late_records = ingested.table.late;
-    let diagnosis = diagnose::diagnose(ingested.table, sources);
     report::build(ingested.input, &diagnosis, sources, &options.owners)
 }
 
@@ -68,7 +68,8 @@ pub fn draw_flow(sources: &Sources, id: &str, options: &Options, paint: Paint, p
     let wanted = FlowKey::parse(id)?;
     let (groups, world) = diagnose::everything(&mut ingested.table, sources);
     let group = groups.iter().find(|group| group.keys.contains(&wanted))?;
-    let (tree, outcome, failure) = diagnose::judge(&group.flow, &world);
+    let flow = ingested.table.flow(group);
+    let (tree, outcome, failure) = diagnose::judge(&flow, &world);
     let picture = FlowPicture { id: group.id.to_string(), tree, outcome, failure };
     Some(render::picture(&picture, &world, sources, paint))
 }

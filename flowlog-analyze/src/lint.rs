@@ -73,7 +73,7 @@ pub fn lint(mut table: Table, ledger: Ledger, sources: &Sources, owners: &Owners
     }
     let mut reach: BTreeMap<(CompactString, CompactString), Reach> = BTreeMap::new();
     for group in &groups {
-        judge(&group.flow, &world, &mut accounts, &mut reach);
+        judge(&table.flow(group), &world, &mut accounts, &mut reach);
     }
     let orphans: u64 = accounts.values().filter_map(|account| account.broken.get(&LintRule::LonelyId)).map(|broken| broken.count).sum();
     for ((component, _), reach) in reach {

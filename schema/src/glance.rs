@@ -208,8 +208,10 @@ mod tests {
             for byte in 0..=255u8 {
                 let mut digits = *b"019aAaFca5da7347";
                 digits[place] = byte;
-                let expected =
-                    std::str::from_utf8(&digits).ok().filter(|text| !text.contains('+')).and_then(|text| u64::from_str_radix(text, 16).ok());
+                let expected = std::str::from_utf8(&digits)
+                    .ok()
+                    .filter(|text| !text.contains('+'))
+                    .and_then(|text| u64::from_str_radix(text, 16).ok());
                 assert_eq!(hex16(digits), expected, "{digits:?}");
             }
         }

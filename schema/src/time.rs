@@ -49,7 +49,8 @@ impl Time {
         }
         // Days since the epoch, in years that begin in March (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
         let (march_year, march_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-        let days = march_year * 365 + march_year / 4 - march_year / 100 + march_year / 400 + (153 * march_month + 2) / 5 + day - 1 - 719_468;
+        let days =
+            march_year * 365 + march_year / 4 - march_year / 100 + march_year / 400 + (153 * march_month + 2) / 5 + day - 1 - 719_468;
         let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
         Some(Self((seconds * 1_000_000 + micros) * 1_000))
     }
@@ -89,7 +90,9 @@ mod tests {
             }
         }
         assert_eq!(days, 11 * 365 + 2);
-        for text in ["2025-11-22T24:00:00.000000Z", "2025-11-22T08:60:00.000000Z", "2025-11-22 08:00:00.000000Z", "2025-11-22T08:00:00.00000xZ"] {
+        for text in
+            ["2025-11-22T24:00:00.000000Z", "2025-11-22T08:60:00.000000Z", "2025-11-22 08:00:00.000000Z", "2025-11-22T08:00:00.00000xZ"]
+        {
             assert_eq!(text.as_bytes().try_into().ok().and_then(Time::of_digits), None, "{text}");
         }
     }

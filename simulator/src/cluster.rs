@@ -77,6 +77,7 @@ impl State<'_> {
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
         order.sort_by_key(|at| (self.steps[*at].at, *at));
         let clocks: Vec<HybridClock> = self.processes.iter().map(|_| HybridClock::new()).collect();
+        let begin = BEGIN + i64::try_from(self.options.begin * 1_000_000).unwrap_or(0);
         // Where in its work each span is, by what it said last.
         let mut states: HashMap<u64, &'static str> = HashMap::new();
         let mut read: Vec<Clock> = vec![Clock(0); self.steps.len()];
@@ -86,7 +87,7 @@ impl State<'_> {
             if process.killed.is_some_and(|killed| step.at >= killed) {
                 continue;
             }
-            let wall = BEGIN + step.at + process.skew;
+            let wall = begin + step.at + process.skew;
             let now_ms = u64::try_from(wall / 1_000).unwrap_or(0);
             let clock = match step.hears {
                 Some(said) if !(self.options.mute_answers && step.is_answer()) => clocks[step.process].receive(read[said], now_ms),

@@ -39,6 +39,8 @@ pub struct Options {
     pub seed: u64,
     /// Requests.
     pub flows: usize,
+    /// When the run begins, in seconds after 2025-11-22T08:00:00Z.
+    pub begin: u64,
     /// How far a process's wall clock may be off, either way, in milliseconds.
     pub skew_ms: u64,
     /// What the logs look like.
@@ -62,6 +64,7 @@ impl Default for Options {
         Self {
             seed: 1,
             flows: 200,
+            begin: 0,
             skew_ms: 400,
             form: Form::Mixed,
             fault_percent: 20,

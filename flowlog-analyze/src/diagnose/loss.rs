@@ -12,14 +12,15 @@ use flowlog_schema::report::FailureKind;
 use super::processes::World;
 use super::silence;
 use super::tree::Tree;
-use crate::flow::{Fate, Group};
+use crate::flow::{Fate, Group, Table};
 
 /// Components whose roots that fall silent alone lost a line rather than hang.
-pub(super) fn of(groups: &[Group], world: &World) -> BTreeSet<CompactString> {
+pub(super) fn of(table: &Table, groups: &[Group], world: &World) -> BTreeSet<CompactString> {
     let mut lost = 0u64;
     let mut alone: BTreeMap<(CompactString, CompactString), u64> = BTreeMap::new();
     for group in groups {
-        let tree = Tree::new(&group.flow, world);
+        let flow = table.flow(group);
+        let tree = Tree::new(&flow, world);
         lost += (0..tree.spans.len()).filter(|at| is_answered(&tree, *at)).count() as u64;
         if is_alone(&tree, world) {
             let root = tree.root();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 
-use super::mark::{Voice, keep_max, keep_min};
+use super::mark::{Mark, Voice, keep_max, keep_min};
+use super::shard::Flow;
+use super::span::{Fate, Span};
 
 /// How long complete spans took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +27,7 @@ impl PeerStats {
         self.longest = self.longest.max(duration);
     }
 
-    fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: Self) {
         self.count += other.count;
         self.longest = self.longest.max(other.longest);
         self.ended += other.ended;
@@ -77,4 +79,42 @@ impl Settled {
             self.calls.entry(key).or_default().add(bounds.upper, bounds.lower);
         }
     }
+
+    /// Keeps the durations of a flow's complete spans, and who called whom.
+    pub fn keep(&mut self, flow: &Flow) {
+        // A span that came to its end only after somebody had given up is no measure of what is usual.
+        let given_up = flow
+            .spans
+            .values()
+            .filter_map(|span| span.cancelled.or(span.failed.as_ref().map(|failure| failure.mark)))
+            .filter_map(Mark::time)
+            .min();
+        let in_time = |span: &Span| given_up.is_none_or(|given_up| span.finished().and_then(Mark::time).is_some_and(|end| end <= given_up));
+        for span in flow.spans.values().filter(|span| span.fate() == Fate::Ok && in_time(span)) {
+            if let Some(duration) = span.duration() {
+                let none = std::iter::once("")
+                    .filter(|_| span.states.is_empty() || span.states.first().is_some_and(|(mark, _)| *mark > span.first));
+                for state in span.states.iter().map(|(_, state)| state.as_str()).chain(none) {
+                    self.peers
+                        .entry((span.component.clone(), CompactString::from(state)))
+                        .or_default()
+                        .add(duration, state == span.state());
+                }
+            }
+        }
+        for child in flow.spans.values() {
+            let Some(parent) = child.parent.and_then(|key| flow.spans.get(&key)) else { continue };
+            let complete = child.fate() == Fate::Ok && parent.fate() == Fate::Ok;
+            let difference = |child: Option<Mark>, parent: Option<Mark>| Some(child?.time()?.saturating_sub(parent?.time()?));
+            let upper = difference(Some(child.first), Some(parent.first));
+            let lower = if complete { difference(child.finished(), parent.finished()) } else { None };
+            self.calls.entry((party(parent), party(child))).or_default().add(upper, lower);
+        }
+    }
+}
+
+/// Who speaks in a span: its instance, or the voice that stands for one.
+pub fn party(span: &Span) -> Party {
+    let voice = if span.instance.is_empty() { span.first.place.voice() } else { Voice::NONE };
+    (span.component.clone(), span.instance.clone(), voice)
 }

@@ -6,8 +6,10 @@ use super::mark::{Mark, keep_max, keep_min};
 use crate::format::{Caller, caller_of, code};
 use crate::observation::{Observation, Said, SpanRef};
 
+use super::row::Kind;
+
 /// Most states of one span that are kept, the latest; and most callees, the first.
-const MAX_STATES: usize = 16;
+pub(super) const MAX_STATES: usize = 16;
 
 /// Longest message of an error that is kept, in bytes.
 const MAX_MESSAGE: usize = 400;
@@ -42,6 +44,21 @@ pub enum Fate {
     Cancelled,
     /// It neither ended nor failed.
     Open,
+}
+
+/// An ordinary line of a span, in words: what a row's numbers stand for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pass<'a> {
+    pub(super) span: u64,
+    /// Zero where there is none.
+    pub(super) parent: u64,
+    pub(super) mark: Mark,
+    pub(super) component: &'a str,
+    pub(super) instance: Option<&'a str>,
+    pub(super) state: Option<&'a str>,
+    pub(super) callee: Option<&'a str>,
+    pub(super) kind: Kind,
+    pub(super) has_versions: bool,
 }
 
 /// Which parts of the structure any line of a span holds.
@@ -132,9 +149,9 @@ pub struct Span {
 }
 
 impl Span {
-    pub(super) fn new(reference: &SpanRef<'_>, mark: Mark) -> Self {
+    pub(super) fn new(key: u64, mark: Mark) -> Self {
         Self {
-            key: reference.key,
+            key,
             parent: None,
             component: CompactString::default(),
             instance: CompactString::default(),
@@ -155,24 +172,47 @@ impl Span {
         }
     }
 
-    pub(super) fn note(&mut self, reference: &SpanRef<'_>, observation: &Observation<'_>, mark: Mark) {
-        keep_max(&mut self.parent, reference.parent);
-        keep_longer(&mut self.component, reference.component.as_deref());
-        keep_longer(&mut self.instance, reference.instance.as_deref());
-        if let Some(callee) = reference.callee.as_deref().filter(|callee| !callee.is_empty()) {
+    /// Notes an ordinary line.
+    pub(super) fn pass(&mut self, pass: &Pass<'_>) {
+        keep_max(&mut self.parent, Some(pass.parent).filter(|parent| *parent != 0));
+        keep_longer(&mut self.component, Some(pass.component));
+        keep_longer(&mut self.instance, pass.instance);
+        self.note_words(pass.mark, pass.callee, pass.state);
+        keep_max(&mut self.word, Some(pass.mark));
+        self.held.record = true;
+        match pass.kind {
+            Kind::Start => {
+                self.held.start = true;
+                self.held.start_versions |= pass.has_versions;
+            }
+            Kind::State => {}
+            Kind::End => keep_min(&mut self.ended, Some(pass.mark)),
+        }
+    }
+
+    /// Notes when a line was, whom it names and which state.
+    fn note_words(&mut self, mark: Mark, callee: Option<&str>, state: Option<&str>) {
+        if let Some(callee) = callee.filter(|callee| !callee.is_empty()) {
             self.callees.push((mark, CompactString::from(callee)));
             self.trim_callees();
         }
         self.first = self.first.min(mark);
         self.last = self.last.max(mark);
+        if let Some(state) = state {
+            self.states.push((mark, CompactString::from(state)));
+            self.trim_states();
+        }
+    }
+
+    pub(super) fn note(&mut self, reference: &SpanRef<'_>, observation: &Observation<'_>, mark: Mark) {
+        keep_max(&mut self.parent, reference.parent);
+        keep_longer(&mut self.component, reference.component.as_deref());
+        keep_longer(&mut self.instance, reference.instance.as_deref());
+        self.note_words(mark, reference.callee.as_deref(), observation.state.as_deref());
         if !matches!(observation.said, Said::Closed) {
             keep_max(&mut self.word, Some(mark));
         }
         self.held.note(observation);
-        if let Some(state) = &observation.state {
-            self.states.push((mark, CompactString::from(state.as_ref())));
-            self.trim_states();
-        }
         let failure = |fault: &crate::observation::Fault<'_>, traceback: bool| Failure {
             mark,
             kind: CompactString::from(fault.kind.as_ref()),

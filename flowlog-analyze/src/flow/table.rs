@@ -1,40 +1,17 @@
 //! All flows of the input, and all processes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::{Hash, Hasher};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use compact_str::CompactString;
+use rayon::prelude::*;
 
-use super::mark::{Mark, Voice, keep_max};
+use super::mark::Voice;
+use super::notes::{Notes, Share};
 use super::process::{ProcessFacts, VoiceFacts};
-use super::settled::{Party, Settled};
-use super::span::{Fate, Span};
-use crate::envelope::Speaker;
-use crate::observation::{FlowKey, Observation};
-use crate::sign::Clue;
-
-/// One flow, or a part of one that is known by another of its ids.
-#[derive(Debug, Clone, Default)]
-pub struct Flow {
-    /// Its spans by id.
-    pub spans: BTreeMap<u64, Span>,
-    /// Its last line.
-    pub last: Option<Mark>,
-}
-
-impl Flow {
-    fn merge(&mut self, other: Self) {
-        for (key, span) in other.spans {
-            match self.spans.entry(key) {
-                std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().merge(span),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(span);
-                }
-            }
-        }
-        keep_max(&mut self.last, other.last);
-    }
-}
+use super::roster::Roster;
+use super::settled::Settled;
+use super::shard::{Entry, Flow, Numbers, SHARDS, Shard, shard_of};
+use crate::observation::FlowKey;
 
 /// One flow under all its ids.
 #[derive(Debug)]
@@ -43,176 +20,139 @@ pub struct Group {
     pub id: FlowKey,
     /// Every id.
     pub keys: Vec<FlowKey>,
-    /// The flow.
-    pub flow: Flow,
+    entry: Entry,
 }
 
 /// All flows of the input, and all processes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Table {
-    flows: HashMap<FlowKey, Flow>,
-    /// Ids that are trace ids or flow ids.
-    traced: HashSet<FlowKey>,
-    /// Ids that cross from process to process.
-    routed: HashSet<FlowKey>,
+    shards: Vec<Shard>,
+    roster: Roster,
     /// Two ids of one flow.
     aliases: BTreeSet<(FlowKey, FlowKey)>,
-    /// Hashes of the ids of closed flows.
-    closed: HashSet<u64>,
+    /// How many of them there have to be for closing to be worth a look at each.
+    look_at: usize,
     /// Processes that name themselves.
     pub processes: BTreeMap<(CompactString, CompactString), ProcessFacts>,
     /// Who speaks in which source.
     pub voices: BTreeMap<Voice, VoiceFacts>,
-    /// What is kept of closed flows.
+    /// What is kept of closed flows; complete once [`Table::groups`] was called.
     pub settled: Settled,
-    /// Records that came after their flow was closed.
+    /// Records that came after their flow was closed; complete once [`Table::groups`] was called.
     pub late: u64,
 }
 
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
+            roster: Roster::default(),
+            aliases: BTreeSet::new(),
+            look_at: 0,
+            processes: BTreeMap::new(),
+            voices: BTreeMap::new(),
+            settled: Settled::default(),
+            late: 0,
+        }
+    }
+}
+
 impl Table {
-    /// Adds one event.
-    pub fn insert(&mut self, observation: &Observation<'_>, mark: Mark) {
-        let voice = self.voices.entry(mark.place.voice()).or_default();
-        voice.all.note(mark, observation.process);
-        match (&observation.component, observation.instance.as_deref().filter(|instance| !instance.is_empty())) {
-            (Some(component), Some(instance)) => {
-                let name = (CompactString::from(component.as_ref()), CompactString::from(instance));
-                if !voice.named.contains(&name) {
-                    voice.named.insert(name.clone());
-                }
-                self.processes.entry(name).or_default().note(mark, observation.process);
+    /// Takes what some chunks say, in any order.
+    pub fn take(&mut self, mut chunks: Vec<Notes>) {
+        let mut shares: Vec<Vec<Share>> = (0..SHARDS).map(|_| Vec::with_capacity(chunks.len())).collect();
+        let mut numbers: Vec<Numbers> = Vec::with_capacity(chunks.len());
+        for notes in &mut chunks {
+            for (shares, share) in shares.iter_mut().zip(std::mem::take(&mut notes.shards)) {
+                shares.push(share);
             }
-            (component, _) => {
-                voice.own.note(mark, observation.process);
-                let names = if observation.embedded { &mut voice.libraries } else { &mut voice.components };
-                if let Some(component) = component
-                    && !names.contains(component.as_ref())
-                {
-                    names.insert(CompactString::from(component.as_ref()));
-                }
+            notes.settle_authors();
+            numbers.push(self.numbers(notes));
+            for (name, facts) in std::mem::take(&mut notes.processes) {
+                self.processes.entry(name).or_default().merge(&facts);
+            }
+            for (voice, facts) in std::mem::take(&mut notes.voices) {
+                self.voices.entry(voice).or_default().merge(facts);
+            }
+            for alias in std::mem::take(&mut notes.aliases) {
+                self.add_alias(alias);
             }
         }
-        let Some(id) = observation.flows.first() else { return };
-        if observation.traced {
-            if !self.traced.contains(id) {
-                self.traced.insert(id.clone());
+        self.shards.par_iter_mut().zip(shares).for_each(|(shard, shares)| {
+            for ((share, notes), numbers) in shares.into_iter().zip(&chunks).zip(&numbers) {
+                shard.take(share, notes, numbers);
             }
-        } else if !self.routed.contains(id) {
-            self.routed.insert(id.clone());
-        }
-        for other in observation.flows.iter().skip(1) {
-            let alias = (id.clone(), other.clone());
-            if !self.aliases.contains(&alias) {
-                self.aliases.insert(alias);
-            }
-        }
-        if !self.flows.contains_key(id) {
-            self.flows.insert(id.clone(), Flow::default());
-        }
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        keep_max(&mut flow.last, Some(mark));
-        if let Some(reference) = &observation.span {
-            flow.spans.entry(reference.key).or_insert_with(|| Span::new(reference, mark)).note(reference, observation, mark);
-        }
+        });
     }
 
-    /// Notes who a voice is.
-    pub fn name(&mut self, voice: Voice, speaker: &Speaker) {
-        self.voices.entry(voice).or_default().name.get_or_insert_with(|| speaker.clone());
-    }
-
-    /// Notes what a line says of the run.
-    pub fn sign(&mut self, clue: Clue, mark: Mark, words: &str) {
-        self.voices.entry(mark.place.voice()).or_default().sign(clue, mark, words);
-    }
-
-    /// Adds all of another table.
-    pub fn merge(&mut self, mut other: Self) {
-        if other.flows.len() > self.flows.len() {
-            std::mem::swap(&mut self.flows, &mut other.flows);
+    /// The table's numbers for a chunk's.
+    fn numbers(&mut self, notes: &Notes) -> Numbers {
+        let names: Vec<Option<u32>> = notes.names.texts().iter().map(|text| self.roster.names.number(text, Roster::MOST)).collect();
+        let name = |number: u32| names.get(number as usize).copied().flatten();
+        let mut writers = Vec::with_capacity(notes.writers.len());
+        for author in &notes.writers {
+            let named = name(author.component).zip(name(author.instance));
+            writers.push(named.map(|(component, instance)| self.roster.writer(author.voice(notes.source), component, instance)));
         }
-        for (key, flow) in other.flows {
-            match self.flows.entry(key) {
-                std::collections::hash_map::Entry::Occupied(mut entry) => entry.get_mut().merge(flow),
-                std::collections::hash_map::Entry::Vacant(entry) => {
-                    entry.insert(flow);
-                }
+        Numbers { names, writers }
+    }
+
+    fn add_alias(&mut self, (a, b): (FlowKey, FlowKey)) {
+        // What comes after its flow was closed is no other name of it.
+        if [&a, &b].iter().any(|key| self.shards[shard_of(key)].is_closed(key)) {
+            return;
+        }
+        for key in [&a, &b] {
+            let shard = &mut self.shards[shard_of(key)];
+            if !shard.aliased.contains(key) {
+                shard.aliased.insert(key.clone());
             }
         }
-        self.traced.extend(other.traced);
-        self.routed.extend(other.routed);
-        self.aliases.extend(other.aliases);
-        self.closed.extend(other.closed);
-        for (name, facts) in other.processes {
-            self.processes.entry(name).or_default().merge(&facts);
-        }
-        for (voice, facts) in other.voices {
-            self.voices.entry(voice).or_default().merge(facts);
-        }
-        self.settled.merge(other.settled);
-        self.late += other.late;
+        self.aliases.insert((a, b));
     }
 
     /// Closes every flow that ended well and whose last line is older than `before`: what is kept of it is its
     /// count, the durations of its spans and who called whom. Lines that come later are counted, not read.
     pub fn close(&mut self, before: i64) {
-        self.drop_late();
-        let candidates: HashSet<FlowKey> =
-            self.flows.iter().filter(|(_, flow)| is_settled(flow, before)).map(|(key, _)| key.clone()).collect();
-        if candidates.is_empty() {
-            return;
+        let roster = &self.roster;
+        self.shards.par_iter_mut().for_each(|shard| shard.close(before, roster));
+        if !self.aliases.is_empty() && self.aliases.len() >= self.look_at {
+            self.close_aliased(before);
+            self.look_at = (2 * self.aliases.len()).max(FEW_ALIASES);
         }
-        // A flow is closed under all its ids or not at all.
-        for names in self.names() {
-            let present: Vec<&FlowKey> = names.iter().filter(|key| self.flows.contains_key(*key)).collect();
-            if present.is_empty() || !present.iter().all(|key| candidates.contains(*key)) {
+    }
+
+    /// Closes flows of several ids: under all of them or not at all.
+    fn close_aliased(&mut self, before: i64) {
+        for keys in self.aliased() {
+            let entries = || keys.iter().filter_map(|key| self.shards[shard_of(key)].entries.get(key));
+            let is_closed =
+                entries().count() > 0 && entries().all(|entry| entry.is_older(before) && entry.if_settled(&self.roster).is_some());
+            if !is_closed {
                 continue;
             }
             let mut flow = Flow::default();
-            for key in &names {
-                if let Some(part) = self.flows.remove(key) {
-                    flow.merge(part);
+            for key in &keys {
+                if let Some(entry) = self.shards[shard_of(key)].drop_closed(key) {
+                    flow.merge(entry.unfold(&self.roster));
                 }
             }
             self.settled.ok += 1;
             self.settled.keep(&flow);
-            for key in names {
-                self.closed.insert(hash(&key));
-                self.traced.remove(&key);
-                self.routed.remove(&key);
-            }
         }
-        let closed = &self.closed;
-        self.aliases.retain(|(a, b)| !closed.contains(&hash(a)) && !closed.contains(&hash(b)));
+        let shards = &self.shards;
+        self.aliases.retain(|(a, b)| ![a, b].iter().any(|key| shards[shard_of(key)].is_closed(key)));
     }
 
-    /// Drops what came after its flow was closed.
-    fn drop_late(&mut self) {
-        if self.closed.is_empty() {
-            return;
-        }
-        let closed = &self.closed;
-        let before = self.flows.len();
-        self.flows.retain(|key, _| !closed.contains(&hash(key)));
-        self.late += (before - self.flows.len()) as u64;
-        self.traced.retain(|key| !closed.contains(&hash(key)));
-        self.routed.retain(|key| !closed.contains(&hash(key)));
-        self.aliases.retain(|(a, b)| !closed.contains(&hash(a)) && !closed.contains(&hash(b)));
-    }
-
-    /// All ids, grouped by flow.
-    fn names(&self) -> Vec<Vec<FlowKey>> {
-        let mut keys: BTreeSet<&FlowKey> = self.flows.keys().collect();
-        for (a, b) in &self.aliases {
-            keys.insert(a);
-            keys.insert(b);
-        }
+    /// All ids of flows that have several, grouped by flow.
+    fn aliased(&self) -> Vec<Vec<FlowKey>> {
+        let keys: BTreeSet<&FlowKey> = self.aliases.iter().flat_map(|(a, b)| [a, b]).collect();
         let keys: Vec<&FlowKey> = keys.into_iter().collect();
         let index: HashMap<&FlowKey, usize> = keys.iter().enumerate().map(|(at, key)| (*key, at)).collect();
         let mut union = Union::new(keys.len());
         // A group holds one trace id at most: a client may send one request id twice, but those are two flows.
         for (at, key) in keys.iter().enumerate() {
-            union.traced[at] = self.traced.contains(*key);
+            union.traced[at] = self.shards[shard_of(key)].entries.get(*key).is_some_and(|entry| entry.traced);
         }
         for (a, b) in &self.aliases {
             if let (Some(a), Some(b)) = (index.get(a), index.get(b)) {
@@ -226,86 +166,45 @@ impl Table {
         groups.into_values().collect()
     }
 
-    /// Every flow that is still open to question, under all its ids; in the order of the ids.
+    /// Takes out every flow that is still open to question, under all its ids; in the order of the ids.
     pub fn groups(&mut self) -> Vec<Group> {
-        self.drop_late();
         let mut groups: Vec<Group> = Vec::new();
-        for keys in self.names() {
-            let mut flow = Flow::default();
-            let mut any = false;
+        for keys in self.aliased() {
+            let mut parts: Vec<(&FlowKey, Entry)> = Vec::new();
             for key in &keys {
-                if let Some(part) = self.flows.remove(key) {
-                    flow.merge(part);
-                    any = true;
+                if let Some(part) = self.shards[shard_of(key)].entries.remove(key) {
+                    parts.push((key, part));
                 }
             }
-            let id =
-                [&self.traced, &self.routed].iter().find_map(|set| keys.iter().find(|key| set.contains(*key))).or(keys.first()).cloned();
-            if let Some(id) = id
-                && any
-                && !flow.spans.is_empty()
-            {
-                groups.push(Group { id, keys, flow });
+            let traced = parts.iter().find(|(_, part)| part.traced);
+            let Some((id, _)) = traced.or_else(|| parts.iter().find(|(_, part)| part.routed)).or(parts.first()) else { continue };
+            let id = (*id).clone();
+            let mut entry = Entry::default();
+            for (_, part) in parts {
+                entry.merge(part);
             }
+            groups.push(Group { id, keys, entry });
         }
-        groups.sort_by(|a, b| a.id.cmp(&b.id));
+        for shard in &mut self.shards {
+            let alone = std::mem::take(&mut shard.entries).into_iter();
+            groups.extend(alone.map(|(id, entry)| Group { keys: vec![id.clone()], id, entry }));
+            self.settled.merge(std::mem::take(&mut shard.settled));
+            self.settled.merge(std::mem::take(&mut shard.stats).named(&self.roster));
+            self.late += std::mem::take(&mut shard.late);
+        }
+        groups.retain(|group| group.entry.has_spans());
+        groups.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         groups
     }
-}
 
-/// Whether nothing more can be wrong with the flow: its root and every span ended well, before `before`.
-fn is_settled(flow: &Flow, before: i64) -> bool {
-    flow.last.and_then(Mark::time).is_some_and(|last| last < before)
-        && !flow.spans.is_empty()
-        && flow.spans.values().all(|span| span.fate() == Fate::Ok && span.recreated.is_none())
-        && flow.spans.values().any(|span| span.parent.is_none())
-}
-
-fn hash(key: &FlowKey) -> u64 {
-    let mut hasher = fnv::FnvHasher::default();
-    key.hash(&mut hasher);
-    hasher.finish()
-}
-
-impl Settled {
-    /// Keeps the durations of a flow's complete spans, and who called whom.
-    pub fn keep(&mut self, flow: &Flow) {
-        // A span that came to its end only after somebody had given up is no measure of what is usual.
-        let given_up = flow
-            .spans
-            .values()
-            .filter_map(|span| span.cancelled.or(span.failed.as_ref().map(|failure| failure.mark)))
-            .filter_map(Mark::time)
-            .min();
-        let in_time = |span: &Span| given_up.is_none_or(|given_up| span.finished().and_then(Mark::time).is_some_and(|end| end <= given_up));
-        for span in flow.spans.values().filter(|span| span.fate() == Fate::Ok && in_time(span)) {
-            if let Some(duration) = span.duration() {
-                let none = std::iter::once("")
-                    .filter(|_| span.states.is_empty() || span.states.first().is_some_and(|(mark, _)| *mark > span.first));
-                for state in span.states.iter().map(|(_, state)| state.as_str()).chain(none) {
-                    self.peers
-                        .entry((span.component.clone(), CompactString::from(state)))
-                        .or_default()
-                        .add(duration, state == span.state());
-                }
-            }
-        }
-        for child in flow.spans.values() {
-            let Some(parent) = child.parent.and_then(|key| flow.spans.get(&key)) else { continue };
-            let complete = child.fate() == Fate::Ok && parent.fate() == Fate::Ok;
-            let difference = |child: Option<Mark>, parent: Option<Mark>| Some(child?.time()?.saturating_sub(parent?.time()?));
-            let upper = difference(Some(child.first), Some(parent.first));
-            let lower = if complete { difference(child.finished(), parent.finished()) } else { None };
-            self.calls.entry((party(parent), party(child))).or_default().add(upper, lower);
-        }
+    /// A flow in full.
+    pub fn flow(&self, group: &Group) -> Flow {
+        group.entry.unfold(&self.roster)
     }
 }
 
-/// Who speaks in a span: its instance, or the voice that stands for one.
-pub fn party(span: &Span) -> Party {
-    let voice = if span.instance.is_empty() { span.first.place.voice() } else { Voice::NONE };
-    (span.component.clone(), span.instance.clone(), voice)
-}
+/// Fewer aliases are not worth a look.
+const FEW_ALIASES: usize = 1024;
 
 /// Disjoint sets, with at most one traced member each.
 struct Union {

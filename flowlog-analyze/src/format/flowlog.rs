@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use flowlog_schema::{Event, Problems, Record, json, text};
+use flowlog_schema::{Event, Glance, Problems, Record, json, text};
 
 use super::fault::{is_typed, typed};
 use super::words::is_object;
@@ -50,6 +50,53 @@ pub(super) fn json(line: &str) -> Option<Observation<'_>> {
     json::decode(line.as_bytes()).ok().map(|(record, problems)| observe(record, problems))
 }
 
+/// Takes an ordinary record in either form at a glance, with the instance that it calls; what it leaves, [`json`] or
+/// [`text`] reads.
+///
+/// What it takes, they take too: as a span's line that neither fails nor asks for anything but what the glance tells.
+pub(super) fn glance(line: &[u8]) -> Option<(bool, Glance<'_>, &str)> {
+    let mut callee = "";
+    let is_json = line.first() == Some(&b'{');
+    let glance = if is_json {
+        json::glance(line, &mut |key, value, _| match key {
+            "worker_id" | "callee" if callee.is_empty() => {
+                callee = value;
+                true
+            }
+            _ => !is_telling(key),
+        })
+    } else {
+        text::glance(line, &mut |key, value| match key {
+            // What may be a number there, is written as one.
+            "worker_id" | "callee" if callee.is_empty() && !value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+                callee = value;
+                true
+            }
+            _ => !is_telling(key),
+        })
+    }?;
+    let message = glance.message;
+    let is_word = glance.event != Event::State || message.is_empty() || !(typed(message).is_some() || message.contains(RECREATING));
+    is_word.then_some((is_json, glance, callee))
+}
+
+/// Whether a field tells more of its span than that it goes on.
+fn is_telling(key: &str) -> bool {
+    STATUS.contains(&key) || FOREIGN.contains(&key) || CALLEE.contains(&key)
+}
+
+/// Fields that hold an HTTP status.
+const STATUS: [&str; 5] = ["status", "http_status", "status_code", "http.status_code", "http.response.status_code"];
+
+/// Fields that hold another id of the flow.
+const FOREIGN: [&str; 2] = ["request_id", "x_request_id"];
+
+/// Fields that hold the instance that a span calls.
+const CALLEE: [&str; 2] = ["worker_id", "callee"];
+
+/// Words of a span whose stream is made anew.
+const RECREATING: &str = "recreating stream";
+
 fn text(line: &str) -> Option<Observation<'_>> {
     if line.starts_with('{') || !line.contains(" - ") {
         return None;
@@ -71,12 +118,9 @@ fn is_text(line: &[u8]) -> bool {
 }
 
 fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
-    let status = ["status", "http_status", "status_code", "http.status_code", "http.response.status_code"]
-        .iter()
-        .find_map(|name| record.field(name))
-        .and_then(|value| value.to_text().parse().ok());
-    let foreign = ["request_id", "x_request_id"].iter().find_map(|name| record.field(name)).and_then(|id| FlowKey::parse(&id.to_text()));
-    let callee = ["worker_id", "callee"].iter().find_map(|name| record.field(name)).map(|id| Cow::Owned(id.to_text().into_owned()));
+    let status = STATUS.iter().find_map(|name| record.field(name)).and_then(|value| value.to_text().parse().ok());
+    let foreign = FOREIGN.iter().find_map(|name| record.field(name)).and_then(|id| FlowKey::parse(&id.to_text()));
+    let callee = CALLEE.iter().find_map(|name| record.field(name)).map(|id| Cow::Owned(id.to_text().into_owned()));
     let lost = record.field("count").and_then(|count| count.to_text().parse().ok()).filter(|_| record.event == Event::Lost).unwrap_or(0);
     let signal = record.field("signal").map(|signal| signal.to_text().to_ascii_uppercase());
 
@@ -110,7 +154,7 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
                 Said::Distress { fault: fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message)), traceback: false }
             }
             (_, Some((kind, words))) => Said::Distress { fault: fault(Cow::Borrowed(kind), Cow::Borrowed(words)), traceback: false },
-            _ if message.contains("recreating stream") => Said::Recreated,
+            _ if message.contains(RECREATING) => Said::Recreated,
             _ => Said::Word,
         },
     };

@@ -1,0 +1,3 @@
+//! Inputs and peers of the benchmarks.
+
+pub mod inputs;
