@@ -1,9 +1,11 @@
 //! Sources to a table: chunks in parallel, all sources together in time.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
+use std::sync::Mutex;
 
 use flowlog_schema::Time;
 use flowlog_schema::report::{Input, InputProblems, Unread};
@@ -17,6 +19,10 @@ use crate::observation::Observation;
 use crate::sign;
 use crate::source::Sources;
 use crate::timeline::Timelines;
+
+mod schedule;
+
+use schedule::Schedule;
 
 /// How the input is read. The report does not depend on any of it.
 #[derive(Debug, Clone)]
@@ -34,7 +40,7 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { chunk: 4 << 20, batch: 8, linger: 60_000_000_000, keeps_ledger: false }
+        Self { chunk: 1 << 20, batch: 32, linger: 60_000_000_000, keeps_ledger: false }
     }
 }
 
@@ -53,65 +59,43 @@ pub struct Ingested {
 pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -> Ingested {
     let mut total = Total::default();
     let mut unread: Vec<Unread> = sources.unread.clone();
-    let mut cursors: Vec<Cursor> =
-        sources.read.iter().enumerate().map(|(index, source)| Cursor { index, at: 0, reached: i64::MIN, size: source.size }).collect();
     let timelines = Timelines::new(sources);
+    let pool = Pool::default();
     // A file that vanished while it was read is not a source that was read.
     let mut lost: BTreeSet<usize> = BTreeSet::new();
+    let mut schedule = Schedule::of(sources);
     loop {
-        cursors.retain(|cursor| cursor.at < cursor.size);
-        if cursors.is_empty() {
+        let tasks = schedule.next(plan);
+        if tasks.is_empty() {
             break;
         }
-        // The sources that lag behind in time go first, so that a flow's lines come together.
-        cursors.sort_by_key(|cursor| (cursor.reached, cursor.index));
-        let mut tasks: Vec<(usize, u64)> = Vec::with_capacity(plan.batch);
-        for cursor in cursors.iter_mut().take(plan.batch.max(1)) {
-            tasks.push((cursor.index, cursor.at));
-            cursor.at += plan.chunk.max(1);
-        }
-        let lag = cursors.len();
-        if lag < plan.batch
-            && let Some(cursor) = cursors.first_mut()
-        {
-            for _ in lag..plan.batch {
-                if cursor.at < cursor.size {
-                    tasks.push((cursor.index, cursor.at));
-                    cursor.at += plan.chunk.max(1);
-                }
-            }
-        }
-        let parts: Vec<(usize, Result<Part, String>)> = tasks
+        let parts: Vec<Result<Part, String>> = tasks
             .par_iter()
-            .map(|(index, at)| {
-                (*index, read_part(sources, &timelines, *index, *at..at.saturating_add(plan.chunk.max(1)), plan.keeps_ledger))
-            })
+            .map(|task| read_part(sources, &timelines, &pool, task.source, task.range.clone(), plan.keeps_ledger))
             .collect();
         let mut read: Vec<Part> = Vec::with_capacity(parts.len());
-        for (index, part) in parts {
+        for (task, part) in tasks.iter().zip(parts) {
             match part {
                 Ok(part) => {
                     progress(part.input.bytes);
-                    if let Some(cursor) = cursors.iter_mut().find(|cursor| cursor.index == index) {
-                        cursor.reached = cursor.reached.max(part.last.unwrap_or(i64::MIN));
-                    }
+                    schedule.was_read(task, part.first, part.last);
                     read.push(part);
                 }
                 Err(error) => {
-                    if let Some(cursor) = cursors.iter_mut().find(|cursor| cursor.index == index) {
-                        cursor.at = cursor.size;
-                        let source = sources.read.get(index).map_or_else(String::new, |source| source.name.clone());
-                        unread.push(Unread { source, error });
-                        lost.insert(index);
-                    }
+                    schedule.is_lost(task);
+                    let source = sources.read.get(task.source).map_or_else(String::new, |source| source.name.clone());
+                    unread.push(Unread { source, error });
+                    lost.insert(task.source);
                 }
             }
         }
-        total.take(read);
-        let reached = cursors.iter().filter(|cursor| cursor.at < cursor.size).map(|cursor| cursor.reached).min();
-        if let Some(reached) = reached.filter(|reached| *reached > i64::MIN) {
+        total.take(read, &pool);
+        if let Some(reached) = schedule.end_step() {
             total.table.close(reached.saturating_sub(plan.linger));
         }
+    }
+    if plan.linger < i64::MAX {
+        total.table.close_all();
     }
     unread.sort_by(|a, b| a.source.cmp(&b.source));
     unread.dedup_by(|a, b| a.source == b.source);
@@ -130,13 +114,6 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
     Ingested { table: total.table, input, ledger: total.ledger }
 }
 
-struct Cursor {
-    index: usize,
-    at: u64,
-    reached: i64,
-    size: u64,
-}
-
 /// What all chunks hold.
 #[derive(Default)]
 struct Total {
@@ -149,7 +126,7 @@ struct Total {
 }
 
 impl Total {
-    fn take(&mut self, parts: Vec<Part>) {
+    fn take(&mut self, parts: Vec<Part>, pool: &Pool) {
         let mut notes = Vec::with_capacity(parts.len());
         for part in parts {
             notes.push(part.notes);
@@ -165,7 +142,8 @@ impl Total {
             self.first = self.first.into_iter().chain(part.first).min();
             self.last = self.last.into_iter().chain(part.last).max();
         }
-        self.table.take(notes);
+        self.table.take(&mut notes);
+        pool.give_back(notes);
     }
 }
 
@@ -180,10 +158,10 @@ struct Part {
 }
 
 impl Part {
-    /// Nothing of the source with that index.
-    fn of(source: u32) -> Self {
+    /// Nothing yet.
+    fn new(notes: Notes) -> Self {
         Self {
-            notes: Notes::of(source),
+            notes,
             input: Input::default(),
             formats: BTreeMap::new(),
             first: None,
@@ -214,8 +192,37 @@ fn add_problems(mine: &mut InputProblems, theirs: &InputProblems) {
     mine.guessed_times += theirs.guessed_times;
 }
 
-fn read_part(sources: &Sources, timelines: &Timelines<'_>, index: usize, range: Range<u64>, keeps_ledger: bool) -> Result<Part, String> {
-    let read = |past| read_with(sources, timelines, index, range.clone(), past, keeps_ledger);
+/// Notes that were taken, whose room is used again.
+#[derive(Default)]
+struct Pool(Mutex<Vec<Notes>>);
+
+impl Pool {
+    fn take(&self, source: u32) -> Notes {
+        match self.0.lock().ok().and_then(|mut pool| pool.pop()) {
+            Some(mut notes) => {
+                notes.reset(source);
+                notes
+            }
+            None => Notes::of(source),
+        }
+    }
+
+    fn give_back(&self, notes: Vec<Notes>) {
+        if let Ok(mut pool) = self.0.lock() {
+            pool.extend(notes);
+        }
+    }
+}
+
+fn read_part(
+    sources: &Sources,
+    timelines: &Timelines<'_>,
+    pool: &Pool,
+    index: usize,
+    range: Range<u64>,
+    keeps_ledger: bool,
+) -> Result<Part, String> {
+    let read = |past| read_with(sources, timelines, pool, index, range.clone(), past, keeps_ledger);
     match read(false) {
         Err(Stop::NeedsPast) => read(true),
         other => other,
@@ -244,29 +251,37 @@ const AHEAD: u64 = 64 * 1024;
 fn read_with(
     sources: &Sources,
     timelines: &Timelines<'_>,
+    pool: &Pool,
     index: usize,
     range: Range<u64>,
     past: bool,
     keeps_ledger: bool,
 ) -> Result<Part, Stop> {
     let number = u32::try_from(index).unwrap_or(u32::MAX);
-    let Some(source) = sources.read.get(index) else { return Ok(Part::of(number)) };
-    let chunk = read_chunk(source, range.start..range.end.min(source.size), past)?;
+    let Some(source) = sources.read.get(index) else { return Ok(Part::new(pool.take(number))) };
+    let chunk = read_chunk(source, range.start..range.end.min(source.size), past, BUFFER.take())?;
     let knows_past = chunk.knows_past;
-    let mut reader = Reader { part: Part::of(number), source: number, timelines, told: None, keeps_ledger };
+    let mut reader = Reader { part: Part::new(pool.take(number)), source: number, timelines, told: None, keeps_ledger };
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
     let mut ahead = |from: u64| {
         if from >= source.size {
             Ok(None)
         } else {
-            read_chunk(source, from..from.saturating_add(AHEAD), false).map(Some).map_err(Stop::from)
+            read_chunk(source, from..from.saturating_add(AHEAD), false, Vec::new()).map(Some).map_err(Stop::from)
         }
     };
     read_events(&chunk, &mut ahead, &mut |event| {
         let needs_past = reader.take(event);
         if needs_past && !knows_past && event.at - chunk.own <= MAX_EVENT as u64 { Err(Stop::NeedsPast) } else { Ok(()) }
     })?;
-    Ok(reader.part)
+    let part = reader.part;
+    BUFFER.set(chunk.bytes);
+    Ok(part)
+}
+
+thread_local! {
+    /// The room of the last chunk that this thread read: fresh memory for each costs as much as reading it.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Reads a chunk's events into a part.

@@ -33,15 +33,16 @@ pub struct Chunk {
 }
 
 /// Reads the lines that begin in `range` of a source, and where `past` is asked for those before them that may decide
-/// what they belong to.
+/// what they belong to. `room` is memory that may be used again.
 ///
 /// # Errors
 /// Whatever reading says.
-pub fn read_chunk(source: &Source, range: Range<u64>, past: bool) -> io::Result<Chunk> {
+pub fn read_chunk(source: &Source, range: Range<u64>, past: bool, room: Vec<u8>) -> io::Result<Chunk> {
     let own = line_start(source, range.start)?;
     let end = line_start(source, range.end)?;
     let start = if past { line_start(source, range.start.saturating_sub(PAST))?.min(own) } else { own };
-    let mut bytes = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX)];
+    let mut bytes = room;
+    bytes.resize(usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX), 0);
     let filled = source.read_at(start, &mut bytes)?;
     bytes.truncate(filled);
     Ok(Chunk { start, own, bytes, labelled: source.labelled, knows_past: past || own == 0 })
@@ -103,7 +104,7 @@ mod tests {
             let mut joined = Vec::new();
             let mut at = 0;
             while at < source.size {
-                let chunk = read_chunk(source, at..at + size, false).unwrap();
+                let chunk = read_chunk(source, at..at + size, false, Vec::new()).unwrap();
                 assert_eq!(chunk.start, chunk.own);
                 assert!(chunk.bytes.is_empty() || joined.len() as u64 == chunk.start);
                 joined.extend_from_slice(&chunk.bytes);
@@ -117,10 +118,10 @@ mod tests {
     fn the_past_comes_before() {
         let text = "0123456789abcde\n".repeat(100_000);
         let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
-        let chunk = read_chunk(&sources.read[0], 1_000_000..1_000_100, true).unwrap();
+        let chunk = read_chunk(&sources.read[0], 1_000_000..1_000_100, true, Vec::new()).unwrap();
         assert_eq!((chunk.own, chunk.start), (1_000_000, 1_000_000 - PAST));
         assert_eq!(chunk.bytes.len() as u64, chunk.own - chunk.start + 112);
-        assert_eq!(read_chunk(&sources.read[0], 10..20, true).unwrap().start, 0);
+        assert_eq!(read_chunk(&sources.read[0], 10..20, true, Vec::new()).unwrap().start, 0);
     }
 
     #[test]

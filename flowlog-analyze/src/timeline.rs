@@ -114,7 +114,7 @@ struct Sample {
 impl Sample {
     fn of(source: &Source, range: Range<u64>) -> Self {
         let mut sample = Self::default();
-        let Ok(chunk) = read_chunk(source, range, true) else { return sample };
+        let Ok(chunk) = read_chunk(source, range, true, Vec::new()) else { return sample };
         let (mut before, mut waiting): (Option<i64>, Option<Stamp>) = (None, None);
         let read: Result<(), NeedsPast> = read_events(&chunk, &mut |_| Ok(None), &mut |event| {
             let text = String::from_utf8_lossy(event.text.get(..event.text.len().min(64 * 1024)).unwrap_or_default());

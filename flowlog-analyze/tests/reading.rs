@@ -19,7 +19,7 @@ use flowlog_schema::{Level, Time};
 fn listing(sources: &Sources) -> String {
     let source = &sources.read[0];
     let timeline = Timelines::new(sources).of(0);
-    let chunk = read_chunk(source, 0..source.size, false).unwrap();
+    let chunk = read_chunk(source, 0..source.size, false, Vec::new()).unwrap();
     let (mut out, mut before, mut count) = (String::new(), None, 0);
     read_events::<NeedsPast>(&chunk, &mut |_| Ok(None), &mut |event| {
         let text = String::from_utf8_lossy(&event.text);

@@ -54,27 +54,30 @@ impl<'a> Cursor<'a> {
         self.rest.is_empty()
     }
 
-    pub(crate) fn rest(&self) -> &'a str {
-        ascii(self.rest)
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
-    /// Goes past a literal, or stays.
-    pub(crate) fn skip(&mut self, literal: &[u8]) -> bool {
-        match self.rest.strip_prefix(literal) {
-            Some(rest) => {
+    /// Goes past a literal, or stays. Its length is known, so that a few words are compared, not bytes in a loop.
+    #[inline(always)]
+    pub(crate) fn skip<const N: usize>(&mut self, literal: &[u8; N]) -> bool {
+        match self.rest.split_first_chunk::<N>() {
+            Some((first, rest)) if first == literal => {
                 self.rest = rest;
                 true
             }
-            None => false,
+            _ => false,
         }
     }
 
     /// Goes past a literal that has to be there.
-    pub(crate) fn expect(&mut self, literal: &[u8]) -> Option<()> {
+    #[inline(always)]
+    pub(crate) fn expect<const N: usize>(&mut self, literal: &[u8; N]) -> Option<()> {
         self.skip(literal).then_some(())
     }
 
     /// Takes so many bytes.
+    #[inline]
     pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count)?;
         self.rest = rest;
@@ -90,18 +93,18 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a short string up to its closing quote, which is gone too. None that holds an escape.
-    pub(crate) fn string(&mut self) -> Option<&'a str> {
+    pub(crate) fn string(&mut self) -> Option<&'a [u8]> {
         let text = self.until(|byte| matches!(byte, b'"' | b'\\'));
         self.expect(b"\"")?;
-        Some(ascii(text))
+        Some(text)
     }
 
     /// [`Cursor::string`] for strings that may be long.
-    pub(crate) fn long_string(&mut self) -> Option<&'a str> {
+    pub(crate) fn long_string(&mut self) -> Option<&'a [u8]> {
         let end = memchr::memchr2(b'"', b'\\', self.rest)?;
         let text = self.take(end)?;
         self.expect(b"\"")?;
-        Some(ascii(text))
+        Some(text)
     }
 
     /// Takes 16 hex digits that are not all zero.
@@ -114,9 +117,22 @@ impl<'a> Cursor<'a> {
         hex16(self.take(16)?.try_into().ok()?).map(Clock)
     }
 
+    /// Takes the name of an ordinary event.
+    pub(crate) fn event(&mut self) -> Option<Event> {
+        if self.skip(b"state") {
+            Some(Event::State)
+        } else if self.skip(b"start") {
+            Some(Event::Start)
+        } else {
+            self.skip(b"end").then_some(Event::End)
+        }
+    }
+
     /// Takes 27 bytes as a time.
     pub(crate) fn time(&mut self) -> Option<Time> {
-        Time::of_digits(self.take(27)?.try_into().ok()?)
+        let (digits, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Time::of_digits(digits)
     }
 }
 
@@ -158,9 +174,9 @@ pub(crate) fn hyphenated_flow_id(text: &[u8]) -> Option<FlowId> {
 }
 
 /// A component as writers write it: a lower-case letter, then `[a-z0-9_.-]*`.
-pub(crate) fn is_lower_component(text: &str) -> bool {
-    text.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
+pub(crate) fn is_lower_component(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_lowercase)
+        && text.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 /// 16 hex digits, all of a word's digits at once.
@@ -194,7 +210,7 @@ fn hex8(digits: [u8; 8]) -> Option<u32> {
 }
 
 /// Bytes that the cursor has seen to be ASCII.
-fn ascii(bytes: &[u8]) -> &str {
+pub(crate) fn ascii(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 

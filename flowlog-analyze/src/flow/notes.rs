@@ -39,6 +39,13 @@ pub(super) struct Share {
     pub(super) rows: Vec<Row>,
 }
 
+impl Share {
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.rows.clear();
+    }
+}
+
 /// Who writes a chunk's rows, and when.
 #[derive(Debug)]
 pub(super) struct Author {
@@ -70,6 +77,18 @@ impl Notes {
             processes: BTreeMap::new(),
             voices: BTreeMap::new(),
         }
+    }
+
+    /// Nothing again, of another source; the room is kept.
+    pub fn reset(&mut self, source: u32) {
+        self.source = source;
+        self.names.clear();
+        self.writers.clear();
+        self.latest = 0;
+        self.shards.iter_mut().for_each(Share::clear);
+        self.aliases.clear();
+        self.processes.clear();
+        self.voices.clear();
     }
 
     /// Adds an ordinary line; whether it could: what it refuses has to be read in full.

@@ -34,6 +34,11 @@ impl Names {
         Some(number)
     }
 
+    pub(super) fn clear(&mut self) {
+        self.texts.truncate(1);
+        self.numbers.clear();
+    }
+
     pub(super) fn text(&self, number: u32) -> &CompactString {
         const EMPTY: &CompactString = &CompactString::const_new("");
         self.texts.get(number as usize).unwrap_or(EMPTY)

@@ -174,11 +174,14 @@ pub(super) struct Shard {
     pub(super) late: u64,
     /// How many flows there have to be for closing to be worth a look at each.
     look_at: usize,
+    /// Room of rows of flows that were closed.
+    spare: Vec<Vec<Kept>>,
 }
 
 impl Shard {
     /// Takes what a chunk says of its flows.
-    pub(super) fn take(&mut self, share: Share, notes: &Notes, numbers: &Numbers) {
+    pub(super) fn take(&mut self, share: &mut Share, notes: &Notes, numbers: &Numbers) {
+        let mut spare = std::mem::take(&mut self.spare);
         for row in &share.rows {
             let Some(entry) = self.entry(FlowKey::Id(row.flow), 1) else { continue };
             entry.traced = true;
@@ -187,14 +190,15 @@ impl Shard {
             match numbers.kept(&row.said) {
                 Some(kept) => {
                     if entry.rows.capacity() == 0 {
-                        entry.rows.reserve_exact(FEW);
+                        entry.rows = spare.pop().unwrap_or_else(|| Vec::with_capacity(FEW));
                     }
                     entry.rows.push(kept);
                 }
                 None => entry.flow.pass(&notes.words(&row.said)),
             }
         }
-        for (key, entry) in share.entries {
+        self.spare = spare;
+        for (key, entry) in share.entries.drain() {
             if let Some(kept) = self.entry(key, entry.lines) {
                 kept.merge(entry);
             }
@@ -215,13 +219,16 @@ impl Shard {
         }
     }
 
+    /// Whether so many flows have come since the last look that another may close some.
+    pub(super) fn is_worth_a_look(&self) -> bool {
+        self.entries.len() >= self.look_at
+    }
+
     /// Closes every flow with one id that ended well and whose last line is older than `before`.
     pub(super) fn close(&mut self, before: i64, roster: &Roster) {
-        if self.entries.len() < self.look_at {
-            return;
-        }
         let mut scratch = Scratch::default();
         let (aliased, stats, settled, closed) = (&self.aliased, &mut self.stats, &mut self.settled, &mut self.closed);
+        let spare = &mut self.spare;
         self.entries.retain(|key, entry| {
             if !entry.is_older(before) || (!aliased.is_empty() && aliased.contains(key)) {
                 return true;
@@ -237,6 +244,10 @@ impl Shard {
             });
             if is_closed {
                 closed.insert(hash(key));
+                if spare.len() < FEW_FLOWS {
+                    entry.rows.clear();
+                    spare.push(std::mem::take(&mut entry.rows));
+                }
             }
             !is_closed
         });
@@ -257,7 +268,7 @@ impl Shard {
 }
 
 /// Rows that a flow has room for at once.
-const FEW: usize = 8;
+const FEW: usize = 16;
 
 /// Fewer flows of a shard are not worth a look.
 const FEW_FLOWS: usize = 64;

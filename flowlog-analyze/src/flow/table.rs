@@ -59,13 +59,9 @@ impl Default for Table {
 
 impl Table {
     /// Takes what some chunks say, in any order.
-    pub fn take(&mut self, mut chunks: Vec<Notes>) {
-        let mut shares: Vec<Vec<Share>> = (0..SHARDS).map(|_| Vec::with_capacity(chunks.len())).collect();
+    pub fn take(&mut self, chunks: &mut [Notes]) {
         let mut numbers: Vec<Numbers> = Vec::with_capacity(chunks.len());
-        for notes in &mut chunks {
-            for (shares, share) in shares.iter_mut().zip(std::mem::take(&mut notes.shards)) {
-                shares.push(share);
-            }
+        for notes in chunks.iter_mut() {
             notes.settle_authors();
             numbers.push(self.numbers(notes));
             for (name, facts) in std::mem::take(&mut notes.processes) {
@@ -78,11 +74,24 @@ impl Table {
                 self.add_alias(alias);
             }
         }
-        self.shards.par_iter_mut().zip(shares).for_each(|(shard, shares)| {
-            for ((share, notes), numbers) in shares.into_iter().zip(&chunks).zip(&numbers) {
+        // By shard what is by chunk, so that threads share neither.
+        let mut dealt: Vec<Vec<Share>> = (0..SHARDS).map(|_| Vec::with_capacity(chunks.len())).collect();
+        for notes in chunks.iter_mut() {
+            for (shares, share) in dealt.iter_mut().zip(notes.shards.drain(..)) {
+                shares.push(share);
+            }
+        }
+        let notes = &*chunks;
+        self.shards.par_iter_mut().zip(&mut dealt).for_each(|(shard, shares)| {
+            for ((share, notes), numbers) in shares.iter_mut().zip(notes).zip(&numbers) {
                 shard.take(share, notes, numbers);
             }
         });
+        for shares in dealt {
+            for (notes, share) in chunks.iter_mut().zip(shares) {
+                notes.shards.push(share);
+            }
+        }
     }
 
     /// The table's numbers for a chunk's.
@@ -113,13 +122,21 @@ impl Table {
 
     /// Closes every flow that ended well and whose last line is older than `before`: what is kept of it is its
     /// count, the durations of its spans and who called whom. Lines that come later are counted, not read.
+    ///
+    /// A look at all flows takes time, so there is one only where many have come since the last.
     pub fn close(&mut self, before: i64) {
         let roster = &self.roster;
-        self.shards.par_iter_mut().for_each(|shard| shard.close(before, roster));
+        self.shards.par_iter_mut().filter(|shard| shard.is_worth_a_look()).for_each(|shard| shard.close(before, roster));
         if !self.aliases.is_empty() && self.aliases.len() >= self.look_at {
             self.close_aliased(before);
             self.look_at = (2 * self.aliases.len()).max(FEW_ALIASES);
         }
+    }
+
+    /// Closes every flow that ended well: nothing more is to come.
+    pub fn close_all(&mut self) {
+        let roster = &self.roster;
+        self.shards.par_iter_mut().for_each(|shard| shard.close(i64::MAX, roster));
     }
 
     /// Closes flows of several ids: under all of them or not at all.

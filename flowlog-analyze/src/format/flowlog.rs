@@ -55,34 +55,30 @@ pub(super) fn json(line: &str) -> Option<Observation<'_>> {
 ///
 /// What it takes, they take too: as a span's line that neither fails nor asks for anything but what the glance tells.
 pub(super) fn glance(line: &[u8]) -> Option<(bool, Glance<'_>, &str)> {
-    let mut callee = "";
+    let mut callee: &[u8] = b"";
     let is_json = line.first() == Some(&b'{');
+    let mut take = |key: &'_ [u8], value, is_name: bool| match key {
+        b"worker_id" | b"callee" if callee.is_empty() && is_name => {
+            callee = value;
+            true
+        }
+        _ => !is_telling(key),
+    };
     let glance = if is_json {
-        json::glance(line, &mut |key, value, _| match key {
-            "worker_id" | "callee" if callee.is_empty() => {
-                callee = value;
-                true
-            }
-            _ => !is_telling(key),
-        })
+        json::glance(line, &mut |key, value| take(key, value, true))
     } else {
-        text::glance(line, &mut |key, value| match key {
-            // What may be a number there, is written as one.
-            "worker_id" | "callee" if callee.is_empty() && !value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
-                callee = value;
-                true
-            }
-            _ => !is_telling(key),
-        })
+        // What may be a number in text, is written as one.
+        text::glance(line, &mut |key, value| take(key, value, !value.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit())))
     }?;
+    let callee = std::str::from_utf8(callee).ok()?;
     let message = glance.message;
     let is_word = glance.event != Event::State || message.is_empty() || !(typed(message).is_some() || message.contains(RECREATING));
     is_word.then_some((is_json, glance, callee))
 }
 
 /// Whether a field tells more of its span than that it goes on.
-fn is_telling(key: &str) -> bool {
-    STATUS.contains(&key) || FOREIGN.contains(&key) || CALLEE.contains(&key)
+fn is_telling(key: &[u8]) -> bool {
+    [&STATUS[..], &FOREIGN, &CALLEE].into_iter().flatten().any(|name| name.as_bytes() == key)
 }
 
 /// Fields that hold an HTTP status.

@@ -1,21 +1,20 @@
 //! JSON read by position.
 
 use super::KNOWN;
-use crate::glance::{Cursor, Glance, MAX_FIELDS, flow_id, is_hyphenated, is_lower_component};
-use crate::{Event, Level};
+use crate::glance::{Cursor, Glance, MAX_FIELDS, ascii, flow_id, is_hyphenated, is_lower_component};
 
 /// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and needs no unescaping.
 ///
-/// `field` is told of every key that the record does not know by name, with its value as it is written, without quotes, and
-/// whether it had them; it says whether the line may be read at a glance.
+/// `field` is told of every key that the record does not know by name, with its value as it is written, without quotes;
+/// it says whether the line may be read at a glance.
 ///
 /// Where it is `Some`, [`decode`](super::decode) reads the same, and counts no problem.
-pub fn glance<'a>(line: &'a [u8], field: &mut dyn FnMut(&'a str, &'a str, bool) -> bool) -> Option<Glance<'a>> {
+pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Glance<'a>> {
     let mut cursor = Cursor::new(line)?;
     cursor.expect(b"{\"time\":\"")?;
     let time = cursor.time()?;
     cursor.expect(b"\",\"level\":\"")?;
-    Level::ALL.iter().find(|level| cursor.skip(level.as_str().as_bytes()))?;
+    level(&mut cursor)?;
     cursor.expect(b"\",\"target\":\"")?;
     cursor.long_string()?;
     if cursor.skip(b",\"file\":\"") {
@@ -40,7 +39,7 @@ pub fn glance<'a>(line: &'a [u8], field: &mut dyn FnMut(&'a str, &'a str, bool) 
         cursor.expect(b"\"")?;
     }
     cursor.expect(b",\"event\":\"")?;
-    let event = event(&mut cursor)?;
+    let event = cursor.event()?;
     cursor.expect(b"\",\"state\":\"")?;
     let state = full(cursor.string()?);
     let has_versions = cursor.skip(b",\"versions\":{");
@@ -64,50 +63,51 @@ pub fn glance<'a>(line: &'a [u8], field: &mut dyn FnMut(&'a str, &'a str, bool) 
     let parent_id = if cursor.skip(b"\",\"parent_id\":\"") { Some(cursor.span_id()?) } else { None };
     let clock = if cursor.skip(b"\",\"clock\":\"") { Some(cursor.clock()?) } else { None };
     cursor.expect(b"\"")?;
-    let mut seen = [""; MAX_FIELDS];
+    let mut seen: [&[u8]; MAX_FIELDS] = [b""; MAX_FIELDS];
     for count in 0.. {
         if !cursor.skip(b",\"") {
             break;
         }
         let key = cursor.string()?;
         let earlier = seen.get(..count)?;
-        if earlier.contains(&key) || KNOWN.contains(&key) {
+        if earlier.contains(&key) || KNOWN.iter().any(|known| known.as_bytes() == key) {
             return None;
         }
         *seen.get_mut(count)? = key;
         cursor.expect(b":")?;
-        let (value, quoted) = if cursor.skip(b"\"") {
-            (cursor.long_string()?, true)
+        let value = if cursor.skip(b"\"") {
+            cursor.long_string()?
         } else {
-            let word = std::str::from_utf8(cursor.until(|byte| matches!(byte, b',' | b'}'))).ok()?;
-            let plain = is_natural(word.as_bytes()) && word.len() <= 18 || matches!(word, "true" | "false");
-            (Some(word).filter(|_| plain)?, false)
+            let word = cursor.until(|byte| matches!(byte, b',' | b'}'));
+            let plain = is_natural(word) && word.len() <= 18 || matches!(word, b"true" | b"false");
+            Some(word).filter(|_| plain)?
         };
-        if !field(key, value, quoted) {
+        if !field(key, value) {
             return None;
         }
     }
     cursor.expect(b"}")?;
     cursor.is_at_end().then_some(Glance {
         time,
-        component,
-        instance,
+        component: ascii(component),
+        instance: instance.map(ascii),
         flow_id,
         event,
-        state,
+        state: state.map(ascii),
         has_versions,
         span_id,
         parent_id,
         clock,
-        message,
+        message: ascii(message),
     })
 }
 
-fn event(cursor: &mut Cursor<'_>) -> Option<Event> {
-    [Event::State, Event::Start, Event::End].into_iter().find(|event| cursor.skip(event.as_str().as_bytes()))
+fn level(cursor: &mut Cursor<'_>) -> Option<()> {
+    let is_known = cursor.skip(b"INFO") || cursor.skip(b"DEBUG") || cursor.skip(b"TRACE") || cursor.skip(b"WARN") || cursor.skip(b"ERROR");
+    is_known.then_some(())
 }
 
-fn full(text: &str) -> Option<&str> {
+fn full(text: &[u8]) -> Option<&[u8]> {
     Some(text).filter(|text| !text.is_empty())
 }
 
