@@ -43,10 +43,14 @@ const MAX_GAP: u64 = 64 * 1024;
 /// Hands every event of a chunk to `each`, in the order in which they begin, and first those of its past that are still
 /// of interest. `ahead` yields the lines from an offset on: the last events may reach beyond the chunk.
 ///
+/// `skim` is asked first of every line of the chunk to which nothing before it can matter: what it takes is an event of one
+/// line, without an envelope, that `each` is not told of.
+///
 /// # Errors
 /// [`NeedsPast`], where the chunk was read without it; or whatever `ahead` or `each` say.
 pub fn read_events<'c, E: From<NeedsPast>>(
     chunk: &'c Chunk,
+    skim: &mut impl FnMut(u64, &[u8]) -> bool,
     ahead: &mut dyn FnMut(u64) -> Result<Option<Chunk>, E>,
     each: &mut dyn FnMut(&Event<'c>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -65,6 +69,10 @@ pub fn read_events<'c, E: From<NeedsPast>>(
     };
     for (at, line) in lines(&chunk.bytes) {
         let offset = chunk.start + at as u64;
+        if offset >= chunk.own && joiner.is_idle() && skim(offset, line) {
+            joiner.was_skimmed();
+            continue;
+        }
         joiner.take(offset, line, if offset >= chunk.own { Role::Own } else { Role::Past })?;
     }
     let mut end = chunk.start + chunk.bytes.len() as u64;
@@ -168,6 +176,19 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
     /// Whether nothing depends on what came before the chunk.
     fn is_certain(&self, offset: u64) -> bool {
         self.knows_past || offset - self.own > MAX_EVENT as u64
+    }
+
+    /// Whether nothing waits for another line, and none needs to be peeled of a task's label.
+    fn is_idle(&self) -> bool {
+        !self.labelled && self.nobody.open().is_none() && self.threads.is_empty() && self.pieces.is_empty() && self.held.is_empty()
+    }
+
+    /// A whole event of nobody was read past the joiner.
+    fn was_skimmed(&mut self) {
+        self.nobody = Slot::Closed;
+        if self.latest.0 != 0 {
+            self.latest = (0, Speaker::default());
+        }
     }
 
     fn take(&mut self, offset: u64, line: &'c [u8], role: Role) -> Result<(), E> {

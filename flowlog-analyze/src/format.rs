@@ -38,10 +38,11 @@ mod words;
 
 use std::hash::Hasher;
 
-use flowlog_schema::{Glance, Level};
+use flowlog_schema::{Glance, Level, Skim, Skimmer};
 
 use crate::observation::Observation;
 
+pub use flowlog::Fields;
 pub use fault::{Caller, caller_of, error_of, is_caller_gone, is_lost};
 
 /// How a line begins an event.
@@ -152,8 +153,10 @@ impl Format {
     /// What no format takes.
     pub const UNRECOGNISED: Self = Self(FORMATS);
 
-    const FLOWLOG_JSON: Self = Self(0);
-    const FLOWLOG_TEXT: Self = Self(2);
+    /// That of our own records.
+    const fn of_record(is_json: bool) -> Self {
+        if is_json { Self(0) } else { Self(2) }
+    }
 
     /// Every format, and [`Format::UNRECOGNISED`].
     pub fn all() -> impl Iterator<Item = Self> {
@@ -176,10 +179,16 @@ pub fn begins(line: &[u8]) -> Option<Begin> {
     RECOGNISERS.iter().find_map(|recogniser| (recogniser.begins)(line)).or_else(|| stack::begins(line))
 }
 
-/// An ordinary record of ours at a glance, and the instance that it calls. What it leaves, [`read`] takes or leaves.
-pub fn glance(line: &[u8]) -> Option<(Format, Glance<'_>, &str)> {
-    let (is_json, glance, callee) = flowlog::glance(line)?;
-    Some((if is_json { Format::FLOWLOG_JSON } else { Format::FLOWLOG_TEXT }, glance, callee))
+/// An ordinary record of ours, by what it shares with those before it. What it leaves, [`glance`] takes or leaves.
+pub fn skim<'a>(skimmer: &mut Skimmer, line: &'a [u8]) -> Option<(Format, Skim<'a>, Fields<'a>)> {
+    let (skim, fields) = flowlog::skim(skimmer, line)?;
+    Some((Format::of_record(skim.is_json), skim, fields))
+}
+
+/// An ordinary record of ours at a glance. What it leaves, [`read`] takes or leaves.
+pub fn glance(line: &[u8]) -> Option<(Format, Glance<'_>, Fields<'_>)> {
+    let (is_json, glance, fields) = flowlog::glance(line)?;
+    Some((Format::of_record(is_json), glance, fields))
 }
 
 /// What an event says, and in which format.

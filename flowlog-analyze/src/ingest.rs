@@ -1,7 +1,7 @@
 //! Sources to a table: chunks in parallel, all sources together in time.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
@@ -270,11 +270,12 @@ fn read_with(
             read_chunk(source, from..from.saturating_add(AHEAD), false, Vec::new()).map(Some).map_err(Stop::from)
         }
     };
-    read_events(&chunk, &mut ahead, &mut |event| {
-        let needs_past = reader.take(event);
+    let reader = RefCell::new(reader);
+    read_events(&chunk, &mut |at, line| reader.borrow_mut().skim(at, line), &mut ahead, &mut |event| {
+        let needs_past = reader.borrow_mut().take(event);
         if needs_past && !knows_past && event.at - chunk.own <= MAX_EVENT as u64 { Err(Stop::NeedsPast) } else { Ok(()) }
     })?;
-    let part = reader.part;
+    let part = reader.into_inner().part;
     BUFFER.set(chunk.bytes);
     Ok(part)
 }
@@ -374,26 +375,43 @@ impl Reader<'_> {
         needs_past
     }
 
+    /// Takes a line that is an ordinary record, and shares much with those before it; whether it did.
+    fn skim(&mut self, at: u64, line: &[u8]) -> bool {
+        if self.keeps_ledger {
+            return false;
+        }
+        let place = Place { source: self.source, offset: at, speaker: 0 };
+        let Some((format, time)) = self.part.notes.skim(line.trim_ascii_end(), place) else { return false };
+        self.note_record(format, time, at);
+        true
+    }
+
     /// Takes an event that is an ordinary record; whether it did.
     fn glance(&mut self, event: &Event<'_>) -> bool {
         if self.keeps_ledger || event.lines > 1 {
             return false;
         }
-        let Some((format, glance, callee)) = format::glance(event.text.trim_ascii_end()) else { return false };
+        let Some((format, glance, fields)) = format::glance(event.text.trim_ascii_end()) else { return false };
         let speaker = event.facts.speaker.key();
         let place = Place { source: self.source, offset: event.at, speaker };
-        if event.own {
-            if !self.part.notes.pass(&glance, callee, place) {
-                return false;
-            }
-            if speaker != 0 {
-                self.part.notes.name(place.voice(), &event.facts.speaker);
-            }
-            self.part.count(format, 1);
-            self.part.input.records += 1;
-            self.part.note_time(glance.time.0);
+        if !event.own {
+            self.told = Some((glance.time.0, 1, event.at));
+            return true;
         }
-        self.told = Some((glance.time.0, 1, event.at));
+        if !self.part.notes.pass(&glance, fields, place) {
+            return false;
+        }
+        if speaker != 0 {
+            self.part.notes.name(place.voice(), &event.facts.speaker);
+        }
+        self.note_record(format, glance.time.0, event.at);
         true
+    }
+
+    fn note_record(&mut self, format: Format, time: i64, at: u64) {
+        self.part.count(format, 1);
+        self.part.input.records += 1;
+        self.part.note_time(time);
+        self.told = Some((time, 1, at));
     }
 }

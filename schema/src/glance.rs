@@ -37,17 +37,35 @@ pub struct Glance<'a> {
 /// Most fields beside the known keys that a line may have to be read at a glance: each is compared with those before it.
 pub(crate) const MAX_FIELDS: usize = 8;
 
+/// Where in a line what stands that no two lines share, and what lies between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cuts {
+    /// The message in JSON; what stands before it tells of the place in the code.
+    pub(crate) message: usize,
+    /// Behind the message.
+    pub(crate) origin: usize,
+    pub(crate) flow_id: usize,
+    /// The trace id in JSON, the span's id in text.
+    pub(crate) middle_end: usize,
+    /// Behind the last id.
+    pub(crate) tail: usize,
+}
+
+/// Whether some bytes hold neither a control character nor a byte beyond ASCII.
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
+    // No early exit, so that it is done sixteen bytes at a time.
+    bytes.iter().fold(true, |plain, byte| plain & (byte.wrapping_sub(b' ') < 0x5f))
+}
+
 /// What is left of a line.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    /// A cursor at the beginning of a line, unless that holds a control character or a byte beyond ASCII.
-    pub(crate) fn new(line: &'a [u8]) -> Option<Self> {
-        // No early exit, so that it is done sixteen bytes at a time.
-        let plain = line.iter().fold(true, |plain, byte| plain & (byte.wrapping_sub(b' ') < 0x5f));
-        plain.then_some(Self { rest: line })
+    pub(crate) fn new(line: &'a [u8]) -> Self {
+        Self { rest: line }
     }
 
     pub(crate) fn is_at_end(&self) -> bool {

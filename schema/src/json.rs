@@ -11,6 +11,7 @@ pub use encode::encode;
 pub(crate) use encode::{causes, string};
 pub use flat::{Fields, flat};
 pub use glance::glance;
+pub(crate) use glance::{PREFIX, ids, read, tail};
 
 /// The line is no flowlog record in JSON: not an object, or without a usable `component` and `event`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -16,6 +16,7 @@ mod problems;
 mod record;
 pub mod report;
 mod scalar;
+mod skim;
 pub mod text;
 mod time;
 
@@ -25,4 +26,5 @@ pub use id::{FlowId, IdError, SpanId};
 pub use problems::Problems;
 pub use record::{DYNAMO_ERROR_TYPES, ErrorInfo, Event, Level, Record, is_error_type};
 pub use scalar::Scalar;
+pub use skim::{Origin, Skim, Skimmer, Step};
 pub use time::Time;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use flowlog_schema::{Clock, Event, FlowId, Glance, Level, Record, Scalar, SpanId, Time, json, text};
+use flowlog_schema::{Clock, Event, FlowId, Glance, Level, Record, Scalar, Skimmer, SpanId, Time, json, text};
 use proptest::prelude::*;
 
 /// Words that need no quotes and no escapes.
@@ -132,6 +132,46 @@ proptest! {
             let mut changed = line.clone();
             changed.drain(from.min(to)..from.max(to));
             check(&changed, is_json)?;
+        }
+    }
+
+    #[test]
+    fn a_skimmer_reads_what_a_glance_reads(
+        records in prop::collection::vec((progress(), any::<bool>()), 1..4),
+        turns in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 1u128.., any::<bool>()), 1..40),
+    ) {
+        let mut skimmer = Skimmer::default();
+        for (which, at, byte, id, is_changed) in turns {
+            let (record, is_json) = &records[which.index(records.len())];
+            // Another flow in the same place, now and then damaged.
+            let record = Record { flow_id: FlowId::from_u128(id).ok(), time: Some(Time(i64::from(byte) * 1_000)), line: None, ..record.clone() };
+            let mut line = Vec::new();
+            if *is_json { json::encode(&record, &mut line) } else { text::encode(&record, &mut line) }
+            if is_changed {
+                let at = at.index(line.len());
+                line[at] = byte;
+            }
+            let shown = String::from_utf8_lossy(&line).into_owned();
+            let (mut told, mut fields) = (Vec::new(), Vec::new());
+            let skim = skimmer.skim(&line, &mut |key, value| { told.push((key, value)); true });
+            let mut keep = |key, value| { fields.push((key, value)); true };
+            let glance = if *is_json { json::glance(&line, &mut keep) } else { text::glance(&line, &mut keep) };
+            let Some(skim) = skim else {
+                prop_assert!(glance.is_none(), "{}", shown);
+                continue;
+            };
+            let (origin, step) = (skimmer.origin(skim.origin).unwrap(), skimmer.step(skim.step).unwrap());
+            let full = |text: &'_ str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let read = (skim.time, skim.flow_id, skim.span_id, skim.parent_id, skim.clock, skim.message.to_owned());
+            let words = (origin.component.clone(), full(&origin.instance), step.event, full(&step.state), step.has_versions);
+            let Some(glance) = glance else { return Err(TestCaseError::fail(format!("no glance: {shown}"))) };
+            let same = (glance.time, glance.flow_id, glance.span_id, glance.parent_id, glance.clock, glance.message.to_owned());
+            prop_assert_eq!(read, same, "{}", shown);
+            let same = (glance.component.to_owned(), glance.instance.map(str::to_owned), glance.event, glance.state.map(str::to_owned), glance.has_versions);
+            prop_assert_eq!(words, same, "{}", shown);
+            if skim.tail.is_none() {
+                prop_assert_eq!(told, fields, "{}", shown);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use compact_str::CompactString;
-use flowlog_schema::Glance;
+use flowlog_schema::{FlowId, Glance, Skim, Skimmer};
 use foldhash::fast::FixedState;
 
 use super::mark::{Mark, Place, Voice};
@@ -13,6 +13,7 @@ use super::row::{Kind, Row, Said};
 use super::shard::{Entry, SHARDS, shard_of, shard_of_id};
 use super::span::Pass;
 use crate::envelope::Speaker;
+use crate::format::{self, Fields, Format};
 use crate::observation::{FlowKey, Observation};
 use crate::sign::Clue;
 
@@ -24,6 +25,9 @@ pub struct Notes {
     pub(super) shards: Vec<Share>,
     pub(super) names: Names,
     pub(super) writers: Vec<Author>,
+    /// What the rows of earlier chunks, of any source, share.
+    skimmer: Skimmer,
+    shared: Shared,
     /// The author of the latest row: most lines have the one of the line before them.
     latest: usize,
     /// Two ids of one flow.
@@ -72,6 +76,8 @@ impl Notes {
             shards: std::iter::repeat_with(Share::default).take(SHARDS).collect(),
             names: Names::default(),
             writers: Vec::new(),
+            skimmer: Skimmer::default(),
+            shared: Shared::default(),
             latest: 0,
             aliases: BTreeSet::new(),
             processes: BTreeMap::new(),
@@ -79,44 +85,77 @@ impl Notes {
         }
     }
 
-    /// Nothing again, of another source; the room is kept.
+    /// Nothing again, of another source; the room is kept, and what lines share.
     pub fn reset(&mut self, source: u32) {
         self.source = source;
         self.names.clear();
         self.writers.clear();
         self.latest = 0;
+        self.shared.clear();
         self.shards.iter_mut().for_each(Share::clear);
         self.aliases.clear();
         self.processes.clear();
         self.voices.clear();
     }
 
-    /// Adds an ordinary line; whether it could: what it refuses has to be read in full.
-    pub fn pass(&mut self, glance: &Glance<'_>, callee: &str, place: Place) -> bool {
+    /// Reads and adds an ordinary record that shares with earlier ones all but its time and ids: its format and time.
+    pub fn skim(&mut self, line: &[u8], place: Place) -> Option<(Format, i64)> {
+        let (format, skim, fields) = format::skim(&mut self.skimmer, line)?;
+        let shared = self.shared.get(skim.origin, skim.step, skim.tail).or_else(|| self.share(&skim, fields, place.speaker))?;
+        let (writer, state, callee, kind, has_versions) = shared;
+        let parent = skim.parent_id.map_or(0, flowlog_schema::SpanId::as_u64);
+        let clock = skim.clock.map_or(0, |clock| clock.0);
+        let (span, time, offset) = (skim.span_id.as_u64(), skim.time.0, place.offset);
+        let said = Said { span, parent, clock, time, offset, writer, state, callee, kind, has_versions };
+        self.push(skim.flow_id, said, place);
+        Some((format, time))
+    }
+
+    /// Adds an ordinary record; whether it could: what it refuses has to be read in full.
+    pub fn pass(&mut self, glance: &Glance<'_>, fields: Fields<'_>, place: Place) -> bool {
         let Some(kind) = Kind::of(glance.event) else { return false };
         let Some(writer) = self.author(place.speaker, glance.component, glance.instance.unwrap_or_default()) else { return false };
-        let mut number = |text| self.names.number(text, MOST).and_then(|number| u16::try_from(number).ok());
-        let Some((state, callee)) = number(glance.state.unwrap_or_default()).zip(number(callee)) else { return false };
-        let mark = Mark { clock: glance.clock.map_or(0, |clock| clock.0), time: glance.time.0, place, blur: 1 };
-        if let Some(author) = self.writers.get_mut(usize::from(writer)) {
-            author.facts.note(mark, None);
-        }
-        let said = Said {
-            span: glance.span_id.as_u64(),
-            parent: glance.parent_id.map_or(0, flowlog_schema::SpanId::as_u64),
-            clock: mark.clock,
-            time: mark.time,
-            offset: place.offset,
-            writer,
-            state,
-            callee,
-            kind,
-            has_versions: glance.has_versions,
-        };
-        if let Some(share) = self.shards.get_mut(shard_of_id(glance.flow_id)) {
-            share.rows.push(Row { flow: glance.flow_id, said });
-        }
+        let names = self.number(glance.state.unwrap_or_default()).zip(self.number(fields.callee));
+        let Some((state, callee)) = names else { return false };
+        let parent = glance.parent_id.map_or(0, flowlog_schema::SpanId::as_u64);
+        let clock = glance.clock.map_or(0, |clock| clock.0);
+        let (span, time, offset) = (glance.span_id.as_u64(), glance.time.0, place.offset);
+        let said = Said { span, parent, clock, time, offset, writer, state, callee, kind, has_versions: glance.has_versions };
+        self.push(glance.flow_id, said, place);
         true
+    }
+
+    fn push(&mut self, flow: FlowId, said: Said, place: Place) {
+        if let Some(author) = self.writers.get_mut(usize::from(said.writer)) {
+            author.facts.note(Mark { clock: said.clock, time: said.time, place, blur: 1 }, None);
+        }
+        if let Some(share) = self.shards.get_mut(shard_of_id(flow)) {
+            share.rows.push(Row { flow, said });
+        }
+    }
+
+    /// A chunk's numbers for what a line shares, remembered for the next.
+    #[cold]
+    fn share(&mut self, skim: &Skim<'_>, fields: Fields<'_>, speaker: u32) -> Option<Words> {
+        let origin = self.skimmer.origin(skim.origin)?.clone();
+        let step = self.skimmer.step(skim.step)?.clone();
+        let callee = match skim.tail {
+            Some(tail) => Fields::of(self.skimmer.fields(tail)).callee.to_owned(),
+            None => fields.callee.to_owned(),
+        };
+        let (writer, state, callee) =
+            (self.author(speaker, &origin.component, &origin.instance)?, self.number(&step.state)?, self.number(&callee)?);
+        let kind = Kind::of(step.event)?;
+        put(&mut self.shared.writers, skim.origin, writer);
+        put(&mut self.shared.steps, skim.step, (state, kind, step.has_versions));
+        if let Some(tail) = skim.tail {
+            put(&mut self.shared.callees, tail, callee);
+        }
+        Some((writer, state, callee, kind, step.has_versions))
+    }
+
+    fn number(&mut self, text: &str) -> Option<u16> {
+        self.names.number(text, MOST).and_then(|number| u16::try_from(number).ok())
     }
 
     fn author(&mut self, speaker: u32, component: &str, instance: &str) -> Option<u16> {
@@ -223,6 +262,44 @@ impl Notes {
             }
         }
     }
+}
+
+/// A chunk's numbers for what the skimmer numbers.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The author of each origin.
+    writers: Vec<Option<u16>>,
+    /// State, kind and versions of each step.
+    steps: Vec<Option<(u16, Kind, bool)>>,
+    /// The callee of each tail.
+    callees: Vec<Option<u16>>,
+}
+
+/// Author, state, callee, kind and whether there are versions.
+type Words = (u16, u16, u16, Kind, bool);
+
+impl Shared {
+    #[inline]
+    fn get(&self, origin: usize, step: usize, tail: Option<usize>) -> Option<Words> {
+        let writer = self.writers.get(origin).copied().flatten()?;
+        let (state, kind, has_versions) = self.steps.get(step).copied().flatten()?;
+        let callee = self.callees.get(tail?).copied().flatten()?;
+        Some((writer, state, callee, kind, has_versions))
+    }
+
+    fn clear(&mut self) {
+        self.writers.clear();
+        self.steps.clear();
+        self.callees.clear();
+    }
+}
+
+/// Puts a value where it belongs in a list that may be too short.
+fn put<T: Clone>(list: &mut Vec<Option<T>>, at: usize, value: T) {
+    if list.len() <= at {
+        list.resize(at + 1, None);
+    }
+    list[at] = Some(value);
 }
 
 /// Most authors of one chunk's rows.

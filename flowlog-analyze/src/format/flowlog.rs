@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use flowlog_schema::{Event, Glance, Problems, Record, json, text};
+use flowlog_schema::{Event, Glance, Problems, Record, Skim, Skimmer, json, text};
 
 use super::fault::{is_typed, typed};
 use super::words::is_object;
@@ -50,30 +50,67 @@ pub(super) fn json(line: &str) -> Option<Observation<'_>> {
     json::decode(line.as_bytes()).ok().map(|(record, problems)| observe(record, problems))
 }
 
-/// Takes an ordinary record in either form at a glance, with the instance that it calls; what it leaves, [`json`] or
-/// [`text`] reads.
+/// What is worth knowing of the fields of an ordinary record.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields<'a> {
+    /// The instance that it calls; empty where it names none.
+    pub callee: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    /// Takes a field; whether it leaves the record an ordinary one.
+    fn take(&mut self, key: &[u8], value: &'a [u8], is_json: bool) -> bool {
+        if !matches!(key, b"worker_id" | b"callee") {
+            return !is_telling(key);
+        }
+        // What may be a number in text, is written as one.
+        let may_change = !is_json && value.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit()) && !is_natural(value);
+        if !self.callee.is_empty() || may_change {
+            return false;
+        }
+        self.callee = std::str::from_utf8(value).unwrap_or_default();
+        true
+    }
+
+    /// Of fields that were taken before.
+    pub fn of(fields: &'a [(String, String)]) -> Self {
+        let mut known = Self::default();
+        for (key, value) in fields {
+            known.take(key.as_bytes(), value.as_bytes(), true);
+        }
+        known
+    }
+}
+
+/// Whether digits are a number that is written as it is read.
+fn is_natural(digits: &[u8]) -> bool {
+    digits.len() < 20 && digits.iter().all(u8::is_ascii_digit) && (digits.first() != Some(&b'0') || digits.len() == 1)
+}
+
+/// Takes an ordinary record in either form by what it shares with the lines before it; its fields are given where its tail
+/// is not known by number. What it leaves, [`glance`] takes or leaves.
+pub(super) fn skim<'a>(skimmer: &mut Skimmer, line: &'a [u8]) -> Option<(Skim<'a>, Fields<'a>)> {
+    let mut fields = Fields::default();
+    let is_json = line.first() == Some(&b'{');
+    let skim = skimmer.skim(line, &mut |key, value| fields.take(key, value, is_json))?;
+    let is_word = skim.message.is_empty() || is_word(skimmer.step(skim.step)?.event, skim.message);
+    is_word.then_some((skim, fields))
+}
+
+/// Takes an ordinary record in either form at a glance; what it leaves, [`json`] or [`text`] reads.
 ///
 /// What it takes, they take too: as a span's line that neither fails nor asks for anything but what the glance tells.
-pub(super) fn glance(line: &[u8]) -> Option<(bool, Glance<'_>, &str)> {
-    let mut callee: &[u8] = b"";
+pub(super) fn glance(line: &[u8]) -> Option<(bool, Glance<'_>, Fields<'_>)> {
+    let mut fields = Fields::default();
     let is_json = line.first() == Some(&b'{');
-    let mut take = |key: &'_ [u8], value, is_name: bool| match key {
-        b"worker_id" | b"callee" if callee.is_empty() && is_name => {
-            callee = value;
-            true
-        }
-        _ => !is_telling(key),
-    };
-    let glance = if is_json {
-        json::glance(line, &mut |key, value| take(key, value, true))
-    } else {
-        // What may be a number in text, is written as one.
-        text::glance(line, &mut |key, value| take(key, value, !value.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit())))
-    }?;
-    let callee = std::str::from_utf8(callee).ok()?;
-    let message = glance.message;
-    let is_word = glance.event != Event::State || message.is_empty() || !(typed(message).is_some() || message.contains(RECREATING));
-    is_word.then_some((is_json, glance, callee))
+    let mut take = |key: &'_ [u8], value| fields.take(key, value, is_json);
+    let glance = if is_json { json::glance(line, &mut take) } else { text::glance(line, &mut take) }?;
+    is_word(glance.event, glance.message).then_some((is_json, glance, fields))
+}
+
+/// Whether a message says nothing more of its span.
+fn is_word(event: Event, message: &str) -> bool {
+    event != Event::State || !(typed(message).is_some() || message.contains(RECREATING))
 }
 
 /// Whether a field tells more of its span than that it goes on.

@@ -1,18 +1,28 @@
 //! JSON read by position.
 
 use super::KNOWN;
-use crate::glance::{Cursor, Glance, MAX_FIELDS, ascii, flow_id, is_hyphenated, is_lower_component};
+use crate::glance::{Cursor, Cuts, Glance, MAX_FIELDS, ascii, flow_id, is_hyphenated, is_lower_component, is_plain};
+use crate::{Clock, FlowId, SpanId};
 
 /// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and needs no unescaping.
 ///
-/// `field` is told of every key that the record does not know by name, with its value as it is written, without quotes;
-/// it says whether the line may be read at a glance.
+/// `field` is told of every key that the record does not know by name, with its value as it is written, without quotes; it
+/// says whether the line may be read at a glance.
 ///
 /// Where it is `Some`, [`decode`](super::decode) reads the same, and counts no problem.
 pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Glance<'a>> {
-    let mut cursor = Cursor::new(line)?;
-    cursor.expect(b"{\"time\":\"")?;
+    read(line, field).map(|(glance, _)| glance)
+}
+
+/// Reads a line, and says where what stands.
+pub(crate) fn read<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<(Glance<'a>, Cuts)> {
+    let mut cursor = Cursor::new(line);
+    cursor.expect(PREFIX)?;
     let time = cursor.time()?;
+    if !is_plain(line) {
+        return None;
+    }
+    let at = |cursor: &Cursor<'_>| line.len() - cursor.rest().len();
     cursor.expect(b"\",\"level\":\"")?;
     level(&mut cursor)?;
     cursor.expect(b"\",\"target\":\"")?;
@@ -27,11 +37,14 @@ pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> 
         }
     }
     cursor.expect(b",\"message\":\"")?;
+    let message_at = at(&cursor);
     let message = cursor.long_string()?;
+    let origin_at = at(&cursor) - 1;
     cursor.expect(b",\"component\":\"")?;
     let component = cursor.string().filter(|component| is_lower_component(component))?;
     let instance = if cursor.skip(b",\"instance\":\"") { full(cursor.string()?) } else { None };
     cursor.expect(b",\"flow_id\":\"")?;
+    let flow_at = at(&cursor);
     let hyphenated = cursor.take(36)?;
     if cursor.skip(b"\",\"flow\":\"") {
         cursor.string()?;
@@ -56,12 +69,44 @@ pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> 
         cursor.expect(b"}")?;
     }
     cursor.expect(b",\"trace_id\":\"")?;
+    let trace_at = at(&cursor);
+    let (flow_id, span_id, parent_id, clock) = ids(hyphenated, &mut cursor)?;
+    let tail_at = at(&cursor);
+    tail(&mut cursor, field)?;
+    let cuts = Cuts { message: message_at, origin: origin_at, flow_id: flow_at, middle_end: trace_at, tail: tail_at };
+    let glance = Glance {
+        time,
+        component: ascii(component),
+        instance: instance.map(ascii),
+        flow_id,
+        event,
+        state: state.map(ascii),
+        has_versions,
+        span_id,
+        parent_id,
+        clock,
+        message: ascii(message),
+    };
+    Some((glance, cuts))
+}
+
+/// What a line begins with.
+pub(crate) const PREFIX: &[u8; 9] = b"{\"time\":\"";
+
+/// The ids of a line, from its trace id to its clock.
+#[inline]
+pub(crate) fn ids(hyphenated: &[u8], cursor: &mut Cursor<'_>) -> Option<(FlowId, SpanId, Option<SpanId>, Option<Clock>)> {
     let simple = cursor.take(32)?;
     let flow_id = if is_hyphenated(hyphenated, simple) { flow_id(simple)? } else { return None };
     cursor.expect(b"\",\"span_id\":\"")?;
     let span_id = cursor.span_id()?;
     let parent_id = if cursor.skip(b"\",\"parent_id\":\"") { Some(cursor.span_id()?) } else { None };
     let clock = if cursor.skip(b"\",\"clock\":\"") { Some(cursor.clock()?) } else { None };
+    Some((flow_id, span_id, parent_id, clock))
+}
+
+/// What stands behind the ids: fields that the record does not know, up to the end of the line.
+pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<()> {
     cursor.expect(b"\"")?;
     let mut seen: [&[u8]; MAX_FIELDS] = [b""; MAX_FIELDS];
     for count in 0.. {
@@ -87,19 +132,7 @@ pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> 
         }
     }
     cursor.expect(b"}")?;
-    cursor.is_at_end().then_some(Glance {
-        time,
-        component: ascii(component),
-        instance: instance.map(ascii),
-        flow_id,
-        event,
-        state: state.map(ascii),
-        has_versions,
-        span_id,
-        parent_id,
-        clock,
-        message: ascii(message),
-    })
+    cursor.is_at_end().then_some(())
 }
 
 fn level(cursor: &mut Cursor<'_>) -> Option<()> {

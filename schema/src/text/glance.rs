@@ -1,7 +1,8 @@
 //! Text read by position.
 
 use super::is_state;
-use crate::glance::{Cursor, Glance, MAX_FIELDS, ascii, hyphenated_flow_id, is_lower_component};
+use crate::glance::{Cursor, Cuts, Glance, MAX_FIELDS, ascii, hyphenated_flow_id, is_lower_component, is_plain};
+use crate::{Clock, SpanId};
 
 /// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and nothing in it is quoted.
 ///
@@ -10,8 +11,18 @@ use crate::glance::{Cursor, Glance, MAX_FIELDS, ascii, hyphenated_flow_id, is_lo
 ///
 /// Where it is `Some`, [`decode`](super::decode) reads the same, and counts no problem.
 pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Glance<'a>> {
-    let mut cursor = Cursor::new(line)?;
+    read(line, field).map(|(glance, _)| glance)
+}
+
+/// Reads a line, and says where what stands.
+pub(crate) fn read<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<(Glance<'a>, Cuts)> {
+    let mut cursor = Cursor::new(line);
     let time = cursor.time()?;
+    if !is_plain(line) {
+        return None;
+    }
+    let at = |cursor: &Cursor<'_>| line.len() - cursor.rest().len();
+    let origin_at = at(&cursor);
     cursor.expect(b" ")?;
     level(&mut cursor)?;
     let component = cursor.until(|byte| matches!(byte, b' ' | b'/'));
@@ -25,6 +36,7 @@ pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> 
         None
     };
     cursor.expect(b" - ")?;
+    let flow_at = at(&cursor);
     let flow_id = hyphenated_flow_id(cursor.take(36)?)?;
     cursor.expect(b" - ")?;
     let event = cursor.event()?;
@@ -34,90 +46,104 @@ pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> 
         return None;
     }
     cursor.expect(b" {")?;
-    let braces = braces(&mut cursor, field)?;
-    let message = match cursor.rest() {
-        b"" => b"",
-        rest => rest.strip_prefix(b" ").map(<[u8]>::trim_ascii).filter(|rest| !rest.contains(&b'\\'))?,
-    };
-    Some(Glance {
+    let mut seen = Seen::default();
+    let mut has_versions = false;
+    // The encoder writes versions, the kind of flow and the ids first.
+    while !cursor.skip(b"span=") {
+        let name = cursor.until(ends_word);
+        if cursor.skip(b"@") {
+            // Two versions could have one name.
+            if has_versions || name.is_empty() || value(&mut cursor).is_empty() {
+                return None;
+            }
+            has_versions = true;
+        } else {
+            cursor.expect(b"=")?;
+            if name != b"flow" || value(&mut cursor).is_empty() || !seen.is_new(name) {
+                return None;
+            }
+        }
+        cursor.expect(b" ")?;
+    }
+    let span_at = at(&cursor);
+    let (span_id, parent_id, clock) = ids(&mut cursor)?;
+    let tail_at = at(&cursor);
+    let message = tail(&mut cursor, field)?;
+    let cuts = Cuts { message: origin_at, origin: origin_at, flow_id: flow_at, middle_end: span_at, tail: tail_at };
+    let glance = Glance {
         time,
         component: ascii(component),
         instance: instance.map(ascii),
         flow_id,
         event,
         state: Some(state).filter(|state| *state != b"-").map(ascii),
-        has_versions: braces.has_versions,
-        span_id: braces.span_id?,
-        parent_id: braces.parent_id,
-        clock: braces.clock,
+        has_versions,
+        span_id,
+        parent_id,
+        clock,
         message: ascii(message),
-    })
+    };
+    Some((glance, cuts))
 }
 
-/// What the braces hold.
-#[derive(Default)]
-struct Braces {
-    has_versions: bool,
-    span_id: Option<crate::SpanId>,
-    parent_id: Option<crate::SpanId>,
-    clock: Option<crate::Clock>,
+/// The ids of a line, from its span's to its clock.
+#[inline]
+pub(crate) fn ids(cursor: &mut Cursor<'_>) -> Option<(SpanId, Option<SpanId>, Option<Clock>)> {
+    let span_id = cursor.span_id()?;
+    let parent_id = if cursor.skip(b" parent=") { Some(cursor.span_id()?) } else { None };
+    let clock = if cursor.skip(b" clock=") { Some(cursor.clock()?) } else { None };
+    Some((span_id, parent_id, clock))
 }
 
-/// Reads past the closing brace.
-fn braces<'a>(cursor: &mut Cursor<'a>, field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Braces> {
-    let mut braces = Braces::default();
-    let mut seen: [&[u8]; MAX_FIELDS] = [b""; MAX_FIELDS];
-    let mut count = 0;
-    if cursor.skip(b"}") {
-        return Some(braces);
-    }
-    loop {
-        let name = cursor.until(|byte| matches!(byte, b' ' | b'=' | b'@') || is_odd(byte));
-        if name.is_empty() {
+/// What stands behind the ids: more of the braces, and the message.
+pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<&'a [u8]> {
+    let mut seen = Seen::default();
+    while !cursor.skip(b"}") {
+        cursor.expect(b" ")?;
+        let name = cursor.until(ends_word);
+        cursor.expect(b"=")?;
+        let value = value(cursor);
+        // What has a place of its own in the record, and stands out of its place, is for the decoder.
+        let is_own = matches!(name, b"target" | b"file");
+        let is_reserved = matches!(name, b"flow" | b"span" | b"parent" | b"clock" | b"line" | b"message" | b"error" | b"causes");
+        if name.is_empty() || is_reserved || value.is_empty() || !seen.is_new(name) || !(is_own || field(name, value)) {
             return None;
         }
-        let is_version = cursor.skip(b"@");
-        if !is_version {
-            cursor.expect(b"=")?;
+    }
+    match cursor.rest() {
+        b"" => Some(b""),
+        rest => rest.strip_prefix(b" ").map(<[u8]>::trim_ascii).filter(|rest| !rest.contains(&b'\\')),
+    }
+}
+
+/// Names in the braces.
+#[derive(Default)]
+struct Seen<'a> {
+    names: [&'a [u8]; MAX_FIELDS],
+    count: usize,
+}
+
+impl<'a> Seen<'a> {
+    /// Whether a name is new, and one of few.
+    fn is_new(&mut self, name: &'a [u8]) -> bool {
+        if self.names.iter().take(self.count).any(|earlier| *earlier == name) {
+            return false;
         }
-        match name {
-            _ if is_version => {
-                // Two versions could have one name.
-                if braces.has_versions || value(cursor).is_empty() {
-                    return None;
-                }
-                braces.has_versions = true;
-            }
-            b"span" if braces.span_id.is_none() => braces.span_id = Some(cursor.span_id()?),
-            b"parent" if braces.parent_id.is_none() => braces.parent_id = Some(cursor.span_id()?),
-            b"clock" if braces.clock.is_none() => braces.clock = Some(cursor.clock()?),
-            b"span" | b"parent" | b"clock" | b"line" | b"message" | b"error" | b"causes" => return None,
-            _ => {
-                let value = value(cursor);
-                let earlier = seen.get(..count)?;
-                let own = matches!(name, b"flow" | b"target" | b"file");
-                if earlier.contains(&name) || value.is_empty() || !(own || field(name, value)) {
-                    return None;
-                }
-                *seen.get_mut(count)? = name;
-                count += 1;
-            }
-        }
-        if cursor.skip(b"}") {
-            return Some(braces);
-        }
-        cursor.expect(b" ")?;
+        let Some(slot) = self.names.get_mut(self.count) else { return false };
+        *slot = name;
+        self.count += 1;
+        true
     }
 }
 
 /// A value without quotes.
 fn value<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
-    cursor.until(|byte| matches!(byte, b' ' | b'=' | b'@') || is_odd(byte))
+    cursor.until(ends_word)
 }
 
 /// What a word in the braces may hold only in quotes.
-fn is_odd(byte: u8) -> bool {
-    matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b'\\')
+fn ends_word(byte: u8) -> bool {
+    matches!(byte, b' ' | b'=' | b'@' | b'"' | b'{' | b'}' | b'[' | b']' | b'\\')
 }
 
 fn level(cursor: &mut Cursor<'_>) -> Option<()> {

@@ -1,0 +1,265 @@
+//! Records of ordinary progress, read by what they share with the lines before them.
+//!
+//! What one place in the code of one process writes differs from line to line in its time and ids, and in little else. A
+//! [`Skimmer`] remembers what lies between those, from lines that it read at a [glance](crate::Glance), and knows it again by
+//! comparing bytes; only time and ids are read anew. So a line costs a few comparisons of long runs of bytes.
+
+use crate::glance::{Cursor, Cuts, Glance, ascii, hyphenated_flow_id, is_plain};
+use crate::{Clock, Event, FlowId, SpanId, Time, json, text};
+
+/// What is left to know of a line whose shares are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skim<'a> {
+    /// Wall clock, with microseconds.
+    pub time: Time,
+    /// The flow.
+    pub flow_id: FlowId,
+    /// The span.
+    pub span_id: SpanId,
+    /// The caller's span.
+    pub parent_id: Option<SpanId>,
+    /// Reading of the hybrid logical clock.
+    pub clock: Option<Clock>,
+    /// Free words; empty where there are none.
+    pub message: &'a str,
+    /// Number of its [`Origin`].
+    pub origin: usize,
+    /// Number of its [`Step`].
+    pub step: usize,
+    /// Number of what stands behind its ids, where that is known; the fields of any other were told.
+    pub tail: Option<usize>,
+    /// It is in JSON.
+    pub is_json: bool,
+}
+
+/// Who writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The component.
+    pub component: String,
+    /// Pod, worker id or rank; empty where there is none.
+    pub instance: String,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// `Start`, `State` or `End`.
+    pub event: Event,
+    /// Where in its work the component is; empty where unknown.
+    pub state: String,
+    /// It names versions.
+    pub has_versions: bool,
+}
+
+/// What lines share, as far as it was seen.
+#[derive(Debug, Default)]
+pub struct Skimmer {
+    /// JSON from the time to the message: the place in the code.
+    places: Shares<()>,
+    /// From there to the flow's id.
+    origins: Shares<Origin>,
+    /// From there to the next id.
+    steps: Shares<Step>,
+    /// Behind the last id.
+    tails: Shares<Tail>,
+}
+
+/// What stands behind the ids.
+#[derive(Debug)]
+struct Tail {
+    fields: Vec<(String, String)>,
+    /// The message, in text.
+    message: String,
+}
+
+impl Skimmer {
+    /// Reads a line that is an ordinary record in either form.
+    ///
+    /// `field` is told of the fields of a line whose tail is not known yet, in the order in which they stand; it says whether
+    /// the line may be read so. Of a line that may not, the tail is not remembered.
+    ///
+    /// Where it is `Some`, [`json::decode`] or [`text::decode`] read the same, and count no problem.
+    #[inline]
+    pub fn skim<'a>(&mut self, line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
+        match line.first() {
+            Some(b'{') => self.json(line, field).or_else(|| self.learn(line, true, field)),
+            Some(b'0'..=b'9') => self.text(line, field).or_else(|| self.learn(line, false, field)),
+            _ => None,
+        }
+    }
+
+    /// The origin of that number.
+    pub fn origin(&self, number: usize) -> Option<&Origin> {
+        self.origins.meaning(number)
+    }
+
+    /// The step of that number.
+    pub fn step(&self, number: usize) -> Option<&Step> {
+        self.steps.meaning(number)
+    }
+
+    /// The fields in the tail of that number, as they were told.
+    pub fn fields(&self, number: usize) -> &[(String, String)] {
+        self.tails.meaning(number).map_or(&[], |tail| &tail.fields)
+    }
+
+    fn json<'a>(&mut self, line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
+        let mut cursor = Cursor::new(line);
+        cursor.expect(json::PREFIX)?;
+        let time = cursor.time()?;
+        self.places.find(&mut cursor)?;
+        let message = if cursor.rest().first() == Some(&b'"') {
+            b""
+        } else {
+            let message = cursor.take(memchr::memchr2(b'"', b'\\', cursor.rest())?)?;
+            Some(message).filter(|message| is_plain(message))?
+        };
+        let origin = self.origins.find(&mut cursor)?;
+        let hyphenated = cursor.take(36)?;
+        let step = self.steps.find(&mut cursor)?;
+        let (flow_id, span_id, parent_id, clock) = json::ids(hyphenated, &mut cursor)?;
+        let tail = self.tails.find_rest(cursor.rest());
+        if tail.is_none() {
+            if !is_plain(cursor.rest()) {
+                return None;
+            }
+            json::tail(&mut cursor, field)?;
+        }
+        Some(Skim { time, flow_id, span_id, parent_id, clock, message: ascii(message), origin, step, tail, is_json: true })
+    }
+
+    fn text<'a>(&mut self, line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
+        let mut cursor = Cursor::new(line);
+        let time = cursor.time()?;
+        let origin = self.origins.find(&mut cursor)?;
+        let flow_id = hyphenated_flow_id(cursor.take(36)?)?;
+        let step = self.steps.find(&mut cursor)?;
+        let (span_id, parent_id, clock) = text::ids(&mut cursor)?;
+        let tail = self.tails.find_rest(cursor.rest());
+        let message = match tail {
+            // Where it stands in this line, at its end.
+            Some(number) => {
+                let len = self.tails.meaning(number)?.message.len();
+                line.trim_ascii_end().get(line.trim_ascii_end().len().checked_sub(len)?..)?
+            }
+            None if is_plain(cursor.rest()) => text::tail(&mut cursor, field)?,
+            None => return None,
+        };
+        Some(Skim { time, flow_id, span_id, parent_id, clock, message: ascii(message), origin, step, tail, is_json: false })
+    }
+
+    /// Reads a line of which something is new, and remembers that.
+    #[cold]
+    fn learn<'a>(&mut self, line: &'a [u8], is_json: bool, field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
+        let mut fields = Vec::new();
+        let mut keep = |key: &'a [u8], value: &'a [u8]| {
+            fields.push((ascii(key).to_owned(), ascii(value).to_owned()));
+            field(key, value)
+        };
+        let (glance, cuts) = if is_json { json::read(line, &mut keep)? } else { text::read(line, &mut keep)? };
+        let between = |from: usize, to: usize| line.get(from..to).unwrap_or_default();
+        let begin = if is_json { json::PREFIX.len() + 27 } else { 27 };
+        let Cuts { message, origin, flow_id, middle_end, tail } = cuts;
+        if is_json {
+            self.places.add(between(begin, message), || ())?;
+        }
+        let origin = self.origins.add(between(origin, flow_id), || Origin {
+            component: glance.component.to_owned(),
+            instance: glance.instance.unwrap_or_default().to_owned(),
+        })?;
+        let step = self.steps.add(between(flow_id + 36, middle_end), || Step {
+            event: glance.event,
+            state: glance.state.unwrap_or_default().to_owned(),
+            has_versions: glance.has_versions,
+        })?;
+        // Its fields were told, as those of no tail that is known are.
+        let message = if is_json { "" } else { glance.message };
+        self.tails.add(between(tail, line.len()), || Tail { fields, message: message.to_owned() });
+        let Glance { time, flow_id, span_id, parent_id, clock, message, .. } = glance;
+        Some(Skim { time, flow_id, span_id, parent_id, clock, message, origin, step, tail: None, is_json })
+    }
+}
+
+/// Runs of bytes that lines share, each with what it means.
+#[derive(Debug)]
+struct Shares<T> {
+    runs: Vec<Run<T>>,
+    /// The one that was found last.
+    latest: usize,
+}
+
+#[derive(Debug)]
+struct Run<T> {
+    bytes: Box<[u8]>,
+    /// Eight of its bytes near its end, where runs differ most, and where they stand: compared first.
+    probe: u64,
+    probe_at: usize,
+    meaning: T,
+}
+
+impl<T> Default for Shares<T> {
+    fn default() -> Self {
+        Self { runs: Vec::new(), latest: 0 }
+    }
+}
+
+impl<T> Shares<T> {
+    /// Most runs that are remembered: all are looked through for one that is not there.
+    const MOST: usize = 128;
+
+    /// Longest run that is remembered, in bytes.
+    const LONGEST: usize = 1024;
+
+    /// Goes past a known run.
+    #[inline]
+    fn find(&mut self, cursor: &mut Cursor<'_>) -> Option<usize> {
+        let rest = cursor.rest();
+        let is = |run: &Run<T>| (run.bytes.len() < 8 || word(rest, run.probe_at) == run.probe) && rest.starts_with(&run.bytes);
+        if !self.runs.get(self.latest).is_some_and(is) {
+            self.latest = self.runs.iter().position(is)?;
+        }
+        cursor.take(self.runs.get(self.latest)?.bytes.len())?;
+        Some(self.latest)
+    }
+
+    /// The known run that is all of the rest.
+    #[inline]
+    fn find_rest(&mut self, rest: &[u8]) -> Option<usize> {
+        let is = |run: &Run<T>| rest.len() == run.bytes.len() && word(rest, run.probe_at) == run.probe && *rest == *run.bytes;
+        if !self.runs.get(self.latest).is_some_and(is) {
+            self.latest = self.runs.iter().position(is)?;
+        }
+        Some(self.latest)
+    }
+
+    fn meaning(&self, number: usize) -> Option<&T> {
+        self.runs.get(number).map(|run| &run.meaning)
+    }
+
+    /// The number of a run, which is remembered if there is room.
+    fn add(&mut self, bytes: &[u8], meaning: impl FnOnce() -> T) -> Option<usize> {
+        if let Some(at) = self.runs.iter().position(|run| *run.bytes == *bytes) {
+            return Some(at);
+        }
+        if self.runs.len() >= Self::MOST || bytes.len() > Self::LONGEST {
+            return None;
+        }
+        let probe_at = bytes.len().saturating_sub(PROBE_FROM_END);
+        self.runs.push(Run { bytes: bytes.into(), probe: word(bytes, probe_at), probe_at, meaning: meaning() });
+        Some(self.runs.len() - 1)
+    }
+}
+
+/// How far from a run's end its probe begins: before `","trace_id":"`, where the state ends.
+const PROBE_FROM_END: usize = 22;
+
+/// Eight bytes at a place; those that are there, where there are fewer.
+#[inline]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    let rest = bytes.get(at..).unwrap_or_default();
+    match rest.first_chunk::<8>() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
