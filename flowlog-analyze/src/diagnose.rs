@@ -181,10 +181,18 @@ pub fn diagnose(table: &mut Table, sources: &Sources) -> Diagnosis {
 
 /// What complete spans tell, of closed flows and of those still here alike.
 fn settle(table: &Table, groups: &[Group]) -> Settled {
+    let here = groups
+        .par_iter()
+        .fold(Settled::default, |mut settled, group| {
+            settled.keep(&table.flow(group));
+            settled
+        })
+        .reduce(Settled::default, |mut joined, settled| {
+            joined.merge(settled);
+            joined
+        });
     let mut settled = table.settled.clone();
-    for group in groups {
-        settled.keep(&table.flow(group));
-    }
+    settled.merge(here);
     settled
 }
 

@@ -46,6 +46,8 @@ const MAX_GAP: u64 = 64 * 1024;
 /// `skim` is asked first of every line of the chunk to which nothing before it can matter: what it takes is an event of one
 /// line, without an envelope, that `each` is not told of.
 ///
+/// Yields how many lines begin in the chunk itself.
+///
 /// # Errors
 /// [`NeedsPast`], where the chunk was read without it; or whatever `ahead` or `each` say.
 pub fn read_events<'c, E: From<NeedsPast>>(
@@ -53,7 +55,7 @@ pub fn read_events<'c, E: From<NeedsPast>>(
     skim: &mut impl FnMut(u64, &[u8]) -> bool,
     ahead: &mut dyn FnMut(u64) -> Result<Option<Chunk>, E>,
     each: &mut dyn FnMut(&Event<'c>) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<u64, E> {
     let knows_past = chunk.knows_past;
     let mut joiner = Joiner {
         each,
@@ -67,13 +69,19 @@ pub fn read_events<'c, E: From<NeedsPast>>(
         held: BTreeMap::new(),
         ends: false,
     };
+    let mut own = 0;
     for (at, line) in lines(&chunk.bytes) {
         let offset = chunk.start + at as u64;
-        if offset >= chunk.own && joiner.is_idle() && skim(offset, line) {
-            joiner.was_skimmed();
+        if offset < chunk.own {
+            joiner.take(offset, line, Role::Past)?;
             continue;
         }
-        joiner.take(offset, line, if offset >= chunk.own { Role::Own } else { Role::Past })?;
+        own += 1;
+        if joiner.is_idle() && skim(offset, line) {
+            joiner.was_skimmed();
+        } else {
+            joiner.take(offset, line, Role::Own)?;
+        }
     }
     let mut end = chunk.start + chunk.bytes.len() as u64;
     let stop = end + MAX_EVENT as u64;
@@ -84,7 +92,8 @@ pub fn read_events<'c, E: From<NeedsPast>>(
         }
         end = next.start + next.bytes.len() as u64;
     }
-    joiner.finish()
+    joiner.finish()?;
+    Ok(own)
 }
 
 /// Where a line lies.

@@ -7,6 +7,7 @@ use flowlog_schema::report;
 use crate::ansi;
 use crate::envelope;
 use crate::flow::Place;
+use crate::lines::LineIndex;
 use crate::source::{Source, Sources};
 
 /// Longest text of a line of evidence, in characters.
@@ -19,20 +20,21 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Reads every place once; line numbers cost one pass over each source that is asked for.
-    pub fn read(sources: &Sources, places: impl IntoIterator<Item = Place>) -> Self {
+    /// Reads every place once; a line's number costs a pass over what lies between it and the chunk's begin that the index
+    /// knows before it.
+    pub fn read(sources: &Sources, index: &LineIndex, places: impl IntoIterator<Item = Place>) -> Self {
         let mut by_source: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
         for place in places {
             by_source.entry(place.source).or_default().insert(place.offset);
         }
         let mut lines = HashMap::new();
-        for (index, offsets) in by_source {
-            let Some(source) = sources.read.get(index as usize) else { continue };
-            for (offset, line) in number(source, &offsets) {
+        for (number, offsets) in by_source {
+            let Some(source) = sources.read.get(number as usize) else { continue };
+            for (offset, line) in line_numbers(source, index.of(number), &offsets) {
                 // As the reader's own file counts.
                 let line = source.turned.map_or(line, |lines| (lines + 1).saturating_sub(line));
                 let evidence = report::Evidence { source: source.name.clone(), line, text: text(source, offset) };
-                lines.insert((index, offset), evidence);
+                lines.insert((number, offset), evidence);
             }
         }
         Self { lines }
@@ -44,13 +46,19 @@ impl Lines {
     }
 }
 
-/// Line numbers of the offsets, in one pass. A source that has vanished gives none.
-fn number(source: &Source, offsets: &BTreeSet<u64>) -> Vec<(u64, u64)> {
+/// Line numbers of the offsets, in one pass over what no index knows. A source that has vanished gives none.
+fn line_numbers(source: &Source, known: impl Iterator<Item = (u64, u64)>, offsets: &BTreeSet<u64>) -> Vec<(u64, u64)> {
     let mut numbers = Vec::with_capacity(offsets.len());
-    let mut block = vec![0; 1 << 20];
+    let mut block = vec![0; 64 * 1024];
+    let mut known = known.peekable();
     let (mut at, mut line) = (0u64, 1u64);
     let mut wanted = offsets.iter().copied().peekable();
     while let Some(offset) = wanted.peek().copied() {
+        while let Some((from, before)) = known.next_if(|(from, _)| *from <= offset) {
+            if from > at {
+                (at, line) = (from, before + 1);
+            }
+        }
         let Ok(filled) = source.read_at(at, &mut block) else { break };
         let Some(bytes) = block.get(..filled).filter(|bytes| !bytes.is_empty()) else { break };
         let end = at + filled as u64;
@@ -128,13 +136,18 @@ mod tests {
         let text = "one\ntwo\n\u{1b}[31mthree\u{7}\nfour";
         let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
         let place = |offset| Place { source: 0, offset, speaker: 0 };
-        let lines = Lines::read(&sources, [place(8), place(0), place(4), place(20)]);
-        let shown = |offset| lines.get(place(offset)).map(|line| (line.line, line.text.as_str()));
-        assert_eq!(shown(0), Some((1, "one")));
-        assert_eq!(shown(4), Some((2, "two")));
-        assert_eq!(shown(8), Some((3, "three\\u{7}")));
-        assert_eq!(shown(20), Some((4, "four")));
-        assert_eq!(shown(21), None);
+        let mut index = LineIndex::default();
+        for chunks in [vec![], vec![(0, 2), (8, 1), (20, 1)], vec![(0, 1), (4, 3)]] {
+            chunks.iter().for_each(|(offset, lines)| index.note(0, *offset, *lines));
+            let lines = Lines::read(&sources, &index, [place(8), place(0), place(4), place(20)]);
+            let shown = |offset| lines.get(place(offset)).map(|line| (line.line, line.text.as_str()));
+            assert_eq!(shown(0), Some((1, "one")));
+            assert_eq!(shown(4), Some((2, "two")));
+            assert_eq!(shown(8), Some((3, "three\\u{7}")));
+            assert_eq!(shown(20), Some((4, "four")));
+            assert_eq!(shown(21), None);
+            index = LineIndex::default();
+        }
     }
 
     #[test]

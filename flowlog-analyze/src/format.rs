@@ -42,8 +42,8 @@ use flowlog_schema::{Glance, Level, Skim, Skimmer};
 
 use crate::observation::Observation;
 
-pub use flowlog::Fields;
 pub use fault::{Caller, caller_of, error_of, is_caller_gone, is_lost};
+pub use flowlog::Fields;
 
 /// How a line begins an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +180,7 @@ pub fn begins(line: &[u8]) -> Option<Begin> {
 }
 
 /// An ordinary record of ours, by what it shares with those before it. What it leaves, [`glance`] takes or leaves.
+#[inline]
 pub fn skim<'a>(skimmer: &mut Skimmer, line: &'a [u8]) -> Option<(Format, Skim<'a>, Fields<'a>)> {
     let (skim, fields) = flowlog::skim(skimmer, line)?;
     Some((Format::of_record(skim.is_json), skim, fields))

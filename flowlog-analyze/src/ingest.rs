@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::events::{Event, NeedsPast, read_events};
 use crate::flow::{Ledger, Mark, Notes, Place, Table};
 use crate::format::{self, Format};
-use crate::lines::{MAX_EVENT, MAX_LINE, read_chunk};
+use crate::lines::{LineIndex, MAX_EVENT, MAX_LINE, read_chunk};
 use crate::observation::Observation;
 use crate::sign;
 use crate::source::Sources;
@@ -53,6 +53,8 @@ pub struct Ingested {
     pub input: Input,
     /// How well each component's lines follow the structure, where the plan asks for it.
     pub ledger: Ledger,
+    /// Where which lines lie.
+    pub index: LineIndex,
 }
 
 /// Reads all sources. `progress` is told of the bytes that each step read.
@@ -111,7 +113,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
             input.formats.insert(format.name().to_owned(), lines);
         }
     }
-    Ingested { table: total.table, input, ledger: total.ledger }
+    Ingested { table: total.table, input, ledger: total.ledger, index: total.index }
 }
 
 /// What all chunks hold.
@@ -123,12 +125,15 @@ struct Total {
     first: Option<i64>,
     last: Option<i64>,
     ledger: Ledger,
+    index: LineIndex,
 }
 
 impl Total {
     fn take(&mut self, parts: Vec<Part>, pool: &Pool) {
         let mut notes = Vec::with_capacity(parts.len());
         for part in parts {
+            let (source, offset, lines) = part.place;
+            self.index.note(source, offset, lines);
             notes.push(part.notes);
             self.ledger.merge(part.ledger);
             let (mine, theirs) = (&mut self.input, part.input);
@@ -149,6 +154,8 @@ impl Total {
 
 /// What one chunk holds.
 struct Part {
+    /// Its source, where it begins there, and how many lines it has.
+    place: (u32, u64, u64),
     notes: Notes,
     input: Input,
     formats: BTreeMap<Format, u64>,
@@ -158,9 +165,10 @@ struct Part {
 }
 
 impl Part {
-    /// Nothing yet.
-    fn new(notes: Notes) -> Self {
+    /// Nothing yet of a chunk that begins there.
+    fn new(notes: Notes, source: u32, offset: u64) -> Self {
         Self {
+            place: (source, offset, 0),
             notes,
             input: Input::default(),
             formats: BTreeMap::new(),
@@ -258,10 +266,10 @@ fn read_with(
     keeps_ledger: bool,
 ) -> Result<Part, Stop> {
     let number = u32::try_from(index).unwrap_or(u32::MAX);
-    let Some(source) = sources.read.get(index) else { return Ok(Part::new(pool.take(number))) };
+    let Some(source) = sources.read.get(index) else { return Ok(Part::new(pool.take(number), number, 0)) };
     let chunk = read_chunk(source, range.start..range.end.min(source.size), past, BUFFER.take())?;
     let knows_past = chunk.knows_past;
-    let mut reader = Reader { part: Part::new(pool.take(number)), source: number, timelines, told: None, keeps_ledger };
+    let mut reader = Reader { part: Part::new(pool.take(number), number, chunk.own), source: number, timelines, told: None, keeps_ledger };
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
     let mut ahead = |from: u64| {
         if from >= source.size {
@@ -271,11 +279,12 @@ fn read_with(
         }
     };
     let reader = RefCell::new(reader);
-    read_events(&chunk, &mut |at, line| reader.borrow_mut().skim(at, line), &mut ahead, &mut |event| {
+    let lines = read_events(&chunk, &mut |at, line| reader.borrow_mut().skim(at, line), &mut ahead, &mut |event| {
         let needs_past = reader.borrow_mut().take(event);
         if needs_past && !knows_past && event.at - chunk.own <= MAX_EVENT as u64 { Err(Stop::NeedsPast) } else { Ok(()) }
     })?;
-    let part = reader.into_inner().part;
+    let mut part = reader.into_inner().part;
+    part.place.2 = lines;
     BUFFER.set(chunk.bytes);
     Ok(part)
 }

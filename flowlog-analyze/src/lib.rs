@@ -49,7 +49,7 @@ pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(u64) + S
     let mut ingested = ingest(sources, &options.plan, progress);
     let diagnosis = diagnose::diagnose(&mut ingested.table, sources);
     ingested.input.problems.late_records = ingested.table.late;
-    report::build(ingested.input, &diagnosis, sources, &options.owners)
+    report::build(ingested.input, &diagnosis, sources, &ingested.index, &options.owners)
 }
 
 /// Says how well the logs of each component follow the structure. `threshold` is the least score that passes.
@@ -57,7 +57,7 @@ pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(d
     // What ended well is to be judged too, so no flow is closed.
     let plan = Plan { linger: i64::MAX, keeps_ledger: true, ..options.plan.clone() };
     let ingested = ingest(sources, &plan, progress);
-    lint::lint(ingested.table, ingested.ledger, sources, &options.owners, threshold)
+    lint::lint(ingested, sources, &options.owners, threshold)
 }
 
 /// Draws one flow as a tree; `None` where no line names it, by whichever of its ids.
@@ -71,5 +71,5 @@ pub fn draw_flow(sources: &Sources, id: &str, options: &Options, paint: Paint, p
     let flow = ingested.table.flow(group);
     let (tree, outcome, failure) = diagnose::judge(&flow, &world);
     let picture = FlowPicture { id: group.id.to_string(), tree, outcome, failure };
-    Some(render::picture(&picture, &world, sources, paint))
+    Some(render::picture(&picture, &world, sources, &ingested.index, paint))
 }

@@ -1,5 +1,6 @@
 //! Bytes to chunks of whole lines, the unit of parallel work.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 
@@ -46,6 +47,29 @@ pub fn read_chunk(source: &Source, range: Range<u64>, past: bool, room: Vec<u8>)
     let filled = source.read_at(start, &mut bytes)?;
     bytes.truncate(filled);
     Ok(Chunk { start, own, bytes, labelled: source.labelled, knows_past: past || own == 0 })
+}
+
+/// How many lines lie before a place in each source, at the places where chunks begin.
+#[derive(Debug, Default)]
+pub struct LineIndex {
+    /// By source and offset: the lines between there and the next.
+    chunks: BTreeMap<(u32, u64), u64>,
+}
+
+impl LineIndex {
+    /// Notes how many lines a chunk has that begins at an offset.
+    pub fn note(&mut self, source: u32, offset: u64, lines: u64) {
+        self.chunks.insert((source, offset), lines);
+    }
+
+    /// Where each chunk of a source begins, and how many lines lie before.
+    pub fn of(&self, source: u32) -> impl Iterator<Item = (u64, u64)> {
+        self.chunks.range((source, 0)..=(source, u64::MAX)).scan(0, |before, ((_, offset), lines)| {
+            let at = (*offset, *before);
+            *before += lines;
+            Some(at)
+        })
+    }
 }
 
 /// The first offset at or after `from` where a line begins; the source's end where none does.

@@ -10,7 +10,8 @@ use flowlog_schema::lint::{ComponentLint, Finding, LintReport, LintRule, SCHEMA}
 
 use crate::diagnose::{self, Tree, World};
 use crate::evidence::Lines;
-use crate::flow::{Broken, Entry, Fate, Flow, Ledger, Mark, Span, Table};
+use crate::flow::{Broken, Entry, Fate, Flow, Mark, Span};
+use crate::ingest::Ingested;
 use crate::owners::Owners;
 use crate::source::Sources;
 
@@ -64,7 +65,8 @@ impl Account {
 }
 
 /// Judges the logs. `threshold` is the least score that passes, 0 to 100.
-pub fn lint(mut table: Table, ledger: Ledger, sources: &Sources, owners: &Owners, threshold: f64) -> LintReport {
+pub fn lint(ingested: Ingested, sources: &Sources, owners: &Owners, threshold: f64) -> LintReport {
+    let Ingested { mut table, ledger, index, .. } = ingested;
     let (groups, world) = diagnose::everything(&mut table, sources);
     let mut accounts: BTreeMap<CompactString, Account> = BTreeMap::new();
     for ((component, voice), entry) in ledger.entries {
@@ -89,7 +91,7 @@ pub fn lint(mut table: Table, ledger: Ledger, sources: &Sources, owners: &Owners
         account.broken.extend(of_lines.into_iter().filter(|(_, broken)| broken.count > 0));
     }
     let places = accounts.values().flat_map(|account| account.broken.values()).flat_map(|broken| broken.places.iter());
-    let lines = Lines::read(sources, places.map(|mark| mark.place));
+    let lines = Lines::read(sources, &index, places.map(|mark| mark.place));
     let mut components: Vec<ComponentLint> =
         accounts.into_iter().map(|(component, account)| report(&component, account, &lines, owners)).collect();
     components.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.component.cmp(&b.component)));

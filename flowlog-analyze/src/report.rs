@@ -5,6 +5,7 @@ use flowlog_schema::report::{Evidence, Failure, FlowFailure, Input, Owner, Repor
 
 use crate::diagnose::{Cause, Diagnosis};
 use crate::evidence::{Lines, printable};
+use crate::lines::LineIndex;
 use crate::owners::Owners;
 use crate::source::Sources;
 
@@ -12,9 +13,9 @@ use crate::source::Sources;
 const MAX_EVIDENCE: usize = 10;
 
 /// Writes the report of a diagnosis, with whose everything is.
-pub fn build(input: Input, diagnosis: &Diagnosis, sources: &Sources, owners: &Owners) -> Report {
+pub fn build(input: Input, diagnosis: &Diagnosis, sources: &Sources, index: &LineIndex, owners: &Owners) -> Report {
     let places = diagnosis.causes.iter().flat_map(|cause| cause.evidence.iter().copied());
-    let lines = Lines::read(sources, places);
+    let lines = Lines::read(sources, index, places);
     let failures: Vec<Failure> = diagnosis.causes.iter().map(|cause| failure(cause, &lines, owners)).collect();
     let mut flow_failures: Vec<FlowFailure> = diagnosis
         .failed_flows

@@ -20,8 +20,9 @@ fn events_in(sources: &Sources, range: std::ops::Range<u64>) -> Vec<Found> {
     let read = |past| {
         let mut found = Vec::new();
         let chunk = read_chunk(source, range.clone(), past, Vec::new()).map_err(error)?;
-        let mut ahead =
-            |from: u64| if from < source.size { read_chunk(source, from..from + 1000, false, Vec::new()).map(Some).map_err(error) } else { Ok(None) };
+        let mut ahead = |from: u64| {
+            if from < source.size { read_chunk(source, from..from + 1000, false, Vec::new()).map(Some).map_err(error) } else { Ok(None) }
+        };
         read_events(&chunk, &mut |_, _| false, &mut ahead, &mut |event| {
             if event.own {
                 found.push((event.at, event.lines, String::from_utf8_lossy(&event.text).into_owned()));

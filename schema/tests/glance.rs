@@ -69,11 +69,7 @@ fn check(line: &[u8], is_json: bool) -> Result<bool, TestCaseError> {
         fields.push((std::str::from_utf8(key).unwrap(), std::str::from_utf8(value).unwrap()));
         true
     };
-    let glance = if is_json {
-        json::glance(line, &mut keep)
-    } else {
-        text::glance(line, &mut keep)
-    };
+    let glance = if is_json { json::glance(line, &mut keep) } else { text::glance(line, &mut keep) };
     let Some(glance) = glance else { return Ok(false) };
     let decoded = if is_json { json::decode(line).ok() } else { text::decode(line).ok() };
     let Some((record, problems)) = decoded else { return Err(TestCaseError::fail(format!("no record: {shown}"))) };

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 use flowlog_schema::report::FailureKind;
+use rayon::prelude::*;
 
 use super::processes::World;
 use super::silence;
@@ -16,16 +17,19 @@ use crate::flow::{Fate, Group, Table};
 
 /// Components whose roots that fall silent alone lost a line rather than hang.
 pub(super) fn of(table: &Table, groups: &[Group], world: &World) -> BTreeSet<CompactString> {
-    let mut lost = 0u64;
-    let mut alone: BTreeMap<(CompactString, CompactString), u64> = BTreeMap::new();
-    for group in groups {
+    let of_group = |group: &Group| {
         let flow = table.flow(group);
         let tree = Tree::new(&flow, world);
-        lost += (0..tree.spans.len()).filter(|at| is_answered(&tree, *at)).count() as u64;
-        if is_alone(&tree, world) {
-            let root = tree.root();
-            *alone.entry((root.component(world).clone(), root.span.state().into())).or_default() += 1;
-        }
+        let lost = (0..tree.spans.len()).filter(|at| is_answered(&tree, *at)).count() as u64;
+        let root = tree.root();
+        let alone = is_alone(&tree, world).then(|| (root.component(world).clone(), CompactString::from(root.span.state())));
+        (lost, alone)
+    };
+    let found: Vec<(u64, Option<(CompactString, CompactString)>)> = groups.par_iter().map(of_group).collect();
+    let lost: u64 = found.iter().map(|(lost, _)| lost).sum();
+    let mut alone: BTreeMap<(CompactString, CompactString), u64> = BTreeMap::new();
+    for name in found.into_iter().filter_map(|(_, alone)| alone) {
+        *alone.entry(name).or_default() += 1;
     }
     let complete = world.complete();
     // Three times as many as are to be expected, and two: small numbers scatter.

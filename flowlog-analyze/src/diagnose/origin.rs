@@ -148,7 +148,7 @@ enum Leave {
 
 /// What a fragment knows whose last word is that its stream is made anew.
 fn recreated(span: &Span) -> How<'_> {
-    span.distress.as_ref().or(span.failed.as_ref()).map_or(
+    span.distress.as_deref().or(span.failed.as_deref()).map_or(
         How::Silent(Silence { kind: FailureKind::Error, basis: Basis::LostByCaller, whole_process: false, since: span.last.time }),
         How::Said,
     )

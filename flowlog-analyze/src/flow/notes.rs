@@ -99,6 +99,7 @@ impl Notes {
     }
 
     /// Reads and adds an ordinary record that shares with earlier ones all but its time and ids: its format and time.
+    #[inline]
     pub fn skim(&mut self, line: &[u8], place: Place) -> Option<(Format, i64)> {
         let (format, skim, fields) = format::skim(&mut self.skimmer, line)?;
         let shared = self.shared.get(skim.origin, skim.step, skim.tail).or_else(|| self.share(&skim, fields, place.speaker))?;
@@ -125,6 +126,7 @@ impl Notes {
         true
     }
 
+    #[inline]
     fn push(&mut self, flow: FlowId, said: Said, place: Place) {
         if let Some(author) = self.writers.get_mut(usize::from(said.writer)) {
             author.facts.note(Mark { clock: said.clock, time: said.time, place, blur: 1 }, None);
@@ -135,16 +137,19 @@ impl Notes {
     }
 
     /// A chunk's numbers for what a line shares, remembered for the next.
-    #[cold]
     fn share(&mut self, skim: &Skim<'_>, fields: Fields<'_>, speaker: u32) -> Option<Words> {
-        let origin = self.skimmer.origin(skim.origin)?.clone();
-        let step = self.skimmer.step(skim.step)?.clone();
-        let callee = match skim.tail {
-            Some(tail) => Fields::of(self.skimmer.fields(tail)).callee.to_owned(),
-            None => fields.callee.to_owned(),
-        };
-        let (writer, state, callee) =
-            (self.author(speaker, &origin.component, &origin.instance)?, self.number(&step.state)?, self.number(&callee)?);
+        // Out of the way while its words are given numbers.
+        let skimmer = std::mem::take(&mut self.skimmer);
+        let words = self.words_of(&skimmer, skim, fields, speaker);
+        self.skimmer = skimmer;
+        words
+    }
+
+    fn words_of(&mut self, skimmer: &Skimmer, skim: &Skim<'_>, fields: Fields<'_>, speaker: u32) -> Option<Words> {
+        let (origin, step) = (skimmer.origin(skim.origin)?, skimmer.step(skim.step)?);
+        let fields = skim.tail.map_or(fields, |tail| Fields::of(skimmer.fields(tail)));
+        let writer = self.author(speaker, &origin.component, &origin.instance)?;
+        let (state, callee) = (self.number(&step.state)?, self.number(fields.callee)?);
         let kind = Kind::of(step.event)?;
         put(&mut self.shared.writers, skim.origin, writer);
         put(&mut self.shared.steps, skim.step, (state, kind, step.has_versions));

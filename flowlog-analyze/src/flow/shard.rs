@@ -244,7 +244,7 @@ impl Shard {
             });
             if is_closed {
                 closed.insert(hash(key));
-                if spare.len() < FEW_FLOWS {
+                if spare.len() < MOST_SPARE {
                     entry.rows.clear();
                     spare.push(std::mem::take(&mut entry.rows));
                 }
@@ -271,7 +271,10 @@ impl Shard {
 const FEW: usize = 16;
 
 /// Fewer flows of a shard are not worth a look.
-const FEW_FLOWS: usize = 64;
+const FEW_FLOWS: usize = 16;
+
+/// Most rooms of rows that are kept for flows to come.
+const MOST_SPARE: usize = 256;
 
 /// Ids of flows that were closed, as hashes; the oldest are forgotten.
 #[derive(Debug, Clone, Default)]

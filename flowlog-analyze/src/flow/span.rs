@@ -135,9 +135,9 @@ pub struct Span {
     /// Its caller's leaving.
     pub cancelled: Option<Mark>,
     /// Its failure.
-    pub failed: Option<Failure>,
+    pub failed: Option<Box<Failure>>,
     /// The last error that it told without failing.
-    pub distress: Option<Failure>,
+    pub distress: Option<Box<Failure>>,
     /// The last time that its stream was made anew.
     pub recreated: Option<Mark>,
     /// It answered, and
@@ -213,15 +213,17 @@ impl Span {
             keep_max(&mut self.word, Some(mark));
         }
         self.held.note(observation);
-        let failure = |fault: &crate::observation::Fault<'_>, traceback: bool| Failure {
-            mark,
-            kind: CompactString::from(fault.kind.as_ref()),
-            message: cut(&fault.message).into(),
-            status: fault.status,
-            traceback,
-            engine: code::of_stack(&observation.message)
-                .or_else(|| observation.error.as_deref().and_then(code::of_stack))
-                .map(CompactString::from),
+        let failure = |fault: &crate::observation::Fault<'_>, traceback: bool| {
+            Box::new(Failure {
+                mark,
+                kind: CompactString::from(fault.kind.as_ref()),
+                message: cut(&fault.message).into(),
+                status: fault.status,
+                traceback,
+                engine: code::of_stack(&observation.message)
+                    .or_else(|| observation.error.as_deref().and_then(code::of_stack))
+                    .map(CompactString::from),
+            })
         };
         match &observation.said {
             Said::Open | Said::Word => {}
@@ -237,7 +239,7 @@ impl Span {
     }
 
     /// Keeps the earliest failure, with the status that any of its lines tells.
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: Box<Failure>) {
         let status = self.failed.as_ref().and_then(|kept| kept.status).into_iter().chain(failure.status).min();
         keep_min(&mut self.failed, Some(failure));
         if let Some(kept) = &mut self.failed {
@@ -335,12 +337,12 @@ impl Span {
 
     /// The failure that counts, whoever is to blame.
     pub fn failure(&self) -> Option<&Failure> {
-        self.failed.as_ref().or_else(|| self.last_distress())
+        self.failed.as_deref().or_else(|| self.last_distress())
     }
 
     /// An error that proves a failure because nothing better came after it.
     fn last_distress(&self) -> Option<&Failure> {
-        self.distress.as_ref().filter(|distress| distress.traceback || Some(distress.mark) == self.word)
+        self.distress.as_deref().filter(|distress| distress.traceback || Some(distress.mark) == self.word)
     }
 
     /// When it ended, failed, was cancelled or closed.

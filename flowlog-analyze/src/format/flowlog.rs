@@ -89,6 +89,7 @@ fn is_natural(digits: &[u8]) -> bool {
 
 /// Takes an ordinary record in either form by what it shares with the lines before it; its fields are given where its tail
 /// is not known by number. What it leaves, [`glance`] takes or leaves.
+#[inline]
 pub(super) fn skim<'a>(skimmer: &mut Skimmer, line: &'a [u8]) -> Option<(Skim<'a>, Fields<'a>)> {
     let mut fields = Fields::default();
     let is_json = line.first() == Some(&b'{');

@@ -8,6 +8,7 @@ use super::paint::Paint;
 use crate::diagnose::{FirstFailure, Outcome, Tree, World};
 use crate::evidence::{Lines, digest, printable};
 use crate::flow::{Fate, Place};
+use crate::lines::LineIndex;
 use crate::source::Sources;
 
 /// A flow as it is shown.
@@ -24,7 +25,7 @@ pub struct FlowPicture<'a> {
 }
 
 /// Draws a flow.
-pub fn picture(flow: &FlowPicture<'_>, world: &World, sources: &Sources, paint: Paint) -> String {
+pub fn picture(flow: &FlowPicture<'_>, world: &World, sources: &Sources, index: &LineIndex, paint: Paint) -> String {
     let mut out = String::new();
     let places: Vec<Place> = flow
         .tree
@@ -32,7 +33,8 @@ pub fn picture(flow: &FlowPicture<'_>, world: &World, sources: &Sources, paint: 
         .iter()
         .flat_map(|node| node.span.failure().map(|f| f.mark.place).into_iter().chain([node.span.last.place]))
         .collect();
-    let lines = Lines::read(sources, places.into_iter().chain(flow.failure.iter().flat_map(|failure| failure.evidence.iter().copied())));
+    let lines =
+        Lines::read(sources, index, places.into_iter().chain(flow.failure.iter().flat_map(|failure| failure.evidence.iter().copied())));
     let word = match flow.outcome {
         Outcome::Ok => paint.green("ok"),
         Outcome::Recovered => paint.yellow("recovered"),
