@@ -113,11 +113,10 @@ impl Entry {
         flow
     }
 
-    /// The flow in full, if it ended well. One that failed, was cancelled or in distress by its own words is not looked at:
+    /// The flow in full, if it ended well. One that failed or was cancelled by its own words is not looked at:
     /// it stays, which costs memory and changes no answer.
     pub(super) fn if_settled(&self, roster: &Roster) -> Option<Flow> {
-        let troubled =
-            |span: &Span| span.failed.is_some() || span.cancelled.is_some() || span.distress.is_some() || span.recreated.is_some();
+        let troubled = |span: &Span| span.failed.is_some() || span.cancelled.is_some() || span.recreated.is_some();
         if self.flow.spans.values().any(troubled) {
             return None;
         }
