@@ -197,34 +197,48 @@ pub(crate) fn is_lower_component(text: &[u8]) -> bool {
         && text.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-/// 16 hex digits, all of a word's digits at once.
+/// 16 hex digits.
+///
+/// Ids are most of what is read of an ordinary line: all digits at once take a third of the time that they take eight by
+/// eight in a register.
+#[cfg(target_arch = "x86_64")]
+#[inline]
 pub(crate) fn hex16(digits: [u8; 16]) -> Option<u64> {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = digits;
-    Some(u64::from(hex8([a, b, c, d, e, f, g, h])?) << 32 | u64::from(hex8(rest)?))
+    // SAFETY: SSE2 is part of x86-64, and the function asks for nothing else: it takes and gives numbers.
+    #[expect(unsafe_code, reason = "the compiler asks for it where a function names what the processor has to have")]
+    unsafe {
+        hex16_sse2(digits)
+    }
 }
 
-fn hex8(digits: [u8; 8]) -> Option<u32> {
-    const fn each(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; 8])
-    }
-    const HIGH: u64 = each(0x80);
-    let word = u64::from_le_bytes(digits);
-    if word & HIGH != 0 {
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse2")]
+#[inline]
+fn hex16_sse2(digits: [u8; 16]) -> Option<u64> {
+    use std::arch::x86_64::{
+        _mm_add_epi8, _mm_and_si128, _mm_cmpgt_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16, _mm_set_epi64x,
+        _mm_set1_epi8, _mm_set1_epi16, _mm_slli_epi16, _mm_srli_epi16,
+    };
+    let word = u128::from_le_bytes(digits).cast_signed();
+    #[expect(clippy::cast_possible_truncation, reason = "each half is taken")]
+    let text = _mm_set_epi64x((word >> 64) as i64, word as i64);
+    // Bytes beyond ASCII are negative, and less than any digit.
+    let is_digit = _mm_and_si128(_mm_cmpgt_epi8(text, _mm_set1_epi8(0x2f)), _mm_cmpgt_epi8(_mm_set1_epi8(0x3a), text));
+    let lower = _mm_or_si128(text, _mm_set1_epi8(0x20));
+    let is_letter = _mm_and_si128(_mm_cmpgt_epi8(lower, _mm_set1_epi8(0x60)), _mm_cmpgt_epi8(_mm_set1_epi8(0x67), lower));
+    if _mm_movemask_epi8(_mm_or_si128(is_digit, is_letter)) != 0xffff {
         return None;
     }
-    // A byte's high bit says whether it is at least the one bound and below the other: no sum carries into the next byte.
-    let within = |word: u64, from: u8, to: u8| (word + each(0x80 - from)) & !(word + each(0x80 - to)) & HIGH;
-    let is_digit = within(word, b'0', b'9' + 1);
-    let is_letter = within(word | each(0x20), b'a', b'f' + 1);
-    if is_digit | is_letter != HIGH {
-        return None;
-    }
-    let nibbles = (word & each(0x0f)) + (is_letter >> 7) * 9;
-    let bytes = (nibbles << 4 | nibbles >> 8) & 0x00ff_00ff_00ff_00ff;
-    let pairs = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half holds nothing more")]
-    let value = (pairs | pairs >> 16) as u32;
-    Some(value.swap_bytes())
+    let nibbles = _mm_add_epi8(_mm_and_si128(text, _mm_set1_epi8(0x0f)), _mm_and_si128(is_letter, _mm_set1_epi8(9)));
+    let pairs = _mm_or_si128(_mm_slli_epi16(nibbles, 4), _mm_srli_epi16(nibbles, 8));
+    let pairs = _mm_and_si128(pairs, _mm_set1_epi16(0xff));
+    Some(_mm_cvtsi128_si64(_mm_packus_epi16(pairs, pairs)).cast_unsigned().swap_bytes())
+}
+
+/// 16 hex digits.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn hex16(digits: [u8; 16]) -> Option<u64> {
+    digits.iter().try_fold(0, |value, digit| Some(value << 4 | u64::from((*digit as char).to_digit(16)?)))
 }
 
 /// Bytes that the cursor has seen to be ASCII.

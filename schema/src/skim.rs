@@ -121,12 +121,10 @@ impl Skimmer {
         let hyphenated = cursor.take(36)?;
         let step = self.steps.find(&mut cursor)?;
         let (flow_id, span_id, parent_id, clock) = json::ids(hyphenated, &mut cursor)?;
-        let tail = self.tails.find_rest(cursor.rest());
+        let rest = cursor.rest();
+        let tail = self.tails.find_rest(rest);
         if tail.is_none() {
-            if !is_plain(cursor.rest()) {
-                return None;
-            }
-            json::tail(&mut cursor, field)?;
+            self.new_tail(rest, field, |keep| json::tail(&mut cursor, keep).map(|()| &b""[..]))?;
         }
         Some(Skim { time, flow_id, span_id, parent_id, clock, message: ascii(message), origin, step, tail, is_json: true })
     }
@@ -138,17 +136,40 @@ impl Skimmer {
         let flow_id = hyphenated_flow_id(cursor.take(36)?)?;
         let step = self.steps.find(&mut cursor)?;
         let (span_id, parent_id, clock) = text::ids(&mut cursor)?;
-        let tail = self.tails.find_rest(cursor.rest());
+        let rest = cursor.rest();
+        let tail = self.tails.find_rest(rest);
         let message = match tail {
             // Where it stands in this line, at its end.
             Some(number) => {
                 let len = self.tails.meaning(number)?.message.len();
                 line.trim_ascii_end().get(line.trim_ascii_end().len().checked_sub(len)?..)?
             }
-            None if is_plain(cursor.rest()) => text::tail(&mut cursor, field)?,
-            None => return None,
+            None => self.new_tail(rest, field, |keep| text::tail(&mut cursor, keep))?,
         };
         Some(Skim { time, flow_id, span_id, parent_id, clock, message: ascii(message), origin, step, tail, is_json: false })
+    }
+
+    /// Reads a tail that is not known, and remembers it; its message, in text.
+    fn new_tail<'a>(
+        &mut self,
+        rest: &'a [u8],
+        field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
+        read: impl FnOnce(&mut dyn FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<&'a [u8]>,
+    ) -> Option<&'a [u8]> {
+        if !is_plain(rest) {
+            return None;
+        }
+        self.tails.give_up();
+        if !self.tails.has_room() {
+            return read(field);
+        }
+        let mut fields = Vec::new();
+        let message = read(&mut |key, value| {
+            fields.push((ascii(key).to_owned(), ascii(value).to_owned()));
+            field(key, value)
+        })?;
+        self.tails.add(rest, || Tail { fields, message: ascii(message).to_owned() });
+        Some(message)
     }
 
     /// Reads a line of which something is new, and remembers that.
@@ -228,22 +249,23 @@ impl Minute {
 #[derive(Debug)]
 struct Shares<T> {
     runs: Vec<Run<T>>,
+    /// Of each run eight bytes near its end, where runs differ most, and where they stand: compared first.
+    probes: Vec<(u64, usize)>,
     /// The one that was found last.
     latest: usize,
+    /// How often one was not found that all should know, after there was no room for more.
+    misses: usize,
 }
 
 #[derive(Debug)]
 struct Run<T> {
     bytes: Box<[u8]>,
-    /// Eight of its bytes near its end, where runs differ most, and where they stand: compared first.
-    probe: u64,
-    probe_at: usize,
     meaning: T,
 }
 
 impl<T> Default for Shares<T> {
     fn default() -> Self {
-        Self { runs: Vec::new(), latest: 0 }
+        Self { runs: Vec::new(), probes: Vec::new(), latest: 0, misses: 0 }
     }
 }
 
@@ -258,9 +280,9 @@ impl<T> Shares<T> {
     #[inline]
     fn find(&mut self, cursor: &mut Cursor<'_>) -> Option<usize> {
         let rest = cursor.rest();
-        let is = |run: &Run<T>| (run.bytes.len() < 8 || word(rest, run.probe_at) == run.probe) && rest.starts_with(&run.bytes);
-        if !self.runs.get(self.latest).is_some_and(is) {
-            self.latest = self.runs.iter().position(is)?;
+        let is = |at: usize| self.is_probed(at, rest) && self.runs.get(at).is_some_and(|run| rest.starts_with(&run.bytes));
+        if !is(self.latest) {
+            self.latest = (0..self.runs.len()).find(|at| is(*at))?;
         }
         cursor.take(self.runs.get(self.latest)?.bytes.len())?;
         Some(self.latest)
@@ -269,11 +291,34 @@ impl<T> Shares<T> {
     /// The known run that is all of the rest.
     #[inline]
     fn find_rest(&mut self, rest: &[u8]) -> Option<usize> {
-        let is = |run: &Run<T>| rest.len() == run.bytes.len() && word(rest, run.probe_at) == run.probe && *rest == *run.bytes;
-        if !self.runs.get(self.latest).is_some_and(is) {
-            self.latest = self.runs.iter().position(is)?;
+        let is = |at: usize| self.is_probed(at, rest) && self.runs.get(at).is_some_and(|run| *rest == *run.bytes);
+        if !is(self.latest) {
+            match (0..self.runs.len()).find(|at| is(*at)) {
+                Some(at) => self.latest = at,
+                None => {
+                    self.misses += usize::from(self.runs.len() == Self::MOST);
+                    return None;
+                }
+            }
         }
         Some(self.latest)
+    }
+
+    #[inline]
+    fn is_probed(&self, at: usize, rest: &[u8]) -> bool {
+        self.probes.get(at).is_some_and(|(probe, at)| word(rest, *at) == *probe)
+    }
+
+    /// Whether there is room, and the lines have something in common.
+    fn has_room(&self) -> bool {
+        self.runs.len() < Self::MOST
+    }
+
+    /// Forgets runs that turn out to be no two lines': it is no use to look for them. Their numbers are not given again.
+    fn give_up(&mut self) {
+        if self.misses > MANY_MISSES {
+            self.probes.clear();
+        }
     }
 
     fn meaning(&self, number: usize) -> Option<&T> {
@@ -285,11 +330,13 @@ impl<T> Shares<T> {
         if let Some(at) = self.runs.iter().position(|run| *run.bytes == *bytes) {
             return Some(at);
         }
-        if self.runs.len() >= Self::MOST || bytes.len() > Self::LONGEST {
+        // Shorter ones have no room for a probe.
+        if !self.has_room() || bytes.len() > Self::LONGEST {
             return None;
         }
-        let probe_at = bytes.len().saturating_sub(PROBE_FROM_END);
-        self.runs.push(Run { bytes: bytes.into(), probe: word(bytes, probe_at), probe_at, meaning: meaning() });
+        let at = bytes.len().saturating_sub(PROBE_FROM_END);
+        self.probes.push((word(bytes, at), at));
+        self.runs.push(Run { bytes: bytes.into(), meaning: meaning() });
         Some(self.runs.len() - 1)
     }
 }
@@ -297,12 +344,11 @@ impl<T> Shares<T> {
 /// How far from a run's end its probe begins: before `","trace_id":"`, where the state ends.
 const PROBE_FROM_END: usize = 22;
 
-/// Eight bytes at a place; those that are there, where there are fewer.
+/// After so many lines whose tail was not known, tails are not looked for.
+const MANY_MISSES: usize = 256;
+
+/// The eight bytes at a place; zero where there are fewer.
 #[inline]
 fn word(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    match rest.first_chunk::<8>() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-    }
+    bytes.get(at..at + 8).and_then(|eight| eight.first_chunk()).map_or(0, |eight| u64::from_le_bytes(*eight))
 }

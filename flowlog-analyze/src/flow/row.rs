@@ -91,14 +91,26 @@ impl Kept {
         }
     }
 
-    /// Its place in the order of marks.
-    fn order(&self, roster: &Roster) -> Order {
-        (self.clock, self.time, roster.writer_of(self.writer).voice.source, self.offset)
+    /// Its place in the order of marks, by its writer's source.
+    fn order(&self, source: u32) -> Order {
+        // The time with its sign turned, so that the order of the bits is that of the times.
+        let moment = u128::from(self.clock) << 64 | u128::from(self.time.cast_unsigned() ^ (1 << 63));
+        (moment, source, self.offset)
     }
 }
 
-/// A mark's order, without what never decides it among rows.
-type Order = (u64, i64, u32, u64);
+/// A mark's order, without what never decides it among rows: clock and time, source, offset.
+type Order = (u128, u32, u64);
+
+/// The time in an order.
+fn time_of(order: Order) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the time")]
+    let bits = order.0 as u64;
+    (bits ^ (1 << 63)).cast_signed()
+}
+
+/// After every moment.
+const NEVER: Order = (u128::MAX, u32::MAX, u64::MAX);
 
 /// A span as far as its settling asks for it.
 #[derive(Debug)]
@@ -108,7 +120,8 @@ struct Brief {
     component: u32,
     party: u32,
     first: Order,
-    ended: Option<Order>,
+    /// [`NEVER`] where it did not.
+    ended: Order,
 }
 
 /// Room for the spans of one flow, used again for the next.
@@ -127,16 +140,16 @@ pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stat
     scratch.spans.clear();
     scratch.states.clear();
     for row in rows {
-        let order = row.order(roster);
+        let writer = roster.writer_of(row.writer);
+        let order = row.order(writer.voice.source);
         let found = scratch.spans.iter().position(|span| span.key == row.span);
         let at = found.unwrap_or(scratch.spans.len());
-        let writer = roster.writer_of(row.writer);
         if found.is_none() {
             if at == MOST_SPANS {
                 return None;
             }
             let (component, party) = (writer.component, writer.party);
-            scratch.spans.push(Brief { key: row.span, parent: 0, component, party, first: order, ended: None });
+            scratch.spans.push(Brief { key: row.span, parent: 0, component, party, first: order, ended: NEVER });
         }
         let span = scratch.spans.get_mut(at)?;
         if span.party != writer.party {
@@ -145,7 +158,7 @@ pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stat
         span.parent = span.parent.max(row.parent);
         span.first = span.first.min(order);
         if row.kind == Kind::End {
-            span.ended = Some(span.ended.map_or(order, |ended| ended.min(order)));
+            span.ended = span.ended.min(order);
         }
         if row.state != Names::NONE {
             match scratch.states.iter_mut().find(|(of, state, _)| *of == at && *state == row.state) {
@@ -158,14 +171,14 @@ pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stat
     if scratch.states.len() > MAX_STATES {
         return None;
     }
-    let ended = scratch.spans.iter().all(|span| span.ended.is_some()) && scratch.spans.iter().any(|span| span.parent == 0);
+    let ended = scratch.spans.iter().all(|span| span.ended != NEVER) && scratch.spans.iter().any(|span| span.parent == 0);
     if !ended || scratch.spans.is_empty() {
         return Some(false);
     }
     stats.ok += 1;
     for (at, span) in scratch.spans.iter().enumerate() {
-        let Some(end) = span.ended else { continue };
-        let duration = end.1.saturating_sub(span.first.1);
+        let (first, end) = (time_of(span.first), time_of(span.ended));
+        let duration = end.saturating_sub(first);
         let of_span = || scratch.states.iter().filter(|(of, _, _)| *of == at);
         let earliest = of_span().map(|(_, _, order)| *order).min();
         let last = of_span().max_by_key(|(_, state, order)| (*order, *state)).map_or(Names::NONE, |(_, state, _)| *state);
@@ -178,9 +191,9 @@ pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stat
         if span.parent != 0
             && let Some(parent) = scratch.spans.iter().find(|other| other.key == span.parent)
         {
-            let upper = span.first.1.saturating_sub(parent.first.1);
-            let lower = parent.ended.map(|parent| end.1.saturating_sub(parent.1));
-            call(stats, parent.party, span.party).add(Some(upper), lower);
+            let upper = first.saturating_sub(time_of(parent.first));
+            let lower = end.saturating_sub(time_of(parent.ended));
+            call(stats, parent.party, span.party).add(Some(upper), Some(lower));
         }
     }
     Some(true)

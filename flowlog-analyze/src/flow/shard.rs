@@ -136,27 +136,21 @@ pub(super) fn is_settled(flow: &Flow) -> bool {
         && flow.spans.values().any(|span| span.parent.is_none())
 }
 
-/// The table's numbers for those that a chunk gives; none where the table has no room for a name.
+/// The table's numbers for those that a chunk gives; [`Numbers::FULL`] where the table has no room for a name.
 pub(super) struct Numbers {
-    pub(super) names: Vec<Option<u32>>,
-    pub(super) writers: Vec<Option<u32>>,
+    pub(super) names: Vec<u32>,
+    pub(super) writers: Vec<u32>,
 }
 
 impl Numbers {
-    fn kept(&self, said: &Said) -> Option<Kept> {
-        let name = |number: u16| self.names.get(usize::from(number)).copied().flatten();
-        Some(Kept {
-            span: said.span,
-            parent: said.parent,
-            clock: said.clock,
-            time: said.time,
-            offset: said.offset,
-            writer: self.writers.get(usize::from(said.writer)).copied().flatten()?,
-            state: name(said.state)?,
-            callee: name(said.callee)?,
-            kind: said.kind,
-            has_versions: said.has_versions,
-        })
+    pub(super) const FULL: u32 = u32::MAX;
+
+    /// Writer, state and callee of a line, where all have numbers.
+    #[inline]
+    fn of(&self, said: &Said) -> Option<[u32; 3]> {
+        let writer = *self.writers.get(usize::from(said.writer))?;
+        let (state, callee) = (*self.names.get(usize::from(said.state))?, *self.names.get(usize::from(said.callee))?);
+        (writer != Self::FULL && state != Self::FULL && callee != Self::FULL).then_some([writer, state, callee])
     }
 }
 
@@ -186,15 +180,26 @@ impl Shard {
             entry.traced = true;
             entry.last = entry.last.max(row.said.time);
             entry.lines += 1;
-            match numbers.kept(&row.said) {
-                Some(kept) => {
-                    if entry.rows.capacity() == 0 {
-                        entry.rows = spare.pop().unwrap_or_else(|| Vec::with_capacity(FEW));
-                    }
-                    entry.rows.push(kept);
-                }
-                None => entry.flow.pass(&notes.words(&row.said)),
+            let said = &row.said;
+            let Some([writer, state, callee]) = numbers.of(said) else {
+                entry.flow.pass(&notes.words(said));
+                continue;
+            };
+            if entry.rows.capacity() == 0 {
+                entry.rows = spare.pop().unwrap_or_else(|| Vec::with_capacity(FEW));
             }
+            entry.rows.push(Kept {
+                span: said.span,
+                parent: said.parent,
+                clock: said.clock,
+                time: said.time,
+                offset: said.offset,
+                writer,
+                state,
+                callee,
+                kind: said.kind,
+                has_versions: said.has_versions,
+            });
         }
         self.spare = spare;
         for (key, entry) in share.entries.drain() {

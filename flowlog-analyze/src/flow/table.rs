@@ -96,12 +96,14 @@ impl Table {
 
     /// The table's numbers for a chunk's.
     fn numbers(&mut self, notes: &Notes) -> Numbers {
-        let names: Vec<Option<u32>> = notes.names.texts().iter().map(|text| self.roster.names.number(text, Roster::MOST)).collect();
-        let name = |number: u32| names.get(number as usize).copied().flatten();
+        let names = notes.names.texts().iter().map(|text| self.roster.names.number(text, Roster::MOST).unwrap_or(Numbers::FULL));
+        let names: Vec<u32> = names.collect();
+        let name = |number: u32| names.get(number as usize).copied().filter(|name| *name != Numbers::FULL);
         let mut writers = Vec::with_capacity(notes.writers.len());
         for author in &notes.writers {
             let named = name(author.component).zip(name(author.instance));
-            writers.push(named.map(|(component, instance)| self.roster.writer(author.voice(notes.source), component, instance)));
+            let writer = named.map(|(component, instance)| self.roster.writer(author.voice(notes.source), component, instance));
+            writers.push(writer.unwrap_or(Numbers::FULL));
         }
         Numbers { names, writers }
     }

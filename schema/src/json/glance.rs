@@ -106,7 +106,7 @@ pub(crate) fn ids(hyphenated: &[u8], cursor: &mut Cursor<'_>) -> Option<(FlowId,
 }
 
 /// What stands behind the ids: fields that the record does not know, up to the end of the line.
-pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<()> {
+pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized)) -> Option<()> {
     cursor.expect(b"\"")?;
     let mut seen: [&[u8]; MAX_FIELDS] = [b""; MAX_FIELDS];
     for count in 0.. {

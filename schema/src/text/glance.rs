@@ -96,7 +96,7 @@ pub(crate) fn ids(cursor: &mut Cursor<'_>) -> Option<(SpanId, Option<SpanId>, Op
 }
 
 /// What stands behind the ids: more of the braces, and the message.
-pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<&'a [u8]> {
+pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized)) -> Option<&'a [u8]> {
     let mut seen = Seen::default();
     while !cursor.skip(b"}") {
         cursor.expect(b" ")?;
