@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use flowlog_simulator::{Form, Options, Outcome, simulate};
+use flowlog_simulator::{Form, Options, Outcome, Voice, simulate};
 
 /// Logs on disk and what is true of them.
 #[derive(Debug, Clone)]
@@ -85,3 +85,85 @@ pub fn records(folder: &Path, form: Form, bytes: u64) -> anyhow::Result<Input> {
     }
     Ok(input)
 }
+
+/// Makes logs of about that size in which two lines of a hundred are records, and the rest is chatter of every engine: half of
+/// the pods in one file as `kubectl logs --prefix --timestamps` prints them, the others as the container runtime keeps them.
+pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
+    let mut input = Input { folder: folder.to_path_buf(), bytes: 0, lines: 0, flows: [0; 5] };
+    fs::create_dir_all(folder).with_context(|| format!("failed to make the folder `{}`", folder.display()))?;
+    let create = |name: &str| {
+        let path = folder.join(name);
+        let file = File::create(&path).with_context(|| format!("failed to write `{}`", path.display()))?;
+        anyhow::Ok(BufWriter::new(file))
+    };
+    let mut joined = create("kubectl.log")?;
+    let mut runtime: Vec<BufWriter<File>> = (0..PODS).map(|pod| create(&format!("pod-{pod}.log"))).collect::<anyhow::Result<_>>()?;
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut text = String::new();
+    let mut line = String::new();
+    for run in 0.. {
+        if input.bytes >= bytes {
+            break;
+        }
+        let options =
+            Options { seed: run + 1, begin: run * 600, flows: 250, form: Form::Json, fault_percent: 2, kills: 0, quiet: true, ..Options::default() };
+        let cluster = simulate(&options);
+        let mut records: Vec<(&str, usize, &str)> = Vec::new();
+        for (log, (_, bytes)) in cluster.logs.iter().enumerate() {
+            let lines = std::str::from_utf8(bytes)?.lines();
+            records.extend(lines.filter_map(|line| Some((line.get(9..35)?, log, line))));
+        }
+        records.sort_unstable();
+        for (time, log, record) in records {
+            let micros = flowlog_schema::Time::parse(&format!("{time}Z")).context("a record without a time")?.0 / 1_000;
+            for at in 0..RATIO {
+                // All of a record's chatter comes right after it.
+                let (pod, micros) = (random.usize(0..2 * PODS), micros + i64::from(at) * 7);
+                let stamp = flowlog_schema::Time(micros * 1_000).to_string();
+                let stamp = stamp.trim_end_matches('Z');
+                text.clear();
+                if at == 0 {
+                    text.push_str(record);
+                    text.push('\n');
+                } else {
+                    let voices = Voice::ALL;
+                    flowlog_simulator::chat(&mut random, voices[pod % voices.len()], micros, &mut text);
+                }
+                let pod = if at == 0 { log % (2 * PODS) } else { pod };
+                line.clear();
+                for said in text.lines() {
+                    match pod.checked_sub(PODS) {
+                        Some(_) => line.push_str(&format!("{stamp}123Z stdout F {said}\n")),
+                        None => line.push_str(&format!("[pod/{}-{pod}-7d9f/main] {stamp}123Z {said}\n", NAMES[pod % NAMES.len()])),
+                    }
+                    input.lines += 1;
+                }
+                input.bytes += line.len() as u64;
+                match pod.checked_sub(PODS).and_then(|pod| runtime.get_mut(pod)) {
+                    Some(file) => file.write_all(line.as_bytes())?,
+                    None => joined.write_all(line.as_bytes())?,
+                }
+            }
+        }
+        for truth in &cluster.truth {
+            let all = [Outcome::Ok, Outcome::Recovered, Outcome::Cancelled, Outcome::Rejected, Outcome::Failed];
+            if let Some(count) = all.iter().position(|outcome| *outcome == truth.outcome).and_then(|at| input.flows.get_mut(at)) {
+                *count += 1;
+            }
+        }
+    }
+    joined.flush()?;
+    for file in &mut runtime {
+        file.flush()?;
+    }
+    Ok(input)
+}
+
+/// Pods in one file, and as many with a file each.
+const PODS: usize = 5;
+
+/// What pods are called, by whose chatter they write.
+const NAMES: [&str; 5] = ["frontend", "vllm-worker", "sglang-worker", "trtllm-worker", "etcd"];
+
+/// Lines of which one is a record.
+const RATIO: u32 = 50;

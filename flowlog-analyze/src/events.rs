@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use fnv::FnvHashMap;
 
 use crate::envelope::{Facts, Peeled, Speaker, is_bare, peel, peel_more, peel_of_task};
-use crate::format::{Begin, begins, stack};
+use crate::format::{Begin, Format, begins, stack};
 use crate::lines::{Chunk, MAX_EVENT, lines};
 
 use open::{Kind, Open, is_soon};
@@ -40,30 +40,94 @@ pub struct NeedsPast;
 /// Most bytes of other writers' lines between two lines of one event.
 const MAX_GAP: u64 = 64 * 1024;
 
-/// Hands every event of a chunk to `each`, in the order in which they begin, and first those of its past that are still
-/// of interest. `ahead` yields the lines from an offset on: the last events may reach beyond the chunk.
+/// Who is told of a chunk's events.
 ///
-/// `skim` is asked first of every line of the chunk to which nothing before it can matter: what it takes is an event of one
-/// line, without an envelope, that `each` is not told of.
+/// A closure is told of each. Whoever knows lines at sight says so, and spares them the way through envelopes and formats.
+pub trait Hearer<'c> {
+    /// Why hearing ends early.
+    type Error: From<NeedsPast>;
+
+    /// Takes an event.
+    ///
+    /// # Errors
+    /// Whatever ends the reading.
+    fn hear(&mut self, event: &Event<'c>) -> Result<(), Self::Error>;
+
+    /// Takes a line to which nothing before it can matter as an event of one line without an envelope; whether it did.
+    fn skim(&mut self, _at: u64, _line: &[u8]) -> bool {
+        false
+    }
+
+    /// A number by which a line is known that tells nothing but that somebody spoke.
+    fn recall(&mut self, _line: &[u8]) -> Option<usize> {
+        None
+    }
+
+    /// To whom such a line belongs.
+    fn recalled(&self, _number: usize) -> Option<Recalled<'_>> {
+        None
+    }
+
+    /// Takes such a line as an event, if it can.
+    fn count(&mut self, _number: usize, _at: u64, _line: &[u8]) -> Option<Counted> {
+        None
+    }
+
+    /// Such a line, which was taken, goes on with another: it will be told of as the first of an event.
+    fn take_back(&mut self, _counted: Counted, _at: u64) {}
+}
+
+impl<'c, E: From<NeedsPast>, F: FnMut(&Event<'c>) -> Result<(), E>> Hearer<'c> for F {
+    type Error = E;
+
+    fn hear(&mut self, event: &Event<'c>) -> Result<(), E> {
+        self(event)
+    }
+}
+
+/// To whom a line belongs that is known at sight.
+#[derive(Debug)]
+pub struct Recalled<'s> {
+    /// Its [`Facts::thread`].
+    pub thread: u64,
+    /// Who wrote it.
+    pub speaker: &'s Speaker,
+    /// Its envelope is one that cuts lines; this one it did not.
+    pub cuts: bool,
+}
+
+/// What was noted when a line was taken at sight.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    /// The format that it was counted under.
+    pub format: Format,
+    /// The time that it could have taken over, and where the line stands that told it.
+    pub told: Option<(i64, u32, u64)>,
+    /// Its stamp left something out.
+    pub guessed: bool,
+}
+
+/// Tells `hearer` of every event of a chunk, in the order in which they begin, and first of those of its past that are still
+/// of interest. `ahead` yields the lines from an offset on: the last events may reach beyond the chunk.
 ///
 /// Yields how many lines begin in the chunk itself.
 ///
 /// # Errors
-/// [`NeedsPast`], where the chunk was read without it; or whatever `ahead` or `each` say.
-pub fn read_events<'c, E: From<NeedsPast>>(
+/// [`NeedsPast`], where the chunk was read without it; or whatever `ahead` or `hearer` say.
+pub fn read_events<'c, H: Hearer<'c>>(
     chunk: &'c Chunk,
-    skim: &mut impl FnMut(u64, &[u8]) -> bool,
-    ahead: &mut dyn FnMut(u64) -> Result<Option<Chunk>, E>,
-    each: &mut dyn FnMut(&Event<'c>) -> Result<(), E>,
-) -> Result<u64, E> {
+    ahead: &mut dyn FnMut(u64) -> Result<Option<Chunk>, H::Error>,
+    hearer: &mut H,
+) -> Result<u64, H::Error> {
     let knows_past = chunk.knows_past;
     let mut joiner = Joiner {
-        each,
+        hearer,
         own: chunk.own,
         knows_past,
         labelled: chunk.labelled,
         nobody: Slot::Unknown,
         threads: FnvHashMap::default(),
+        open: 0,
         latest: (0, Speaker::default()),
         pieces: FnvHashMap::default(),
         held: BTreeMap::new(),
@@ -77,9 +141,7 @@ pub fn read_events<'c, E: From<NeedsPast>>(
             continue;
         }
         own += 1;
-        if joiner.is_idle() && skim(offset, line) {
-            joiner.was_skimmed();
-        } else {
+        if !joiner.is_known(offset, line) {
             joiner.take(offset, line, Role::Own)?;
         }
     }
@@ -136,6 +198,8 @@ enum Slot<'c> {
     Closed,
     /// This may.
     Open(Box<Open<'c>>),
+    /// This may too, though it was taken already: a line that is known by a number.
+    Known { counted: Counted, at: u64, line: &'c [u8] },
 }
 
 impl<'c> Slot<'c> {
@@ -146,13 +210,22 @@ impl<'c> Slot<'c> {
     fn close(&mut self) -> Option<Event<'c>> {
         match std::mem::replace(self, Self::Closed) {
             Self::Open(open) => Some(open.event),
-            Self::Unknown | Self::Closed => None,
+            Self::Unknown | Self::Closed | Self::Known { .. } => None,
+        }
+    }
+
+    /// Whether a line of the chunk may go on here.
+    fn is_waiting(&self) -> bool {
+        match self {
+            Self::Open(open) => open.event.own,
+            Self::Known { .. } => true,
+            Self::Unknown | Self::Closed => false,
         }
     }
 }
 
-struct Joiner<'e, 'c, E> {
-    each: &'e mut dyn FnMut(&Event<'c>) -> Result<(), E>,
+struct Joiner<'e, 'c, H> {
+    hearer: &'e mut H,
     /// Where the chunk begins, and whether its past was read.
     own: u64,
     knows_past: bool,
@@ -162,6 +235,8 @@ struct Joiner<'e, 'c, E> {
     nobody: Slot<'c>,
     /// By speaker and stream.
     threads: FnvHashMap<u64, Slot<'c>>,
+    /// How many slots hold an open event.
+    open: usize,
     /// The thread of the last line, and who wrote that.
     latest: (u64, Speaker),
     /// Lines that may go on, by speaker and stream of the envelope that cuts them. An entry without one says that a line
@@ -173,7 +248,7 @@ struct Joiner<'e, 'c, E> {
     ends: bool,
 }
 
-impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
+impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
     fn slot(&mut self, thread: u64) -> &mut Slot<'c> {
         if thread == 0 { &mut self.nobody } else { self.threads.entry(thread).or_default() }
     }
@@ -187,20 +262,56 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
         self.knows_past || offset - self.own > MAX_EVENT as u64
     }
 
-    /// Whether nothing waits for another line, and none needs to be peeled of a task's label.
-    fn is_idle(&self) -> bool {
-        !self.labelled && self.nobody.open().is_none() && self.threads.is_empty() && self.pieces.is_empty() && self.held.is_empty()
+    /// Whether a line of the chunk is known at sight, and was taken so.
+    ///
+    /// Only while no event waits for another line: events are told of in their order.
+    fn is_known(&mut self, offset: u64, line: &'c [u8]) -> bool {
+        if self.labelled || self.open > 0 || !self.held.is_empty() {
+            return false;
+        }
+        if self.pieces.is_empty() && self.hearer.skim(offset, line) {
+            self.nobody = Slot::Closed;
+            if self.latest.0 != 0 {
+                self.latest = (0, Speaker::default());
+            }
+            return true;
+        }
+        let Some(number) = self.hearer.recall(line) else { return false };
+        let Some((thread, cuts)) = self.hearer.recalled(number).map(|known| (known.thread, known.cuts)) else { return false };
+        let is_whole = !cuts || self.pieces.get(&thread).map_or(self.is_certain(offset), Option::is_none);
+        if !is_whole {
+            return false;
+        }
+        let Some(counted) = self.hearer.count(number, offset, line) else { return false };
+        if cuts {
+            self.pieces.entry(thread).or_insert(None);
+        }
+        self.note_latest(thread, number);
+        *self.slot(thread) = Slot::Known { counted, at: offset, line };
+        true
     }
 
-    /// A whole event of nobody was read past the joiner.
-    fn was_skimmed(&mut self) {
-        self.nobody = Slot::Closed;
-        if self.latest.0 != 0 {
-            self.latest = (0, Speaker::default());
+    fn note_latest(&mut self, thread: u64, number: usize) {
+        if self.latest.0 != thread
+            && let Some(known) = self.hearer.recalled(number)
+        {
+            self.latest = (thread, known.speaker.clone());
         }
     }
 
-    fn take(&mut self, offset: u64, line: &'c [u8], role: Role) -> Result<(), E> {
+    /// A line behind the chunk that is known at sight: what waits in its thread waits no longer.
+    fn is_known_ahead(&mut self, line: &[u8]) -> bool {
+        let Some(number) = self.hearer.recall(line) else { return false };
+        let Some((thread, cuts)) = self.hearer.recalled(number).map(|known| (known.thread, known.cuts)) else { return false };
+        if self.labelled || self.open > 0 || !self.held.is_empty() || (cuts && self.pieces.get(&thread).is_some_and(Option::is_some)) {
+            return false;
+        }
+        self.note_latest(thread, number);
+        *self.slot(thread) = Slot::Closed;
+        true
+    }
+
+    fn take(&mut self, offset: u64, line: &'c [u8], role: Role) -> Result<(), H::Error> {
         let end = offset + line.len() as u64;
         if !self.labelled && is_bare(line) {
             let begin = begins(line);
@@ -208,7 +319,7 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
                 self.latest = (0, Speaker::default());
             }
             if begin == Some(Begin::Whole) {
-                if let Some(event) = self.nobody.close() {
+                if let Some(event) = self.close(0) {
                     self.release(event, offset)?;
                 }
                 let event = Event { at: offset, lines: 1, text: Cow::Borrowed(line), facts: Facts::default(), own: role == Role::Own };
@@ -226,7 +337,10 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
     }
 
     /// A line after the chunk.
-    fn go_on(&mut self, offset: u64, line: &[u8]) -> Result<(), E> {
+    fn go_on(&mut self, offset: u64, line: &[u8]) -> Result<(), H::Error> {
+        if self.is_known_ahead(line) {
+            return Ok(());
+        }
         let peeled = self.peel(line);
         let facts = peeled.facts.clone();
         let end = offset + line.len() as u64;
@@ -234,13 +348,13 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
         if line.facts.cuts { self.piece_of(line) } else { self.whole_line(line) }
     }
 
-    fn piece(&mut self, at: u64, end: u64, peeled: Peeled<'c>, role: Role) -> Result<(), E> {
+    fn piece(&mut self, at: u64, end: u64, peeled: Peeled<'c>, role: Role) -> Result<(), H::Error> {
         let facts = peeled.facts.clone();
         self.piece_of(Line { at, end, lines: 1, text: peeled.into_content(), facts, role })
     }
 
     /// A line whose envelope may have cut it: it goes on with the piece before it, or ends that.
-    fn piece_of(&mut self, line: Line<'c>) -> Result<(), E> {
+    fn piece_of(&mut self, line: Line<'c>) -> Result<(), H::Error> {
         let thread = line.facts.thread();
         if !self.pieces.contains_key(&thread) && !self.is_certain(line.at) && line.role != Role::Ahead {
             return Err(NeedsPast.into());
@@ -274,27 +388,26 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
     }
 
     /// A line that its envelope cut is whole again: what is inside may be wrapped too.
-    fn complete(&mut self, line: Line<'c>) -> Result<(), E> {
+    fn complete(&mut self, line: Line<'c>) -> Result<(), H::Error> {
         let Line { at, end, lines, text, facts, role } = line;
         let (text, facts) = peel_more(text, facts);
         self.whole_line(Line { at, end, lines, text, facts, role })
     }
 
-    fn whole_line(&mut self, line: Line<'c>) -> Result<(), E> {
+    fn whole_line(&mut self, line: Line<'c>) -> Result<(), H::Error> {
         let begin = begins(&line.text);
         self.join(line, begin)
     }
 
     /// A line goes on with its thread's event, or ends that and begins another.
-    fn join(&mut self, line: Line<'c>, begin: Option<Begin>) -> Result<(), E> {
+    fn join(&mut self, line: Line<'c>, begin: Option<Begin>) -> Result<(), H::Error> {
         let time = line.facts.complete_time();
         let thread = self.thread_of(&line, begin);
         if self.latest.0 != thread {
             self.latest = (thread, line.facts.speaker.clone());
         }
         let certain = self.is_certain(line.at) || line.role == Role::Ahead;
-        let slot = self.slot(thread);
-        match slot {
+        match self.slot(thread) {
             Slot::Unknown if !certain && needs_past(begin, &line.text) => return Err(NeedsPast.into()),
             Slot::Open(open) => {
                 if let Some(body) = open.takes(line.at, time, begin, &line.text) {
@@ -302,9 +415,20 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
                     return Ok(());
                 }
             }
+            Slot::Known { counted, at, line: known } => {
+                let (counted, at) = (*counted, *at);
+                if let Some(mut open) = reopened(at, known)
+                    && let Some(body) = open.takes(line.at, time, begin, &line.text)
+                {
+                    open.add(&line, body);
+                    self.hearer.take_back(counted, at);
+                    self.put_open(thread, open);
+                    return Ok(());
+                }
+            }
             Slot::Unknown | Slot::Closed => {}
         }
-        let before = slot.close();
+        let before = self.close(thread);
         let kind = match begin {
             Some(Begin::Logged { header, loud, repeats, .. }) => Kind::Logged { header, loud, repeats },
             Some(Begin::Panic | Begin::Stack | Begin::Part) => Kind::Raw,
@@ -317,13 +441,24 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
             whole = Some(event);
         } else {
             let body = if let Some(Begin::Logged { body, .. }) = begin { body } else { 0 };
-            let open = Open::new(event, kind, end, body);
-            *slot = Slot::Open(Box::new(open));
+            self.put_open(thread, Open::new(event, kind, end, body));
         }
         for event in before.into_iter().chain(whole) {
             self.release(event, offset)?;
         }
         Ok(())
+    }
+
+    fn put_open(&mut self, thread: u64, open: Open<'c>) {
+        self.open += 1;
+        *self.slot(thread) = Slot::Open(Box::new(open));
+    }
+
+    /// Closes what is open in a thread.
+    fn close(&mut self, thread: u64) -> Option<Event<'c>> {
+        let event = self.slot(thread).close();
+        self.open -= usize::from(event.is_some());
+        event
     }
 
     /// The thread that a line belongs to. Native code writes past the prefix that its process puts before lines: parts of
@@ -336,11 +471,13 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
             return own;
         }
         let latest = *latest;
-        let adjacent = self
-            .threads
-            .get(&latest)
-            .and_then(Slot::open)
-            .is_some_and(|open| line.at.saturating_sub(open.end) <= 2 && open.takes(line.at, None, begin, &line.text).is_some());
+        let takes =
+            |open: &Open<'_>| line.at.saturating_sub(open.end) <= 2 && open.takes(line.at, None, begin, &line.text).is_some();
+        let adjacent = match self.threads.get(&latest) {
+            Some(Slot::Open(open)) => takes(open),
+            Some(Slot::Known { at, line, .. }) => reopened(*at, line).is_some_and(|open| takes(&open)),
+            _ => false,
+        };
         if adjacent { latest } else { own }
     }
 
@@ -349,14 +486,14 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
     }
 
     /// Hands out a complete event, and those that waited for it, unless it has to wait itself.
-    fn release(&mut self, event: Event<'c>, now: u64) -> Result<(), E> {
+    fn release(&mut self, event: Event<'c>, now: u64) -> Result<(), H::Error> {
         let earliest = self.earliest_open();
         if self.ends {
             self.held.insert(event.at, event);
             return Ok(());
         }
         if self.held.is_empty() && earliest.is_none_or(|earliest| event.at < earliest) {
-            return (self.each)(&event);
+            return self.hearer.hear(&event);
         }
         self.held.insert(event.at, event);
         // Nobody waits for one that cannot go on.
@@ -366,13 +503,14 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
                 if slot.open().is_some_and(|open| late(open.event.at))
                     && let Some(event) = slot.close()
                 {
+                    self.open -= 1;
                     self.held.insert(event.at, event);
                 }
             }
         }
         let earliest = self.earliest_open().unwrap_or(u64::MAX);
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < earliest) {
-            (self.each)(&entry.remove())?;
+            self.hearer.hear(&entry.remove())?;
         }
         Ok(())
     }
@@ -384,11 +522,11 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
 
     /// Whether an event of the chunk may go on.
     fn is_waiting(&self) -> bool {
-        self.slots().filter_map(Slot::open).any(|open| open.event.own)
+        self.slots().any(Slot::is_waiting)
             || self.pieces.values().flatten().any(|piece| piece.line.role == Role::Own)
     }
 
-    fn finish(mut self) -> Result<(), E> {
+    fn finish(mut self) -> Result<(), H::Error> {
         self.ends = true;
         let mut rest: Vec<Line<'c>> = self.pieces.drain().filter_map(|(_, piece)| piece).map(|piece| piece.line).collect();
         rest.sort_by_key(|line| line.at);
@@ -401,10 +539,20 @@ impl<'c, E: From<NeedsPast>> Joiner<'_, 'c, E> {
             }
         }
         for event in std::mem::take(&mut self.held).into_values() {
-            (self.each)(&event)?;
+            self.hearer.hear(&event)?;
         }
         Ok(())
     }
+}
+
+/// A line that is known at sight as the event that it begins.
+fn reopened(at: u64, line: &[u8]) -> Option<Open<'_>> {
+    let peeled = peel(line);
+    let facts = peeled.facts.clone();
+    let (text, facts) = if facts.cuts { peel_more(peeled.into_content(), facts) } else { (peeled.into_content(), facts) };
+    let Some(Begin::Logged { header, body, loud, repeats }) = begins(&text) else { return None };
+    let event = Event { at, lines: 1, text, facts, own: true };
+    Some(Open::new(event, Kind::Logged { header, loud, repeats }, at + line.len() as u64, body))
 }
 
 /// Whether what came before decides what a line belongs to.

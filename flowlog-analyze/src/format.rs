@@ -44,6 +44,7 @@ use crate::observation::Observation;
 
 pub use fault::{Caller, caller_of, error_of, is_caller_gone, is_lost};
 pub use flowlog::Fields;
+pub use process::words_with_digits;
 
 /// How a line begins an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

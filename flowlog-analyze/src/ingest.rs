@@ -1,7 +1,7 @@
 //! Sources to a table: chunks in parallel, all sources together in time.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
@@ -11,13 +11,15 @@ use flowlog_schema::Time;
 use flowlog_schema::report::{Input, InputProblems, Unread};
 use rayon::prelude::*;
 
-use crate::events::{Event, NeedsPast, read_events};
-use crate::flow::{Ledger, Mark, Notes, Place, Table};
+use crate::events::{Counted, Event, Hearer, NeedsPast, Recalled, read_events};
+use crate::flow::{Ledger, Mark, Notes, Place, Table, Voice};
 use crate::format::{self, Format};
 use crate::lines::{LineIndex, MAX_EVENT, MAX_LINE, read_chunk};
 use crate::observation::Observation;
+use crate::shapes::Shapes;
 use crate::sign;
 use crate::source::Sources;
+use crate::stamp::Stamp;
 use crate::timeline::Timelines;
 
 mod schedule;
@@ -184,6 +186,15 @@ impl Part {
         self.input.lines += lines;
     }
 
+    /// Takes back a line of one record.
+    fn uncount(&mut self, format: Format) {
+        if let Some(lines) = self.formats.get_mut(&format) {
+            *lines -= 1;
+        }
+        self.input.lines -= 1;
+        self.input.records -= 1;
+    }
+
     /// Notes the time of a record.
     fn note_time(&mut self, time: i64) {
         self.first = Some(self.first.map_or(time, |first| first.min(time)));
@@ -268,8 +279,7 @@ fn read_with(
     let number = u32::try_from(index).unwrap_or(u32::MAX);
     let Some(source) = sources.read.get(index) else { return Ok(Part::new(pool.take(number), number, 0)) };
     let chunk = read_chunk(source, range.start..range.end.min(source.size), past, BUFFER.take())?;
-    let knows_past = chunk.knows_past;
-    let mut reader = Reader { part: Part::new(pool.take(number), number, chunk.own), source: number, timelines, told: None, keeps_ledger };
+    let mut reader = Reader { part: Part::new(pool.take(number), number, chunk.own), source: number, timelines, told: None, keeps_ledger, begins: (0, false), shapes: SHAPES.take().unwrap_or_default(), authors: Vec::new(), generation: 0, returned: BTreeMap::new() };
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
     let mut ahead = |from: u64| {
         if from >= source.size {
@@ -278,13 +288,12 @@ fn read_with(
             read_chunk(source, from..from.saturating_add(AHEAD), false, Vec::new()).map(Some).map_err(Stop::from)
         }
     };
-    let reader = RefCell::new(reader);
-    let lines = read_events(&chunk, &mut |at, line| reader.borrow_mut().skim(at, line), &mut ahead, &mut |event| {
-        let needs_past = reader.borrow_mut().take(event);
-        if needs_past && !knows_past && event.at - chunk.own <= MAX_EVENT as u64 { Err(Stop::NeedsPast) } else { Ok(()) }
-    })?;
-    let mut part = reader.into_inner().part;
-    part.place.2 = lines;
+    let knows_past = chunk.knows_past;
+    reader.begins = (chunk.own, knows_past);
+    let lines = read_events(&chunk, &mut ahead, &mut reader);
+    SHAPES.set(Some(reader.shapes));
+    let mut part = reader.part;
+    part.place.2 = lines?;
     BUFFER.set(chunk.bytes);
     Ok(part)
 }
@@ -292,6 +301,9 @@ fn read_with(
 thread_local! {
     /// The room of the last chunk that this thread read: fresh memory for each costs as much as reading it.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+
+    /// Shapes of lines that this thread learnt.
+    static SHAPES: Cell<Option<Box<Shapes>>> = const { Cell::new(None) };
 }
 
 /// Reads a chunk's events into a part.
@@ -303,9 +315,116 @@ struct Reader<'t> {
     told: Option<(i64, u32, u64)>,
     /// See [`Plan::keeps_ledger`].
     keeps_ledger: bool,
+    /// Where the chunk begins, and whether its past is known.
+    begins: (u64, bool),
+    shapes: Box<Shapes>,
+    /// By the number of a shape: its author, and the speaker's key.
+    authors: Vec<Option<(u16, u32)>>,
+    /// That of the shapes whose numbers `authors` has.
+    generation: u32,
+    /// Events that were taken at sight and taken back: what they could have been told.
+    returned: BTreeMap<u64, Option<(i64, u32, u64)>>,
+}
+
+impl<'c> Hearer<'c> for Reader<'_> {
+    type Error = Stop;
+
+    fn hear(&mut self, event: &Event<'c>) -> Result<(), Stop> {
+        let needs_past = self.take(event);
+        let (own, knows_past) = self.begins;
+        if needs_past && !knows_past && event.at - own <= MAX_EVENT as u64 { Err(Stop::NeedsPast) } else { Ok(()) }
+    }
+
+    fn skim(&mut self, at: u64, line: &[u8]) -> bool {
+        if self.keeps_ledger {
+            return false;
+        }
+        let place = Place { source: self.source, offset: at, speaker: 0 };
+        let Some((format, time)) = self.part.notes.skim(line.trim_ascii_end(), place) else { return false };
+        self.note_record(format, time, at);
+        true
+    }
+
+    fn recall(&mut self, line: &[u8]) -> Option<usize> {
+        if self.keeps_ledger { None } else { self.shapes.recall(line) }
+    }
+
+    fn recalled(&self, number: usize) -> Option<Recalled<'_>> {
+        self.shapes.recalled(number)
+    }
+
+    fn count(&mut self, number: usize, at: u64, line: &[u8]) -> Option<Counted> {
+        let (own, envelope) = self.shapes.stamps(number, line)?;
+        let (author, speaker) = self.author(number)?;
+        let told = self.told_before(at);
+        let time = self.moment(own, envelope, told);
+        let stamp = own.or(envelope);
+        let found = time.or(told.map(|(time, blur, _)| (time, blur)))?;
+        if told.is_none() && stamp.is_none_or(|stamp| !stamp.is_complete()) {
+            return None;
+        }
+        let format = self.shapes.known(number)?.format;
+        let (time_ns, blur) = found;
+        let place = Place { source: self.source, offset: at, speaker };
+        self.part.notes.spoke(author, Mark { clock: 0, time: time_ns, place, blur });
+        self.part.count(format, 1);
+        self.part.input.records += 1;
+        let guessed = stamp.is_some_and(|stamp| !stamp.is_complete());
+        self.part.input.problems.guessed_times += u64::from(guessed);
+        if let Some((time, blur)) = time {
+            self.part.note_time(time);
+            self.tell(time, blur, at);
+        }
+        Some(Counted { format, told, guessed })
+    }
+
+    fn take_back(&mut self, counted: Counted, at: u64) {
+        self.part.uncount(counted.format);
+        self.part.input.problems.guessed_times -= u64::from(counted.guessed);
+        self.returned.insert(at, counted.told);
+    }
 }
 
 impl Reader<'_> {
+    /// The time that the event at an offset could take over.
+    fn told_before(&mut self, at: u64) -> Option<(i64, u32, u64)> {
+        let told = if self.returned.is_empty() { self.told } else { self.returned.remove(&at).unwrap_or(self.told) };
+        told.filter(|(_, _, told)| at.checked_sub(*told).is_some_and(|since| since <= MAX_EVENT as u64))
+    }
+
+    /// The moment that an event's own stamp tells, or its envelope's, and how much later it may have been.
+    fn moment(&self, own: Option<Stamp>, envelope: Option<Stamp>, told: Option<(i64, u32, u64)>) -> Option<(i64, u32)> {
+        let stamp = own.or(envelope)?;
+        let blur = u32::try_from(stamp.unit).unwrap_or(u32::MAX);
+        if stamp.is_complete() {
+            return Some((stamp.ns, blur));
+        }
+        let complete = envelope.filter(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
+        Some((self.timelines.of(self.source as usize).resolve(stamp, complete, told.map(|(time, _, _)| time)), blur))
+    }
+
+    /// The author of a known shape, and the key of its speaker.
+    fn author(&mut self, number: usize) -> Option<(u16, u32)> {
+        if self.generation != self.shapes.generation() {
+            self.generation = self.shapes.generation();
+            self.authors.clear();
+        }
+        if let Some(author) = self.authors.get(number).copied().flatten() {
+            return Some(author);
+        }
+        let known = self.shapes.known(number)?;
+        let speaker = known.speaker.key();
+        let author = self.part.notes.author(speaker, &known.component, &known.instance, known.embedded)?;
+        if speaker != 0 {
+            self.part.notes.name(Voice { source: self.source, speaker }, &known.speaker);
+        }
+        if self.authors.len() <= number {
+            self.authors.resize(number + 1, None);
+        }
+        self.authors[number] = Some((author, speaker));
+        Some((author, speaker))
+    }
+
     /// Takes an event; whether it lacked a time that an earlier one might tell.
     fn take(&mut self, event: &Event<'_>) -> bool {
         if event.text.is_empty() {
@@ -318,21 +437,13 @@ impl Reader<'_> {
         let kept = event.text.get(..event.text.len().min(MAX_LINE)).unwrap_or_default();
         let text = std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
         let (format, observation) = format::read(text.trim_end());
-        let told = self.told.filter(|(_, _, at)| event.at - at <= MAX_EVENT as u64);
+        let told = self.told_before(event.at);
         let envelope = event.facts.time;
-        let complete = envelope.filter(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
-        let stamp = observation.as_ref().and_then(|observation| observation.time).or(envelope);
-        let time = stamp.map(|stamp| {
-            let needed = !stamp.is_complete();
-            let moment = if needed {
-                self.timelines.of(self.source as usize).resolve(stamp, complete, told.map(|(time, _, _)| time))
-            } else {
-                stamp.ns
-            };
-            (moment, u32::try_from(stamp.unit).unwrap_or(u32::MAX))
-        });
+        let own = observation.as_ref().and_then(|observation| observation.time);
+        let stamp = own.or(envelope);
+        let time = self.moment(own, envelope, told);
         if let Some((time, blur)) = time {
-            self.told = Some((time, blur, event.at));
+            self.tell(time, blur, event.at);
         }
         // A line without a stamp has the milliseconds of its clock, else the time of the line before it.
         let clock = observation.as_ref().map_or(0, |observation| observation.clock);
@@ -384,17 +495,6 @@ impl Reader<'_> {
         needs_past
     }
 
-    /// Takes a line that is an ordinary record, and shares much with those before it; whether it did.
-    fn skim(&mut self, at: u64, line: &[u8]) -> bool {
-        if self.keeps_ledger {
-            return false;
-        }
-        let place = Place { source: self.source, offset: at, speaker: 0 };
-        let Some((format, time)) = self.part.notes.skim(line.trim_ascii_end(), place) else { return false };
-        self.note_record(format, time, at);
-        true
-    }
-
     /// Takes an event that is an ordinary record; whether it did.
     fn glance(&mut self, event: &Event<'_>) -> bool {
         if self.keeps_ledger || event.lines > 1 {
@@ -404,7 +504,7 @@ impl Reader<'_> {
         let speaker = event.facts.speaker.key();
         let place = Place { source: self.source, offset: event.at, speaker };
         if !event.own {
-            self.told = Some((glance.time.0, 1, event.at));
+            self.tell(glance.time.0, 1, event.at);
             return true;
         }
         if !self.part.notes.pass(&glance, fields, place) {
@@ -421,6 +521,13 @@ impl Reader<'_> {
         self.part.count(format, 1);
         self.part.input.records += 1;
         self.part.note_time(time);
-        self.told = Some((time, 1, at));
+        self.tell(time, 1, at);
+    }
+
+    /// Notes a time for events after it to take over.
+    fn tell(&mut self, time: i64, blur: u32, at: u64) {
+        if self.told.is_none_or(|(_, _, told)| told <= at) {
+            self.told = Some((time, blur, at));
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod format;
 pub mod events;
 pub mod timeline;
 pub mod sign;
+pub mod shapes;
 pub mod flow;
 pub mod ingest;
 pub mod diagnose;

@@ -108,6 +108,12 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
     Some(clue(class, shown(observation, words, error).or(step).map_or_else(CompactString::default, CompactString::from)))
 }
 
+/// Words of rules in which digits matter.
+pub fn words_with_digits() -> impl Iterator<Item = &'static str> {
+    let words = RULES.iter().flat_map(|rules| rules.iter()).flat_map(|rule| [rule.any, rule.with, rule.without]).flatten().copied();
+    words.filter(|word| word.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
 /// Whether words only relay that something failed elsewhere; they are never the origin where there is another.
 pub fn is_relay(words: &str) -> bool {
     matching(["", unquoted(words), ""], |_| true).is_some_and(|rule| rule.class == Class::Relay)

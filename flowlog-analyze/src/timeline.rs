@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::events::{NeedsPast, read_events};
+use crate::events::{Event, NeedsPast, read_events};
 use crate::format;
 use crate::lines::read_chunk;
 use crate::source::{Source, Sources};
@@ -116,7 +116,7 @@ impl Sample {
         let mut sample = Self::default();
         let Ok(chunk) = read_chunk(source, range, true, Vec::new()) else { return sample };
         let (mut before, mut waiting): (Option<i64>, Option<Stamp>) = (None, None);
-        let read: Result<u64, NeedsPast> = read_events(&chunk, &mut |_, _| false, &mut |_| Ok(None), &mut |event| {
+        let read: Result<u64, NeedsPast> = read_events(&chunk, &mut |_| Ok(None), &mut |event: &Event<'_>| {
             let text = String::from_utf8_lossy(event.text.get(..event.text.len().min(64 * 1024)).unwrap_or_default());
             let own = format::read(&text).1.and_then(|observation| observation.time);
             let envelope = event.facts.time;

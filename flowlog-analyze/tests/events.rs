@@ -1,7 +1,7 @@
 //! Events are the same however a log is cut into chunks, and what several writers tore apart is put together again.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
 
-use flowlog_analyze::events::{NeedsPast, read_events};
+use flowlog_analyze::events::{Event, NeedsPast, read_events};
 use flowlog_analyze::format;
 use flowlog_analyze::lines::read_chunk;
 use flowlog_analyze::source::Sources;
@@ -23,7 +23,7 @@ fn events_in(sources: &Sources, range: std::ops::Range<u64>) -> Vec<Found> {
         let mut ahead = |from: u64| {
             if from < source.size { read_chunk(source, from..from + 1000, false, Vec::new()).map(Some).map_err(error) } else { Ok(None) }
         };
-        read_events(&chunk, &mut |_, _| false, &mut ahead, &mut |event| {
+        read_events(&chunk, &mut ahead, &mut |event: &Event<'_>| {
             if event.own {
                 found.push((event.at, event.lines, String::from_utf8_lossy(&event.text).into_owned()));
             }

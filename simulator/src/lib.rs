@@ -13,9 +13,11 @@ mod write;
 mod cluster;
 mod envelope;
 mod damage;
+mod chatter;
 
 use flowlog_schema::FlowId;
 
+pub use chatter::{Voice, chat};
 pub use damage::{Damage, damage};
 pub use envelope::{Envelope, wrap};
 

@@ -4,6 +4,10 @@ fn main() -> anyhow::Result<()> {
     let form = arguments.next().unwrap_or_default();
     let folder = std::path::PathBuf::from(arguments.next().unwrap_or_default());
     let mib: u64 = arguments.next().unwrap_or_default().parse()?;
+    if form == "sparse" {
+        eprintln!("{:?}", flowlog_benches::inputs::sparse(&folder, mib << 20)?);
+        return Ok(());
+    }
     let form = match form.as_str() {
         "json" => flowlog_simulator::Form::Json,
         "text" => flowlog_simulator::Form::Text,

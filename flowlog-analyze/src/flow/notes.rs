@@ -56,6 +56,8 @@ pub(super) struct Author {
     speaker: u32,
     pub(super) component: u32,
     pub(super) instance: u32,
+    /// The component is a library in whatever process speaks.
+    embedded: bool,
     pub(super) facts: ProcessFacts,
 }
 
@@ -115,7 +117,7 @@ impl Notes {
     /// Adds an ordinary record; whether it could: what it refuses has to be read in full.
     pub fn pass(&mut self, glance: &Glance<'_>, fields: Fields<'_>, place: Place) -> bool {
         let Some(kind) = Kind::of(glance.event) else { return false };
-        let Some(writer) = self.author(place.speaker, glance.component, glance.instance.unwrap_or_default()) else { return false };
+        let Some(writer) = self.author(place.speaker, glance.component, glance.instance.unwrap_or_default(), false) else { return false };
         let names = self.number(glance.state.unwrap_or_default()).zip(self.number(fields.callee));
         let Some((state, callee)) = names else { return false };
         let parent = glance.parent_id.map_or(0, flowlog_schema::SpanId::as_u64);
@@ -148,7 +150,7 @@ impl Notes {
     fn words_of(&mut self, skimmer: &Skimmer, skim: &Skim<'_>, fields: Fields<'_>, speaker: u32) -> Option<Words> {
         let (origin, step) = (skimmer.origin(skim.origin)?, skimmer.step(skim.step)?);
         let fields = skim.tail.map_or(fields, |tail| Fields::of(skimmer.fields(tail)));
-        let writer = self.author(speaker, &origin.component, &origin.instance)?;
+        let writer = self.author(speaker, &origin.component, &origin.instance, false)?;
         let (state, callee) = (self.number(&step.state)?, self.number(fields.callee)?);
         let kind = Kind::of(step.event)?;
         put(&mut self.shared.writers, skim.origin, writer);
@@ -163,10 +165,11 @@ impl Notes {
         self.names.number(text, MOST).and_then(|number| u16::try_from(number).ok())
     }
 
-    fn author(&mut self, speaker: u32, component: &str, instance: &str) -> Option<u16> {
+    /// The number of whoever writes so; none where there are too many.
+    pub fn author(&mut self, speaker: u32, component: &str, instance: &str, embedded: bool) -> Option<u16> {
         let names = &self.names;
         let is = |author: &Author| {
-            author.speaker == speaker && names.text(author.instance) == instance && names.text(author.component) == component
+            author.speaker == speaker && author.embedded == embedded && names.text(author.instance) == instance && names.text(author.component) == component
         };
         if !self.writers.get(self.latest).is_some_and(is) {
             self.latest = match self.writers.iter().position(is) {
@@ -177,12 +180,19 @@ impl Notes {
                         return None;
                     }
                     let (component, instance) = (self.names.number(component, MOST)?, self.names.number(instance, MOST)?);
-                    self.writers.push(Author { speaker, component, instance, facts: ProcessFacts::default() });
+                    self.writers.push(Author { speaker, component, instance, embedded, facts: ProcessFacts::default() });
                     self.writers.len() - 1
                 }
             };
         }
         u16::try_from(self.latest).ok()
+    }
+
+    /// Notes that an author spoke, and said nothing.
+    pub fn spoke(&mut self, author: u16, mark: Mark) {
+        if let Some(author) = self.writers.get_mut(usize::from(author)) {
+            author.facts.note(mark, None);
+        }
     }
 
     /// Adds one event.
@@ -259,7 +269,12 @@ impl Notes {
             let (component, instance) = (self.names.text(author.component), self.names.text(author.instance));
             if instance.is_empty() {
                 voice.own.merge(&author.facts);
-                voice.components.insert(component.clone());
+                let names = if author.embedded { &mut voice.libraries } else { &mut voice.components };
+                if !component.is_empty() {
+                    names.insert(component.clone());
+                }
+            } else if component.is_empty() {
+                voice.own.merge(&author.facts);
             } else {
                 let name = (component.clone(), instance.clone());
                 voice.named.insert(name.clone());

@@ -28,6 +28,11 @@ const PHRASES: [Phrase; 13] = [
 
 static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(PHRASES.iter().map(|(phrase, _)| phrase)).ok());
 
+/// Phrases in which digits matter.
+pub fn words_with_digits() -> impl Iterator<Item = &'static str> {
+    PHRASES.iter().map(|(phrase, _)| *phrase).filter(|phrase| phrase.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
 /// What the words say of the process.
 pub(super) fn of_message(message: &str) -> Option<ProcessEvent> {
     // The first phrase of the table counts, wherever it stands.
