@@ -53,7 +53,8 @@ pub trait Hearer<'c> {
     /// Whatever ends the reading.
     fn hear(&mut self, event: &Event<'c>) -> Result<(), Self::Error>;
 
-    /// Takes a line to which nothing before it can matter as an event of one line without an envelope; whether it did.
+    /// Takes a line to which nothing before it can matter as an event of one line without an envelope; whether it did. It may
+    /// lie in the chunk's past, as the lines may that [`Hearer::count`] takes.
     fn skim(&mut self, _at: u64, _line: &[u8]) -> bool {
         false
     }
@@ -67,6 +68,9 @@ pub trait Hearer<'c> {
     fn recalled(&self, _number: usize) -> Option<Recalled<'_>> {
         None
     }
+
+    /// Notes the time of an event that will be told of later, and may go on: lines behind it take it over.
+    fn foretell(&mut self, _event: &Event<'c>) {}
 
     /// Takes such a line as an event, if it can.
     fn count(&mut self, _number: usize, _at: u64, _line: &[u8]) -> Option<Counted> {
@@ -101,8 +105,6 @@ pub struct Recalled<'s> {
 pub struct Counted {
     /// The format that it was counted under.
     pub format: Format,
-    /// The time that it could have taken over, and where the line stands that told it.
-    pub told: Option<(i64, u32, u64)>,
     /// Its stamp left something out.
     pub guessed: bool,
 }
@@ -128,6 +130,7 @@ pub fn read_events<'c, H: Hearer<'c>>(
         nobody: Slot::Unknown,
         threads: FnvHashMap::default(),
         open: 0,
+        foretold: 0,
         latest: (0, Speaker::default()),
         pieces: FnvHashMap::default(),
         held: BTreeMap::new(),
@@ -136,13 +139,10 @@ pub fn read_events<'c, H: Hearer<'c>>(
     let mut own = 0;
     for (at, line) in lines(&chunk.bytes) {
         let offset = chunk.start + at as u64;
-        if offset < chunk.own {
-            joiner.take(offset, line, Role::Past)?;
-            continue;
-        }
-        own += 1;
-        if !joiner.is_known(offset, line) {
-            joiner.take(offset, line, Role::Own)?;
+        let role = if offset >= chunk.own { Role::Own } else { Role::Past };
+        own += u64::from(role == Role::Own);
+        if !joiner.is_known(offset, line)? {
+            joiner.take(offset, line, role)?;
         }
     }
     let mut end = chunk.start + chunk.bytes.len() as u64;
@@ -215,10 +215,10 @@ impl<'c> Slot<'c> {
     }
 
     /// Whether a line of the chunk may go on here.
-    fn is_waiting(&self) -> bool {
+    fn is_waiting(&self, own: u64) -> bool {
         match self {
             Self::Open(open) => open.event.own,
-            Self::Known { .. } => true,
+            Self::Known { at, .. } => *at >= own,
             Self::Unknown | Self::Closed => false,
         }
     }
@@ -237,6 +237,8 @@ struct Joiner<'e, 'c, H> {
     threads: FnvHashMap<u64, Slot<'c>>,
     /// How many slots hold an open event.
     open: usize,
+    /// Events that begin before this were told of, or their times.
+    foretold: u64,
     /// The thread of the last line, and who wrote that.
     latest: (u64, Speaker),
     /// Lines that may go on, by speaker and stream of the envelope that cuts them. An entry without one says that a line
@@ -262,33 +264,53 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         self.knows_past || offset - self.own > MAX_EVENT as u64
     }
 
-    /// Whether a line of the chunk is known at sight, and was taken so.
+    /// Whether a line of the chunk, or of its past, is known at sight, and was taken so.
     ///
-    /// Only while no event waits for another line: events are told of in their order.
-    fn is_known(&mut self, offset: u64, line: &'c [u8]) -> bool {
-        if self.labelled || self.open > 0 || !self.held.is_empty() {
-            return false;
+    /// Events that wait for more lines are told of later than it; all that it could ask of them is their time.
+    fn is_known(&mut self, offset: u64, line: &'c [u8]) -> Result<bool, H::Error> {
+        if self.labelled || self.pieces.values().any(Option::is_some) {
+            return Ok(false);
         }
-        if self.pieces.is_empty() && self.hearer.skim(offset, line) {
+        if self.hearer.skim(offset, line) {
+            let before = self.close(0);
             self.nobody = Slot::Closed;
             if self.latest.0 != 0 {
                 self.latest = (0, Speaker::default());
             }
-            return true;
+            return before.map_or(Ok(()), |event| self.release(event, offset)).map(|()| true);
         }
-        let Some(number) = self.hearer.recall(line) else { return false };
-        let Some((thread, cuts)) = self.hearer.recalled(number).map(|known| (known.thread, known.cuts)) else { return false };
-        let is_whole = !cuts || self.pieces.get(&thread).map_or(self.is_certain(offset), Option::is_none);
-        if !is_whole {
-            return false;
+        let Some(number) = self.hearer.recall(line) else { return Ok(false) };
+        let Some((thread, cuts)) = self.hearer.recalled(number).map(|known| (known.thread, known.cuts)) else { return Ok(false) };
+        // What came before the chunk may have cut it.
+        if cuts && !self.pieces.contains_key(&thread) && !self.is_certain(offset) {
+            return Ok(false);
         }
-        let Some(counted) = self.hearer.count(number, offset, line) else { return false };
+        self.foretell();
+        let Some(counted) = self.hearer.count(number, offset, line) else { return Ok(false) };
         if cuts {
             self.pieces.entry(thread).or_insert(None);
         }
         self.note_latest(thread, number);
+        let before = self.close(thread);
         *self.slot(thread) = Slot::Known { counted, at: offset, line };
-        true
+        before.map_or(Ok(()), |event| self.release(event, offset)).map(|()| true)
+    }
+
+    /// Tells the times of events that wait and were not asked yet.
+    fn foretell(&mut self) {
+        if self.open == 0 && self.held.is_empty() {
+            return;
+        }
+        let from = self.foretold;
+        let held = self.held.range(from..).map(|(_, event)| event);
+        let slots = std::iter::once(&self.nobody).chain(self.threads.values());
+        let mut waiting: Vec<&Event<'c>> = held.chain(slots.filter_map(Slot::open).map(|open| &open.event)).collect();
+        waiting.retain(|event| event.at >= from);
+        waiting.sort_unstable_by_key(|event| event.at);
+        for event in waiting {
+            self.hearer.foretell(event);
+            self.foretold = event.at + 1;
+        }
     }
 
     fn note_latest(&mut self, thread: u64, number: usize) {
@@ -300,15 +322,16 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
     }
 
     /// A line behind the chunk that is known at sight: what waits in its thread waits no longer.
-    fn is_known_ahead(&mut self, line: &[u8]) -> bool {
-        let Some(number) = self.hearer.recall(line) else { return false };
-        let Some((thread, cuts)) = self.hearer.recalled(number).map(|known| (known.thread, known.cuts)) else { return false };
-        if self.labelled || self.open > 0 || !self.held.is_empty() || (cuts && self.pieces.get(&thread).is_some_and(Option::is_some)) {
-            return false;
+    fn is_known_ahead(&mut self, offset: u64, line: &[u8]) -> Result<bool, H::Error> {
+        if self.labelled || self.pieces.values().any(Option::is_some) {
+            return Ok(false);
         }
+        let Some(number) = self.hearer.recall(line) else { return Ok(false) };
+        let Some(thread) = self.hearer.recalled(number).map(|known| known.thread) else { return Ok(false) };
         self.note_latest(thread, number);
+        let before = self.close(thread);
         *self.slot(thread) = Slot::Closed;
-        true
+        before.map_or(Ok(()), |event| self.release(event, offset)).map(|()| true)
     }
 
     fn take(&mut self, offset: u64, line: &'c [u8], role: Role) -> Result<(), H::Error> {
@@ -338,7 +361,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
 
     /// A line after the chunk.
     fn go_on(&mut self, offset: u64, line: &[u8]) -> Result<(), H::Error> {
-        if self.is_known_ahead(line) {
+        if self.is_known_ahead(offset, line)? {
             return Ok(());
         }
         let peeled = self.peel(line);
@@ -407,6 +430,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             self.latest = (thread, line.facts.speaker.clone());
         }
         let certain = self.is_certain(line.at) || line.role == Role::Ahead;
+        let own = self.own;
         match self.slot(thread) {
             Slot::Unknown if !certain && needs_past(begin, &line.text) => return Err(NeedsPast.into()),
             Slot::Open(open) => {
@@ -417,7 +441,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             }
             Slot::Known { counted, at, line: known } => {
                 let (counted, at) = (*counted, *at);
-                if let Some(mut open) = reopened(at, known)
+                if let Some(mut open) = reopened(at, known, at >= own)
                     && let Some(body) = open.takes(line.at, time, begin, &line.text)
                 {
                     open.add(&line, body);
@@ -475,7 +499,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             |open: &Open<'_>| line.at.saturating_sub(open.end) <= 2 && open.takes(line.at, None, begin, &line.text).is_some();
         let adjacent = match self.threads.get(&latest) {
             Some(Slot::Open(open)) => takes(open),
-            Some(Slot::Known { at, line, .. }) => reopened(*at, line).is_some_and(|open| takes(&open)),
+            Some(Slot::Known { at, line, .. }) => reopened(*at, line, *at >= self.own).is_some_and(|open| takes(&open)),
             _ => false,
         };
         if adjacent { latest } else { own }
@@ -522,7 +546,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
 
     /// Whether an event of the chunk may go on.
     fn is_waiting(&self) -> bool {
-        self.slots().any(Slot::is_waiting)
+        self.slots().any(|slot| slot.is_waiting(self.own))
             || self.pieces.values().flatten().any(|piece| piece.line.role == Role::Own)
     }
 
@@ -546,12 +570,12 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
 }
 
 /// A line that is known at sight as the event that it begins.
-fn reopened(at: u64, line: &[u8]) -> Option<Open<'_>> {
+fn reopened(at: u64, line: &[u8], own: bool) -> Option<Open<'_>> {
     let peeled = peel(line);
     let facts = peeled.facts.clone();
     let (text, facts) = if facts.cuts { peel_more(peeled.into_content(), facts) } else { (peeled.into_content(), facts) };
     let Some(Begin::Logged { header, body, loud, repeats }) = begins(&text) else { return None };
-    let event = Event { at, lines: 1, text, facts, own: true };
+    let event = Event { at, lines: 1, text, facts, own };
     Some(Open::new(event, Kind::Logged { header, loud, repeats }, at + line.len() as u64, body))
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -279,7 +279,7 @@ fn read_with(
     let number = u32::try_from(index).unwrap_or(u32::MAX);
     let Some(source) = sources.read.get(index) else { return Ok(Part::new(pool.take(number), number, 0)) };
     let chunk = read_chunk(source, range.start..range.end.min(source.size), past, BUFFER.take())?;
-    let mut reader = Reader { part: Part::new(pool.take(number), number, chunk.own), source: number, timelines, told: None, keeps_ledger, begins: (0, false), shapes: SHAPES.take().unwrap_or_default(), authors: Vec::new(), generation: 0, returned: BTreeMap::new() };
+    let mut reader = Reader { part: Part::new(pool.take(number), number, chunk.own), source: number, timelines, told: VecDeque::new(), keeps_ledger, begins: (0, false), shapes: SHAPES.take().unwrap_or_default(), authors: Vec::new(), generation: 0 };
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
     let mut ahead = |from: u64| {
         if from >= source.size {
@@ -311,8 +311,9 @@ struct Reader<'t> {
     part: Part,
     source: u32,
     timelines: &'t Timelines<'t>,
-    /// The time that a line without a stamp takes over, and where the line that told it lies.
-    told: Option<(i64, u32, u64)>,
+    /// The times that events tell, which those behind them take over: where each begins, the time, and how much later it may
+    /// have been; by place.
+    told: VecDeque<(u64, i64, u32)>,
     /// See [`Plan::keeps_ledger`].
     keeps_ledger: bool,
     /// Where the chunk begins, and whether its past is known.
@@ -322,8 +323,6 @@ struct Reader<'t> {
     authors: Vec<Option<(u16, u32)>>,
     /// That of the shapes whose numbers `authors` has.
     generation: u32,
-    /// Events that were taken at sight and taken back: what they could have been told.
-    returned: BTreeMap<u64, Option<(i64, u32, u64)>>,
 }
 
 impl<'c> Hearer<'c> for Reader<'_> {
@@ -340,6 +339,9 @@ impl<'c> Hearer<'c> for Reader<'_> {
             return false;
         }
         let place = Place { source: self.source, offset: at, speaker: 0 };
+        if at < self.begins.0 {
+            return false;
+        }
         let Some((format, time)) = self.part.notes.skim(line.trim_ascii_end(), place) else { return false };
         self.note_record(format, time, at);
         true
@@ -353,54 +355,90 @@ impl<'c> Hearer<'c> for Reader<'_> {
         self.shapes.recalled(number)
     }
 
+    fn foretell(&mut self, event: &Event<'c>) {
+        let line = event.text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let text = String::from_utf8_lossy(line.get(..line.len().min(MAX_LINE)).unwrap_or_default());
+        let own = format::read(text.trim_end()).1.and_then(|observation| observation.time);
+        if let Some((time, blur, _)) = self.moment(own, event.facts.time, self.told_before(event.at)) {
+            self.tell(time, blur, event.at);
+        }
+    }
+
     fn count(&mut self, number: usize, at: u64, line: &[u8]) -> Option<Counted> {
         let (own, envelope) = self.shapes.stamps(number, line)?;
         let (author, speaker) = self.author(number)?;
         let told = self.told_before(at);
         let time = self.moment(own, envelope, told);
         let stamp = own.or(envelope);
-        let found = time.or(told.map(|(time, blur, _)| (time, blur)))?;
-        if told.is_none() && stamp.is_none_or(|stamp| !stamp.is_complete()) {
+        let (time_ns, blur) = time.map(|(time, blur, _)| (time, blur)).or(told)?;
+        if told.is_none() && time.is_none_or(|(_, _, asks)| asks) {
             return None;
         }
         let format = self.shapes.known(number)?.format;
-        let (time_ns, blur) = found;
+        let guessed = stamp.is_some_and(|stamp| !stamp.is_complete());
+        if let Some((time, blur, _)) = time {
+            self.tell(time, blur, at);
+        }
+        if at < self.begins.0 {
+            return Some(Counted { format, guessed });
+        }
         let place = Place { source: self.source, offset: at, speaker };
         self.part.notes.spoke(author, Mark { clock: 0, time: time_ns, place, blur });
         self.part.count(format, 1);
         self.part.input.records += 1;
-        let guessed = stamp.is_some_and(|stamp| !stamp.is_complete());
         self.part.input.problems.guessed_times += u64::from(guessed);
-        if let Some((time, blur)) = time {
+        if let Some((time, _, _)) = time {
             self.part.note_time(time);
-            self.tell(time, blur, at);
         }
-        Some(Counted { format, told, guessed })
+        Some(Counted { format, guessed })
     }
 
     fn take_back(&mut self, counted: Counted, at: u64) {
-        self.part.uncount(counted.format);
-        self.part.input.problems.guessed_times -= u64::from(counted.guessed);
-        self.returned.insert(at, counted.told);
+        if at >= self.begins.0 {
+            self.part.uncount(counted.format);
+            self.part.input.problems.guessed_times -= u64::from(counted.guessed);
+        }
     }
 }
 
 impl Reader<'_> {
-    /// The time that the event at an offset could take over.
-    fn told_before(&mut self, at: u64) -> Option<(i64, u32, u64)> {
-        let told = if self.returned.is_empty() { self.told } else { self.returned.remove(&at).unwrap_or(self.told) };
-        told.filter(|(_, _, told)| at.checked_sub(*told).is_some_and(|since| since <= MAX_EVENT as u64))
+    /// The time that the event at an offset may take over: that of the last event before it.
+    fn told_before(&self, at: u64) -> Option<(i64, u32)> {
+        let found = match self.told.back() {
+            Some(last) if last.0 >= at => self.told.get(self.told.partition_point(|told| told.0 < at).checked_sub(1)?),
+            last => last,
+        };
+        found.filter(|told| at - told.0 <= MAX_EVENT as u64).map(|(_, time, blur)| (*time, *blur))
     }
 
-    /// The moment that an event's own stamp tells, or its envelope's, and how much later it may have been.
-    fn moment(&self, own: Option<Stamp>, envelope: Option<Stamp>, told: Option<(i64, u32, u64)>) -> Option<(i64, u32)> {
+    /// Notes a time for events after it to take over.
+    fn tell(&mut self, time: i64, blur: u32, at: u64) {
+        while self.told.front().is_some_and(|told| told.0 + 2 * (MAX_EVENT as u64) < at) {
+            self.told.pop_front();
+        }
+        match self.told.back() {
+            Some(last) if last.0 >= at => {
+                let place = self.told.partition_point(|told| told.0 < at);
+                match self.told.get_mut(place) {
+                    Some(told) if told.0 == at => *told = (at, time, blur),
+                    _ => self.told.insert(place, (at, time, blur)),
+                }
+            }
+            _ => self.told.push_back((at, time, blur)),
+        }
+    }
+
+    /// The moment that an event's own stamp tells, or its envelope's, how much later it may have been, and whether an event
+    /// before it may have a say in that.
+    fn moment(&self, own: Option<Stamp>, envelope: Option<Stamp>, told: Option<(i64, u32)>) -> Option<(i64, u32, bool)> {
         let stamp = own.or(envelope)?;
         let blur = u32::try_from(stamp.unit).unwrap_or(u32::MAX);
         if stamp.is_complete() {
-            return Some((stamp.ns, blur));
+            return Some((stamp.ns, blur, false));
         }
         let complete = envelope.filter(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
-        Some((self.timelines.of(self.source as usize).resolve(stamp, complete, told.map(|(time, _, _)| time)), blur))
+        let (moment, asks) = self.timelines.of(self.source as usize).resolve(stamp, complete, told.map(|(time, _)| time));
+        Some((moment, blur, asks))
     }
 
     /// The author of a known shape, and the key of its speaker.
@@ -441,17 +479,17 @@ impl Reader<'_> {
         let envelope = event.facts.time;
         let own = observation.as_ref().and_then(|observation| observation.time);
         let stamp = own.or(envelope);
-        let time = self.moment(own, envelope, told);
+        let moment = self.moment(own, envelope, told);
+        let time = moment.map(|(time, blur, _)| (time, blur));
         if let Some((time, blur)) = time {
             self.tell(time, blur, event.at);
         }
         // A line without a stamp has the milliseconds of its clock, else the time of the line before it.
         let clock = observation.as_ref().map_or(0, |observation| observation.clock);
         let by_clock = (clock > 0).then(|| (i64::try_from((clock >> 16) * 1_000_000).unwrap_or(Mark::NO_TIME), 1_000_000));
-        let inherited = told.map(|(time, blur, _)| (time, blur));
-        let found = time.or(by_clock).or(inherited);
+        let found = time.or(by_clock).or(told);
         // Which of two neighbours came first matters to a stamp that leaves something out.
-        let needs_past = told.is_none() && (found.is_none() || stamp.is_some_and(|stamp| !stamp.is_complete()));
+        let needs_past = told.is_none() && (found.is_none() || moment.is_some_and(|(_, _, asks)| asks));
         if !event.own {
             return false;
         }
@@ -522,12 +560,5 @@ impl Reader<'_> {
         self.part.input.records += 1;
         self.part.note_time(time);
         self.tell(time, 1, at);
-    }
-
-    /// Notes a time for events after it to take over.
-    fn tell(&mut self, time: i64, blur: u32, at: u64) {
-        if self.told.is_none_or(|(_, _, told)| told <= at) {
-            self.told = Some((time, blur, at));
-        }
     }
 }

@@ -94,6 +94,9 @@ const LONGEST: usize = 2048;
 /// Most shapes that are remembered; then all are forgotten.
 const MOST: usize = 8192;
 
+/// Most entries of one shape.
+const MOST_ALIKE: usize = 64;
+
 /// How many hashes of shapes that came once are kept.
 const ONCE: usize = 1 << 14;
 
@@ -122,11 +125,17 @@ impl Shapes {
         let hash = FixedState::default().hash_one(self.shape.as_slice());
         let mut next = self.latest.get(&hash).copied();
         let is_new = next.is_none();
+        let mut passed = 0;
         while let Some(entry) = next.and_then(|at| self.entries.get(at)) {
             if *entry.shape == *self.shape && entry.exact.iter().all(|range| line.get(range.clone()) == entry.line.get(range.clone())) {
                 return next.filter(|_| entry.known.is_some());
             }
             next = entry.before;
+            passed += 1;
+        }
+        // Names that are never the same are not worth it.
+        if passed >= MOST_ALIKE {
+            return None;
         }
         // The upper half: the lower chooses the place.
         let place = usize::try_from(hash).unwrap_or(usize::MAX) % ONCE;
@@ -351,6 +360,10 @@ fn changed(line: &[u8], ranges: &[Range<usize>], digit: u8) -> Vec<u8> {
     for range in ranges {
         if let Some(run) = other.get_mut(range.clone()) {
             run.fill(digit);
+            // JSON knows no number with a zero before it.
+            if run.len() > 1 && digit == b'0' {
+                run[0] = b'1';
+            }
         }
     }
     other

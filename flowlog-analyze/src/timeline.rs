@@ -67,17 +67,20 @@ impl<'s> Timelines<'s> {
 
 impl Timeline {
     /// The moment that a stamp tells: nearest to when its envelope or its predecessor was written, and within the
-    /// second (or whatever unit) that the stamp tells not before either.
-    pub fn resolve(&self, stamp: Stamp, envelope: Option<i64>, before: Option<i64>) -> i64 {
+    /// second (or whatever unit) that the stamp tells not before either. And whether a predecessor may have a say in it.
+    pub fn resolve(&self, stamp: Stamp, envelope: Option<i64>, before: Option<i64>) -> (i64, bool) {
         if stamp.is_complete() {
-            return stamp.ns;
+            return (stamp.ns, false);
         }
         let zone = if stamp.lacks_zone { self.zone } else { 0 };
         let near = envelope.or(before).or(self.reference);
         let ns = if stamp.lacks_year { self.year(stamp.ns, near.map(|near| near.saturating_add(zone))) } else { stamp.ns };
         let ns = ns.saturating_sub(zone);
         let within = |moment: &i64| *moment >= ns && *moment - ns < stamp.unit;
-        envelope.filter(within).or(before.filter(within)).unwrap_or(ns)
+        match envelope.filter(within) {
+            Some(moment) => (moment, false),
+            None => (before.filter(within).unwrap_or(ns), true),
+        }
     }
 
     /// Puts the year in that brings a stamp nearest to a moment; without one, the last that had begun when the source
@@ -172,7 +175,7 @@ mod tests {
         let mut times = Vec::new();
         for line in text.lines() {
             let Some(stamp) = format::read(line).1.and_then(|observation| observation.time) else { continue };
-            let moment = timeline.resolve(stamp, None, before);
+            let (moment, _) = timeline.resolve(stamp, None, before);
             before = Some(moment);
             times.push(flowlog_schema::Time(moment).to_string());
         }
@@ -204,7 +207,7 @@ mod tests {
         let now = Timeline { reference: None, latest: Some(1_763_800_035_000_000_000), zone: 0 };
         let year = |line: &str| {
             let stamp = format::read(line).1.and_then(|observation| observation.time).unwrap();
-            stamp::year_of(now.resolve(stamp, None, None))
+            stamp::year_of(now.resolve(stamp, None, None).0)
         };
         assert_eq!((year("INFO 11-21 08:27:15 [core.py:1] x"), year("INFO 12-24 08:27:15 [core.py:1] x")), (2025, 2024));
         assert_eq!(year("INFO 02-29 08:27:15 [core.py:1] x"), 2024);
