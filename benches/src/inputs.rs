@@ -105,8 +105,16 @@ pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
         if input.bytes >= bytes {
             break;
         }
-        let options =
-            Options { seed: run + 1, begin: run * 600, flows: 250, form: Form::Json, fault_percent: 2, kills: 0, quiet: true, ..Options::default() };
+        let options = Options {
+            seed: run + 1,
+            begin: run * 600,
+            flows: 250,
+            form: Form::Json,
+            fault_percent: 2,
+            kills: 0,
+            quiet: true,
+            ..Options::default()
+        };
         let cluster = simulate(&options);
         let mut records: Vec<(&str, usize, &str)> = Vec::new();
         for (log, (_, bytes)) in cluster.logs.iter().enumerate() {

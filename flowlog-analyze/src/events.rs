@@ -2,9 +2,10 @@
 //! also where other writers' lines lie between.
 //!
 //! What a line belongs to depends on the lines before it, but on none that lies more than twice [`MAX_EVENT`] back,
-//! unless one writer wrote more than that without any beginning. So a chunk can be read by itself, with that much of its
-//! past where its first lines need it, and every event is found whole by the chunk in which it begins.
+//! unless one writer wrote more than that without any beginning. So a chunk is read by itself, with that much of its past
+//! where its first lines need it, and every event is found whole by the chunk in which it begins.
 
+mod hearer;
 mod open;
 
 use std::borrow::Cow;
@@ -13,10 +14,11 @@ use std::collections::BTreeMap;
 use fnv::FnvHashMap;
 
 use crate::envelope::{Facts, Peeled, Speaker, is_bare, peel, peel_more, peel_of_task};
-use crate::format::{Begin, Format, begins, stack};
+use crate::format::{Begin, begins};
 use crate::lines::{Chunk, MAX_EVENT, lines};
 
-use open::{Kind, Open, is_soon};
+pub use hearer::{Counted, Hearer, Recalled};
+use open::{Kind, Open, is_soon, may_go_on, reopened};
 
 /// What one writer wrote at once.
 #[derive(Debug)]
@@ -39,75 +41,6 @@ pub struct NeedsPast;
 
 /// Most bytes of other writers' lines between two lines of one event.
 const MAX_GAP: u64 = 64 * 1024;
-
-/// Who is told of a chunk's events.
-///
-/// A closure is told of each. Whoever knows lines at sight says so, and spares them the way through envelopes and formats.
-pub trait Hearer<'c> {
-    /// Why hearing ends early.
-    type Error: From<NeedsPast>;
-
-    /// Takes an event.
-    ///
-    /// # Errors
-    /// Whatever ends the reading.
-    fn hear(&mut self, event: &Event<'c>) -> Result<(), Self::Error>;
-
-    /// Takes a line to which nothing before it can matter as an event of one line without an envelope; whether it did. It may
-    /// lie in the chunk's past, as the lines may that [`Hearer::count`] takes.
-    fn skim(&mut self, _at: u64, _line: &[u8]) -> bool {
-        false
-    }
-
-    /// A number by which a line is known that tells nothing but that somebody spoke.
-    fn recall(&mut self, _line: &[u8]) -> Option<usize> {
-        None
-    }
-
-    /// To whom such a line belongs.
-    fn recalled(&self, _number: usize) -> Option<Recalled<'_>> {
-        None
-    }
-
-    /// Notes the time of an event that will be told of later, and may go on: lines behind it take it over.
-    fn foretell(&mut self, _event: &Event<'c>) {}
-
-    /// Takes such a line as an event, if it can.
-    fn count(&mut self, _number: usize, _at: u64, _line: &[u8]) -> Option<Counted> {
-        None
-    }
-
-    /// Such a line, which was taken, goes on with another: it will be told of as the first of an event.
-    fn take_back(&mut self, _counted: Counted, _at: u64) {}
-}
-
-impl<'c, E: From<NeedsPast>, F: FnMut(&Event<'c>) -> Result<(), E>> Hearer<'c> for F {
-    type Error = E;
-
-    fn hear(&mut self, event: &Event<'c>) -> Result<(), E> {
-        self(event)
-    }
-}
-
-/// To whom a line belongs that is known at sight.
-#[derive(Debug)]
-pub struct Recalled<'s> {
-    /// Its [`Facts::thread`].
-    pub thread: u64,
-    /// Who wrote it.
-    pub speaker: &'s Speaker,
-    /// Its envelope is one that cuts lines; this one it did not.
-    pub cuts: bool,
-}
-
-/// What was noted when a line was taken at sight.
-#[derive(Debug, Clone, Copy)]
-pub struct Counted {
-    /// The format that it was counted under.
-    pub format: Format,
-    /// Its stamp left something out.
-    pub guessed: bool,
-}
 
 /// Tells `hearer` of every event of a chunk, in the order in which they begin, and first of those of its past that are still
 /// of interest. `ahead` yields the lines from an offset on: the last events may reach beyond the chunk.
@@ -226,7 +159,6 @@ impl<'c> Slot<'c> {
 
 struct Joiner<'e, 'c, H> {
     hearer: &'e mut H,
-    /// Where the chunk begins, and whether its past was read.
     own: u64,
     knows_past: bool,
     /// See [`Chunk::labelled`].
@@ -296,7 +228,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         before.map_or(Ok(()), |event| self.release(event, offset)).map(|()| true)
     }
 
-    /// Tells the times of events that wait and were not asked yet.
+    /// Tells the times of events that wait.
     fn foretell(&mut self) {
         if self.open == 0 && self.held.is_empty() {
             return;
@@ -432,14 +364,14 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         let certain = self.is_certain(line.at) || line.role == Role::Ahead;
         let own = self.own;
         match self.slot(thread) {
-            Slot::Unknown if !certain && needs_past(begin, &line.text) => return Err(NeedsPast.into()),
+            Slot::Unknown if !certain && may_go_on(begin, &line.text) => return Err(NeedsPast.into()),
             Slot::Open(open) => {
                 if let Some(body) = open.takes(line.at, time, begin, &line.text) {
                     open.add(&line, body);
                     return Ok(());
                 }
             }
-            Slot::Known { counted, at, line: known } => {
+            Slot::Known { counted, at, line: known } if may_go_on(begin, &line.text) => {
                 let (counted, at) = (*counted, *at);
                 if let Some(mut open) = reopened(at, known, at >= own)
                     && let Some(body) = open.takes(line.at, time, begin, &line.text)
@@ -450,7 +382,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
                     return Ok(());
                 }
             }
-            Slot::Unknown | Slot::Closed => {}
+            Slot::Unknown | Slot::Closed | Slot::Known { .. } => {}
         }
         let before = self.close(thread);
         let kind = match begin {
@@ -495,8 +427,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             return own;
         }
         let latest = *latest;
-        let takes =
-            |open: &Open<'_>| line.at.saturating_sub(open.end) <= 2 && open.takes(line.at, None, begin, &line.text).is_some();
+        let takes = |open: &Open<'_>| line.at.saturating_sub(open.end) <= 2 && open.takes(line.at, None, begin, &line.text).is_some();
         let adjacent = match self.threads.get(&latest) {
             Some(Slot::Open(open)) => takes(open),
             Some(Slot::Known { at, line, .. }) => reopened(*at, line, *at >= self.own).is_some_and(|open| takes(&open)),
@@ -546,8 +477,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
 
     /// Whether an event of the chunk may go on.
     fn is_waiting(&self) -> bool {
-        self.slots().any(|slot| slot.is_waiting(self.own))
-            || self.pieces.values().flatten().any(|piece| piece.line.role == Role::Own)
+        self.slots().any(|slot| slot.is_waiting(self.own)) || self.pieces.values().flatten().any(|piece| piece.line.role == Role::Own)
     }
 
     fn finish(mut self) -> Result<(), H::Error> {
@@ -566,24 +496,5 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             self.hearer.hear(&event)?;
         }
         Ok(())
-    }
-}
-
-/// A line that is known at sight as the event that it begins.
-fn reopened(at: u64, line: &[u8], own: bool) -> Option<Open<'_>> {
-    let peeled = peel(line);
-    let facts = peeled.facts.clone();
-    let (text, facts) = if facts.cuts { peel_more(peeled.into_content(), facts) } else { (peeled.into_content(), facts) };
-    let Some(Begin::Logged { header, body, loud, repeats }) = begins(&text) else { return None };
-    let event = Event { at, lines: 1, text, facts, own };
-    Some(Open::new(event, Kind::Logged { header, loud, repeats }, at + line.len() as u64, body))
-}
-
-/// Whether what came before decides what a line belongs to.
-fn needs_past(begin: Option<Begin>, line: &[u8]) -> bool {
-    match begin {
-        Some(Begin::Whole | Begin::Panic) => false,
-        Some(Begin::Logged { body, .. }) => stack::goes_on(line.get(body..).unwrap_or_default(), true),
-        Some(Begin::Stack | Begin::Part) | None => true,
     }
 }

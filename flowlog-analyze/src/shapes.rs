@@ -6,7 +6,7 @@
 //!
 //! Whether numbers matter is found out, not assumed: when a shape is learnt, its numbers are changed one by one, and those
 //! that change what the line means (a pod's name, a rank, an HTTP status) have to be the same for the line to be known again.
-//! Words of rules that hold digits (`exit code 137`) keep a shape from being learnt at all.
+//! So do those that stand where words of a rule have digits (`exit code 137`).
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -68,6 +68,8 @@ pub struct Known {
     begin: Begin,
     own: Option<Place>,
     envelope: Option<Place>,
+    /// [`Facts::thread`].
+    thread: u64,
 }
 
 /// Where a stamp stands.
@@ -163,7 +165,7 @@ impl Shapes {
     /// For the joiner: to whom a known line belongs.
     pub fn recalled(&self, number: usize) -> Option<Recalled<'_>> {
         let known = self.known(number)?;
-        Some(Recalled { thread: known.facts.thread(), speaker: &known.speaker, cuts: known.facts.cuts })
+        Some(Recalled { thread: known.thread, speaker: &known.speaker, cuts: known.facts.cuts })
     }
 
     /// The line's own stamp, and its envelope's, as reading the line would find them; nothing where one is no stamp.
@@ -184,20 +186,21 @@ impl Shapes {
             self.kinds.clear();
             self.generation = self.generation.wrapping_add(1);
         }
-        let known = read(line).filter(|_| !holds_digit_words(&self.shape));
-        let known = known.and_then(|(known, stamps)| place_stamps(line, known, stamps));
+        let known = read(line).and_then(|(known, stamps)| place_stamps(line, known, stamps));
         let numbers = numbers(line);
         let mut exact = Vec::new();
         let known = known.and_then(|known| {
-            let of_stamp = |range: &Range<usize>| [&known.own, &known.envelope].into_iter().flatten().any(|place| overlaps(&place.range, range));
+            let of_stamp =
+                |range: &Range<usize>| [&known.own, &known.envelope].into_iter().flatten().any(|place| overlaps(&place.range, range));
             let looked_at: Vec<Range<usize>> = numbers.iter().filter(|range| !of_stamp(range)).cloned().collect();
             let kind = kind_hash(line, &known, looked_at.len());
             let kinds = self.kinds.entry(kind).or_insert_with(|| which_matter(line, &known, &looked_at));
-            for (range, _) in looked_at.iter().zip(kinds.iter()).filter(|(_, kind)| **kind == Number::Exact) {
-                exact.push(range.clone());
+            let words = digit_words(&self.shape);
+            let mut free = Vec::new();
+            for (range, kind) in looked_at.iter().zip(kinds.iter()) {
+                let is_free = *kind == Number::Free && !words.iter().any(|word| overlaps(word, range));
+                if is_free { &mut free } else { &mut exact }.push(range.clone());
             }
-            let free: Vec<Range<usize>> =
-                looked_at.iter().zip(kinds.iter()).filter(|(_, kind)| **kind == Number::Free).map(|(range, _)| range.clone()).collect();
             // Together they might matter where none does alone.
             CHANGES.iter().all(|digit| means_the_same(&changed(line, &free, *digit), &known)).then_some(known)
         });
@@ -253,6 +256,7 @@ fn read(line: &[u8]) -> Option<(Known, [Option<Stamp>; 2])> {
         begin,
         own: None,
         envelope: None,
+        thread: facts.thread(),
         facts: Facts { time: None, ..facts.clone() },
     };
     says_nothing.then_some((known, [observation.time, facts.time]))
@@ -380,49 +384,60 @@ fn means_the_same(line: &[u8], known: &Known) -> bool {
     same && is_stamp(&known.own, stamps[0]) && is_stamp(&known.envelope, stamps[1])
 }
 
-/// Whether a shape holds words of a rule in which digits matter.
-fn holds_digit_words(shape: &[u8]) -> bool {
+/// Where a shape holds words of a rule in which digits matter.
+fn digit_words(shape: &[u8]) -> Vec<Range<usize>> {
     let lower = shape.to_ascii_lowercase();
-    sign::words_with_digits().chain(format::words_with_digits()).any(|word| {
+    let mut found = Vec::new();
+    for word in sign::words_with_digits().chain(format::words_with_digits()) {
         let word: Vec<u8> = word.bytes().map(|byte| if byte.is_ascii_digit() { DIGIT } else { byte.to_ascii_lowercase() }).collect();
-        memchr::memmem::find(&lower, &word).is_some()
-    })
+        found.extend(memchr::memmem::find_iter(&lower, &word).map(|at| at..at + word.len()));
+    }
+    found
 }
 
 /// What stamps said last, by parser, and apart for lines and envelopes: most are of the second of the one before.
 #[derive(Debug, Default)]
 struct StampCache {
-    latest: [[Option<(Vec<u8>, Stamp)>; 2]; PARSERS.len()],
+    latest: [[Option<ReadStamp>; 2]; PARSERS.len()],
+}
+
+/// A stamp that was read.
+#[derive(Debug)]
+struct ReadStamp {
+    text: Vec<u8>,
+    stamp: Stamp,
+    /// Its nanoseconds without the fraction, where that can be read apart.
+    whole: Option<i64>,
 }
 
 impl StampCache {
     fn read(&mut self, place: &Place, lane: usize, line: &[u8]) -> Option<Stamp> {
         let text = line.get(place.range.clone())?;
         let slot = self.latest.get_mut(place.parser)?.get_mut(lane)?;
-        if let Some((latest, stamp)) = slot {
-            if latest.as_slice() == text {
-                return Some(*stamp);
+        if let Some(latest) = slot {
+            if latest.text == text {
+                return Some(latest.stamp);
             }
-            if place.parser == 0
-                && latest.len() == text.len()
-                && latest.get(..20) == text.get(..20)
+            if let Some(whole) = latest.whole
+                && latest.text.len() == text.len()
+                && latest.text.get(..20) == text.get(..20)
                 && let Some(fraction) = fraction(text)
-                && let Some(earlier) = self::fraction(latest)
             {
-                return Some(Stamp { ns: stamp.ns - earlier + fraction, ..*stamp });
+                return Some(Stamp { ns: whole + fraction, ..latest.stamp });
             }
         }
         let (stamp, len) = PARSERS.get(place.parser)?(line.get(place.range.start..)?)?;
         if len != text.len() {
             return None;
         }
+        let whole = if place.parser == 0 { fraction(text).map(|fraction| stamp.ns - fraction) } else { None };
         match slot {
-            Some((latest, kept)) => {
-                latest.clear();
-                latest.extend_from_slice(text);
-                *kept = stamp;
+            Some(latest) => {
+                latest.text.clear();
+                latest.text.extend_from_slice(text);
+                (latest.stamp, latest.whole) = (stamp, whole);
             }
-            None => *slot = Some((text.to_vec(), stamp)),
+            None => *slot = Some(ReadStamp { text: text.to_vec(), stamp, whole }),
         }
         Some(stamp)
     }

@@ -22,7 +22,7 @@ pub struct Timeline {
 }
 
 /// Bytes of a source that are looked at for stamps beside one another.
-const SAMPLE: u64 = 256 * 1024;
+const SAMPLE: u64 = 64 * 1024;
 
 /// Zones differ by quarters of an hour.
 const QUARTER: i64 = 15 * 60 * 1_000_000_000;
@@ -59,7 +59,7 @@ impl<'s> Timelines<'s> {
         if source.size > 2 * SAMPLE {
             sample.add(Sample::of(source, source.size - SAMPLE..source.size));
         }
-        let others = || self.sources.read.iter().find_map(|other| Sample::of(other, 0..SAMPLE / 4).reference);
+        let others = || self.sources.read.iter().find_map(|other| Sample::of(other, 0..SAMPLE).reference);
         let reference = sample.reference.or_else(|| *self.reference.get_or_init(others));
         Timeline { reference, latest: source.modified(), zone: sample.zone() }
     }
@@ -68,19 +68,35 @@ impl<'s> Timelines<'s> {
 impl Timeline {
     /// The moment that a stamp tells: nearest to when its envelope or its predecessor was written, and within the
     /// second (or whatever unit) that the stamp tells not before either. And whether a predecessor may have a say in it.
-    pub fn resolve(&self, stamp: Stamp, envelope: Option<i64>, before: Option<i64>) -> (i64, bool) {
+    pub fn resolve(&self, stamp: Stamp, envelope: Option<i64>, before: Option<i64>, memory: &mut YearMemory) -> (i64, bool) {
         if stamp.is_complete() {
             return (stamp.ns, false);
         }
         let zone = if stamp.lacks_zone { self.zone } else { 0 };
         let near = envelope.or(before).or(self.reference);
-        let ns = if stamp.lacks_year { self.year(stamp.ns, near.map(|near| near.saturating_add(zone))) } else { stamp.ns };
+        let ns =
+            if stamp.lacks_year { self.year_remembered(stamp.ns, near.map(|near| near.saturating_add(zone)), memory) } else { stamp.ns };
         let ns = ns.saturating_sub(zone);
         let within = |moment: &i64| *moment >= ns && *moment - ns < stamp.unit;
         match envelope.filter(within) {
             Some(moment) => (moment, false),
             None => (before.filter(within).unwrap_or(ns), true),
         }
+    }
+
+    /// [`Timeline::year`], asked once a day.
+    fn year_remembered(&self, ns: i64, near: Option<i64>, memory: &mut YearMemory) -> i64 {
+        let day = |moment: i64| moment.div_euclid(DAY);
+        if let Some((stamp, moment, shift)) = memory.0
+            && day(stamp) == day(ns)
+            && near.is_some_and(|near| day(near) == day(moment))
+        {
+            return ns.saturating_add(shift);
+        }
+        let found = self.year(ns, near);
+        // Half a year away another year could be nearer in the evening.
+        memory.0 = near.filter(|near| near.abs_diff(found) < 30 * DAY.unsigned_abs()).map(|near| (ns, near, found.saturating_sub(ns)));
+        found
     }
 
     /// Puts the year in that brings a stamp nearest to a moment; without one, the last that had begun when the source
@@ -100,6 +116,10 @@ impl Timeline {
         }
     }
 }
+
+/// The year that was found last: a stamp without one, the moment that it is near to, and what the year adds.
+#[derive(Debug, Default)]
+pub struct YearMemory(Option<(i64, i64, i64)>);
 
 /// A stamp without a year in the years around a moment.
 fn years_around(ns: i64, moment: i64) -> impl Iterator<Item = i64> {
@@ -175,7 +195,7 @@ mod tests {
         let mut times = Vec::new();
         for line in text.lines() {
             let Some(stamp) = format::read(line).1.and_then(|observation| observation.time) else { continue };
-            let (moment, _) = timeline.resolve(stamp, None, before);
+            let (moment, _) = timeline.resolve(stamp, None, before, &mut YearMemory::default());
             before = Some(moment);
             times.push(flowlog_schema::Time(moment).to_string());
         }
@@ -207,7 +227,7 @@ mod tests {
         let now = Timeline { reference: None, latest: Some(1_763_800_035_000_000_000), zone: 0 };
         let year = |line: &str| {
             let stamp = format::read(line).1.and_then(|observation| observation.time).unwrap();
-            stamp::year_of(now.resolve(stamp, None, None).0)
+            stamp::year_of(now.resolve(stamp, None, None, &mut YearMemory::default()).0)
         };
         assert_eq!((year("INFO 11-21 08:27:15 [core.py:1] x"), year("INFO 12-24 08:27:15 [core.py:1] x")), (2025, 2024));
         assert_eq!(year("INFO 02-29 08:27:15 [core.py:1] x"), 2024);

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From bytes to answer.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "stamp",
     "names",
     "ansi",
@@ -18,6 +18,7 @@ const ORDER: [&str; 19] = [
     "events",
     "timeline",
     "sign",
+    "shapes",
     "flow",
     "ingest",
     "diagnose",

@@ -33,7 +33,7 @@ fn adds_up(report: &Report) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_same_report_however_it_is_read(
@@ -46,7 +46,7 @@ proptest! {
         shuffle in any::<prop::sample::Index>(),
     ) {
         let cluster = simulate(&flowlog_simulator::Options { seed, flows: 80, form, prefills: 1, ..Default::default() });
-        let expected = report(&cluster, Plan { linger: i64::MAX, ..Plan::default() }, 1);
+        let expected = report(&cluster, Plan { linger: i64::MAX, by_sight: false, ..Plan::default() }, 1);
         adds_up(&expected)?;
         let mut moved = cluster.clone();
         let at = shuffle.index(moved.logs.len());
@@ -64,7 +64,7 @@ proptest! {
         threads in 1usize..4,
     ) {
         let cluster = wrap(&simulate(&flowlog_simulator::Options { seed, flows: 60, form, prefills: 1, ..Default::default() }), envelope);
-        let expected = report(&cluster, Plan { linger: i64::MAX, ..Plan::default() }, 1);
+        let expected = report(&cluster, Plan { linger: i64::MAX, by_sight: false, ..Plan::default() }, 1);
         adds_up(&expected)?;
         prop_assert_eq!(report(&cluster, Plan { chunk, linger: i64::MAX, ..Plan::default() }, threads), expected);
     }
@@ -86,8 +86,73 @@ proptest! {
         let torn = Cluster { logs: vec![(name.clone(), torn)], truth: Vec::new() };
         let whole = report(&torn, Plan::default(), 2);
         adds_up(&whole)?;
-        prop_assert_eq!(report(&torn, Plan { chunk: 64, ..Plan::default() }, 2), whole);
+        prop_assert_eq!(report(&torn, Plan { chunk: 64, by_sight: false, ..Plan::default() }, 2), whole);
     }
+
+    #[test]
+    fn chatter_says_the_same_by_sight_and_in_full(
+        seed in any::<u64>(),
+        wrapping in 0usize..5,
+        chunk in prop::sample::select(vec![900u64, 20_000, 1 << 20]),
+        threads in 1usize..3,
+    ) {
+        let logs = chatter(seed, wrapping);
+        let cluster = Cluster { logs, truth: Vec::new() };
+        let expected = report(&cluster, Plan { by_sight: false, ..Plan::default() }, 1);
+        adds_up(&expected)?;
+        prop_assert_eq!(report(&cluster, Plan { chunk, ..Plan::default() }, threads), expected);
+    }
+}
+
+/// Lines whose numbers matter, that go on, or that tell of a failure, as they come between others; `{}` is a number.
+const ODD: [&str; 14] = [
+    "INFO:     10.0.0.{}:1 - \"POST /v1/chat/completions HTTP/1.1\" 500 Internal Server Error",
+    "INFO:     10.0.0.{}:1 - \"POST /v1/chat/completions HTTP/1.1\" 499 Client Closed Request",
+    "INFO:     10.0.0.{}:1 - \"POST /v1/chat/completions HTTP/1.1\" 404 Not Found",
+    "INFO 11-22 08:27:{} [core.py:7] worker ended: exit code 137",
+    "INFO 11-22 08:27:{} [core.py:7] worker ended: exit code 143",
+    "INFO 11-22 08:27:{} [core.py:7] worker ended: exit code 100",
+    "INFO 11-22 08:27:{} [config.py:12] the configuration is:\n  width: {}\n  depth: 4",
+    "(EngineCore_DP{} pid=17) INFO 11-22 08:27:15 [core.py:9] step {} took 12 ms",
+    "(APIServer pid=9) INFO 11-22 08:27:15 [core.py:9] step {} took 12 ms",
+    "ERROR 11-22 08:27:{} [core.py:99] EngineCore hit an exception.\nTraceback (most recent call last):\n  File \"a.py\", line {}, in f\nRuntimeError: CUDA error",
+    "2025-11-22T08:27:{}.5Z  INFO dynamo_runtime::worker: request_id=req-{} took 5 ms",
+    "2025-11-22T08:27:{}.5Z  INFO dynamo_runtime::worker: instance {} is here",
+    "[2025-11-22 08:27:{} TP1] Decode batch, #running-req: {}",
+    "step {} of 9 done, nobody knows this line",
+];
+
+/// What several processes say all day, and odd lines in it; bare or wrapped, in one log or in one each.
+fn chatter(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut logs: Vec<(String, Vec<u8>)> = vec![("pods.log".to_owned(), Vec::new()), ("other.log".to_owned(), Vec::new())];
+    let mut micros = 1_763_800_000_000_000i64;
+    for _ in 0..400 {
+        micros += random.i64(0..400_000);
+        let pod = random.usize(0..4);
+        let mut text = String::new();
+        if random.u32(0..12) == 0 {
+            let number = random.u32(10..60).to_string();
+            text = ODD[random.usize(0..ODD.len())].replace("{}", &number) + "\n";
+        } else {
+            flowlog_simulator::chat(&mut random, flowlog_simulator::Voice::ALL[pod], micros, &mut text);
+        }
+        let time = flowlog_schema::Time(micros * 1_000).to_string();
+        let time = time.trim_end_matches('Z');
+        for line in text.lines() {
+            let (log, wrapped) = match wrapping {
+                0 => (pod % 2, line.to_owned()),
+                1 => (0, format!("[pod/worker-{pod}/main] {time}123Z {line}")),
+                2 => (0, format!("[pod/worker-{pod}/main] {line}")),
+                3 => (pod % 2, format!("{time}123Z std{} {} {line}", ["out", "err"][pod / 2], ["F", "F", "P"][random.usize(0..3)])),
+                _ => (0, line.to_owned()),
+            };
+            logs[log].1.extend_from_slice(wrapped.as_bytes());
+            logs[log].1.push(b'\n');
+        }
+    }
+    logs.retain(|(_, bytes)| !bytes.is_empty());
+    logs
 }
 
 #[test]

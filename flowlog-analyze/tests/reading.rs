@@ -9,10 +9,10 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flowlog_analyze::events::{NeedsPast, read_events};
+use flowlog_analyze::events::{Event, NeedsPast, read_events};
 use flowlog_analyze::lines::read_chunk;
 use flowlog_analyze::source::{self, Sources};
-use flowlog_analyze::timeline::Timelines;
+use flowlog_analyze::timeline::{Timelines, YearMemory};
 use flowlog_analyze::{format, lines};
 use flowlog_schema::{Level, Time};
 
@@ -21,11 +21,11 @@ fn listing(sources: &Sources) -> String {
     let timeline = Timelines::new(sources).of(0);
     let chunk = read_chunk(source, 0..source.size, false, Vec::new()).unwrap();
     let (mut out, mut before, mut count) = (String::new(), None, 0);
-    read_events::<NeedsPast>(&chunk, &mut |_| Ok(None), &mut |event| {
+    read_events(&chunk, &mut |_| Ok(None), &mut |event: &Event<'_>| {
         let text = String::from_utf8_lossy(&event.text);
         let (format, observation) = format::read(text.trim_end());
         let stamp = observation.as_ref().and_then(|observation| observation.time).or(event.facts.time);
-        let time = stamp.map(|stamp| timeline.resolve(stamp, event.facts.complete_time(), before));
+        let time = stamp.map(|stamp| timeline.resolve(stamp, event.facts.complete_time(), before, &mut YearMemory::default()).0);
         before = time.or(before);
         count += event.lines;
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
@@ -43,7 +43,7 @@ fn listing(sources: &Sources) -> String {
         let time = time.map_or_else(|| "-".to_owned(), |time| Time(time).to_string());
         let fields = [level, component, &speaker.join("/"), &requests.join(",")].map(or_dash).join(" ");
         writeln!(out, "{} {} {time} {fields} | {}", event.lines, format.name(), error.unwrap_or_default()).unwrap();
-        Ok(())
+        Ok::<(), NeedsPast>(())
     })
     .unwrap();
     assert_eq!(count as usize, lines::lines(&chunk.bytes).count());

@@ -34,11 +34,9 @@ pub fn chat(random: &mut fastrand::Rng, voice: Voice, micros: i64, out: &mut Str
     let odd = random.u32(0..2_000) == 0;
     // Writing to a string cannot fail.
     let _ = match (voice, random.u32(0..4)) {
-        (Voice::Frontend, _) if odd => writeln!(
-            out,
-            "{time}  WARN dynamo_llm::http::service::disconnect: stream dropped early, closing after={}ms",
-            n(random, 900)
-        ),
+        (Voice::Frontend, _) if odd => {
+            writeln!(out, "{time}  WARN dynamo_llm::http::service::disconnect: stream dropped early, closing after={}ms", n(random, 900))
+        }
         (Voice::Frontend, 0) => writeln!(
             out,
             "{time} DEBUG dynamo_llm::kv_router::scheduler: formula for dp_rank=0 with {} cached blocks: {} = {} * prefill_blocks + decode_blocks",
@@ -52,8 +50,16 @@ pub fn chat(random: &mut fastrand::Rng, voice: Voice, micros: i64, out: &mut Str
             n(random, 5_000),
             f(random, 100)
         ),
-        (Voice::Frontend, 2) => writeln!(out, "{time} TRACE dynamo_runtime::metrics: scraped {} series in {} us", n(random, 900), n(random, 9_000)),
-        (Voice::Frontend, _) => writeln!(out, "INFO:     10.0.{}.{}:{} - \"GET /health HTTP/1.1\" 200 OK", n(random, 4), n(random, 250), 30_000 + n(random, 30_000)),
+        (Voice::Frontend, 2) => {
+            writeln!(out, "{time} TRACE dynamo_runtime::metrics: scraped {} series in {} us", n(random, 900), n(random, 9_000))
+        }
+        (Voice::Frontend, _) => writeln!(
+            out,
+            "INFO:     10.0.{}.{}:{} - \"GET /health HTTP/1.1\" 200 OK",
+            n(random, 4),
+            n(random, 250),
+            30_000 + n(random, 30_000)
+        ),
         (Voice::Vllm, _) if odd => writeln!(
             out,
             "WARNING {month}-{day} {clock} [serving_chat.py:512] Error in preprocessing prompt inputs, answered by hand\n\
@@ -81,7 +87,12 @@ pub fn chat(random: &mut fastrand::Rng, voice: Voice, micros: i64, out: &mut Str
             100_000 + n(random, 9_000),
             n(random, 90_000)
         ),
-        (Voice::Sglang, _) if odd => writeln!(out, "[{date} {clock} TP0] KV cache pool is nearly full, retract {} requests, #new_token_ratio: 0.{}", n(random, 9), n(random, 99)),
+        (Voice::Sglang, _) if odd => writeln!(
+            out,
+            "[{date} {clock} TP0] KV cache pool is nearly full, retract {} requests, #new_token_ratio: 0.{}",
+            n(random, 9),
+            n(random, 99)
+        ),
         (Voice::Sglang, 0 | 1) => writeln!(
             out,
             "[{date} {clock} TP0] Decode batch, #running-req: {}, #token: {}, token usage: 0.{:02}, cuda graph: True, gen throughput (token/s): {}, #queue-req: {}",
@@ -101,8 +112,15 @@ pub fn chat(random: &mut fastrand::Rng, voice: Voice, micros: i64, out: &mut Str
             n(random, 64),
             n(random, 9)
         ),
-        (Voice::TensorrtLlm, _) if odd => writeln!(out, "[{month}/{day}/{year}-{clock}] [TRT-LLM] [W] Block reuse is off for {} requests with images", n(random, 9)),
-        (Voice::TensorrtLlm, 3) => writeln!(out, "[{month}/{day}/{year}-{clock}] [TRT-LLM] [I] [MemUsageChange] Allocated {} GiB for the KV cache ({} pages).", f(random, 60), n(random, 9_000)),
+        (Voice::TensorrtLlm, _) if odd => {
+            writeln!(out, "[{month}/{day}/{year}-{clock}] [TRT-LLM] [W] Block reuse is off for {} requests with images", n(random, 9))
+        }
+        (Voice::TensorrtLlm, 3) => writeln!(
+            out,
+            "[{month}/{day}/{year}-{clock}] [TRT-LLM] [I] [MemUsageChange] Allocated {} GiB for the KV cache ({} pages).",
+            f(random, 60),
+            n(random, 9_000)
+        ),
         (Voice::TensorrtLlm, _) => writeln!(
             out,
             "[{month}/{day}/{year}-{clock}] [TRT-LLM] [RANK 0] [I] iter = {}, host_step_time = {}ms, num_scheduled_requests: {}, num_ctx_tokens: {}, num_generation_tokens: {}",
@@ -119,7 +137,12 @@ pub fn chat(random: &mut fastrand::Rng, voice: Voice, micros: i64, out: &mut Str
             n(random, 90_000)
         ),
         (Voice::Dependencies, _) => {
-            writeln!(out, "[1] {year}/{month}/{day} {clock}.{fraction} [INF] JetStream cluster usage: {} streams, {} bytes", n(random, 40), n(random, 900_000))
+            writeln!(
+                out,
+                "[1] {year}/{month}/{day} {clock}.{fraction} [INF] JetStream cluster usage: {} streams, {} bytes",
+                n(random, 40),
+                n(random, 900_000)
+            )
         }
     };
 }

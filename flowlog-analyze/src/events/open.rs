@@ -1,7 +1,8 @@
 //! An event that may go on, and what of the lines after it does.
 
 use super::{Event, Line, MAX_GAP};
-use crate::format::{Begin, stack};
+use crate::envelope::{peel, peel_more};
+use crate::format::{Begin, begins, stack};
 use crate::lines::MAX_EVENT;
 
 /// Longest time between two lines of one event, in nanoseconds: it is written at once, but may be collected slowly.
@@ -89,7 +90,8 @@ impl<'c> Open<'c> {
 
     /// Whether an event may reach so far.
     fn reaches(&self, offset: u64) -> bool {
-        offset - self.event.at <= MAX_EVENT as u64 && offset.saturating_sub(self.end) <= MAX_GAP
+        let near = offset.checked_sub(self.event.at).is_some_and(|since| since <= MAX_EVENT as u64);
+        near && offset.saturating_sub(self.end) <= MAX_GAP
     }
 
     pub(super) fn add(&mut self, line: &Line<'_>, body: usize) {
@@ -122,3 +124,22 @@ pub(super) fn is_soon(last: Option<i64>, time: Option<i64>) -> bool {
 
 /// Most lines of words that an event may have.
 const MAX_WORDS: u64 = 40;
+
+/// Whether a line could be more of an event before it.
+pub(super) fn may_go_on(begin: Option<Begin>, line: &[u8]) -> bool {
+    match begin {
+        Some(Begin::Whole | Begin::Panic) => false,
+        Some(Begin::Logged { body, .. }) => stack::goes_on(line.get(body..).unwrap_or_default(), true),
+        Some(Begin::Stack | Begin::Part) | None => true,
+    }
+}
+
+/// A line that is known at sight as the event that it begins.
+pub(super) fn reopened(at: u64, line: &[u8], own: bool) -> Option<Open<'_>> {
+    let peeled = peel(line);
+    let facts = peeled.facts.clone();
+    let (text, facts) = if facts.cuts { peel_more(peeled.into_content(), facts) } else { (peeled.into_content(), facts) };
+    let Some(Begin::Logged { header, body, loud, repeats }) = begins(&text) else { return None };
+    let event = Event { at, lines: 1, text, facts, own };
+    Some(Open::new(event, Kind::Logged { header, loud, repeats }, at + line.len() as u64, body))
+}

@@ -169,7 +169,10 @@ impl Notes {
     pub fn author(&mut self, speaker: u32, component: &str, instance: &str, embedded: bool) -> Option<u16> {
         let names = &self.names;
         let is = |author: &Author| {
-            author.speaker == speaker && author.embedded == embedded && names.text(author.instance) == instance && names.text(author.component) == component
+            author.speaker == speaker
+                && author.embedded == embedded
+                && names.text(author.instance) == instance
+                && names.text(author.component) == component
         };
         if !self.writers.get(self.latest).is_some_and(is) {
             self.latest = match self.writers.iter().position(is) {

@@ -1,0 +1,56 @@
+//! What one chunk holds.
+
+use std::collections::BTreeMap;
+
+use flowlog_schema::report::Input;
+
+use crate::flow::{Ledger, Notes};
+use crate::format::Format;
+
+/// What one chunk holds.
+pub(super) struct Part {
+    /// Its source, where it begins there, and how many lines it has.
+    pub(super) place: (u32, u64, u64),
+    pub(super) notes: Notes,
+    pub(super) input: Input,
+    pub(super) formats: BTreeMap<Format, u64>,
+    pub(super) first: Option<i64>,
+    pub(super) last: Option<i64>,
+    pub(super) ledger: Ledger,
+}
+
+impl Part {
+    /// Nothing yet of a chunk that begins there.
+    pub(super) fn new(notes: Notes, source: u32, offset: u64) -> Self {
+        Self {
+            place: (source, offset, 0),
+            notes,
+            input: Input::default(),
+            formats: BTreeMap::new(),
+            first: None,
+            last: None,
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// Counts lines under a format; most lines have that of the one before.
+    pub(super) fn count(&mut self, format: Format, lines: u64) {
+        *self.formats.entry(format).or_default() += lines;
+        self.input.lines += lines;
+    }
+
+    /// Takes back a line of one record.
+    pub(super) fn uncount(&mut self, format: Format) {
+        if let Some(lines) = self.formats.get_mut(&format) {
+            *lines -= 1;
+        }
+        self.input.lines -= 1;
+        self.input.records -= 1;
+    }
+
+    /// Notes the time of a record.
+    pub(super) fn note_time(&mut self, time: i64) {
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = Some(self.last.map_or(time, |last| last.max(time)));
+    }
+}
