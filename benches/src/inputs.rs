@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use flowlog_simulator::{Form, Options, Outcome, Voice, simulate};
+use serde::{Deserialize, Serialize};
 
 /// Logs on disk and what is true of them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Input {
     /// The folder that holds the logs and nothing else.
     pub folder: PathBuf,
@@ -83,6 +84,28 @@ pub fn records(folder: &Path, form: Form, bytes: u64) -> anyhow::Result<Input> {
     for (_, file) in &mut files {
         file.flush()?;
     }
+    Ok(input)
+}
+
+/// The records of [`records`] in so many files, each of which goes on where another ended: as rotation leaves them, or in one.
+pub fn in_files(folder: &Path, bytes: u64, files: usize) -> anyhow::Result<Input> {
+    let whole = folder.join("whole");
+    let mut input = records(&whole, Form::Json, bytes)?;
+    let mut lines: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for entry in fs::read_dir(&whole)? {
+        let text = fs::read(entry?.path())?;
+        lines.extend(text.split_inclusive(|byte| *byte == b'\n').map(|line| (line.get(9..35).unwrap_or_default().to_vec(), line.to_vec())));
+    }
+    fs::remove_dir_all(&whole)?;
+    lines.sort_by(|a, b| a.0.cmp(&b.0));
+    for (at, part) in lines.chunks(lines.len().div_ceil(files)).enumerate() {
+        let mut file = BufWriter::new(File::create(folder.join(format!("all-{at:04}.log")))?);
+        for (_, line) in part {
+            file.write_all(line)?;
+        }
+        file.flush()?;
+    }
+    input.folder = folder.to_path_buf();
     Ok(input)
 }
 

@@ -1,3 +1,4 @@
 //! Inputs and peers of the benchmarks.
 
 pub mod inputs;
+pub mod peer;
