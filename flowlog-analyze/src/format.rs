@@ -159,6 +159,14 @@ impl Format {
         if is_json { Self(0) } else { Self(2) }
     }
 
+    /// How many there are, with [`Format::UNRECOGNISED`].
+    pub const COUNT: usize = FORMATS + 1;
+
+    /// Its number, less than [`Format::COUNT`].
+    pub fn number(self) -> usize {
+        self.0
+    }
+
     /// Every format, and [`Format::UNRECOGNISED`].
     pub fn all() -> impl Iterator<Item = Self> {
         (0..=FORMATS).map(Self)

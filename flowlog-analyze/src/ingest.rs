@@ -6,7 +6,7 @@ mod told;
 mod part;
 mod reader;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use flowlog_schema::Time;
 use flowlog_schema::report::{Input, InputProblems, Unread};
@@ -103,7 +103,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
     input.first = total.first.map(|time| Time(time).to_string());
     input.last = total.last.map(|time| Time(time).to_string());
     for format in Format::all() {
-        let lines = total.formats.get(&format).copied().unwrap_or(0);
+        let lines = total.formats[format.number()];
         // Of formats only those that occur are worth a word.
         if lines > 0 || format == Format::UNRECOGNISED {
             input.formats.insert(format.name().to_owned(), lines);
@@ -117,7 +117,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
 struct Total {
     table: Table,
     input: Input,
-    formats: BTreeMap<Format, u64>,
+    formats: [u64; Format::COUNT],
     first: Option<i64>,
     last: Option<i64>,
     ledger: Ledger,
@@ -137,8 +137,8 @@ impl Total {
             mine.lines += theirs.lines;
             mine.records += theirs.records;
             add_problems(&mut mine.problems, &theirs.problems);
-            for (format, lines) in part.formats {
-                *self.formats.entry(format).or_default() += lines;
+            for (all, lines) in self.formats.iter_mut().zip(part.formats) {
+                *all += lines;
             }
             self.first = self.first.into_iter().chain(part.first).min();
             self.last = self.last.into_iter().chain(part.last).max();

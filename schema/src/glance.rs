@@ -102,6 +102,14 @@ impl<'a> Cursor<'a> {
         Some(taken)
     }
 
+    /// Takes a known number of bytes.
+    #[inline]
+    pub(crate) fn take_array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(taken)
+    }
+
     /// Takes what stands before the first byte that `ends` it, which stays.
     pub(crate) fn until(&mut self, ends: impl Fn(u8) -> bool) -> &'a [u8] {
         let end = self.rest.iter().position(|byte| ends(*byte)).unwrap_or(self.rest.len());
@@ -126,13 +134,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes 16 hex digits that are not all zero.
+    #[inline]
     pub(crate) fn span_id(&mut self) -> Option<SpanId> {
-        SpanId::from_u64(hex16(self.take(16)?.try_into().ok()?)?).ok()
+        SpanId::from_u64(hex16(*self.take_array()?)?).ok()
     }
 
     /// Takes 16 hex digits.
+    #[inline]
     pub(crate) fn clock(&mut self) -> Option<Clock> {
-        hex16(self.take(16)?.try_into().ok()?).map(Clock)
+        hex16(*self.take_array()?).map(Clock)
     }
 
     /// Takes the name of an ordinary event.
@@ -148,47 +158,62 @@ impl<'a> Cursor<'a> {
 
     /// Takes 27 bytes as a time.
     pub(crate) fn time(&mut self) -> Option<Time> {
-        let (digits, rest) = self.rest.split_first_chunk()?;
-        self.rest = rest;
-        Time::of_digits(digits)
+        Time::of_digits(self.take_array()?)
     }
 }
 
-/// Whether a flow id in its hyphenated form is that of 32 hex digits.
-pub(crate) fn is_hyphenated(hyphenated: &[u8], simple: &[u8]) -> bool {
-    let part = |text: &'_ [u8], at: usize, len: usize| -> Option<u64> {
-        let mut word = [0; 8];
-        word.get_mut(..len)?.copy_from_slice(text.get(at..at + len)?);
-        Some(u64::from_le_bytes(word))
+/// The hex digits of a flow id in its hyphenated form.
+#[inline]
+pub(crate) fn without_hyphens(text: &[u8; 36]) -> Option<[u8; 32]> {
+    let [
+        a0,
+        a1,
+        a2,
+        a3,
+        a4,
+        a5,
+        a6,
+        a7,
+        b'-',
+        b0,
+        b1,
+        b2,
+        b3,
+        b'-',
+        c0,
+        c1,
+        c2,
+        c3,
+        b'-',
+        d0,
+        d1,
+        d2,
+        d3,
+        b'-',
+        e0,
+        e1,
+        e2,
+        e3,
+        e4,
+        e5,
+        e6,
+        e7,
+        e8,
+        e9,
+        e10,
+        e11,
+    ] = *text
+    else {
+        return None;
     };
-    let same = |hyphenated_at, simple_at, len| part(hyphenated, hyphenated_at, len) == part(simple, simple_at, len);
-    hyphenated.len() == 36
-        && simple.len() == 32
-        && [8, 13, 18, 23].iter().all(|at| hyphenated[*at] == b'-')
-        && same(0, 0, 8)
-        && same(9, 8, 4)
-        && same(14, 12, 4)
-        && same(19, 16, 4)
-        && same(24, 20, 8)
-        && same(32, 28, 4)
+    Some([a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11])
 }
 
 /// 32 hex digits as a flow id.
-pub(crate) fn flow_id(simple: &[u8]) -> Option<FlowId> {
-    let (high, low) = simple.split_at_checked(16)?;
-    let (high, low) = (hex16(high.try_into().ok()?)?, hex16(low.try_into().ok()?)?);
-    FlowId::from_u128(u128::from(high) << 64 | u128::from(low)).ok()
-}
-
-/// 36 bytes as a flow id in its hyphenated form.
-pub(crate) fn hyphenated_flow_id(text: &[u8]) -> Option<FlowId> {
-    let mut simple = [0; 32];
-    let mut at = 0;
-    for (from, to) in [(0, 8), (9, 13), (14, 18), (19, 23), (24, 36)] {
-        simple.get_mut(at..at + to - from)?.copy_from_slice(text.get(from..to)?);
-        at += to - from;
-    }
-    [8, 13, 18, 23].iter().all(|at| text.get(*at) == Some(&b'-')).then(|| flow_id(&simple))?
+#[inline]
+pub(crate) fn flow_id(simple: &[u8; 32]) -> Option<FlowId> {
+    let (high, low) = (simple.first_chunk::<16>()?, simple.last_chunk::<16>()?);
+    FlowId::from_u128(u128::from(hex16(*high)?) << 64 | u128::from(hex16(*low)?)).ok()
 }
 
 /// A component as writers write it: a lower-case letter, then `[a-z0-9_.-]*`.
@@ -268,14 +293,12 @@ mod tests {
     #[test]
     fn ids_in_both_forms() {
         let (hyphenated, simple) = (b"019aaaac-a5da-7347-bb80-1089c1876100", b"019aaaaca5da7347bb801089c1876100");
-        assert!(is_hyphenated(hyphenated, simple));
-        assert_eq!(hyphenated_flow_id(hyphenated), flow_id(simple));
+        assert_eq!(without_hyphens(hyphenated).as_ref(), Some(simple));
         assert_eq!(flow_id(simple).unwrap().to_string().as_bytes(), hyphenated);
-        for at in 0..36 {
+        for at in [8, 13, 18, 23] {
             let mut other = *hyphenated;
             other[at] = b'x';
-            assert!(!is_hyphenated(&other, simple), "{at}");
-            assert_eq!(hyphenated_flow_id(&other), None, "{at}");
+            assert_eq!(without_hyphens(&other), None, "{at}");
         }
     }
 }

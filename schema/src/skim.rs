@@ -4,7 +4,7 @@
 //! [`Skimmer`] remembers what lies between those, from lines that it read at a [glance](crate::Glance), and knows it again by
 //! comparing bytes; only time and ids are read anew. So a line costs a few comparisons of long runs of bytes.
 
-use crate::glance::{Cursor, Cuts, Glance, ascii, hyphenated_flow_id, is_plain};
+use crate::glance::{Cursor, Cuts, Glance, ascii, flow_id, is_plain, without_hyphens};
 use crate::{Clock, Event, FlowId, SpanId, Time, json, text};
 
 /// What is left to know of a line whose shares are known.
@@ -109,7 +109,7 @@ impl Skimmer {
     fn json<'a>(&mut self, line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
         let mut cursor = Cursor::new(line);
         cursor.expect(json::PREFIX)?;
-        let time = self.minute.time(cursor.take(27)?)?;
+        let time = self.minute.time(cursor.take_array()?)?;
         self.places.find(&mut cursor)?;
         let message = if cursor.rest().first() == Some(&b'"') {
             b""
@@ -118,7 +118,7 @@ impl Skimmer {
             Some(message).filter(|message| is_plain(message))?
         };
         let origin = self.origins.find(&mut cursor)?;
-        let hyphenated = cursor.take(36)?;
+        let hyphenated = cursor.take_array()?;
         let step = self.steps.find(&mut cursor)?;
         let (flow_id, span_id, parent_id, clock) = json::ids(hyphenated, &mut cursor)?;
         let rest = cursor.rest();
@@ -131,9 +131,9 @@ impl Skimmer {
 
     fn text<'a>(&mut self, line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
         let mut cursor = Cursor::new(line);
-        let time = self.minute.time(cursor.take(27)?)?;
+        let time = self.minute.time(cursor.take_array()?)?;
         let origin = self.origins.find(&mut cursor)?;
-        let flow_id = hyphenated_flow_id(cursor.take(36)?)?;
+        let flow_id = flow_id(&without_hyphens(cursor.take_array()?)?)?;
         let step = self.steps.find(&mut cursor)?;
         let (span_id, parent_id, clock) = text::ids(&mut cursor)?;
         let rest = cursor.rest();
@@ -212,10 +212,9 @@ struct Minute {
 }
 
 impl Minute {
-    /// Reads 27 bytes as a time.
+    /// Reads a time.
     #[inline]
-    fn time(&mut self, text: &[u8]) -> Option<Time> {
-        let text: &[u8; 27] = text.try_into().ok()?;
+    fn time(&mut self, text: &[u8; 27]) -> Option<Time> {
         let (minute, rest) = text.split_first_chunk::<17>()?;
         if *minute != self.text {
             let time = Time::of_digits(text)?;

@@ -1,7 +1,5 @@
 //! What one chunk holds.
 
-use std::collections::BTreeMap;
-
 use flowlog_schema::report::Input;
 
 use crate::flow::{Ledger, Notes};
@@ -13,7 +11,7 @@ pub(super) struct Part {
     pub(super) place: (u32, u64, u64),
     pub(super) notes: Notes,
     pub(super) input: Input,
-    pub(super) formats: BTreeMap<Format, u64>,
+    pub(super) formats: [u64; Format::COUNT],
     pub(super) first: Option<i64>,
     pub(super) last: Option<i64>,
     pub(super) ledger: Ledger,
@@ -26,24 +24,22 @@ impl Part {
             place: (source, offset, 0),
             notes,
             input: Input::default(),
-            formats: BTreeMap::new(),
+            formats: [0; Format::COUNT],
             first: None,
             last: None,
             ledger: Ledger::default(),
         }
     }
 
-    /// Counts lines under a format; most lines have that of the one before.
+    /// Counts lines under a format.
     pub(super) fn count(&mut self, format: Format, lines: u64) {
-        *self.formats.entry(format).or_default() += lines;
+        self.formats[format.number()] += lines;
         self.input.lines += lines;
     }
 
     /// Takes back a line of one record.
     pub(super) fn uncount(&mut self, format: Format) {
-        if let Some(lines) = self.formats.get_mut(&format) {
-            *lines -= 1;
-        }
+        self.formats[format.number()] -= 1;
         self.input.lines -= 1;
         self.input.records -= 1;
     }

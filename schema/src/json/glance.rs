@@ -1,7 +1,7 @@
 //! JSON read by position.
 
 use super::KNOWN;
-use crate::glance::{Cursor, Cuts, Glance, MAX_FIELDS, ascii, flow_id, is_hyphenated, is_lower_component, is_plain};
+use crate::glance::{Cursor, Cuts, Glance, MAX_FIELDS, ascii, flow_id, is_lower_component, is_plain, without_hyphens};
 use crate::{Clock, FlowId, SpanId};
 
 /// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and needs no unescaping.
@@ -45,7 +45,7 @@ pub(crate) fn read<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]
     let instance = if cursor.skip(b",\"instance\":\"") { full(cursor.string()?) } else { None };
     cursor.expect(b",\"flow_id\":\"")?;
     let flow_at = at(&cursor);
-    let hyphenated = cursor.take(36)?;
+    let hyphenated = cursor.take_array()?;
     if cursor.skip(b"\",\"flow\":\"") {
         cursor.string()?;
     } else {
@@ -95,9 +95,9 @@ pub(crate) const PREFIX: &[u8; 9] = b"{\"time\":\"";
 
 /// The ids of a line, from its trace id to its clock.
 #[inline]
-pub(crate) fn ids(hyphenated: &[u8], cursor: &mut Cursor<'_>) -> Option<(FlowId, SpanId, Option<SpanId>, Option<Clock>)> {
-    let simple = cursor.take(32)?;
-    let flow_id = if is_hyphenated(hyphenated, simple) { flow_id(simple)? } else { return None };
+pub(crate) fn ids(hyphenated: &[u8; 36], cursor: &mut Cursor<'_>) -> Option<(FlowId, SpanId, Option<SpanId>, Option<Clock>)> {
+    let simple = cursor.take_array::<32>()?;
+    let flow_id = if without_hyphens(hyphenated)? == *simple { flow_id(simple)? } else { return None };
     cursor.expect(b"\",\"span_id\":\"")?;
     let span_id = cursor.span_id()?;
     let parent_id = if cursor.skip(b"\",\"parent_id\":\"") { Some(cursor.span_id()?) } else { None };

@@ -1,7 +1,7 @@
 //! Text read by position.
 
 use super::is_state;
-use crate::glance::{Cursor, Cuts, Glance, MAX_FIELDS, ascii, hyphenated_flow_id, is_lower_component, is_plain};
+use crate::glance::{Cursor, Cuts, Glance, MAX_FIELDS, ascii, flow_id, is_lower_component, is_plain, without_hyphens};
 use crate::{Clock, SpanId};
 
 /// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and nothing in it is quoted.
@@ -37,7 +37,7 @@ pub(crate) fn read<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]
     };
     cursor.expect(b" - ")?;
     let flow_at = at(&cursor);
-    let flow_id = hyphenated_flow_id(cursor.take(36)?)?;
+    let flow_id = flow_id(&without_hyphens(cursor.take_array()?)?)?;
     cursor.expect(b" - ")?;
     let event = cursor.event()?;
     cursor.expect(b" ")?;
