@@ -377,7 +377,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
                     && let Some(body) = open.takes(line.at, time, begin, &line.text)
                 {
                     open.add(&line, body);
-                    self.hearer.take_back(counted, at);
+                    self.hearer.take_back(counted);
                     self.put_open(thread, open);
                     return Ok(());
                 }

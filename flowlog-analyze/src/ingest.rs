@@ -7,6 +7,7 @@ mod part;
 mod reader;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use flowlog_schema::Time;
 use flowlog_schema::report::{Input, InputProblems, Unread};
@@ -15,7 +16,7 @@ use rayon::prelude::*;
 use crate::flow::{Ledger, Table};
 use crate::format::Format;
 use crate::lines::LineIndex;
-use crate::source::Sources;
+use crate::source::{Source, Sources};
 use crate::timeline::Timelines;
 use chunk::{Pool, read_part};
 use part::Part;
@@ -33,13 +34,17 @@ pub struct Plan {
     pub linger: i64,
     /// Whether the lines themselves are judged too.
     pub keeps_ledger: bool,
+    /// Lines before this moment are left out, in nanoseconds since the epoch; `i64::MIN` leaves none out.
+    pub since: i64,
+    /// Lines after this moment are left out; `i64::MAX` leaves none out.
+    pub until: i64,
     /// Whether lines may be known at sight, by what they share with those before them.
     pub by_sight: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { chunk: 1 << 20, batch: 32, linger: 60_000_000_000, keeps_ledger: false, by_sight: true }
+        Self { chunk: 1 << 20, batch: 32, linger: 60_000_000_000, keeps_ledger: false, since: i64::MIN, until: i64::MAX, by_sight: true }
     }
 }
 
@@ -56,15 +61,28 @@ pub struct Ingested {
     pub index: LineIndex,
 }
 
-/// Reads all sources. `progress` is told of the bytes that each step read.
-pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -> Ingested {
+/// How far reading has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    /// Bytes that are done: read, or found to lie outside the times that are asked for.
+    pub bytes: u64,
+    /// Spans that said that they failed.
+    pub failures: u64,
+}
+
+/// Reads all sources. `progress` is told of what each chunk added.
+pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(Progress) + Sync)) -> Ingested {
     let mut total = Total::default();
     let mut unread: Vec<Unread> = sources.unread.clone();
     let timelines = Timelines::new(sources);
     let pool = Pool::default();
     // A file that vanished while it was read is not a source that was read.
     let mut lost: BTreeSet<usize> = BTreeSet::new();
-    let mut schedule = Schedule::of(sources);
+    let spans: Vec<Range<u64>> =
+        (0..sources.read.len()).into_par_iter().map(|index| timelines.within(index, plan.since, plan.until)).collect();
+    let outside = |(source, span): (&Source, &Range<u64>)| source.size.saturating_sub(span.end - span.start);
+    progress(Progress { bytes: sources.read.iter().zip(&spans).map(outside).sum(), failures: 0 });
+    let mut schedule = Schedule::of(&spans);
     loop {
         let tasks = schedule.next(plan);
         if tasks.is_empty() {
@@ -75,7 +93,7 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(u64) + Sync)) -
         for (task, part) in tasks.iter().zip(parts) {
             match part {
                 Ok(part) => {
-                    progress(part.input.bytes);
+                    progress(Progress { bytes: part.input.bytes, failures: part.failures });
                     schedule.was_read(task, part.first, part.last);
                     read.push(part);
                 }

@@ -28,7 +28,7 @@ pub mod render;
 use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 
-use ingest::{Plan, ingest};
+use ingest::{Plan, Progress, ingest};
 use observation::FlowKey;
 use owners::Owners;
 use render::{FlowPicture, Paint};
@@ -45,8 +45,8 @@ pub struct Options {
 
 /// Reads every source once and says what failed, where first, and whose it is.
 ///
-/// `progress` is told of the bytes that each step read, from any thread.
-pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(u64) + Sync)) -> Report {
+/// `progress` is told of what each chunk added, from any thread.
+pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> Report {
     let mut ingested = ingest(sources, &options.plan, progress);
     let diagnosis = diagnose::diagnose(&mut ingested.table, sources);
     ingested.input.problems.late_records = ingested.table.late;
@@ -54,7 +54,7 @@ pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(u64) + S
 }
 
 /// Says how well the logs of each component follow the structure. `threshold` is the least score that passes.
-pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(dyn Fn(u64) + Sync)) -> LintReport {
+pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(dyn Fn(Progress) + Sync)) -> LintReport {
     // What ended well is to be judged too, so no flow is closed.
     let plan = Plan { linger: i64::MAX, keeps_ledger: true, ..options.plan.clone() };
     let ingested = ingest(sources, &plan, progress);
@@ -62,7 +62,7 @@ pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(d
 }
 
 /// Draws one flow as a tree; `None` where no line names it, by whichever of its ids.
-pub fn draw_flow(sources: &Sources, id: &str, options: &Options, paint: Paint, progress: &(dyn Fn(u64) + Sync)) -> Option<String> {
+pub fn draw_flow(sources: &Sources, id: &str, options: &Options, paint: Paint, progress: &(dyn Fn(Progress) + Sync)) -> Option<String> {
     // A flow that ended well is to be shown too, so none is closed.
     let plan = Plan { linger: i64::MAX, ..options.plan.clone() };
     let mut ingested = ingest(sources, &plan, progress);

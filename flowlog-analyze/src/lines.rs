@@ -62,9 +62,11 @@ impl LineIndex {
         self.chunks.insert((source, offset), lines);
     }
 
-    /// Where each chunk of a source begins, and how many lines lie before.
+    /// Where each chunk of a source begins, and how many lines lie before; nothing where the source was not read from its begin.
     pub fn of(&self, source: u32) -> impl Iterator<Item = (u64, u64)> {
-        self.chunks.range((source, 0)..=(source, u64::MAX)).scan(0, |before, ((_, offset), lines)| {
+        let is_whole = self.chunks.contains_key(&(source, 0));
+        let known = self.chunks.range((source, 0)..=(source, u64::MAX)).take_while(move |_| is_whole);
+        known.scan(0, |before, ((_, offset), lines)| {
             let at = (*offset, *before);
             *before += lines;
             Some(at)

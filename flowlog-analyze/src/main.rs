@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use flowlog_analyze::ingest::{Plan, Progress};
 use flowlog_analyze::owners::{Owners, OwnersForm};
 use flowlog_analyze::render::{self, Output, Paint};
 use flowlog_analyze::source::{self, Sources};
@@ -87,6 +88,12 @@ struct Common {
     /// Log files and folders; none, or `-`, reads standard input
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Leave out lines before this moment: `2025-11-22T08:27:15Z`, `2025-11-22 08:27` (UTC), or `90s`, `15m`, `2h`, `3d` ago
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
+    since: Option<i64>,
+    /// Leave out lines after this moment
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
+    until: Option<i64>,
     /// Threads to use; 0 takes one per core
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
@@ -166,7 +173,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
 }
 
 fn triage(arguments: &Triage) -> anyhow::Result<u8> {
-    let options = Options { owners: owners(&arguments.told.owners)?, ..Options::default() };
+    let options = Options { owners: owners(&arguments.told.owners)?, plan: arguments.common.plan() };
     let sources = open(&arguments.common)?;
     let report = with_progress(&arguments.common, &sources, |progress| analyze(&sources, &options, progress))?;
     if report.input.sources == 0 {
@@ -175,12 +182,15 @@ fn triage(arguments: &Triage) -> anyhow::Result<u8> {
         }
         anyhow::bail!("no source could be read");
     }
+    if report.input.lines == 0 && (arguments.common.since.is_some() || arguments.common.until.is_some()) {
+        eprintln!("flowlog-analyze: no line lies in the time that --since and --until leave");
+    }
     let failed = report.verdict.outcome == RunOutcome::Failed;
     tell(&render::report(&report, arguments.told.format.into(), paint()), failed)
 }
 
 fn lint(threshold: f64, told: &Told, common: &Common) -> anyhow::Result<u8> {
-    let options = Options { owners: owners(&told.owners)?, ..Options::default() };
+    let options = Options { owners: owners(&told.owners)?, plan: common.plan() };
     let sources = open(common)?;
     let report = with_progress(common, &sources, |progress| check(&sources, &options, threshold, progress))?;
     tell(&render::lint_report(&report, told.format.into(), paint()), !report.passed)
@@ -191,6 +201,26 @@ fn tell(text: &str, found: bool) -> anyhow::Result<u8> {
     match write(text) {
         Err(error) if !is_closed_pipe(&error) => Err(error),
         _ => Ok(u8::from(found)),
+    }
+}
+
+/// A moment in nanoseconds since the epoch.
+fn moment(text: &str) -> Result<i64, String> {
+    let ago = || {
+        let span: jiff::Span = text.parse().ok().filter(|_| text.starts_with(|c: char| c.is_ascii_digit()))?;
+        let ago = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
+        jiff::Timestamp::now().checked_sub(ago).ok()
+    };
+    let in_utc = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+    let found = text.parse::<jiff::Timestamp>().ok().or_else(in_utc).or_else(ago);
+    let found = found.and_then(|moment| i64::try_from(moment.as_nanosecond()).ok());
+    found.ok_or_else(|| "it should be a time such as `2025-11-22T08:27:15Z` or `2025-11-22 08:27`, or an age such as `2h`".to_owned())
+}
+
+impl Common {
+    /// How to read what the arguments ask for.
+    fn plan(&self) -> Plan {
+        Plan { since: self.since.unwrap_or(i64::MIN), until: self.until.unwrap_or(i64::MAX), ..Plan::default() }
     }
 }
 
@@ -205,7 +235,9 @@ fn flow(id: &str, common: &Common) -> anyhow::Result<u8> {
     if sources.read.is_empty() {
         anyhow::bail!("no source could be read");
     }
-    match with_progress(common, &sources, |progress| draw_flow(&sources, id, &Options::default(), paint(), progress))? {
+    match with_progress(common, &sources, |progress| {
+        draw_flow(&sources, id, &Options { plan: common.plan(), ..Options::default() }, paint(), progress)
+    })? {
         Some(picture) => write(&picture).map(|()| 0),
         None => {
             eprintln!("flowlog-analyze: no line names the flow `{}`", flowlog_analyze::evidence::printable(id, 200));
@@ -257,20 +289,23 @@ fn write(text: &str) -> anyhow::Result<()> {
 }
 
 /// Runs `work` with a line on standard error that tells how far it is, where that is a terminal.
-fn with_progress<T>(common: &Common, sources: &Sources, work: impl FnOnce(&(dyn Fn(u64) + Sync)) -> T) -> anyhow::Result<T> {
+fn with_progress<T>(common: &Common, sources: &Sources, work: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T) -> anyhow::Result<T> {
     let total: u64 = sources.read.iter().map(|source| source.size).sum();
     let shown = !common.no_progress && io::stderr().is_terminal() && total > (64 << 20);
     let read = AtomicU64::new(0);
     let began = Instant::now();
     let last = AtomicU64::new(0);
-    let tell = |bytes: u64| {
-        let read = read.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    let failures = AtomicU64::new(0);
+    let tell = |step: Progress| {
+        let read = read.fetch_add(step.bytes, Ordering::Relaxed) + step.bytes;
+        let failures = failures.fetch_add(step.failures, Ordering::Relaxed) + step.failures;
         let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if shown && now.saturating_sub(last.load(Ordering::Relaxed)) >= PROGRESS_PAUSE_MS {
             last.store(now, Ordering::Relaxed);
             let rate = read / now.max(1) / 1_000;
             let left = Duration::from_millis(now.saturating_mul(total.saturating_sub(read)) / read.max(1));
-            eprint!("\r\u{1b}[K{} of {} MB, {rate} MB/s, {} s left", read >> 20, total >> 20, left.as_secs());
+            let failed = if failures > 0 { format!(", {failures} failed spans so far") } else { String::new() };
+            eprint!("\r\u{1b}[K{} of {} MB, {rate} MB/s, {} s left{failed}", read >> 20, total >> 20, left.as_secs());
         }
     };
     let result = work(&tell);

@@ -24,6 +24,12 @@ pub struct Timeline {
 /// Bytes of a source that are looked at for stamps beside one another.
 const SAMPLE: u64 = 64 * 1024;
 
+/// How exactly the place of a moment in a source is looked for, in bytes.
+const COARSE: u64 = 1 << 20;
+
+/// How far lines may be out of order.
+const MINUTE: i64 = 60 * 1_000_000_000;
+
 /// Zones differ by quarters of an hour.
 const QUARTER: i64 = 15 * 60 * 1_000_000_000;
 
@@ -51,6 +57,33 @@ impl<'s> Timelines<'s> {
     pub fn of(&self, index: usize) -> Timeline {
         let found = self.sources.read.get(index).zip(self.learnt.get(index));
         found.map(|(source, timeline)| *timeline.get_or_init(|| self.learn(source))).unwrap_or_default()
+    }
+
+    /// The part of a source that may hold lines from `since` to `until`, both in nanoseconds since the epoch; all of it where its
+    /// stamps do not tell. A log's lines come in the order of their times, but for a minute.
+    pub fn within(&self, index: usize, since: i64, until: i64) -> Range<u64> {
+        let Some(source) = self.sources.read.get(index) else { return 0..0 };
+        let moment = |at: u64| Sample::of(source, at..at.saturating_add(SAMPLE)).reference;
+        // The last place, but for a few, that lies before whatever is looked for.
+        let find = |is_before: &dyn Fn(i64) -> bool| {
+            let (mut low, mut high) = (0, source.size);
+            while high - low > COARSE {
+                let middle = low + (high - low) / 2;
+                match moment(middle).map(is_before) {
+                    Some(true) => low = middle,
+                    Some(false) => high = middle,
+                    None => return None,
+                }
+            }
+            Some((low, high))
+        };
+        let start = if since > i64::MIN { find(&|time| time < since.saturating_sub(MINUTE)).map_or(0, |(low, _)| low) } else { 0 };
+        let end = if until < i64::MAX {
+            find(&|time| time <= until.saturating_add(MINUTE)).map_or(source.size, |(_, high)| high)
+        } else {
+            source.size
+        };
+        start..end.max(start)
     }
 
     /// Learns from the beginning and the end of a source; of one that has no complete stamp, from the others'.
@@ -214,6 +247,28 @@ mod tests {
         );
         let same_second = "2025-04-07T18:34:44.908815Z  INFO x::y: added\nINFO 04-07 18:34:44 [core.py:1] up\n";
         assert_eq!(times(same_second)[1], "2025-04-07T18:34:44.908815Z");
+    }
+
+    #[test]
+    fn a_span_of_time_is_a_part_of_a_long_log() {
+        let begin = 1_763_800_000i64;
+        let text: String =
+            (0..60_000).map(|at| format!("{}  INFO x::y: {:080}\n", flowlog_schema::Time((begin + at) * 1_000_000_000), at)).collect();
+        let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
+        let timelines = Timelines::new(&sources);
+        let (size, at) = (sources.read[0].size, |second: i64| (begin + second) * 1_000_000_000);
+        assert_eq!(timelines.within(0, i64::MIN, i64::MAX), 0..size);
+        let line = text.find('\n').unwrap() as u64 + 1;
+        for (since, until) in [(0, 59_999), (30_000, 31_000), (59_000, 70_000), (-100, 5)] {
+            let part = timelines.within(0, at(since), at(until));
+            let first = u64::try_from(since.clamp(0, 60_000)).unwrap() * line;
+            let last = (u64::try_from(until.clamp(0, 59_999)).unwrap() + 1) * line;
+            assert!(part.start <= first && part.end >= last, "{since}..{until}: {part:?}");
+            assert!(part.end - part.start <= last - first + 3 * COARSE, "{since}..{until}: {part:?}");
+        }
+        // Where no stamp tells, all of it.
+        let sources = Sources::of_texts([("a", "x\n".repeat(2_000_000).as_bytes())]).unwrap();
+        assert_eq!(Timelines::new(&sources).within(0, at(0), at(1)), 0..sources.read[0].size);
     }
 
     #[test]

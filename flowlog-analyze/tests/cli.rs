@@ -64,6 +64,26 @@ fn threads_change_nothing() {
 }
 
 #[test]
+fn a_window_in_time() {
+    let example = example();
+    let lines = |arguments: &[&str]| {
+        let output = run(&[arguments, &["--format", "json", example.to_str().unwrap()]].concat());
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (report["input"]["lines"].as_u64(), stderr(&output).to_owned())
+    };
+    let (all, _) = lines(&[]);
+    let (before, _) = lines(&["--until", "2100-01-01"]);
+    let (after, told) = lines(&["--since", "2100-01-01 00:00"]);
+    assert_eq!((all, after), (before, Some(0)));
+    assert!(told.contains("no line lies in the time"), "{told}");
+    // Nothing is younger than a second, nothing older than a lifetime.
+    assert_eq!((lines(&["--since", "1s"]).0, lines(&["--since", "36500d"]).0), (Some(0), all));
+    let output = run(&["--since", "yesterday", example.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("`2025-11-22T08:27:15Z`"), "{}", stderr(&output));
+}
+
+#[test]
 fn one_flow() {
     let example = example();
     let path = example.to_str().unwrap();

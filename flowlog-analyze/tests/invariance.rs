@@ -90,6 +90,26 @@ proptest! {
     }
 
     #[test]
+    fn a_window_in_time_is_what_its_lines_are(seed in any::<u64>(), from in 0i64..8, length in 0i64..8, chunk in prop::sample::select(vec![900u64, 1 << 20])) {
+        let cluster = simulate(&flowlog_simulator::Options { seed, flows: 200, form: Form::Json, skew_ms: 100, ..Default::default() });
+        let begin = 1_763_798_400_000_000_000 + from * 1_000_000_000;
+        let end = begin + length * 1_000_000_000;
+        let inside = |line: &&[u8]| {
+            let time = line.get(9..36).and_then(|time| flowlog_schema::Time::parse(std::str::from_utf8(time).ok()?));
+            time.is_some_and(|time| (begin..=end).contains(&time.0))
+        };
+        let cut = |(name, bytes): &(String, Vec<u8>)| {
+            (name.clone(), bytes.split_inclusive(|byte| *byte == b'\n').filter(inside).collect::<Vec<_>>().concat())
+        };
+        let expected = report(&Cluster { logs: cluster.logs.iter().map(cut).collect(), truth: Vec::new() }, Plan::default(), 1);
+        let window = report(&cluster, Plan { since: begin, until: end, chunk, ..Plan::default() }, 2);
+        adds_up(&window)?;
+        prop_assert_eq!((window.input.lines, &window.flows), (expected.input.lines, &expected.flows));
+        let told = |report: &Report| report.failures.iter().map(|failure| (failure.fingerprint.clone(), failure.flows)).collect::<Vec<_>>();
+        prop_assert_eq!(told(&window), told(&expected));
+    }
+
+    #[test]
     fn chatter_says_the_same_by_sight_and_in_full(
         seed in any::<u64>(),
         wrapping in 0usize..5,

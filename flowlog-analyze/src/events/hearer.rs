@@ -42,7 +42,7 @@ pub trait Hearer<'c> {
     }
 
     /// Such a line, which was taken, goes on with another: it will be told of as the first of an event.
-    fn take_back(&mut self, _counted: Counted, _at: u64) {}
+    fn take_back(&mut self, _counted: Counted) {}
 }
 
 impl<'c, E: From<NeedsPast>, F: FnMut(&Event<'c>) -> Result<(), E>> Hearer<'c> for F {
@@ -71,4 +71,6 @@ pub struct Counted {
     pub format: Format,
     /// Its stamp left something out.
     pub guessed: bool,
+    /// It was counted: it lies neither in the chunk's past nor outside the times that are asked for.
+    pub is_part: bool,
 }

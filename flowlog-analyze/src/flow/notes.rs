@@ -1,6 +1,7 @@
 //! What one chunk says of flows and processes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 use compact_str::CompactString;
 use flowlog_schema::{FlowId, Glance, Skim, Skimmer};
@@ -100,10 +101,14 @@ impl Notes {
         self.voices.clear();
     }
 
-    /// Reads and adds an ordinary record that shares with earlier ones all but its time and ids: its format and time.
+    /// Reads an ordinary record that shares with earlier ones all but its time and ids, and adds it if its time lies within
+    /// `span`: its format and time.
     #[inline]
-    pub fn skim(&mut self, line: &[u8], place: Place) -> Option<(Format, i64)> {
+    pub fn skim(&mut self, line: &[u8], place: Place, span: &RangeInclusive<i64>) -> Option<(Format, i64)> {
         let (format, skim, fields) = format::skim(&mut self.skimmer, line)?;
+        if !span.contains(&skim.time.0) {
+            return Some((format, skim.time.0));
+        }
         let shared = self.shared.get(skim.origin, skim.step, skim.tail).or_else(|| self.share(&skim, fields, place.speaker))?;
         let (writer, state, callee, kind, has_versions) = shared;
         let parent = skim.parent_id.map_or(0, flowlog_schema::SpanId::as_u64);

@@ -15,6 +15,8 @@ pub(super) struct Part {
     pub(super) first: Option<i64>,
     pub(super) last: Option<i64>,
     pub(super) ledger: Ledger,
+    /// Spans that said that they failed.
+    pub(super) failures: u64,
 }
 
 impl Part {
@@ -28,6 +30,7 @@ impl Part {
             first: None,
             last: None,
             ledger: Ledger::default(),
+            failures: 0,
         }
     }
 

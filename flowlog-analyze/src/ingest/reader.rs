@@ -1,6 +1,7 @@
 //! Events to what a chunk holds.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use super::Plan;
 use super::chunk::Stop;
@@ -10,7 +11,7 @@ use crate::events::{Counted, Event, Hearer, Recalled};
 use crate::flow::{Mark, Place, Voice};
 use crate::format::{self, Format};
 use crate::lines::{MAX_EVENT, MAX_LINE};
-use crate::observation::Observation;
+use crate::observation::{Observation, Said};
 use crate::shapes::Shapes;
 use crate::sign;
 use crate::stamp::Stamp;
@@ -26,6 +27,8 @@ pub(super) struct Reader<'t> {
     keeps_ledger: bool,
     /// See [`Plan::by_sight`]; the ledger wants every line.
     by_sight: bool,
+    /// The times that count.
+    span: RangeInclusive<i64>,
     /// Where the chunk begins, and whether its past is known.
     begins: (u64, bool),
     shapes: Box<Shapes>,
@@ -53,7 +56,7 @@ impl<'c> Hearer<'c> for Reader<'_> {
         if at < self.begins.0 {
             return false;
         }
-        let Some((format, time)) = self.part.notes.skim(line.trim_ascii_end(), place) else { return false };
+        let Some((format, time)) = self.part.notes.skim(line.trim_ascii_end(), place, &self.span) else { return false };
         self.note_record(format, time, at);
         true
     }
@@ -90,8 +93,9 @@ impl<'c> Hearer<'c> for Reader<'_> {
         if let Some((time, blur, _)) = time {
             self.told.tell(time, blur, at);
         }
-        if at < self.begins.0 {
-            return Some(Counted { format, guessed });
+        let is_part = at >= self.begins.0 && self.span.contains(&time_ns);
+        if !is_part {
+            return Some(Counted { format, guessed, is_part });
         }
         let place = Place { source: self.source, offset: at, speaker };
         self.part.notes.spoke(author, Mark { clock: 0, time: time_ns, place, blur });
@@ -101,11 +105,11 @@ impl<'c> Hearer<'c> for Reader<'_> {
         if let Some((time, _, _)) = time {
             self.part.note_time(time);
         }
-        Some(Counted { format, guessed })
+        Some(Counted { format, guessed, is_part })
     }
 
-    fn take_back(&mut self, counted: Counted, at: u64) {
-        if at >= self.begins.0 {
+    fn take_back(&mut self, counted: Counted) {
+        if counted.is_part {
             self.part.uncount(counted.format);
             self.part.input.problems.guessed_times -= u64::from(counted.guessed);
         }
@@ -122,6 +126,7 @@ impl<'t> Reader<'t> {
             told: Told::default(),
             keeps_ledger: plan.keeps_ledger,
             by_sight: plan.by_sight && !plan.keeps_ledger,
+            span: plan.since..=plan.until,
             begins,
             shapes,
             authors: Vec::new(),
@@ -173,7 +178,8 @@ impl<'t> Reader<'t> {
     /// Takes an event; whether it lacked a time that an earlier one might tell.
     fn take(&mut self, event: &Event<'_>) -> bool {
         if event.text.is_empty() {
-            self.part.count(Format::UNRECOGNISED, if event.own { event.lines } else { 0 });
+            let is_part = event.own && self.told.before(event.at).is_none_or(|(time, _)| self.span.contains(&time));
+            self.part.count(Format::UNRECOGNISED, if is_part { event.lines } else { 0 });
             return false;
         }
         if self.glance(event) {
@@ -199,6 +205,9 @@ impl<'t> Reader<'t> {
         let needs_past = told.is_none() && (found.is_none() || moment.is_some_and(|(_, _, asks)| asks));
         if !event.own {
             return false;
+        }
+        if found.is_some_and(|(time, _)| !self.span.contains(&time)) {
+            return needs_past;
         }
         self.part.count(format, event.lines);
         let input = &mut self.part.input;
@@ -233,6 +242,7 @@ impl<'t> Reader<'t> {
         for flow in &mut observation.flows {
             flow.belongs_to(self.source);
         }
+        self.part.failures += u64::from(matches!(observation.said, Said::Fail(_)));
         self.part.notes.insert(&observation, mark);
         if let Some(clue) = sign::of(format.name(), &observation, &event.facts.speaker.process) {
             self.part.notes.sign(clue, mark, &observation.words());
@@ -248,7 +258,7 @@ impl<'t> Reader<'t> {
         let Some((format, glance, fields)) = format::glance(event.text.trim_ascii_end()) else { return false };
         let speaker = event.facts.speaker.key();
         let place = Place { source: self.source, offset: event.at, speaker };
-        if !event.own {
+        if !event.own || !self.span.contains(&glance.time.0) {
             self.told.tell(glance.time.0, 1, event.at);
             return true;
         }
@@ -263,9 +273,12 @@ impl<'t> Reader<'t> {
     }
 
     fn note_record(&mut self, format: Format, time: i64, at: u64) {
+        self.told.tell(time, 1, at);
+        if !self.span.contains(&time) {
+            return;
+        }
         self.part.count(format, 1);
         self.part.input.records += 1;
         self.part.note_time(time);
-        self.told.tell(time, 1, at);
     }
 }

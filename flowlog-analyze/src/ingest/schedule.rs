@@ -6,7 +6,6 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use super::Plan;
-use crate::source::Sources;
 
 /// A chunk to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +50,12 @@ impl Cursor {
 }
 
 impl Schedule {
-    /// Nothing read yet.
-    pub(super) fn of(sources: &Sources) -> Self {
-        let cursor = |(source, size)| Reverse(Cursor { reached: i64::MIN, source, at: 0, size, first: None, tasks: 0 });
-        let sizes = sources.read.iter().map(|source| source.size).enumerate();
-        Self { waiting: sizes.filter(|(_, size)| *size > 0).map(cursor).collect(), busy: Vec::new() }
+    /// Nothing read yet of these parts, one of each source.
+    pub(super) fn of(spans: &[Range<u64>]) -> Self {
+        let cursor = |(source, span): (usize, &Range<u64>)| {
+            Reverse(Cursor { reached: i64::MIN, source, at: span.start, size: span.end, first: None, tasks: 0 })
+        };
+        Self { waiting: spans.iter().enumerate().filter(|(_, span)| !span.is_empty()).map(cursor).collect(), busy: Vec::new() }
     }
 
     /// Gives out the chunks of the next step; none where all is read.
@@ -111,10 +111,8 @@ mod tests {
     use super::*;
 
     /// Reads sources of so many bytes, of which the second passes through time ten times as fast; what each step gave out.
-    fn steps(sizes: &[usize], plan: &Plan, tells: impl Fn(usize, u64) -> Option<i64>) -> Vec<Vec<(usize, u64)>> {
-        let texts: Vec<(String, Vec<u8>)> = sizes.iter().enumerate().map(|(at, size)| (format!("{at}"), vec![b'x'; *size])).collect();
-        let sources = Sources::of_texts(texts.iter().map(|(name, text)| (name.as_str(), text.as_slice()))).unwrap();
-        let mut schedule = Schedule::of(&sources);
+    fn steps(sizes: &[u64], plan: &Plan, tells: impl Fn(usize, u64) -> Option<i64>) -> Vec<Vec<(usize, u64)>> {
+        let mut schedule = Schedule::of(&sizes.iter().map(|size| 0..*size).collect::<Vec<_>>());
         let mut steps = Vec::new();
         loop {
             let tasks = schedule.next(plan);
