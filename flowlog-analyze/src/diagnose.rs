@@ -137,7 +137,14 @@ pub struct Diagnosis {
 pub fn diagnose(table: &mut Table, sources: &Sources) -> Diagnosis {
     let (groups, world) = everything(table, sources);
     let table = &*table;
-    let mut counts = FlowCounts { total: table.settled.ok, ok: table.settled.ok, ..FlowCounts::default() };
+    let [given_up, unknown] = table.given_up;
+    let mut counts = FlowCounts {
+        total: table.settled.ok + given_up + unknown,
+        ok: table.settled.ok,
+        failed: given_up,
+        unfinished: unknown,
+        ..FlowCounts::default()
+    };
     let mut failed_flows = Vec::new();
     let mut left = 0u64;
     let judged: Vec<(Outcome, Option<FirstFailure>)> = groups

@@ -34,6 +34,8 @@ pub struct Plan {
     pub linger: i64,
     /// Whether the lines themselves are judged too.
     pub keeps_ledger: bool,
+    /// Most memory for flows, in bytes, about; what does not fit is given up, counted and said.
+    pub memory: Option<u64>,
     /// Lines before this moment are left out, in nanoseconds since the epoch; `i64::MIN` leaves none out.
     pub since: i64,
     /// Lines after this moment are left out; `i64::MAX` leaves none out.
@@ -44,7 +46,16 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { chunk: 1 << 20, batch: 32, linger: 60_000_000_000, keeps_ledger: false, since: i64::MIN, until: i64::MAX, by_sight: true }
+        Self {
+            chunk: 1 << 20,
+            batch: 32,
+            linger: 60_000_000_000,
+            keeps_ledger: false,
+            memory: None,
+            since: i64::MIN,
+            until: i64::MAX,
+            by_sight: true,
+        }
     }
 }
 
@@ -108,6 +119,9 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(Progress) + Syn
         total.take(read, &pool);
         if let Some(reached) = schedule.end_step() {
             total.table.close(reached.saturating_sub(plan.linger));
+            if let Some(memory) = plan.memory {
+                total.table.shed(memory, reached);
+            }
         }
     }
     if plan.linger < i64::MAX {

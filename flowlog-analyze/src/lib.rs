@@ -50,6 +50,7 @@ pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(Progress
     let mut ingested = ingest(sources, &options.plan, progress);
     let diagnosis = diagnose::diagnose(&mut ingested.table, sources);
     ingested.input.problems.late_records = ingested.table.late;
+    ingested.input.problems.given_up_flows = ingested.table.given_up.iter().sum();
     report::build(ingested.input, &diagnosis, sources, &ingested.index, &options.owners)
 }
 

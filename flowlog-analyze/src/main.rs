@@ -68,6 +68,9 @@ enum Command {
 struct Triage {
     #[command(flatten)]
     told: Told,
+    /// Most memory to use, about, such as `256M` or `2G`; flows that do not fit are counted, not judged, and the report says so
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory_limit: Option<u64>,
     #[command(flatten)]
     common: Common,
 }
@@ -173,7 +176,10 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
 }
 
 fn triage(arguments: &Triage) -> anyhow::Result<u8> {
-    let options = Options { owners: owners(&arguments.told.owners)?, plan: arguments.common.plan() };
+    let options = Options {
+        owners: owners(&arguments.told.owners)?,
+        plan: Plan { memory: arguments.memory_limit.map(of_flows), ..arguments.common.plan() },
+    };
     let sources = open(&arguments.common)?;
     let report = with_progress(&arguments.common, &sources, |progress| analyze(&sources, &options, progress))?;
     if report.input.sources == 0 {
@@ -215,6 +221,17 @@ fn moment(text: &str) -> Result<i64, String> {
     let found = text.parse::<jiff::Timestamp>().ok().or_else(in_utc).or_else(ago);
     let found = found.and_then(|moment| i64::try_from(moment.as_nanosecond()).ok());
     found.ok_or_else(|| "it should be a time such as `2025-11-22T08:27:15Z` or `2025-11-22 08:27`, or an age such as `2h`".to_owned())
+}
+
+/// Bytes, as people write them.
+fn size(text: &str) -> Result<u64, String> {
+    let bytes = parse_size::Config::new().with_binary().parse_size(text).map_err(|error| error.to_string())?;
+    if bytes < (128 << 20) { Err("it should be 128M or more".to_owned()) } else { Ok(bytes) }
+}
+
+/// What of all memory is left for flows, beside the chunks that are read and what is kept of processes.
+fn of_flows(all: u64) -> u64 {
+    all.saturating_sub(80 << 20)
 }
 
 impl Common {

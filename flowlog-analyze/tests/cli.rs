@@ -84,6 +84,15 @@ fn a_window_in_time() {
 }
 
 #[test]
+fn a_limit_of_memory() {
+    let example = example();
+    assert_eq!(run(&["--memory-limit", "256M", example.to_str().unwrap()]).status.code(), Some(1));
+    let output = run(&["--memory-limit", "1M", example.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("128M or more"), "{}", stderr(&output));
+}
+
+#[test]
 fn one_flow() {
     let example = example();
     let path = example.to_str().unwrap();

@@ -176,6 +176,26 @@ fn chatter(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
+fn what_memory_does_not_hold_is_counted_and_said() {
+    let cluster = simulate(&flowlog_simulator::Options { flows: 2_000, form: Form::Json, fault_percent: 40, ..Default::default() });
+    let all = report(&cluster, Plan::default(), 2);
+    let plan = |memory| Plan { chunk: 20_000, batch: 4, memory: Some(memory), ..Plan::default() };
+    let little = report(&cluster, plan(100_000), 2);
+    let given_up = little.input.problems.given_up_flows;
+    assert!(given_up > 300, "{given_up}");
+    // Every flow counts once, and those that are listed are judged as they would be.
+    assert_eq!(little.flows.total, all.flows.total);
+    assert!(little.flow_failures.len() as u64 + given_up >= all.flow_failures.len() as u64);
+    let known = |id: &str| all.flow_failures.iter().find(|failure| failure.flow_id == id);
+    let same =
+        little.flow_failures.iter().filter(|failure| known(&failure.flow_id).is_some_and(|known| known.component == failure.component));
+    assert!(same.count() * 10 >= little.flow_failures.len() * 9);
+    assert_eq!((&little.verdict.outcome, report(&cluster, plan(100_000), 1)), (&all.verdict.outcome, little.clone()));
+    // With room enough nothing changes.
+    assert_eq!(report(&cluster, plan(1 << 30), 2), all);
+}
+
+#[test]
 fn the_json_report_is_what_its_schema_says() {
     let schema: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/report.schema.json")).unwrap())

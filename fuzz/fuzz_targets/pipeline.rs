@@ -1,5 +1,5 @@
 //! The whole way from any bytes, packed or not, to a report: nothing fails, every line counts once, and the report does
-//! not depend on where the input is cut.
+//! not depend on where the input is cut, nor on whether lines are known at sight.
 #![no_main]
 
 use flowlog_analyze::ingest::Plan;
@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
     for output in [Output::Text, Output::Json, Output::Markdown] {
         let _ = render::report(&report, output, Paint::Never);
     }
-    let plan = Plan { chunk: 64, batch: 3, ..Plan::default() };
+    let plan = Plan { chunk: 64, batch: 3, by_sight: false, ..Plan::default() };
     assert_eq!(analyze(&sources, &Options { plan, ..Options::default() }, &|_| {}), report);
     let _ = render::lint_report(&check(&sources, &Options::default(), 100.0, &|_| {}), Output::Markdown, Paint::Never);
 });

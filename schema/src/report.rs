@@ -77,6 +77,8 @@ plain! {
         pub lost_records: u64,
         /// Records of a flow that was already closed when they came.
         pub late_records: u64,
+        /// Flows that were given up for want of memory: counted, but not judged nor listed.
+        pub given_up_flows: u64,
         /// Stamps without a year or a zone: those of the lines around them were taken.
         pub guessed_times: u64,
     }

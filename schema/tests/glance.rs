@@ -1,4 +1,5 @@
 //! Property: what is read at a glance is what the decoder reads, and ordinary records are.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::borrow::Cow;
 

@@ -56,7 +56,7 @@ impl<'c, E: From<NeedsPast>, F: FnMut(&Event<'c>) -> Result<(), E>> Hearer<'c> f
 /// To whom a line belongs that is known at sight.
 #[derive(Debug)]
 pub struct Recalled<'s> {
-    /// Its [`Facts::thread`].
+    /// Its [`thread`](crate::envelope::Facts::thread).
     pub thread: u64,
     /// Who wrote it.
     pub speaker: &'s Speaker,

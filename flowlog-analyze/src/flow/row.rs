@@ -3,6 +3,7 @@
 //! Of a flow that ends well only its count, its durations and its calls matter. So what a glance at a line tells is kept as
 //! a row of numbers, and made into spans only for a flow that turns out to be worth it.
 
+use compact_str::CompactString;
 use flowlog_schema::{Event, FlowId};
 
 use super::mark::{Mark, Place};
@@ -72,7 +73,7 @@ impl Kept {
     /// The line in words.
     pub(super) fn pass<'r>(&self, roster: &'r Roster) -> Pass<'r> {
         let writer = roster.writer_of(self.writer);
-        let name = |number| Some(roster.names.text(number)).filter(|text| !text.is_empty()).map(|text| text.as_str());
+        let name = |number| Some(roster.names.text(number)).filter(|text| !text.is_empty()).map(CompactString::as_str);
         Pass {
             span: self.span,
             parent: self.parent,

@@ -123,6 +123,23 @@ impl Entry {
         Some(self.unfold(roster)).filter(is_settled)
     }
 
+    /// About how much memory it takes, in bytes.
+    fn weight(&self) -> u64 {
+        (size_of::<(FlowKey, Self)>() + self.rows.capacity() * size_of::<Kept>() + self.flow.spans.len() * OF_A_SPAN) as u64
+    }
+
+    /// Whether a span failed by its own words.
+    fn is_failed(&self) -> bool {
+        self.flow.spans.values().any(|span| span.failed.is_some())
+    }
+
+    /// The order in which flows are given up: those that did not fail, the oldest first; then those that did, the youngest
+    /// first, for what failed first is what is asked for.
+    fn order(&self) -> (bool, i64) {
+        let failed = self.is_failed();
+        (failed, if failed { self.last.saturating_neg() } else { self.last })
+    }
+
     /// Whether its last line was before that moment.
     pub(super) fn is_older(&self, before: i64) -> bool {
         self.last != Mark::NO_TIME && self.last < before
@@ -266,10 +283,36 @@ impl Shard {
         self.entries.remove(key)
     }
 
+    /// The weight of each flow, and the order in which it is given up.
+    pub(super) fn weights(&self) -> impl Iterator<Item = ((bool, i64), u64)> {
+        self.entries.values().map(|entry| (entry.order(), entry.weight()))
+    }
+
+    /// Gives up the flows up to one in that order: how many failed by their own words, and how many did not.
+    pub(super) fn shed(&mut self, up_to: (bool, i64)) -> [u64; 2] {
+        let mut given_up = [0; 2];
+        let closed = &mut self.closed;
+        self.entries.retain(|key, entry| {
+            let order = entry.order();
+            if order > up_to {
+                return true;
+            }
+            given_up[usize::from(!order.0)] += u64::from(entry.has_spans());
+            closed.insert(hash(key));
+            false
+        });
+        self.entries.shrink_to_fit();
+        self.spare.clear();
+        given_up
+    }
+
     pub(super) fn is_closed(&self, key: &FlowKey) -> bool {
         self.closed.contains(hash(key))
     }
 }
+
+/// About what a span takes, with its states and its failure.
+const OF_A_SPAN: usize = size_of::<Span>() + 512;
 
 /// Rows that a flow has room for at once.
 const FEW: usize = 16;

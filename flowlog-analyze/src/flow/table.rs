@@ -40,6 +40,8 @@ pub struct Table {
     pub settled: Settled,
     /// Records that came after their flow was closed; complete once [`Table::groups`] was called.
     pub late: u64,
+    /// Flows that were given up for want of memory: how many failed by their own words, and how many did not.
+    pub given_up: [u64; 2],
 }
 
 impl Default for Table {
@@ -53,6 +55,7 @@ impl Default for Table {
             voices: BTreeMap::new(),
             settled: Settled::default(),
             late: 0,
+            given_up: [0; 2],
         }
     }
 }
@@ -133,6 +136,36 @@ impl Table {
             self.close_aliased(before);
             self.look_at = (2 * self.aliases.len()).max(FEW_ALIASES);
         }
+    }
+
+    /// Keeps its flows within about so many bytes: those that ended well more than a moment ago are closed, then flows are
+    /// given up, to three quarters of that.
+    pub fn shed(&mut self, most: u64, reached: i64) {
+        let weigh = |shards: &[Shard]| shards.par_iter().map(|shard| shard.weights().map(|(_, weight)| weight).sum::<u64>()).sum::<u64>();
+        if weigh(&self.shards) <= most {
+            return;
+        }
+        let roster = &self.roster;
+        self.shards.par_iter_mut().for_each(|shard| shard.close(reached.saturating_sub(SHORT_LINGER), roster));
+        let mut total = weigh(&self.shards);
+        let mut weights: Vec<((bool, i64), u64)> = self.shards.iter().flat_map(Shard::weights).collect();
+        weights.sort_unstable();
+        let mut up_to = None;
+        for (order, weight) in weights {
+            if total <= most / 4 * 3 {
+                break;
+            }
+            total -= weight;
+            up_to = Some(order);
+        }
+        let Some(up_to) = up_to else { return };
+        let given_up: Vec<[u64; 2]> = self.shards.par_iter_mut().map(|shard| shard.shed(up_to)).collect();
+        for [failed, other] in given_up {
+            self.given_up[0] += failed;
+            self.given_up[1] += other;
+        }
+        let shards = &self.shards;
+        self.aliases.retain(|(a, b)| ![a, b].iter().any(|key| shards[shard_of(key)].is_closed(key)));
     }
 
     /// Closes every flow that ended well: nothing more is to come.
@@ -221,6 +254,9 @@ impl Table {
         group.entry.unfold(&self.roster)
     }
 }
+
+/// How long a flow that ended well waits for late lines where memory is short, in nanoseconds.
+const SHORT_LINGER: i64 = 5_000_000_000;
 
 /// Fewer aliases are not worth a look.
 const FEW_ALIASES: usize = 1024;

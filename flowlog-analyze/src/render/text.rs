@@ -124,6 +124,7 @@ fn footer(out: &mut String, report: &Report, paint: Paint) {
         ("lines cut", problems.long_lines),
         ("records lost by their writer", problems.lost_records),
         ("late records", problems.late_records),
+        ("flows given up to stay within the memory limit", problems.given_up_flows),
     ];
     let odd: Vec<String> = odd.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
     if !odd.is_empty() {
