@@ -69,7 +69,8 @@ const BAR: &[u8] = "│".as_bytes();
 pub(super) const PROGRESS: Envelope = Envelope {
     name: "progress",
     peel: |line, _| {
-        let end = [&b"it/s]"[..], b"s/it]"].iter().find_map(|end| memchr::memmem::rfind(line, end))? + 5;
+        let ends = |at: &usize| line.get(..*at).is_some_and(|bar| bar.ends_with(b"it/s") || bar.ends_with(b"s/it"));
+        let end = memchr::memrchr_iter(b']', line).find(ends)? + 1;
         let rest = line.get(end..)?;
         let leads =
             stamp::leads(rest) || rest.starts_with(b"(") && memchr::memmem::find(rest.get(..rest.len().min(60))?, b" pid=").is_some();
