@@ -93,7 +93,8 @@ pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(Progress) + Syn
         (0..sources.read.len()).into_par_iter().map(|index| timelines.within(index, plan.since, plan.until)).collect();
     let outside = |(source, span): (&Source, &Range<u64>)| source.size.saturating_sub(span.end - span.start);
     progress(Progress { bytes: sources.read.iter().zip(&spans).map(outside).sum(), failures: 0 });
-    let mut schedule = Schedule::of(&spans);
+    let begins: Vec<Option<i64>> = spans.par_iter().enumerate().map(|(index, span)| timelines.begin(index, span)).collect();
+    let mut schedule = Schedule::of(&spans, &begins);
     loop {
         let tasks = schedule.next(plan);
         if tasks.is_empty() {

@@ -30,6 +30,9 @@ const COARSE: u64 = 1 << 20;
 /// How far lines may be out of order.
 const MINUTE: i64 = 60 * 1_000_000_000;
 
+/// Bytes of a source in which its first stamp is looked for.
+const FIRST: u64 = 4 * 1024;
+
 /// Zones differ by quarters of an hour.
 const QUARTER: i64 = 15 * 60 * 1_000_000_000;
 
@@ -84,6 +87,13 @@ impl<'s> Timelines<'s> {
             source.size
         };
         start..end.max(start)
+    }
+
+    /// A moment before which no line of a source's part lies, but for a minute; none where its first lines do not tell.
+    pub fn begin(&self, index: usize, part: &Range<u64>) -> Option<i64> {
+        let source = self.sources.read.get(index)?;
+        let first = Sample::of(source, part.start..part.end.min(part.start.saturating_add(FIRST))).reference?;
+        Some(first.saturating_sub(MINUTE))
     }
 
     /// Learns from the beginning and the end of a source; of one that has no complete stamp, from the others'.

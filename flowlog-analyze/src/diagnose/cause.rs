@@ -3,6 +3,7 @@
 //! A failure that begins while a component it depends on is dead, hung or unreachable belongs to that cause: a
 //! request that is refused because the prefill worker is dead is the prefill worker's failure.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
@@ -105,19 +106,23 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
         if failure.whole_process {
             continue;
         }
+        let words = LazyCell::new(|| Words::of(failure, world));
         for (index, process) in world.processes.iter().enumerate() {
-            let who = (index, process.component.clone());
-            let blamed =
-                names(failure, process, world) || ((lost || failure.kind == FailureKind::Hang) && is_missed(failure, time, process, world));
-            if index == failure.process || downs.contains_key(&who) || failure.answered.contains(&index) || !blamed {
-                continue;
-            }
+            // What costs least is asked first: most processes spoke at that moment.
             let own = time.saturating_add(process.skew);
             let Some(last) = process.facts.activity.last_before(own) else { continue };
             let next = process.facts.activity.first_after(last);
             let stopped = process.facts.shutdowns.first().is_some_and(|stop| stop <= own);
             let silent_until = next.unwrap_or_else(|| world.end.saturating_add(process.skew));
             if stopped || silent_until <= own || silent_until.saturating_sub(last) < Activity::GAP {
+                continue;
+            }
+            let who = (index, process.component.clone());
+            if index == failure.process || downs.contains_key(&who) || failure.answered.contains(&index) {
+                continue;
+            }
+            let is_missed = (lost || failure.kind == FailureKind::Hang) && is_missed(failure, time, process, world);
+            if !is_missed && !names(failure, &words, process, world) {
                 continue;
             }
             let since = last.saturating_sub(process.skew);
@@ -151,26 +156,37 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
 }
 
 /// Whether a failure names a process: by the instance that it called and lost, or in its words.
-fn names(failure: &FirstFailure, process: &Process, world: &World) -> bool {
+fn names(failure: &FirstFailure, words: &Words, process: &Process, world: &World) -> bool {
     let called = !process.instance.is_empty() && failure.callee == process.instance;
     if called && (failure.kind != FailureKind::Error || failure.is_lost()) {
         return true;
     }
-    // A component that the words name is that process where there is no other instance of it.
-    let only = world.processes.iter().filter(|other| other.component == process.component).count() == 1;
-    by_words(failure, &process.instance, if process.named && only { &process.component } else { "" }, world)
+    if words.name("", &process.component) && process.named {
+        // A component that the words name is that process where there is no other instance of it.
+        let only = world.processes.iter().filter(|other| other.component == process.component).count() == 1;
+        return only || words.name(&process.instance, "");
+    }
+    words.name(&process.instance, "")
 }
 
-/// Whether the words name an instance or a component. What was told before the failure is nearer to its cause: where
-/// that names any component of the run, the failure's own words do not count.
-fn by_words(failure: &FirstFailure, instance: &str, component: &str, world: &World) -> bool {
-    if failure.kind != FailureKind::Error {
-        return false;
+/// The words of a failure that name whom it lost, in lower case. What was told before the failure is nearer to its cause:
+/// where that names any component of the run, the failure's own words do not count.
+struct Words(String);
+
+impl Words {
+    fn of(failure: &FirstFailure, world: &World) -> Self {
+        if failure.kind != FailureKind::Error {
+            return Self(String::new());
+        }
+        let told = Self(failure.told.to_ascii_lowercase());
+        let tells = !told.0.is_empty() && world.processes.iter().any(|process| told.name(&process.instance, &process.component));
+        if tells { told } else { Self(failure.message.to_ascii_lowercase()) }
     }
-    let named =
-        |words: &str, instance: &str, component: &str| (is_telling(instance) && mentions(words, instance)) || mentions(words, component);
-    let tells = world.processes.iter().any(|process| named(&failure.told, &process.instance, &process.component));
-    named(if tells { &failure.told } else { &failure.message }, instance, component)
+
+    /// Whether they name an instance or a component.
+    fn name(&self, instance: &str, component: &str) -> bool {
+        (is_telling(instance) && mentions(&self.0, instance)) || mentions(&self.0, component)
+    }
 }
 
 /// Whether a failure that names nobody can be put down to a process that never spoke again, and that nobody told to
@@ -201,12 +217,12 @@ fn is_telling(instance: &str) -> bool {
     instance.len() >= 3 && (instance.len() >= 6 || instance.bytes().any(|b| !b.is_ascii_digit()))
 }
 
-/// Whether a message has a name as a word of its own, in either case.
+/// Whether a message in lower case has a name as a word of its own.
 fn mentions(message: &str, name: &str) -> bool {
-    if matches!(name, "" | "unknown") {
+    if matches!(name, "" | "unknown") || message.len() < name.len() {
         return false;
     }
-    let (message, name) = (message.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let name = name.to_ascii_lowercase();
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     message.match_indices(&name).any(|(at, _)| {
         let before = message.get(..at).and_then(|text| text.chars().next_back());
@@ -224,7 +240,8 @@ fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &Wo
         .filter(|down| down.is_down_at(time, TOLERANCE_NAMED + failure.blur))
         .collect();
     // The words name it; or the call did.
-    let by_words = |down: &&&Down| by_words(failure, down.failure.instance.as_deref().unwrap_or_default(), &down.failure.component, world);
+    let words = LazyCell::new(|| Words::of(failure, world));
+    let by_words = |down: &&&Down| words.name(down.failure.instance.as_deref().unwrap_or_default(), &down.failure.component);
     let lost = failure.kind != FailureKind::Error || failure.is_lost();
     let by_call =
         |down: &&&Down| lost && down.failure.instance.as_deref().is_some_and(|instance| !instance.is_empty() && failure.callee == instance);

@@ -50,10 +50,11 @@ impl Cursor {
 }
 
 impl Schedule {
-    /// Nothing read yet of these parts, one of each source.
-    pub(super) fn of(spans: &[Range<u64>]) -> Self {
+    /// Nothing read yet of these parts, one of each source; and a moment before which no line of each lies, where it is known.
+    pub(super) fn of(spans: &[Range<u64>], begins: &[Option<i64>]) -> Self {
         let cursor = |(source, span): (usize, &Range<u64>)| {
-            Reverse(Cursor { reached: i64::MIN, source, at: span.start, size: span.end, first: None, tasks: 0 })
+            let reached = begins.get(source).copied().flatten().unwrap_or(i64::MIN);
+            Reverse(Cursor { reached, source, at: span.start, size: span.end, first: None, tasks: 0 })
         };
         Self { waiting: spans.iter().enumerate().filter(|(_, span)| !span.is_empty()).map(cursor).collect(), busy: Vec::new() }
     }
@@ -111,8 +112,8 @@ mod tests {
     use super::*;
 
     /// Reads sources of so many bytes, of which the second passes through time ten times as fast; what each step gave out.
-    fn steps(sizes: &[u64], plan: &Plan, tells: impl Fn(usize, u64) -> Option<i64>) -> Vec<Vec<(usize, u64)>> {
-        let mut schedule = Schedule::of(&sizes.iter().map(|size| 0..*size).collect::<Vec<_>>());
+    fn steps(sizes: &[u64], begins: &[Option<i64>], plan: &Plan, tells: impl Fn(usize, u64) -> Option<i64>) -> Vec<Vec<(usize, u64)>> {
+        let mut schedule = Schedule::of(&sizes.iter().map(|size| 0..*size).collect::<Vec<_>>(), begins);
         let mut steps = Vec::new();
         loop {
             let tasks = schedule.next(plan);
@@ -131,7 +132,7 @@ mod tests {
     fn sources_advance_together_in_time() {
         let plan = Plan { chunk: 10, batch: 4, ..Plan::default() };
         let tells = |source: usize, at: u64| i64::try_from(at).ok().map(|at| if source == 1 { at * 10 } else { at });
-        let steps = steps(&[200, 100, 0], &plan, tells);
+        let steps = steps(&[200, 100, 0], &[], &plan, tells);
         assert_eq!(steps[0], [(0, 0), (1, 0), (0, 10), (1, 10)]);
         // The second is far ahead: it waits until the first has caught up.
         assert_eq!(steps[1], [(0, 20), (0, 30), (0, 40), (0, 50)]);
@@ -143,9 +144,19 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_goes_on_in_another_file_is_read_in_that_order() {
+        let plan = Plan { chunk: 100, batch: 2, ..Plan::default() };
+        // Of three files the last goes on where the first ends, and the second where the last does.
+        let begins = [Some(0), Some(500), Some(200)];
+        let steps = steps(&[200, 300, 300], &begins, &plan, |source, at| Some(begins[source]? + i64::try_from(at).ok()?));
+        let read: Vec<usize> = steps.concat().iter().map(|(source, _)| *source).collect();
+        assert_eq!(read, [0, 0, 2, 2, 2, 1, 1, 1]);
+    }
+
+    #[test]
     fn a_source_without_times_is_read_first_and_in_parallel() {
         let plan = Plan { chunk: 10, batch: 4, ..Plan::default() };
-        let steps = steps(&[200, 100], &plan, |source, at| i64::try_from(at).ok().filter(|_| source == 1));
+        let steps = steps(&[200, 100], &[], &plan, |source, at| i64::try_from(at).ok().filter(|_| source == 1));
         assert_eq!(steps[1], [(0, 20), (0, 30), (0, 40), (0, 50)]);
         assert_eq!(steps.len(), 8);
     }
