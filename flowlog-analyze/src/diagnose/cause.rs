@@ -379,7 +379,7 @@ mod tests {
             ("the backends", "backend", false),
             ("anything", "", false),
         ] {
-            assert_eq!(mentions(message, name), named, "{message} {name}");
+            assert_eq!(mentions(&message.to_ascii_lowercase(), name), named, "{message} {name}");
         }
         assert!(is_telling("worker-0") && is_telling("12808651013936080788") && is_telling("pod"));
         assert!(!is_telling("6") && !is_telling("f") && !is_telling("4096"));
