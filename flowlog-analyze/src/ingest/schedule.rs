@@ -42,12 +42,18 @@ struct Cursor {
 impl Cursor {
     /// The time that it will have reached when what was given out of it is read, if it goes on as before.
     fn expected(&self, chunk: u64) -> i64 {
-        let (Some(first), before) = (self.first, self.at.saturating_sub(u64::from(self.tasks) * chunk)) else { return self.reached };
+        let (Some(first), before) = (self.first, self.at.saturating_sub(u64::from(self.tasks) * chunk)) else {
+            return self.reached.saturating_add(i64::from(self.tasks) * UNKNOWN_PACE);
+        };
         let took = i128::from(self.reached.saturating_sub(first));
         let ahead = took * i128::from(u64::from(self.tasks) * chunk) / i128::from(before.max(1));
         self.reached.saturating_add(i64::try_from(ahead).unwrap_or(i64::MAX))
     }
 }
+
+/// How long a chunk is thought to take of a source of which none was read, in nanoseconds of the logs' time: logs that begin
+/// within as much are read in turn.
+const UNKNOWN_PACE: i64 = 60_000_000_000;
 
 impl Schedule {
     /// Nothing read yet of these parts, one of each source; and a moment before which no line of each lies, where it is known.
@@ -147,8 +153,8 @@ mod tests {
     fn a_log_that_goes_on_in_another_file_is_read_in_that_order() {
         let plan = Plan { chunk: 100, batch: 2, ..Plan::default() };
         // Of three files the last goes on where the first ends, and the second where the last does.
-        let begins = [Some(0), Some(500), Some(200)];
-        let steps = steps(&[200, 300, 300], &begins, &plan, |source, at| Some(begins[source]? + i64::try_from(at).ok()?));
+        let begins = [0, 500, 200].map(|minutes| Some(minutes * UNKNOWN_PACE));
+        let steps = steps(&[200, 300, 300], &begins, &plan, |source, at| Some(begins[source]? + i64::try_from(at).ok()? * UNKNOWN_PACE));
         let read: Vec<usize> = steps.concat().iter().map(|(source, _)| *source).collect();
         assert_eq!(read, [0, 0, 2, 2, 2, 1, 1, 1]);
     }
