@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use flowlog_simulator::{Form, Options, Outcome, Voice, simulate};
+use flowlog_simulator::{Cluster, Form, Options, Outcome, Voice, simulate};
 use serde::{Deserialize, Serialize};
 
 /// Logs on disk and what is true of them.
@@ -26,6 +26,25 @@ impl Input {
     pub fn total(&self) -> u64 {
         self.flows.iter().sum()
     }
+
+    /// Nothing yet, in a folder that is made.
+    fn empty(folder: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("failed to make the folder `{}`", folder.display()))?;
+        Ok(Self { folder: folder.to_path_buf(), bytes: 0, lines: 0, flows: [0; 5] })
+    }
+
+    /// Adds what became of a cluster's flows.
+    fn count(&mut self, cluster: &Cluster) {
+        let all = [Outcome::Ok, Outcome::Recovered, Outcome::Cancelled, Outcome::Rejected, Outcome::Failed];
+        for (count, outcome) in self.flows.iter_mut().zip(all) {
+            *count += cluster.truth.iter().filter(|truth| truth.outcome == outcome).count() as u64;
+        }
+    }
+}
+
+fn create(folder: &Path, name: &str) -> anyhow::Result<BufWriter<File>> {
+    let path = folder.join(name);
+    Ok(BufWriter::new(File::create(&path).with_context(|| format!("failed to write `{}`", path.display()))?))
 }
 
 /// Requests of a run that is simulated at once: what does not fit into memory is many runs, one after the other.
@@ -37,8 +56,7 @@ const APART: u64 = FLOWS_AT_ONCE as u64 / 20 + 60;
 /// Makes flowlog records of about that size: each line belongs to a flow and has about 400 bytes. Two of a hundred requests
 /// meet a fault.
 pub fn records(folder: &Path, form: Form, bytes: u64) -> anyhow::Result<Input> {
-    let mut input = Input { folder: folder.to_path_buf(), bytes: 0, lines: 0, flows: [0; 5] };
-    fs::create_dir_all(folder).with_context(|| format!("failed to make the folder `{}`", folder.display()))?;
+    let mut input = Input::empty(folder)?;
     let mut files: Vec<(String, BufWriter<File>)> = Vec::new();
     let padding = if form == Form::Json { 12 } else { 60 };
     for run in 0.. {
@@ -62,11 +80,7 @@ pub fn records(folder: &Path, form: Form, bytes: u64) -> anyhow::Result<Input> {
         let cluster = simulate(&options);
         for (name, log) in &cluster.logs {
             if !files.iter().any(|(known, _)| known == name) {
-                let path = folder.join(name);
-                files.push((
-                    name.clone(),
-                    BufWriter::new(File::create(&path).with_context(|| format!("failed to write `{}`", path.display()))?),
-                ));
+                files.push((name.clone(), create(folder, name)?));
             }
             for (_, file) in files.iter_mut().filter(|(known, _)| known == name) {
                 file.write_all(log)?;
@@ -74,12 +88,7 @@ pub fn records(folder: &Path, form: Form, bytes: u64) -> anyhow::Result<Input> {
             input.bytes += log.len() as u64;
             input.lines += log.iter().filter(|byte| **byte == b'\n').count() as u64;
         }
-        for truth in &cluster.truth {
-            let all = [Outcome::Ok, Outcome::Recovered, Outcome::Cancelled, Outcome::Rejected, Outcome::Failed];
-            if let Some(count) = all.iter().position(|outcome| *outcome == truth.outcome).and_then(|at| input.flows.get_mut(at)) {
-                *count += 1;
-            }
-        }
+        input.count(&cluster);
     }
     for (_, file) in &mut files {
         file.flush()?;
@@ -99,7 +108,7 @@ pub fn in_files(folder: &Path, bytes: u64, files: usize) -> anyhow::Result<Input
     fs::remove_dir_all(&whole)?;
     lines.sort_by(|a, b| a.0.cmp(&b.0));
     for (at, part) in lines.chunks(lines.len().div_ceil(files)).enumerate() {
-        let mut file = BufWriter::new(File::create(folder.join(format!("all-{at:04}.log")))?);
+        let mut file = create(folder, &format!("all-{at:04}.log"))?;
         for (_, line) in part {
             file.write_all(line)?;
         }
@@ -112,15 +121,10 @@ pub fn in_files(folder: &Path, bytes: u64, files: usize) -> anyhow::Result<Input
 /// Makes logs of about that size in which two lines of a hundred are records, and the rest is chatter of every engine: half of
 /// the pods in one file as `kubectl logs --prefix --timestamps` prints them, the others as the container runtime keeps them.
 pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
-    let mut input = Input { folder: folder.to_path_buf(), bytes: 0, lines: 0, flows: [0; 5] };
-    fs::create_dir_all(folder).with_context(|| format!("failed to make the folder `{}`", folder.display()))?;
-    let create = |name: &str| {
-        let path = folder.join(name);
-        let file = File::create(&path).with_context(|| format!("failed to write `{}`", path.display()))?;
-        anyhow::Ok(BufWriter::new(file))
-    };
-    let mut joined = create("kubectl.log")?;
-    let mut runtime: Vec<BufWriter<File>> = (0..PODS).map(|pod| create(&format!("pod-{pod}.log"))).collect::<anyhow::Result<_>>()?;
+    let mut input = Input::empty(folder)?;
+    let mut joined = create(folder, "kubectl.log")?;
+    let mut runtime: Vec<BufWriter<File>> =
+        (0..PODS).map(|pod| create(folder, &format!("pod-{pod}.log"))).collect::<anyhow::Result<_>>()?;
     let mut random = fastrand::Rng::with_seed(7);
     let mut text = String::new();
     let mut line = String::new();
@@ -176,12 +180,7 @@ pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
                 }
             }
         }
-        for truth in &cluster.truth {
-            let all = [Outcome::Ok, Outcome::Recovered, Outcome::Cancelled, Outcome::Rejected, Outcome::Failed];
-            if let Some(count) = all.iter().position(|outcome| *outcome == truth.outcome).and_then(|at| input.flows.get_mut(at)) {
-                *count += 1;
-            }
-        }
+        input.count(&cluster);
     }
     joined.flush()?;
     for file in &mut runtime {

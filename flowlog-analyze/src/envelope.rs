@@ -250,6 +250,13 @@ pub fn peel(line: &[u8]) -> Peeled<'_> {
     peeled
 }
 
+/// Takes a line that is known to be whole out of everything.
+pub fn peel_whole(line: &[u8]) -> (Cow<'_, [u8]>, Facts) {
+    let peeled = peel(line);
+    let facts = peeled.facts.clone();
+    if facts.cuts { peel_more(peeled.into_content(), facts) } else { (peeled.into_content(), facts) }
+}
+
 /// The rest of the way, for a line that its envelope may have cut and that is whole again.
 pub fn peel_more(line: Cow<'_, [u8]>, facts: Facts) -> (Cow<'_, [u8]>, Facts) {
     let mut peeled = Peeled::new(line, facts);

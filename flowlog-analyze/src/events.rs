@@ -159,6 +159,7 @@ impl<'c> Slot<'c> {
 
 struct Joiner<'e, 'c, H> {
     hearer: &'e mut H,
+    /// Where the chunk begins, and whether its past was read.
     own: u64,
     knows_past: bool,
     /// See [`Chunk::labelled`].
@@ -204,12 +205,10 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             return Ok(false);
         }
         if self.hearer.skim(offset, line) {
-            let before = self.close(0);
-            self.nobody = Slot::Closed;
             if self.latest.0 != 0 {
                 self.latest = (0, Speaker::default());
             }
-            return before.map_or(Ok(()), |event| self.release(event, offset)).map(|()| true);
+            return self.end(0, Slot::Closed, offset).map(|()| true);
         }
         let Some(number) = self.hearer.recall(line) else { return Ok(false) };
         let Some((thread, cuts)) = self.hearer.recalled(number).map(|known| (known.thread, known.cuts)) else { return Ok(false) };
@@ -223,9 +222,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             self.pieces.entry(thread).or_insert(None);
         }
         self.note_latest(thread, number);
-        let before = self.close(thread);
-        *self.slot(thread) = Slot::Known { counted, at: offset, line };
-        before.map_or(Ok(()), |event| self.release(event, offset)).map(|()| true)
+        self.end(thread, Slot::Known { counted, at: offset, line }, offset).map(|()| true)
     }
 
     /// Tells the times of events that wait.
@@ -261,9 +258,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         let Some(number) = self.hearer.recall(line) else { return Ok(false) };
         let Some(thread) = self.hearer.recalled(number).map(|known| known.thread) else { return Ok(false) };
         self.note_latest(thread, number);
-        let before = self.close(thread);
-        *self.slot(thread) = Slot::Closed;
-        before.map_or(Ok(()), |event| self.release(event, offset)).map(|()| true)
+        self.end(thread, Slot::Closed, offset).map(|()| true)
     }
 
     fn take(&mut self, offset: u64, line: &'c [u8], role: Role) -> Result<(), H::Error> {
@@ -274,9 +269,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
                 self.latest = (0, Speaker::default());
             }
             if begin == Some(Begin::Whole) {
-                if let Some(event) = self.close(0) {
-                    self.release(event, offset)?;
-                }
+                self.end(0, Slot::Closed, offset)?;
                 let event = Event { at: offset, lines: 1, text: Cow::Borrowed(line), facts: Facts::default(), own: role == Role::Own };
                 return self.release(event, offset);
             }
@@ -415,6 +408,13 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         let event = self.slot(thread).close();
         self.open -= usize::from(event.is_some());
         event
+    }
+
+    /// Closes what is open in a thread, hands it out, and puts what comes after it in its place.
+    fn end(&mut self, thread: u64, after: Slot<'c>, now: u64) -> Result<(), H::Error> {
+        let before = self.close(thread);
+        *self.slot(thread) = after;
+        before.map_or(Ok(()), |event| self.release(event, now))
     }
 
     /// The thread that a line belongs to. Native code writes past the prefix that its process puts before lines: parts of

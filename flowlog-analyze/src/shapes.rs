@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use foldhash::fast::FixedState;
 
-use crate::envelope::{Facts, Speaker, peel, peel_more};
+use crate::envelope::{Facts, Speaker, peel_whole};
 use crate::events::Recalled;
 use crate::format::{self, Begin, Format, stack};
 use crate::sign;
@@ -56,8 +56,6 @@ struct Entry {
 pub struct Known {
     /// Its format.
     pub format: Format,
-    /// Who wrote it, as its envelopes tell.
-    pub speaker: Speaker,
     /// The component that it names; empty where none.
     pub component: String,
     /// The component is a library.
@@ -70,6 +68,18 @@ pub struct Known {
     envelope: Option<Place>,
     /// [`Facts::thread`].
     thread: u64,
+}
+
+impl Known {
+    /// Who wrote it, as its envelopes tell.
+    pub fn speaker(&self) -> &Speaker {
+        &self.facts.speaker
+    }
+
+    /// Whether another means the same, wherever its stamps stand.
+    fn is_like(&self, other: Self) -> bool {
+        Self { own: self.own.clone(), envelope: self.envelope.clone(), ..other } == *self
+    }
 }
 
 /// Where a stamp stands.
@@ -165,7 +175,7 @@ impl Shapes {
     /// For the joiner: to whom a known line belongs.
     pub fn recalled(&self, number: usize) -> Option<Recalled<'_>> {
         let known = self.known(number)?;
-        Some(Recalled { thread: known.thread, speaker: &known.speaker, cuts: known.facts.cuts })
+        Some(Recalled { thread: known.thread, speaker: known.speaker(), cuts: known.facts.cuts })
     }
 
     /// The line's own stamp, and its envelope's, as reading the line would find them; nothing where one is no stamp.
@@ -221,16 +231,10 @@ const CHANGES: [u8; 6] = *b"012459";
 
 /// What a line means, if that is nothing but that somebody spoke; and its own stamp and its envelope's.
 fn read(line: &[u8]) -> Option<(Known, [Option<Stamp>; 2])> {
-    let peeled = peel(line);
-    let facts = peeled.facts.clone();
-    let (text, facts) = if facts.cuts {
-        if facts.partial || facts.continues || facts.marks_later {
-            return None;
-        }
-        peel_more(peeled.into_content(), facts)
-    } else {
-        (peeled.into_content(), facts)
-    };
+    let (text, facts) = peel_whole(line);
+    if facts.partial || facts.continues || facts.marks_later {
+        return None;
+    }
     let begin = format::begins(&text)?;
     match begin {
         Begin::Whole => {}
@@ -249,7 +253,6 @@ fn read(line: &[u8]) -> Option<(Known, [Option<Stamp>; 2])> {
         && sign::of(format.name(), &observation, &facts.speaker.process).is_none();
     let known = Known {
         format,
-        speaker: facts.speaker.clone(),
         component: observation.component.as_deref().unwrap_or_default().to_owned(),
         embedded: observation.embedded,
         instance: observation.instance.as_deref().unwrap_or_default().to_owned(),
@@ -265,17 +268,13 @@ fn read(line: &[u8]) -> Option<(Known, [Option<Stamp>; 2])> {
 /// Finds where the stamps stand that were read. Nothing where that is not certain.
 fn place_stamps(line: &[u8], known: Known, stamps: [Option<Stamp>; 2]) -> Option<Known> {
     let [own, envelope] = stamps;
-    let mut taken: Option<Range<usize>> = None;
     // The envelope stands before what it wraps.
     let envelope = match envelope {
         Some(stamp) => Some(find(line, stamp, 0)?),
         None => None,
     };
-    if let Some(place) = &envelope {
-        taken = Some(place.range.clone());
-    }
     let own = match own {
-        Some(stamp) => Some(find(line, stamp, taken.map_or(0, |range| range.end))?),
+        Some(stamp) => Some(find(line, stamp, envelope.as_ref().map_or(0, |place| place.range.end))?),
         None => None,
     };
     let known = Known { own, envelope, ..known };
@@ -286,8 +285,7 @@ fn place_stamps(line: &[u8], known: Known, stamps: [Option<Stamp>; 2]) -> Option
         let other = tick(line, &place.range)?;
         let (again, read) = read(&other)?;
         let moved = cache.read(place, which, &other)?;
-        let same = Known { own: known.own.clone(), envelope: known.envelope.clone(), ..again } == known;
-        if !same || read[which] != Some(moved) || read[1 - which] != stamps[1 - which] || Some(moved) == stamps[which] {
+        if !known.is_like(again) || read[which] != Some(moved) || read[1 - which] != stamps[1 - which] || Some(moved) == stamps[which] {
             return None;
         }
     }
@@ -375,13 +373,12 @@ fn changed(line: &[u8], ranges: &[Range<usize>], digit: u8) -> Vec<u8> {
 
 fn means_the_same(line: &[u8], known: &Known) -> bool {
     let Some((other, stamps)) = read(line) else { return false };
-    let same = Known { own: known.own.clone(), envelope: known.envelope.clone(), ..other } == *known;
     let mut cache = StampCache::default();
     let mut is_stamp = |place: &Option<Place>, stamp: Option<Stamp>| match place {
         Some(place) => cache.read(place, 0, line) == stamp,
         None => stamp.is_none(),
     };
-    same && is_stamp(&known.own, stamps[0]) && is_stamp(&known.envelope, stamps[1])
+    known.is_like(other) && is_stamp(&known.own, stamps[0]) && is_stamp(&known.envelope, stamps[1])
 }
 
 /// Where a shape holds words of a rule in which digits matter.

@@ -35,7 +35,27 @@ pub struct Glance<'a> {
 }
 
 /// Most fields beside the known keys that a line may have to be read at a glance: each is compared with those before it.
-pub(crate) const MAX_FIELDS: usize = 8;
+const MAX_FIELDS: usize = 8;
+
+/// Names of a line's fields.
+#[derive(Default)]
+pub(crate) struct Seen<'a> {
+    names: [&'a [u8]; MAX_FIELDS],
+    count: usize,
+}
+
+impl<'a> Seen<'a> {
+    /// Whether a name is new, and one of few.
+    pub(crate) fn is_new(&mut self, name: &'a [u8]) -> bool {
+        if self.names.iter().take(self.count).any(|earlier| *earlier == name) {
+            return false;
+        }
+        let Some(slot) = self.names.get_mut(self.count) else { return false };
+        *slot = name;
+        self.count += 1;
+        true
+    }
+}
 
 /// Where in a line what stands that no two lines share, and what lies between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

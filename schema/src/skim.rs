@@ -308,7 +308,7 @@ impl<T> Shares<T> {
         self.probes.get(at).is_some_and(|(probe, at)| word(rest, *at) == *probe)
     }
 
-    /// Whether there is room, and the lines have something in common.
+    /// Whether there is room for another.
     fn has_room(&self) -> bool {
         self.runs.len() < Self::MOST
     }
@@ -329,7 +329,6 @@ impl<T> Shares<T> {
         if let Some(at) = self.runs.iter().position(|run| *run.bytes == *bytes) {
             return Some(at);
         }
-        // Shorter ones have no room for a probe.
         if !self.has_room() || bytes.len() > Self::LONGEST {
             return None;
         }

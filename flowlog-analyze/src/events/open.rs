@@ -1,7 +1,7 @@
 //! An event that may go on, and what of the lines after it does.
 
 use super::{Event, Line, MAX_GAP};
-use crate::envelope::{peel, peel_more};
+use crate::envelope::peel_whole;
 use crate::format::{Begin, begins, stack};
 use crate::lines::MAX_EVENT;
 
@@ -136,9 +136,7 @@ pub(super) fn may_go_on(begin: Option<Begin>, line: &[u8]) -> bool {
 
 /// A line that is known at sight as the event that it begins.
 pub(super) fn reopened(at: u64, line: &[u8], own: bool) -> Option<Open<'_>> {
-    let peeled = peel(line);
-    let facts = peeled.facts.clone();
-    let (text, facts) = if facts.cuts { peel_more(peeled.into_content(), facts) } else { (peeled.into_content(), facts) };
+    let (text, facts) = peel_whole(line);
     let Some(Begin::Logged { header, body, loud, repeats }) = begins(&text) else { return None };
     let event = Event { at, lines: 1, text, facts, own };
     Some(Open::new(event, Kind::Logged { header, loud, repeats }, at + line.len() as u64, body))

@@ -135,9 +135,7 @@ impl Notes {
 
     #[inline]
     fn push(&mut self, flow: FlowId, said: Said, place: Place) {
-        if let Some(author) = self.writers.get_mut(usize::from(said.writer)) {
-            author.facts.note(Mark { clock: said.clock, time: said.time, place, blur: 1 }, None);
-        }
+        self.spoke(said.writer, Mark { clock: said.clock, time: said.time, place, blur: 1 });
         if let Some(share) = self.shards.get_mut(shard_of_id(flow)) {
             share.rows.push(Row { flow, said });
         }
@@ -196,7 +194,7 @@ impl Notes {
         u16::try_from(self.latest).ok()
     }
 
-    /// Notes that an author spoke, and said nothing.
+    /// Notes that an author spoke.
     pub fn spoke(&mut self, author: u16, mark: Mark) {
         if let Some(author) = self.writers.get_mut(usize::from(author)) {
             author.facts.note(mark, None);
@@ -275,14 +273,12 @@ impl Notes {
             let voice = self.voices.entry(author.voice(self.source)).or_default();
             voice.all.merge(&author.facts);
             let (component, instance) = (self.names.text(author.component), self.names.text(author.instance));
-            if instance.is_empty() {
+            if instance.is_empty() || component.is_empty() {
                 voice.own.merge(&author.facts);
                 let names = if author.embedded { &mut voice.libraries } else { &mut voice.components };
-                if !component.is_empty() {
+                if !component.is_empty() && instance.is_empty() {
                     names.insert(component.clone());
                 }
-            } else if component.is_empty() {
-                voice.own.merge(&author.facts);
             } else {
                 let name = (component.clone(), instance.clone());
                 voice.named.insert(name.clone());

@@ -136,7 +136,7 @@ pub(super) struct Scratch {
 /// Whether a flow of these rows alone ended well, in every span; if so, `stats` keeps what matters of it. `None` where the
 /// rows do not tell, and spans made of them have to.
 ///
-/// It says what [`is_settled`](super::table::is_settled) and [`Settled::keep`](super::Settled::keep) say of the spans.
+/// It says what [`is_settled`](super::shard::is_settled) and [`Settled::keep`](super::Settled::keep) say of the spans.
 pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stats: &mut Stats) -> Option<bool> {
     scratch.spans.clear();
     scratch.states.clear();

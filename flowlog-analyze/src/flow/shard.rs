@@ -306,6 +306,7 @@ impl Shard {
         given_up
     }
 
+    /// Whether the flow of that id was closed or given up.
     pub(super) fn is_closed(&self, key: &FlowKey) -> bool {
         self.closed.contains(hash(key))
     }

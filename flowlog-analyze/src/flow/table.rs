@@ -164,8 +164,7 @@ impl Table {
             self.given_up[0] += failed;
             self.given_up[1] += other;
         }
-        let shards = &self.shards;
-        self.aliases.retain(|(a, b)| ![a, b].iter().any(|key| shards[shard_of(key)].is_closed(key)));
+        self.drop_closed_aliases();
     }
 
     /// Closes every flow that ended well: nothing more is to come.
@@ -192,6 +191,10 @@ impl Table {
             self.settled.ok += 1;
             self.settled.keep(&flow);
         }
+        self.drop_closed_aliases();
+    }
+
+    fn drop_closed_aliases(&mut self) {
         let shards = &self.shards;
         self.aliases.retain(|(a, b)| ![a, b].iter().any(|key| shards[shard_of(key)].is_closed(key)));
     }

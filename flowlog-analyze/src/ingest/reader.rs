@@ -163,10 +163,10 @@ impl<'t> Reader<'t> {
             return Some(author);
         }
         let known = self.shapes.known(number)?;
-        let speaker = known.speaker.key();
+        let speaker = known.speaker().key();
         let author = self.part.notes.author(speaker, &known.component, &known.instance, known.embedded)?;
         if speaker != 0 {
-            self.part.notes.name(Voice { source: self.source, speaker }, &known.speaker);
+            self.part.notes.name(Voice { source: self.source, speaker }, known.speaker());
         }
         if self.authors.len() <= number {
             self.authors.resize(number + 1, None);

@@ -1,7 +1,7 @@
 //! JSON read by position.
 
 use super::KNOWN;
-use crate::glance::{Cursor, Cuts, Glance, MAX_FIELDS, ascii, flow_id, is_lower_component, is_plain, without_hyphens};
+use crate::glance::{Cursor, Cuts, Glance, Seen, ascii, flow_id, is_lower_component, is_plain, without_hyphens};
 use crate::{Clock, FlowId, SpanId};
 
 /// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and needs no unescaping.
@@ -108,17 +108,12 @@ pub(crate) fn ids(hyphenated: &[u8; 36], cursor: &mut Cursor<'_>) -> Option<(Flo
 /// What stands behind the ids: fields that the record does not know, up to the end of the line.
 pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized)) -> Option<()> {
     cursor.expect(b"\"")?;
-    let mut seen: [&[u8]; MAX_FIELDS] = [b""; MAX_FIELDS];
-    for count in 0.. {
-        if !cursor.skip(b",\"") {
-            break;
-        }
+    let mut seen = Seen::default();
+    while cursor.skip(b",\"") {
         let key = cursor.string()?;
-        let earlier = seen.get(..count)?;
-        if earlier.contains(&key) || KNOWN.iter().any(|known| known.as_bytes() == key) {
+        if !seen.is_new(key) || KNOWN.iter().any(|known| known.as_bytes() == key) {
             return None;
         }
-        *seen.get_mut(count)? = key;
         cursor.expect(b":")?;
         let value = if cursor.skip(b"\"") {
             cursor.long_string()?

@@ -1,7 +1,7 @@
 //! Text read by position.
 
 use super::is_state;
-use crate::glance::{Cursor, Cuts, Glance, MAX_FIELDS, ascii, flow_id, is_lower_component, is_plain, without_hyphens};
+use crate::glance::{Cursor, Cuts, Glance, Seen, ascii, flow_id, is_lower_component, is_plain, without_hyphens};
 use crate::{Clock, SpanId};
 
 /// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and nothing in it is quoted.
@@ -113,26 +113,6 @@ pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8]
     match cursor.rest() {
         b"" => Some(b""),
         rest => rest.strip_prefix(b" ").map(<[u8]>::trim_ascii).filter(|rest| !rest.contains(&b'\\')),
-    }
-}
-
-/// Names in the braces.
-#[derive(Default)]
-struct Seen<'a> {
-    names: [&'a [u8]; MAX_FIELDS],
-    count: usize,
-}
-
-impl<'a> Seen<'a> {
-    /// Whether a name is new, and one of few.
-    fn is_new(&mut self, name: &'a [u8]) -> bool {
-        if self.names.iter().take(self.count).any(|earlier| *earlier == name) {
-            return false;
-        }
-        let Some(slot) = self.names.get_mut(self.count) else { return false };
-        *slot = name;
-        self.count += 1;
-        true
     }
 }
 
