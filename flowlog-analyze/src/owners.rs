@@ -371,6 +371,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_a_key_however_its_table_spells_it() {
+        let areas = Owners::merged([("areas.yaml", "areas:\n- label: Backend-vLLM\n  github_team: '@v'\n")]);
+        assert_eq!(areas.of("vllm"), Owner { component: Some("backend-vllm".into()), pic: Some("@v".into()) });
+        assert_eq!(Owners::read("owners.toml", &areas.write(OwnersForm::Toml)).unwrap(), areas);
+    }
+
+    #[test]
     fn differing_tables_are_told() {
         let mut owners = Owners::read("a.toml", "[component.vllm]\npic = \"A\"\nslack = \"#v\"\n").unwrap();
         let conflicts = owners.merge(Owners::read("b.toml", "[component.VLLM]\npic = \"B\"\nemail = \"v@example.com\"\n").unwrap());

@@ -69,10 +69,11 @@ pub(super) fn read(text: &str) -> Result<Owners, String> {
         for glob in area.path_globs {
             add(Tier::Area, glob, vec![area.label.clone()]);
         }
-        let known = STANDS_FOR.iter().find(|(label, _)| *label == area.label).map(|(_, names)| *names);
-        let engine = area.label.strip_prefix("backend-");
+        let name = area.label.to_ascii_lowercase();
+        let known = STANDS_FOR.iter().find(|(label, _)| *label == name).map(|(_, names)| *names);
+        let engine = name.strip_prefix("backend-");
         let aliases = known.unwrap_or_default().iter().copied().chain(engine).map(ToOwned::to_owned).collect();
-        owners.components.push(Row { name: area.label, github: area.github_team, aliases, ..Row::default() });
+        owners.components.push(Row { name, github: area.github_team, aliases, ..Row::default() });
     }
     for (tier, rules) in [(Tier::Required, file.required_owners), (Tier::Shared, file.shared)] {
         owners.paths.extend(rules.into_iter().map(|rule| PathRule { pattern: rule.glob, owners: rule.owners, rule: tier }));
