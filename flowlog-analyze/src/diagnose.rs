@@ -25,6 +25,7 @@ use crate::format::is_lost;
 use crate::observation::FlowKey;
 use crate::source::Sources;
 
+pub use fingerprint::mask;
 pub use origin::Outcome;
 pub use processes::World;
 pub use tree::Tree;

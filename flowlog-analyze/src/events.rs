@@ -6,6 +6,7 @@
 //! where its first lines need it, and every event is found whole by the chunk in which it begins.
 
 mod hearer;
+mod line;
 mod open;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use crate::format::{Begin, begins};
 use crate::lines::{Chunk, MAX_EVENT, lines};
 
 pub use hearer::{Counted, Hearer, Recalled};
+use line::{Line, Piece, Role};
 use open::{Kind, Open, is_soon, may_go_on, reopened};
 
 /// What one writer wrote at once.
@@ -54,7 +56,7 @@ pub fn read_events<'c, H: Hearer<'c>>(
     ahead: &mut dyn FnMut(u64) -> Result<Option<Chunk>, H::Error>,
     hearer: &mut H,
 ) -> Result<u64, H::Error> {
-    let knows_past = chunk.knows_past;
+    let knows_past = chunk.knows_past || chunk.rested == Some(chunk.own);
     let mut joiner = Joiner {
         hearer,
         own: chunk.own,
@@ -70,9 +72,13 @@ pub fn read_events<'c, H: Hearer<'c>>(
         ends: false,
     };
     let mut own = 0;
+    let mut rested = chunk.rested.filter(|rested| *rested > chunk.start);
     for (at, line) in lines(&chunk.bytes) {
         let offset = chunk.start + at as u64;
         let role = if offset >= chunk.own { Role::Own } else { Role::Past };
+        if rested.take_if(|rested| offset >= *rested).is_some() {
+            joiner.rest()?;
+        }
         own += u64::from(role == Role::Own);
         if !joiner.is_known(offset, line)? {
             joiner.take(offset, line, role)?;
@@ -87,38 +93,8 @@ pub fn read_events<'c, H: Hearer<'c>>(
         }
         end = next.start + next.bytes.len() as u64;
     }
-    joiner.finish()?;
+    joiner.rest()?;
     Ok(own)
-}
-
-/// Where a line lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// Before the chunk.
-    Past,
-    /// In the chunk.
-    Own,
-    /// Behind the chunk: what begins there is not the chunk's.
-    Ahead,
-}
-
-/// A line whose envelope may cut it, as far as it has come.
-struct Piece<'c> {
-    line: Line<'c>,
-    /// It is not complete.
-    partial: bool,
-    /// When its last piece was read.
-    last: Option<i64>,
-}
-
-/// A whole line, out of the envelope that may have cut it.
-struct Line<'c> {
-    at: u64,
-    end: u64,
-    lines: u64,
-    text: Cow<'c, [u8]>,
-    facts: Facts,
-    role: Role,
 }
 
 /// What is known of a thread.
@@ -480,7 +456,8 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         self.slots().any(|slot| slot.is_waiting(self.own)) || self.pieces.values().flatten().any(|piece| piece.line.role == Role::Own)
     }
 
-    fn finish(mut self) -> Result<(), H::Error> {
+    /// Ends whatever is open: no line goes on with it.
+    fn rest(&mut self) -> Result<(), H::Error> {
         self.ends = true;
         let mut rest: Vec<Line<'c>> = self.pieces.drain().filter_map(|(_, piece)| piece).map(|piece| piece.line).collect();
         rest.sort_by_key(|line| line.at);
@@ -495,6 +472,7 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         for event in std::mem::take(&mut self.held).into_values() {
             self.hearer.hear(&event)?;
         }
+        (self.open, self.ends) = (0, false);
         Ok(())
     }
 }

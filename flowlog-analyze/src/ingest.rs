@@ -1,10 +1,12 @@
 //! Sources to a table: chunks in parallel, all sources together in time.
 
 mod schedule;
+mod alert;
 mod chunk;
 mod told;
 mod part;
 mod reader;
+mod live;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -16,11 +18,13 @@ use rayon::prelude::*;
 use crate::flow::{Ledger, Table};
 use crate::format::Format;
 use crate::lines::LineIndex;
-use crate::source::{Source, Sources};
-use crate::timeline::Timelines;
+use crate::source::Sources;
+use crate::timeline::{Timelines, begin, within};
+pub use alert::Alert;
 use chunk::{Pool, read_part};
+pub use live::{Moment, Watcher, ingest_growing};
 use part::Part;
-use schedule::Schedule;
+use schedule::{Schedule, Task};
 
 /// How the input is read. The report does not depend on any of it.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ pub struct Plan {
     pub linger: i64,
     /// Whether the lines themselves are judged too.
     pub keeps_ledger: bool,
+    /// Whether what goes wrong is told while reading goes on, and sources are not waited for that have come to rest.
+    pub follows: bool,
     /// Most memory for flows, in bytes, about; what does not fit is given up, counted and said.
     pub memory: Option<u64>,
     /// Lines before this moment are left out, in nanoseconds since the epoch; `i64::MIN` leaves none out.
@@ -51,6 +57,7 @@ impl Default for Plan {
             batch: 32,
             linger: 60_000_000_000,
             keeps_ledger: false,
+            follows: false,
             memory: None,
             since: i64::MIN,
             until: i64::MAX,
@@ -83,66 +90,129 @@ pub struct Progress {
 
 /// Reads all sources. `progress` is told of what each chunk added.
 pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(Progress) + Sync)) -> Ingested {
-    let mut total = Total::default();
-    let mut unread: Vec<Unread> = sources.unread.clone();
-    let timelines = Timelines::new(sources);
-    let pool = Pool::default();
-    // A file that vanished while it was read is not a source that was read.
-    let mut lost: BTreeSet<usize> = BTreeSet::new();
-    let spans: Vec<Range<u64>> =
-        (0..sources.read.len()).into_par_iter().map(|index| timelines.within(index, plan.since, plan.until)).collect();
-    let outside = |(source, span): (&Source, &Range<u64>)| source.size.saturating_sub(span.end - span.start);
-    progress(Progress { bytes: sources.read.iter().zip(&spans).map(outside).sum(), failures: 0 });
-    let begins: Vec<Option<i64>> = spans.par_iter().enumerate().map(|(index, span)| timelines.begin(index, span)).collect();
-    let mut schedule = Schedule::of(&spans, &begins);
-    loop {
-        let tasks = schedule.next(plan);
-        if tasks.is_empty() {
-            break;
+    let mut reading = Reading::new(plan);
+    reading.update(sources, &|_| false, progress);
+    while reading.step(sources, &mut |told| progress(told.progress)) {}
+    reading.finish(sources)
+}
+
+/// Reading in steps.
+struct Reading<'p> {
+    plan: &'p Plan,
+    total: Total,
+    timelines: Timelines,
+    pool: Pool,
+    schedule: Schedule,
+    /// Sources that are known.
+    known: usize,
+    /// A file that vanished while it was read is not a source that was read.
+    lost: BTreeSet<usize>,
+    unread: Vec<Unread>,
+}
+
+/// What one chunk told.
+struct Step {
+    progress: Progress,
+    alerts: Vec<Alert>,
+}
+
+impl<'p> Reading<'p> {
+    fn new(plan: &'p Plan) -> Self {
+        Self {
+            plan,
+            total: Total::default(),
+            timelines: Timelines::default(),
+            pool: Pool::default(),
+            schedule: Schedule::default(),
+            known: 0,
+            lost: BTreeSet::new(),
+            unread: Vec::new(),
         }
-        let parts: Vec<Result<Part, String>> = tasks.par_iter().map(|task| read_part(sources, &timelines, &pool, task, plan)).collect();
+    }
+
+    /// Takes in sources that came and what was learnt of those that grow.
+    fn update(&mut self, sources: &Sources, grows: &(dyn Fn(usize) -> bool + Sync), progress: &(dyn Fn(Progress) + Sync)) {
+        self.timelines.update(sources);
+        let plan = self.plan;
+        let part_of = |index: usize| {
+            let source = sources.read.get(index)?;
+            // Of one that grows all that came lies ahead.
+            let part = if grows(index) { 0..0 } else { within(source, plan.since, plan.until) };
+            let begin = begin(source, &part);
+            let outside = source.size.saturating_sub(part.end - part.start);
+            Some((index, part, begin, outside))
+        };
+        let came: Vec<(usize, Range<u64>, Option<i64>, u64)> =
+            (self.known..sources.read.len()).into_par_iter().filter_map(part_of).collect();
+        let outside = came.iter().filter(|(index, ..)| !grows(*index)).map(|(.., outside)| outside).sum();
+        progress(Progress { bytes: outside, failures: 0 });
+        for (index, part, begin, _) in came {
+            self.schedule.add(index, &part, begin, grows(index));
+        }
+        self.known = sources.read.len();
+    }
+
+    /// Reads some chunks; whether there were any.
+    fn step(&mut self, sources: &Sources, told: &mut dyn FnMut(Step)) -> bool {
+        let tasks = self.schedule.next(self.plan);
+        if tasks.is_empty() {
+            return false;
+        }
+        let parts: Vec<Result<Part, String>> = self.read_all(sources, &tasks);
         let mut read: Vec<Part> = Vec::with_capacity(parts.len());
         for (task, part) in tasks.iter().zip(parts) {
             match part {
-                Ok(part) => {
-                    progress(Progress { bytes: part.input.bytes, failures: part.failures });
-                    schedule.was_read(task, part.first, part.last);
+                Ok(mut part) => {
+                    let progress = Progress { bytes: part.input.bytes, failures: part.failures };
+                    told(Step { progress, alerts: std::mem::take(&mut part.alerts) });
+                    self.schedule.was_read(task, part.first, part.last);
                     read.push(part);
                 }
                 Err(error) => {
-                    schedule.is_lost(task);
+                    self.schedule.is_lost(task);
                     let source = sources.read.get(task.source).map_or_else(String::new, |source| source.name.clone());
-                    unread.push(Unread { source, error });
-                    lost.insert(task.source);
+                    self.unread.push(Unread { source, error });
+                    self.lost.insert(task.source);
                 }
             }
         }
-        total.take(read, &pool);
-        if let Some(reached) = schedule.end_step() {
-            total.table.close(reached.saturating_sub(plan.linger));
-            if let Some(memory) = plan.memory {
-                total.table.shed(memory, reached);
+        self.total.take(read, &self.pool);
+        if let Some(reached) = self.schedule.end_step() {
+            self.total.table.close(reached.saturating_sub(self.plan.linger));
+            if let Some(memory) = self.plan.memory {
+                self.total.table.shed(memory, reached);
             }
         }
+        true
     }
-    if plan.linger < i64::MAX {
-        total.table.close_all();
+
+    fn read_all(&self, sources: &Sources, tasks: &[Task]) -> Vec<Result<Part, String>> {
+        tasks.par_iter().map(|task| read_part((sources, &self.timelines), &self.pool, task, self.plan)).collect()
     }
-    unread.sort_by(|a, b| a.source.cmp(&b.source));
-    unread.dedup_by(|a, b| a.source == b.source);
-    let mut input = total.input;
-    input.sources = sources.read.len() as u64 - lost.len() as u64;
-    input.unread = unread;
-    input.first = total.first.map(|time| Time(time).to_string());
-    input.last = total.last.map(|time| Time(time).to_string());
-    for format in Format::all() {
-        let lines = total.formats[format.number()];
-        // Of formats only those that occur are worth a word.
-        if lines > 0 || format == Format::UNRECOGNISED {
-            input.formats.insert(format.name().to_owned(), lines);
+
+    /// What was read.
+    fn finish(self, sources: &Sources) -> Ingested {
+        let Self { plan, mut total, lost, .. } = self;
+        if plan.linger < i64::MAX {
+            total.table.close_all();
         }
+        let mut unread = [sources.unread.clone(), self.unread].concat();
+        unread.sort_by(|a, b| a.source.cmp(&b.source));
+        unread.dedup_by(|a, b| a.source == b.source);
+        let mut input = total.input;
+        input.sources = sources.read.len() as u64 - lost.len() as u64;
+        input.unread = unread;
+        input.first = total.first.map(|time| Time(time).to_string());
+        input.last = total.last.map(|time| Time(time).to_string());
+        for format in Format::all() {
+            let lines = total.formats[format.number()];
+            // Of formats only those that occur are worth a word.
+            if lines > 0 || format == Format::UNRECOGNISED {
+                input.formats.insert(format.name().to_owned(), lines);
+            }
+        }
+        Ingested { table: total.table, input, ledger: total.ledger, index: total.index }
     }
-    Ingested { table: total.table, input, ledger: total.ledger, index: total.index }
 }
 
 /// What all chunks hold.

@@ -1,7 +1,7 @@
 //! Finds the first failing component of a distributed inference run in its logs.
 //!
 //! One direction, bytes to answer:
-//! [`source`] -> [`lines`] -> [`mod@format`] -> [`flow`] -> [`mod@ingest`] -> [`diagnose`] -> [`report`] -> [`render`].
+//! [`source`] -> [`lines`] -> [`mod@format`] -> [`flow`] -> [`mod@ingest`] -> [`diagnose`] -> [`report`] -> [`render`] -> [`cli`].
 //! A module uses only those above it in the list below; a test holds that.
 
 pub mod stamp;
@@ -24,15 +24,16 @@ pub mod owners;
 pub mod lint;
 pub mod report;
 pub mod render;
+pub mod cli;
 
 use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 
-use ingest::{Plan, Progress, ingest};
+use ingest::{Ingested, Plan, Progress, Watcher, ingest, ingest_growing};
 use observation::FlowKey;
 use owners::Owners;
 use render::{FlowPicture, Paint};
-use source::Sources;
+use source::{Growing, Sources};
 
 /// How to analyze.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +48,16 @@ pub struct Options {
 ///
 /// `progress` is told of what each chunk added, from any thread.
 pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> Report {
-    let mut ingested = ingest(sources, &options.plan, progress);
+    conclude(ingest(sources, &options.plan, progress), sources, options)
+}
+
+/// The same of sources that grow: read until all have ended, or `watcher` wants no more.
+pub fn analyze_growing(sources: &mut Sources, growing: &mut Growing, options: &Options, watcher: &mut dyn Watcher) -> Report {
+    let ingested = ingest_growing(sources, growing, &options.plan, watcher);
+    conclude(ingested, sources, options)
+}
+
+fn conclude(mut ingested: Ingested, sources: &Sources, options: &Options) -> Report {
     let diagnosis = diagnose::diagnose(&mut ingested.table, sources);
     ingested.input.problems.late_records = ingested.table.late;
     ingested.input.problems.given_up_flows = ingested.table.given_up.iter().sum();

@@ -31,6 +31,8 @@ pub struct Chunk {
     pub labelled: bool,
     /// What lies before is in it, as far as it matters.
     pub knows_past: bool,
+    /// No line from there on goes on with one before it: the source had come to rest.
+    pub rested: Option<u64>,
 }
 
 /// Reads the lines that begin in `range` of a source, and where `past` is asked for those before them that may decide
@@ -46,7 +48,7 @@ pub fn read_chunk(source: &Source, range: Range<u64>, past: bool, room: Vec<u8>)
     bytes.resize(usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX), 0);
     let filled = source.read_at(start, &mut bytes)?;
     bytes.truncate(filled);
-    Ok(Chunk { start, own, bytes, labelled: source.labelled, knows_past: past || own == 0 })
+    Ok(Chunk { start, own, bytes, labelled: source.labelled, knows_past: past || own == 0, rested: None })
 }
 
 /// How many lines lie before a place in each source, at the places where chunks begin.

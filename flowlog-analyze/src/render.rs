@@ -1,5 +1,6 @@
 //! Report to bytes: one file per output.
 
+mod alert;
 mod flow;
 mod lint;
 mod markdown;
@@ -11,6 +12,7 @@ use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 use serde::Serialize;
 
+pub use alert::alert;
 pub use flow::{FlowPicture, picture};
 pub use paint::Paint;
 

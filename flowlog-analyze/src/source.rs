@@ -2,6 +2,8 @@
 //!
 //! Nothing here fails the analysis: what cannot be read is named in [`Sources::unread`].
 
+mod feed;
+mod growing;
 mod look;
 mod unpack;
 
@@ -17,14 +19,15 @@ use flowlog_schema::report::Unread;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
+pub use growing::{Growing, Growth, NamedPipe};
 use unpack::Limit;
 
-/// One file, or the spooled standard input.
+/// One file, or what came through a pipe.
 #[derive(Debug)]
 pub struct Source {
     /// Its path as given, `-` for standard input.
     pub name: String,
-    /// Bytes when it was opened; what is appended later is not read.
+    /// Bytes when it was opened, or as far as [`Growing`] saw it grow; what is appended later is not read.
     pub size: u64,
     bytes: Bytes,
     /// Every line begins with the number of the task that wrote it.
@@ -91,6 +94,9 @@ fn read_full(file: &File, mut offset: u64, buffer: &mut [u8]) -> io::Result<usiz
     Ok(filled)
 }
 
+/// How standard input is called.
+const STDIN: &str = "-";
+
 /// What the paths led to.
 #[derive(Debug, Default)]
 pub struct Sources {
@@ -100,16 +106,23 @@ pub struct Sources {
     pub unread: Vec<Unread>,
 }
 
-/// Opens all paths; a folder is walked, `-` is standard input, and so is no path at all.
+/// Opens all paths and waits for the end of every pipe; a folder is walked, `-` is standard input, and so is no path at all.
 ///
 /// No symbolic link inside a folder is followed. A path given twice is read once.
 pub fn open(paths: &[PathBuf]) -> Sources {
-    let mut sources = Sources::default();
-    if paths.is_empty() || paths.iter().any(|path| path.as_os_str() == "-") {
-        sources.add_stdin();
+    let (mut sources, mut growing) = start(paths);
+    growing.wait_for_all(&mut sources);
+    sources
+}
+
+/// Opens all paths; what comes through pipes is still to come.
+pub fn start(paths: &[PathBuf]) -> (Sources, Growing) {
+    let (mut sources, mut growing) = (Sources::default(), Growing::default());
+    if paths.is_empty() || paths.iter().any(|path| path.as_os_str() == STDIN) {
+        growing.add_stdin(&mut sources);
     }
     let mut files: Vec<PathBuf> = Vec::new();
-    for path in paths.iter().filter(|path| path.as_os_str() != "-") {
+    for path in paths.iter().filter(|path| path.as_os_str() != STDIN) {
         if path.is_dir() {
             sources.walk(path, &mut files);
         } else {
@@ -118,16 +131,16 @@ pub fn open(paths: &[PathBuf]) -> Sources {
     }
     files.sort();
     files.dedup();
-    let opened: Vec<(&PathBuf, io::Result<Found>)> =
-        files.par_iter().map(|path| (path, open_file(path).and_then(|source| find(source, Limit::LOGS)))).collect();
-    for (path, found) in opened {
-        match found {
-            Ok(found) => sources.add(found),
+    let opened: Vec<(&PathBuf, io::Result<Opened>)> = files.par_iter().map(|path| (path, open_file(path))).collect();
+    for (path, opened) in opened {
+        match opened {
+            Ok(Opened::Logs(found)) => sources.add(found),
+            Ok(Opened::Pipe(pipe)) => growing.add_pipe(&path.display().to_string(), pipe, &mut sources),
             Err(error) => sources.refuse(path, &error),
         }
     }
     sources.read.sort_by(|a, b| a.name.cmp(&b.name));
-    sources
+    (sources, growing)
 }
 
 /// The logs that a path holds, and what of it cannot be read.
@@ -154,13 +167,6 @@ impl Sources {
         }
         sources.read.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(sources)
-    }
-
-    fn add_stdin(&mut self) {
-        match spool("-", &mut io::stdin().lock()).and_then(|source| find(source, Limit::LOGS)) {
-            Ok(found) => self.add(found),
-            Err(error) => self.refuse(Path::new("-"), &error),
-        }
     }
 
     fn add(&mut self, (read, unread): Found) {
@@ -198,12 +204,22 @@ impl Sources {
 /// `O_NONBLOCK`: opening a FIFO that nobody writes must not wait for ever.
 const NONBLOCK: i32 = 0o4000;
 
-fn open_file(path: &Path) -> io::Result<Source> {
+/// What a path led to.
+enum Opened {
+    /// Logs that are there.
+    Logs(Found),
+    /// A pipe, of which the bytes are to come.
+    Pipe(Pipe),
+}
+
+fn open_file(path: &Path) -> io::Result<Opened> {
     let name = path.display().to_string();
     let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
-        return Ok(Source { name, size: file.metadata()?.len(), bytes: Bytes::Path(path.to_path_buf()), labelled: false, turned: None });
+        let size = file.metadata()?.len();
+        let source = Source { name, size, bytes: Bytes::Path(path.to_path_buf()), labelled: false, turned: None };
+        return find(source, Limit::LOGS).map(Opened::Logs);
     }
     if kind.is_char_device() {
         // A terminal or /dev/zero may never end.
@@ -211,8 +227,7 @@ fn open_file(path: &Path) -> io::Result<Source> {
     }
     // A FIFO named on the command line, or the `/dev/fd/63` of a shell's `<(...)`.
     if kind.is_fifo() {
-        let source = spool(&name, &mut Pipe(file))?;
-        return if source.size > 0 { Ok(source) } else { Err(io::Error::other("a pipe that nobody writes to")) };
+        return Ok(Opened::Pipe(Pipe(file)));
     }
     Err(io::Error::other("not a regular file, folder or pipe"))
 }

@@ -42,70 +42,83 @@ const NEAR: i64 = 90 * 1_000_000_000;
 const DAY: i64 = 24 * 3_600 * 1_000_000_000;
 
 /// The timelines of all sources, each learnt when it is first asked for.
-#[derive(Debug)]
-pub struct Timelines<'s> {
-    sources: &'s Sources,
-    learnt: Vec<OnceLock<Timeline>>,
+#[derive(Debug, Default)]
+pub struct Timelines {
+    /// Each with the size of its source when it was learnt.
+    learnt: Vec<OnceLock<(Timeline, u64)>>,
     /// A moment of the run, for sources that tell none.
     reference: OnceLock<Option<i64>>,
 }
 
-impl<'s> Timelines<'s> {
+impl Timelines {
     /// Of these sources.
-    pub fn new(sources: &'s Sources) -> Self {
-        Self { sources, learnt: sources.read.iter().map(|_| OnceLock::new()).collect(), reference: OnceLock::new() }
+    pub fn new(sources: &Sources) -> Self {
+        let mut timelines = Self::default();
+        timelines.update(sources);
+        timelines
+    }
+
+    /// Makes room for sources that came, and forgets what was learnt of the first lines of a source that has twice as many now.
+    pub fn update(&mut self, sources: &Sources) {
+        self.learnt.resize_with(sources.read.len(), OnceLock::new);
+        for (source, learnt) in sources.read.iter().zip(&mut self.learnt) {
+            if learnt.get().is_some_and(|(_, size)| *size < SAMPLE && source.size >= 2 * *size) {
+                learnt.take();
+            }
+        }
+        if self.reference.get() == Some(&None) {
+            self.reference.take();
+        }
     }
 
     /// The timeline of the source with that index; an empty one where there is none.
-    pub fn of(&self, index: usize) -> Timeline {
-        let found = self.sources.read.get(index).zip(self.learnt.get(index));
-        found.map(|(source, timeline)| *timeline.get_or_init(|| self.learn(source))).unwrap_or_default()
-    }
-
-    /// The part of a source that may hold lines from `since` to `until`, both in nanoseconds since the epoch; all of it where its
-    /// stamps do not tell. A log's lines come in the order of their times, but for a minute.
-    pub fn within(&self, index: usize, since: i64, until: i64) -> Range<u64> {
-        let Some(source) = self.sources.read.get(index) else { return 0..0 };
-        let moment = |at: u64| Sample::of(source, at..at.saturating_add(SAMPLE)).reference;
-        // The last place, but for a few, that lies before whatever is looked for.
-        let find = |is_before: &dyn Fn(i64) -> bool| {
-            let (mut low, mut high) = (0, source.size);
-            while high - low > COARSE {
-                let middle = low + (high - low) / 2;
-                match moment(middle).map(is_before) {
-                    Some(true) => low = middle,
-                    Some(false) => high = middle,
-                    None => return None,
-                }
-            }
-            Some((low, high))
-        };
-        let start = if since > i64::MIN { find(&|time| time < since.saturating_sub(MINUTE)).map_or(0, |(low, _)| low) } else { 0 };
-        let end = if until < i64::MAX {
-            find(&|time| time <= until.saturating_add(MINUTE)).map_or(source.size, |(_, high)| high)
-        } else {
-            source.size
-        };
-        start..end.max(start)
-    }
-
-    /// A moment before which no line of a source's part lies, but for a minute; none where its first lines do not tell.
-    pub fn begin(&self, index: usize, part: &Range<u64>) -> Option<i64> {
-        let source = self.sources.read.get(index)?;
-        let first = Sample::of(source, part.start..part.end.min(part.start.saturating_add(FIRST))).reference?;
-        Some(first.saturating_sub(MINUTE))
+    pub fn of(&self, sources: &Sources, index: usize) -> Timeline {
+        let found = sources.read.get(index).zip(self.learnt.get(index));
+        found.map(|(source, learnt)| learnt.get_or_init(|| (self.learn(sources, source), source.size)).0).unwrap_or_default()
     }
 
     /// Learns from the beginning and the end of a source; of one that has no complete stamp, from the others'.
-    fn learn(&self, source: &Source) -> Timeline {
+    fn learn(&self, sources: &Sources, source: &Source) -> Timeline {
         let mut sample = Sample::of(source, 0..SAMPLE);
         if source.size > 2 * SAMPLE {
             sample.add(Sample::of(source, source.size - SAMPLE..source.size));
         }
-        let others = || self.sources.read.iter().find_map(|other| Sample::of(other, 0..SAMPLE).reference);
+        let others = || sources.read.iter().find_map(|other| Sample::of(other, 0..SAMPLE).reference);
         let reference = sample.reference.or_else(|| *self.reference.get_or_init(others));
         Timeline { reference, latest: source.modified(), zone: sample.zone() }
     }
+}
+
+/// The part of a source that may hold lines from `since` to `until`, both in nanoseconds since the epoch; all of it where its
+/// stamps do not tell. A log's lines come in the order of their times, but for a minute.
+pub fn within(source: &Source, since: i64, until: i64) -> Range<u64> {
+    let moment = |at: u64| Sample::of(source, at..at.saturating_add(SAMPLE)).reference;
+    // The last place, but for a few, that lies before whatever is looked for.
+    let find = |is_before: &dyn Fn(i64) -> bool| {
+        let (mut low, mut high) = (0, source.size);
+        while high - low > COARSE {
+            let middle = low + (high - low) / 2;
+            match moment(middle).map(is_before) {
+                Some(true) => low = middle,
+                Some(false) => high = middle,
+                None => return None,
+            }
+        }
+        Some((low, high))
+    };
+    let start = if since > i64::MIN { find(&|time| time < since.saturating_sub(MINUTE)).map_or(0, |(low, _)| low) } else { 0 };
+    let end = if until < i64::MAX {
+        find(&|time| time <= until.saturating_add(MINUTE)).map_or(source.size, |(_, high)| high)
+    } else {
+        source.size
+    };
+    start..end.max(start)
+}
+
+/// A moment before which no line of a source's part lies, but for a minute; none where its first lines do not tell.
+pub fn begin(source: &Source, part: &Range<u64>) -> Option<i64> {
+    let first = Sample::of(source, part.start..part.end.min(part.start.saturating_add(FIRST))).reference?;
+    Some(first.saturating_sub(MINUTE))
 }
 
 impl Timeline {
@@ -233,7 +246,7 @@ mod tests {
 
     fn times(text: &str) -> Vec<String> {
         let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
-        let timeline = Timelines::new(&sources).of(0);
+        let timeline = Timelines::new(&sources).of(&sources, 0);
         let mut before = None;
         let mut times = Vec::new();
         for line in text.lines() {
@@ -265,12 +278,11 @@ mod tests {
         let text: String =
             (0..60_000).map(|at| format!("{}  INFO x::y: {:080}\n", flowlog_schema::Time((begin + at) * 1_000_000_000), at)).collect();
         let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
-        let timelines = Timelines::new(&sources);
         let (size, at) = (sources.read[0].size, |second: i64| (begin + second) * 1_000_000_000);
-        assert_eq!(timelines.within(0, i64::MIN, i64::MAX), 0..size);
+        assert_eq!(within(&sources.read[0], i64::MIN, i64::MAX), 0..size);
         let line = text.find('\n').unwrap() as u64 + 1;
         for (since, until) in [(0, 59_999), (30_000, 31_000), (59_000, 70_000), (-100, 5)] {
-            let part = timelines.within(0, at(since), at(until));
+            let part = within(&sources.read[0], at(since), at(until));
             let first = u64::try_from(since.clamp(0, 60_000)).unwrap() * line;
             let last = (u64::try_from(until.clamp(0, 59_999)).unwrap() + 1) * line;
             assert!(part.start <= first && part.end >= last, "{since}..{until}: {part:?}");
@@ -278,7 +290,7 @@ mod tests {
         }
         // Where no stamp tells, all of it.
         let sources = Sources::of_texts([("a", "x\n".repeat(2_000_000).as_bytes())]).unwrap();
-        assert_eq!(Timelines::new(&sources).within(0, at(0), at(1)), 0..sources.read[0].size);
+        assert_eq!(within(&sources.read[0], at(0), at(1)), 0..sources.read[0].size);
     }
 
     #[test]

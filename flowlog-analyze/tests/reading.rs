@@ -18,7 +18,7 @@ use flowlog_schema::{Level, Time};
 
 fn listing(sources: &Sources) -> String {
     let source = &sources.read[0];
-    let timeline = Timelines::new(sources).of(0);
+    let timeline = Timelines::new(sources).of(sources, 0);
     let chunk = read_chunk(source, 0..source.size, false, Vec::new()).unwrap();
     let (mut out, mut before, mut count) = (String::new(), None, 0);
     read_events(&chunk, &mut |_| Ok(None), &mut |event: &Event<'_>| {

@@ -27,7 +27,7 @@ pub(super) fn of(failure: &FirstFailure) -> CompactString {
 const MAX: usize = 200;
 
 /// The first line with ids, addresses and numbers masked.
-pub(super) fn mask(message: &str) -> String {
+pub fn mask(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     let mut out = String::with_capacity(line.len());
     let mut rest = line;

@@ -1,6 +1,7 @@
 //! An event that may go on, and what of the lines after it does.
 
-use super::{Event, Line, MAX_GAP};
+use super::line::Line;
+use super::{Event, MAX_GAP};
 use crate::envelope::peel_whole;
 use crate::format::{Begin, begins, stack};
 use crate::lines::MAX_EVENT;

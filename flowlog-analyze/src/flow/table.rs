@@ -167,6 +167,11 @@ impl Table {
         self.drop_closed_aliases();
     }
 
+    /// How many flows are kept: those that go on, and those that are open to question.
+    pub fn kept(&self) -> usize {
+        self.shards.iter().map(|shard| shard.entries.len()).sum()
+    }
+
     /// Closes every flow that ended well: nothing more is to come.
     pub fn close_all(&mut self) {
         let roster = &self.roster;

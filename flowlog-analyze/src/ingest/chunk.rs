@@ -6,14 +6,12 @@ use std::sync::Mutex;
 
 use super::Plan;
 use super::part::Part;
-use super::reader::Reader;
+use super::reader::{Known, Reader};
 use super::schedule::Task;
 use crate::events::{NeedsPast, read_events};
 use crate::flow::Notes;
-use crate::lines::read_chunk;
+use crate::lines::{Chunk, read_chunk};
 use crate::shapes::Shapes;
-use crate::source::Sources;
-use crate::timeline::Timelines;
 
 /// Notes that were taken, whose room is used again.
 #[derive(Default)]
@@ -38,8 +36,8 @@ impl Pool {
 }
 
 /// Reads the lines of a source that begin in a range.
-pub(super) fn read_part(sources: &Sources, timelines: &Timelines<'_>, pool: &Pool, task: &Task, plan: &Plan) -> Result<Part, String> {
-    let read = |past| read_with(sources, timelines, pool, task, past, plan);
+pub(super) fn read_part(known: Known<'_>, pool: &Pool, task: &Task, plan: &Plan) -> Result<Part, String> {
+    let read = |past| read_with(known, pool, task, past, plan);
     match read(false) {
         Err(Stop::NeedsPast) => read(true),
         other => other,
@@ -65,18 +63,20 @@ impl From<NeedsPast> for Stop {
 /// Bytes that are read at once beyond a chunk whose last events go on.
 const AHEAD: u64 = 64 * 1024;
 
-fn read_with(sources: &Sources, timelines: &Timelines<'_>, pool: &Pool, task: &Task, past: bool, plan: &Plan) -> Result<Part, Stop> {
+fn read_with(known: Known<'_>, pool: &Pool, task: &Task, past: bool, plan: &Plan) -> Result<Part, Stop> {
     let number = u32::try_from(task.source).unwrap_or(u32::MAX);
-    let Some(source) = sources.read.get(task.source) else { return Ok(Part::new(pool.take(number), number, 0)) };
+    let Some(source) = known.0.read.get(task.source) else { return Ok(Part::new(pool.take(number), number, 0)) };
     let chunk = read_chunk(source, task.range.start..task.range.end.min(source.size), past, BUFFER.take())?;
+    let chunk = Chunk { rested: task.rested, ..chunk };
+    let end = source.size.min(task.rests);
     let part = Part::new(pool.take(number), number, chunk.own);
-    let mut reader = Reader::new(part, timelines, (chunk.own, chunk.knows_past), SHAPES.take().unwrap_or_default(), plan);
+    let mut reader = Reader::new(part, known, (chunk.own, chunk.knows_past), SHAPES.take().unwrap_or_default(), plan);
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
     let mut ahead = |from: u64| {
-        if from >= source.size {
+        if from >= end {
             Ok(None)
         } else {
-            read_chunk(source, from..from.saturating_add(AHEAD), false, Vec::new()).map(Some).map_err(Stop::from)
+            read_chunk(source, from..from.saturating_add(AHEAD).min(end), false, Vec::new()).map(Some).map_err(Stop::from)
         }
     };
     let lines = read_events(&chunk, &mut ahead, &mut reader);

@@ -2,6 +2,7 @@
 
 use flowlog_schema::report::Input;
 
+use super::alert::Alert;
 use crate::flow::{Ledger, Notes};
 use crate::format::Format;
 
@@ -17,6 +18,8 @@ pub(super) struct Part {
     pub(super) ledger: Ledger,
     /// Spans that said that they failed.
     pub(super) failures: u64,
+    /// See [`Plan::follows`](super::Plan::follows).
+    pub(super) alerts: Vec<Alert>,
 }
 
 impl Part {
@@ -31,6 +34,7 @@ impl Part {
             last: None,
             ledger: Ledger::default(),
             failures: 0,
+            alerts: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use super::Plan;
+use super::alert::Alert;
 use super::chunk::Stop;
 use super::part::Part;
 use super::told::Told;
@@ -14,6 +15,7 @@ use crate::lines::{MAX_EVENT, MAX_LINE};
 use crate::observation::{Observation, Said};
 use crate::shapes::Shapes;
 use crate::sign;
+use crate::source::Sources;
 use crate::stamp::Stamp;
 use crate::timeline::{Timelines, YearMemory};
 
@@ -21,10 +23,13 @@ use crate::timeline::{Timelines, YearMemory};
 pub(super) struct Reader<'t> {
     pub(super) part: Part,
     source: u32,
-    timelines: &'t Timelines<'t>,
+    sources: &'t Sources,
+    timelines: &'t Timelines,
     told: Told,
     /// See [`Plan::keeps_ledger`].
     keeps_ledger: bool,
+    /// See [`Plan::follows`].
+    follows: bool,
     /// See [`Plan::by_sight`]; the ledger wants every line.
     by_sight: bool,
     /// The times that count.
@@ -38,6 +43,9 @@ pub(super) struct Reader<'t> {
     /// That of the shapes whose numbers `authors` has.
     generation: u32,
 }
+
+/// The sources, and what is known of their times.
+pub(super) type Known<'t> = (&'t Sources, &'t Timelines);
 
 impl<'c> Hearer<'c> for Reader<'_> {
     type Error = Stop;
@@ -118,11 +126,13 @@ impl<'c> Hearer<'c> for Reader<'_> {
 
 impl<'t> Reader<'t> {
     /// A reader of a chunk that begins there and whose past is known or not.
-    pub(super) fn new(part: Part, timelines: &'t Timelines<'t>, begins: (u64, bool), shapes: Box<Shapes>, plan: &Plan) -> Self {
+    pub(super) fn new(part: Part, (sources, timelines): Known<'t>, begins: (u64, bool), shapes: Box<Shapes>, plan: &Plan) -> Self {
         Self {
             source: part.place.0,
             part,
+            sources,
             timelines,
+            follows: plan.follows,
             told: Told::default(),
             keeps_ledger: plan.keeps_ledger,
             by_sight: plan.by_sight && !plan.keeps_ledger,
@@ -149,7 +159,8 @@ impl<'t> Reader<'t> {
             return Some((stamp.ns, blur, false));
         }
         let complete = envelope.filter(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
-        let (moment, asks) = self.timelines.of(self.source as usize).resolve(stamp, complete, told.map(|(time, _)| time), &mut self.year);
+        let (moment, asks) =
+            self.timelines.of(self.sources, self.source as usize).resolve(stamp, complete, told.map(|(time, _)| time), &mut self.year);
         Some((moment, blur, asks))
     }
 
@@ -228,6 +239,9 @@ impl<'t> Reader<'t> {
             // What no format takes may still be the one line that tells why: a build tool's, a shell's.
             let words = Observation { message: text, ..Observation::default() };
             if let Some(clue) = sign::of("", &words, &event.facts.speaker.process) {
+                if self.follows {
+                    self.part.alerts.extend(Alert::of_sign(&clue, &words, &event.facts.speaker, mark));
+                }
                 self.part.notes.sign(clue, mark, &words.message);
             }
             return needs_past;
@@ -244,7 +258,13 @@ impl<'t> Reader<'t> {
         }
         self.part.failures += u64::from(matches!(observation.said, Said::Fail(_)));
         self.part.notes.insert(&observation, mark);
+        if self.follows {
+            self.part.alerts.extend(Alert::of_span(&observation, &event.facts.speaker, mark));
+        }
         if let Some(clue) = sign::of(format.name(), &observation, &event.facts.speaker.process) {
+            if self.follows {
+                self.part.alerts.extend(Alert::of_sign(&clue, &observation, &event.facts.speaker, mark));
+            }
             self.part.notes.sign(clue, mark, &observation.words());
         }
         needs_past

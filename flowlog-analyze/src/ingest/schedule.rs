@@ -2,7 +2,7 @@
 //! and what is kept of flows that go on is little.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::ops::Range;
 
 use super::Plan;
@@ -14,15 +14,21 @@ pub(super) struct Task {
     pub(super) source: usize,
     /// Where in it the chunk's lines begin.
     pub(super) range: Range<u64>,
+    /// Where the source came to rest last, at or before the chunk.
+    pub(super) rested: Option<u64>,
+    /// Where it comes to rest next: no event of the chunk reaches beyond.
+    pub(super) rests: u64,
 }
 
 /// How far each source was read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Schedule {
     /// Those that are not read to their end, the one that lags behind in time first.
     waiting: BinaryHeap<Reverse<Cursor>>,
     /// Those of which chunks are being read.
     busy: Vec<Cursor>,
+    /// Those that grow and are read as far as they came, by source.
+    idle: BTreeMap<usize, Cursor>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +43,12 @@ struct Cursor {
     first: Option<i64>,
     /// Chunks of this step.
     tasks: u32,
+    /// It may grow.
+    grows: bool,
+    /// Where it came to rest last.
+    rested: Option<u64>,
+    /// Where it came to rest after that.
+    rests: VecDeque<u64>,
 }
 
 impl Cursor {
@@ -56,13 +68,61 @@ impl Cursor {
 const UNKNOWN_PACE: i64 = 60_000_000_000;
 
 impl Schedule {
-    /// Nothing read yet of these parts, one of each source; and a moment before which no line of each lies, where it is known.
-    pub(super) fn of(spans: &[Range<u64>], begins: &[Option<i64>]) -> Self {
-        let cursor = |(source, span): (usize, &Range<u64>)| {
-            let reached = begins.get(source).copied().flatten().unwrap_or(i64::MIN);
-            Reverse(Cursor { reached, source, at: span.start, size: span.end, first: None, tasks: 0 })
-        };
-        Self { waiting: spans.iter().enumerate().filter(|(_, span)| !span.is_empty()).map(cursor).collect(), busy: Vec::new() }
+    /// Adds a source of which that part is to be read; and a moment before which no line of it lies, where it is known.
+    pub(super) fn add(&mut self, source: usize, part: &Range<u64>, begin: Option<i64>, grows: bool) {
+        let reached = begin.unwrap_or(i64::MIN);
+        let (at, size, rests) = (part.start, part.end, VecDeque::new());
+        self.put(Cursor { reached, source, at, size, first: None, tasks: 0, grows, rested: None, rests });
+    }
+
+    /// Lets a source that grows be read up to there, where it came to rest or did not.
+    pub(super) fn grow(&mut self, source: usize, size: u64, rests: bool) {
+        if let Some(mut cursor) = self.take(source) {
+            cursor.size = size.max(cursor.size);
+            let last = cursor.rests.back().copied().or(cursor.rested).unwrap_or(0);
+            if rests && size > last {
+                cursor.rests.push_back(size);
+            }
+            self.put(cursor);
+        }
+    }
+
+    /// Says that a source grows no more.
+    pub(super) fn end(&mut self, source: usize) {
+        if let Some(mut cursor) = self.take(source) {
+            cursor.grows = false;
+            self.put(cursor);
+        }
+    }
+
+    /// How far a source was read that grows.
+    pub(super) fn read_to(&self, source: usize) -> Option<u64> {
+        let cursors = self.waiting.iter().map(|Reverse(cursor)| cursor).chain(self.idle.values());
+        cursors.filter(|cursor| cursor.source == source).map(|cursor| cursor.at).next()
+    }
+
+    /// Takes out a source that grows.
+    fn take(&mut self, source: usize) -> Option<Cursor> {
+        if let Some(cursor) = self.idle.remove(&source) {
+            return Some(cursor);
+        }
+        let mut found = None;
+        self.waiting.retain(|Reverse(cursor)| {
+            let is = cursor.source == source && cursor.grows;
+            if is {
+                found = Some(cursor.clone());
+            }
+            !is
+        });
+        found
+    }
+
+    fn put(&mut self, cursor: Cursor) {
+        if cursor.at < cursor.size {
+            self.waiting.push(Reverse(cursor));
+        } else if cursor.grows {
+            self.idle.insert(cursor.source, cursor);
+        }
     }
 
     /// Gives out the chunks of the next step; none where all is read.
@@ -77,8 +137,13 @@ impl Schedule {
         while tasks.len() < batch {
             let unread = self.busy.iter_mut().filter(|cursor| cursor.at < cursor.size);
             let Some(cursor) = unread.min_by_key(|cursor| (cursor.expected(chunk), cursor.tasks, cursor.source)) else { break };
-            tasks.push(Task { source: cursor.source, range: cursor.at..cursor.at.saturating_add(chunk) });
-            cursor.at = cursor.at.saturating_add(chunk);
+            while let Some(rest) = cursor.rests.pop_front_if(|rest| *rest <= cursor.at) {
+                cursor.rested = Some(rest);
+            }
+            let rests = cursor.rests.front().copied().unwrap_or(u64::MAX);
+            let range = cursor.at..cursor.at.saturating_add(chunk).min(cursor.size).min(rests);
+            cursor.at = range.end;
+            tasks.push(Task { source: cursor.source, range, rested: cursor.rested, rests });
             cursor.tasks += 1;
         }
         tasks
@@ -103,13 +168,16 @@ impl Schedule {
         self.busy.iter_mut().find(|cursor| cursor.source == task.source)
     }
 
-    /// Ends a step: the time that every source has reached, where each that goes on tells one.
+    /// Ends a step: the time that every source has reached, where each that goes on tells one. One that grows and is read as far
+    /// as it came has reached whatever the others have.
     pub(super) fn end_step(&mut self) -> Option<i64> {
-        for mut cursor in self.busy.drain(..).filter(|cursor| cursor.at < cursor.size) {
+        for mut cursor in std::mem::take(&mut self.busy) {
             cursor.tasks = 0;
-            self.waiting.push(Reverse(cursor));
+            self.put(cursor);
         }
-        self.waiting.peek().map(|Reverse(cursor)| cursor.reached).filter(|reached| *reached > i64::MIN)
+        let waiting = self.waiting.peek().map(|Reverse(cursor)| cursor.reached);
+        let reached = waiting.or_else(|| self.idle.values().map(|cursor| cursor.reached).max());
+        reached.filter(|reached| *reached > i64::MIN)
     }
 }
 
@@ -119,7 +187,10 @@ mod tests {
 
     /// Reads sources of so many bytes, of which the second passes through time ten times as fast; what each step gave out.
     fn steps(sizes: &[u64], begins: &[Option<i64>], plan: &Plan, tells: impl Fn(usize, u64) -> Option<i64>) -> Vec<Vec<(usize, u64)>> {
-        let mut schedule = Schedule::of(&sizes.iter().map(|size| 0..*size).collect::<Vec<_>>(), begins);
+        let mut schedule = Schedule::default();
+        for (source, size) in sizes.iter().enumerate() {
+            schedule.add(source, &(0..*size), begins.get(source).copied().flatten(), false);
+        }
         let mut steps = Vec::new();
         loop {
             let tasks = schedule.next(plan);
@@ -157,6 +228,30 @@ mod tests {
         let steps = steps(&[200, 300, 300], &begins, &plan, |source, at| Some(begins[source]? + i64::try_from(at).ok()? * UNKNOWN_PACE));
         let read: Vec<usize> = steps.concat().iter().map(|(source, _)| *source).collect();
         assert_eq!(read, [0, 0, 2, 2, 2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_source_that_grows_is_read_as_far_as_it_may_be() {
+        let plan = Plan { chunk: 100, batch: 8, ..Plan::default() };
+        let mut schedule = Schedule::default();
+        schedule.add(0, &(0..0), None, true);
+        let mut read = |schedule: &mut Schedule| {
+            let tasks = schedule.next(&plan);
+            tasks.iter().for_each(|task| schedule.was_read(task, None, i64::try_from(task.range.end).ok()));
+            let reached = schedule.end_step();
+            (tasks.iter().map(|task| (task.range.clone(), task.rested, task.rests)).collect::<Vec<_>>(), reached)
+        };
+        assert_eq!(read(&mut schedule), (vec![], None));
+        schedule.grow(0, 150, false);
+        assert_eq!(read(&mut schedule), (vec![(0..100, None, u64::MAX), (100..150, None, u64::MAX)], Some(150)));
+        schedule.grow(0, 180, true);
+        schedule.grow(0, 190, true);
+        schedule.grow(0, 200, false);
+        let rested = vec![(150..180, None, 180), (180..190, Some(180), 190), (190..200, Some(190), u64::MAX)];
+        assert_eq!(read(&mut schedule), (rested, Some(200)));
+        assert_eq!((schedule.read_to(0), schedule.read_to(1)), (Some(200), None));
+        schedule.end(0);
+        assert_eq!((read(&mut schedule), schedule.read_to(0)), ((vec![], None), None));
     }
 
     #[test]

@@ -71,6 +71,13 @@ fn pack_of(head: &[u8]) -> Option<Pack> {
     })
 }
 
+/// Whether a file's first bytes are those of something packed.
+pub(super) fn is_packed(file: &File) -> io::Result<bool> {
+    let mut head = [0; HEAD];
+    let filled = super::read_full(file, 0, &mut head)?;
+    Ok(pack_of(head.get(..filled).unwrap_or_default()).is_some())
+}
+
 /// What a source unpacks to; `None` where it is a plain log.
 pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<Source>, Vec<Unread>)>> {
     let mut head = [0; HEAD];

@@ -1,0 +1,7 @@
+//! The command `kubectl flowlog`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flowlog_analyze::cli::kubectl()
+}
