@@ -105,6 +105,8 @@ struct Reading<'p> {
     schedule: Schedule,
     /// Sources that are known.
     known: usize,
+    /// Bytes that were read since flows were closed last.
+    unclosed: u64,
     /// A file that vanished while it was read is not a source that was read.
     lost: BTreeSet<usize>,
     unread: Vec<Unread>,
@@ -125,6 +127,7 @@ impl<'p> Reading<'p> {
             pool: Pool::default(),
             schedule: Schedule::default(),
             known: 0,
+            unclosed: 0,
             lost: BTreeSet::new(),
             unread: Vec::new(),
         }
@@ -176,8 +179,15 @@ impl<'p> Reading<'p> {
                 }
             }
         }
+        self.unclosed += read.iter().map(|part| part.input.bytes).sum::<u64>();
         self.total.take(read, &self.pool);
-        if let Some(reached) = self.schedule.end_step() {
+        let reached = self.schedule.end_step();
+        // Logs that were put one behind the other go back in time: as long as there are few, none of their flows is closed.
+        if self.unclosed < self.plan.chunk.saturating_mul(self.plan.batch as u64) {
+            return true;
+        }
+        self.unclosed = 0;
+        if let Some(reached) = reached {
             self.total.table.close(reached.saturating_sub(self.plan.linger));
             if let Some(memory) = self.plan.memory {
                 self.total.table.shed(memory, reached);

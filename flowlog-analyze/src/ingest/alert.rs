@@ -35,10 +35,7 @@ const MAX_MESSAGE: usize = 1_000;
 impl Alert {
     /// What a line of a span tells, if that failed and its caller is not to blame.
     pub(super) fn of_span(observation: &Observation<'_>, speaker: &Speaker, mark: Mark) -> Option<Self> {
-        let fault = match &observation.said {
-            Said::Fail(fault) | Said::Distress { fault, .. } => fault,
-            _ => return None,
-        };
+        let (Said::Fail(fault) | Said::Distress { fault, .. }) = &observation.said else { return None };
         if caller_of(&fault.kind, fault.status).is_some() {
             return None;
         }

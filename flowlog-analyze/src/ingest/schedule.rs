@@ -235,7 +235,7 @@ mod tests {
         let plan = Plan { chunk: 100, batch: 8, ..Plan::default() };
         let mut schedule = Schedule::default();
         schedule.add(0, &(0..0), None, true);
-        let mut read = |schedule: &mut Schedule| {
+        let read = |schedule: &mut Schedule| {
             let tasks = schedule.next(&plan);
             tasks.iter().for_each(|task| schedule.was_read(task, None, i64::try_from(task.range.end).ok()));
             let reached = schedule.end_step();
