@@ -110,6 +110,7 @@ impl Live<'_> {
             }
             let schedule = &mut self.reading.schedule;
             let read_to = schedule.read_to(growth.source).unwrap_or(0);
+            schedule.came(growth.source, growth.size);
             tail.told = tail.told.split_off(&read_to.saturating_sub(REACH));
             if growth.is_over {
                 schedule.grow(growth.source, growth.size, false);

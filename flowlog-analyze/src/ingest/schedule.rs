@@ -45,6 +45,8 @@ struct Cursor {
     tasks: u32,
     /// It may grow.
     grows: bool,
+    /// Bytes of it that came, though they may not be read yet.
+    came: u64,
     /// Where it came to rest last.
     rested: Option<u64>,
     /// Where it came to rest after that.
@@ -72,7 +74,7 @@ impl Schedule {
     pub(super) fn add(&mut self, source: usize, part: &Range<u64>, begin: Option<i64>, grows: bool) {
         let reached = begin.unwrap_or(i64::MIN);
         let (at, size, rests) = (part.start, part.end, VecDeque::new());
-        self.put(Cursor { reached, source, at, size, first: None, tasks: 0, grows, rested: None, rests });
+        self.put(Cursor { reached, source, at, size, first: None, tasks: 0, grows, came: 0, rested: None, rests });
     }
 
     /// Lets a source that grows be read up to there, where it came to rest or did not.
@@ -84,6 +86,13 @@ impl Schedule {
                 cursor.rests.push_back(size);
             }
             self.put(cursor);
+        }
+    }
+
+    /// Says how much of a source that grows has come, though it may not be read yet.
+    pub(super) fn came(&mut self, source: usize, came: u64) {
+        if let Some(cursor) = self.idle.get_mut(&source) {
+            cursor.came = came;
         }
     }
 
@@ -168,15 +177,16 @@ impl Schedule {
         self.busy.iter_mut().find(|cursor| cursor.source == task.source)
     }
 
-    /// Ends a step: the time that every source has reached, where each that goes on tells one. One that grows and is read as far
-    /// as it came has reached whatever the others have.
+    /// Ends a step: the time that every source has reached, where each that goes on tells one. One of which all that came is read
+    /// has reached whatever the others have.
     pub(super) fn end_step(&mut self) -> Option<i64> {
         for mut cursor in std::mem::take(&mut self.busy) {
             cursor.tasks = 0;
             self.put(cursor);
         }
         let waiting = self.waiting.peek().map(|Reverse(cursor)| cursor.reached);
-        let reached = waiting.or_else(|| self.idle.values().map(|cursor| cursor.reached).max());
+        let behind = self.idle.values().filter(|cursor| cursor.came > cursor.at).map(|cursor| cursor.reached);
+        let reached = waiting.into_iter().chain(behind).min().or_else(|| self.idle.values().map(|cursor| cursor.reached).max());
         reached.filter(|reached| *reached > i64::MIN)
     }
 }
@@ -250,8 +260,16 @@ mod tests {
         let rested = vec![(150..180, None, 180), (180..190, Some(180), 190), (190..200, Some(190), u64::MAX)];
         assert_eq!(read(&mut schedule), (rested, Some(200)));
         assert_eq!((schedule.read_to(0), schedule.read_to(1)), (Some(200), None));
+        // Another that is ahead waits for what came of it, and not for what did not come.
+        schedule.add(1, &(0..0), None, true);
+        schedule.came(0, 210);
+        schedule.grow(1, 500, false);
+        assert_eq!(read(&mut schedule).1, Some(200));
+        schedule.came(0, 200);
+        schedule.grow(1, 600, false);
+        assert_eq!(read(&mut schedule).1, Some(600));
         schedule.end(0);
-        assert_eq!((read(&mut schedule), schedule.read_to(0)), ((vec![], None), None));
+        assert_eq!((read(&mut schedule).0, schedule.read_to(0)), (vec![], None));
     }
 
     #[test]
