@@ -107,6 +107,13 @@ struct Common {
     /// Leave out lines after this moment
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     until: Option<i64>,
+    #[command(flatten)]
+    work: Work,
+}
+
+/// How the work is done.
+#[derive(Debug, Args)]
+struct Work {
     /// Threads to use; 0 takes one per core
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
@@ -199,26 +206,31 @@ fn triage(arguments: &Triage) -> anyhow::Result<u8> {
     let plan = Plan { memory: arguments.memory_limit.map(of_flows), follows: arguments.follow, ..common.plan() };
     let options = Options { owners: owners(&told.owners)?, plan };
     let (mut sources, mut growing) = if arguments.follow { follow::start(common)? } else { start(common)? };
-    let report = if arguments.follow {
-        let mut screen = follow::Screen::new(told.format.into(), !common.no_progress)?;
-        analyze_growing(&mut sources, &mut growing, &options, &mut screen)
-    } else if growing.is_over() {
-        with_progress(common, &sources, |progress| analyze(&sources, &options, progress))
+    let report = if growing.is_over() && !arguments.follow {
+        with_progress(&common.work, &sources, |progress| analyze(&sources, &options, progress))
     } else {
-        analyze_growing(&mut sources, &mut growing, &options, &mut progress::Pipe::new(common))
+        as_it_comes(&mut sources, &mut growing, &options, told, &common.work)?
     };
-    conclude(&report, told, common)
-}
-
-/// Tells a report; the exit status.
-fn conclude(report: &Report, told: &Told, common: &Common) -> anyhow::Result<u8> {
     if report.input.sources == 0 {
-        say_unread(&report.input.unread);
-        anyhow::bail!("{NOTHING}");
+        return Err(nothing_read(&report.input.unread));
     }
     if report.input.lines == 0 && (common.since.is_some() || common.until.is_some()) {
         eprintln!("flowlog-analyze: no line lies in the time that --since and --until leave");
     }
+    conclude(&report, told)
+}
+
+/// Analyzes what grows, and shows how that goes.
+fn as_it_comes(sources: &mut Sources, growing: &mut Growing, options: &Options, told: &Told, work: &Work) -> anyhow::Result<Report> {
+    Ok(if options.plan.follows {
+        analyze_growing(sources, growing, options, &mut follow::Screen::new(told.format.into(), work)?)
+    } else {
+        analyze_growing(sources, growing, options, &mut progress::Pipe::new(work))
+    })
+}
+
+/// Tells a report; the exit status.
+fn conclude(report: &Report, told: &Told) -> anyhow::Result<u8> {
     let failed = report.verdict.outcome == RunOutcome::Failed;
     tell(&render::report(report, told.format.into(), paint()), failed)
 }
@@ -229,13 +241,16 @@ fn say_unread(unread: &[Unread]) {
     }
 }
 
-/// What is said where there is nothing to read.
-const NOTHING: &str = "no source could be read; name log files, a folder of them, or `-` for standard input";
+/// Says what could not be read where nothing could.
+fn nothing_read(unread: &[Unread]) -> anyhow::Error {
+    say_unread(unread);
+    anyhow::anyhow!("no source could be read; name log files, a folder of them, or `-` for standard input")
+}
 
 fn lint(threshold: f64, told: &Told, common: &Common) -> anyhow::Result<u8> {
     let options = Options { owners: owners(&told.owners)?, plan: common.plan() };
     let sources = open(common)?;
-    let report = with_progress(common, &sources, |progress| check(&sources, &options, threshold, progress));
+    let report = with_progress(&common.work, &sources, |progress| check(&sources, &options, threshold, progress));
     tell(&render::lint_report(&report, told.format.into(), paint()), !report.passed)
 }
 
@@ -271,23 +286,23 @@ fn of_flows(all: u64) -> u64 {
     all.saturating_sub(80 << 20)
 }
 
-impl Common {
+impl Work {
     fn start_threads(&self) -> anyhow::Result<()> {
         if self.threads > 0 {
             rayon::ThreadPoolBuilder::new().num_threads(self.threads).build_global().context("failed to start threads")?;
         }
         Ok(())
     }
+}
 
-    fn wants_input(&self) -> bool {
-        self.paths.is_empty() || self.paths.iter().any(|path| path.as_os_str() == "-")
-    }
-
-    /// Tells a person at a terminal that something is waited for.
-    fn invite(&self) {
-        if self.wants_input() && io::stdin().is_terminal() {
+impl Common {
+    /// Starts threads, and tells a person at a terminal that something is waited for.
+    fn begin(&self) -> anyhow::Result<()> {
+        self.work.start_threads()?;
+        if source::has_stdin(&self.paths) && io::stdin().is_terminal() {
             eprintln!("flowlog-analyze: reading standard input; Ctrl-D ends it, `flowlog-analyze --help` tells more");
         }
+        Ok(())
     }
 
     /// How to read what the arguments ask for.
@@ -304,7 +319,7 @@ fn score(text: &str) -> Result<f64, String> {
 
 fn flow(id: &str, common: &Common) -> anyhow::Result<u8> {
     let sources = open(common)?;
-    match with_progress(common, &sources, |progress| {
+    match with_progress(&common.work, &sources, |progress| {
         draw_flow(&sources, id, &Options { plan: common.plan(), ..Options::default() }, paint(), progress)
     }) {
         Some(picture) => write(&picture).map(|()| 0),
@@ -332,20 +347,17 @@ fn open(common: &Common) -> anyhow::Result<Sources> {
     let (mut sources, mut growing) = start(common)?;
     growing.wait_for_all(&mut sources);
     if sources.read.is_empty() {
-        say_unread(&sources.unread);
-        anyhow::bail!("{NOTHING}");
+        return Err(nothing_read(&sources.unread));
     }
     Ok(sources)
 }
 
 /// Opens what the arguments name.
 fn start(common: &Common) -> anyhow::Result<(Sources, Growing)> {
-    common.start_threads()?;
-    common.invite();
+    common.begin()?;
     let (sources, growing) = source::start(&common.paths);
     if sources.read.is_empty() && growing.is_over() {
-        say_unread(&sources.unread);
-        anyhow::bail!("{NOTHING}");
+        return Err(nothing_read(&sources.unread));
     }
     Ok((sources, growing))
 }

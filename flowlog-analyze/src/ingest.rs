@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::flow::{Ledger, Table};
 use crate::format::Format;
 use crate::lines::LineIndex;
-use crate::source::Sources;
+use crate::source::{Source, Sources};
 use crate::timeline::{Timelines, begin, within};
 pub use alert::Alert;
 use chunk::{Pool, read_part};
@@ -137,18 +137,19 @@ impl<'p> Reading<'p> {
     fn update(&mut self, sources: &Sources, grows: &(dyn Fn(usize) -> bool + Sync), progress: &(dyn Fn(Progress) + Sync)) {
         self.timelines.update(sources);
         let plan = self.plan;
-        let part_of = |index: usize| {
-            let source = sources.read.get(index)?;
+        let part_of = |(at, source): (usize, &Source)| {
+            let index = self.known + at;
             // Of one that grows all that came lies ahead.
-            let part = if grows(index) { 0..0 } else { within(source, plan.since, plan.until) };
-            let begin = begin(source, &part);
-            let outside = source.size.saturating_sub(part.end - part.start);
-            Some((index, part, begin, outside))
+            if grows(index) {
+                return (index, 0..0, None, 0);
+            }
+            let part = within(source, plan.since, plan.until);
+            let (begin, outside) = (begin(source, &part), source.size.saturating_sub(part.end - part.start));
+            (index, part, begin, outside)
         };
-        let came: Vec<(usize, Range<u64>, Option<i64>, u64)> =
-            (self.known..sources.read.len()).into_par_iter().filter_map(part_of).collect();
-        let outside = came.iter().filter(|(index, ..)| !grows(*index)).map(|(.., outside)| outside).sum();
-        progress(Progress { bytes: outside, failures: 0 });
+        let new = sources.read.get(self.known..).unwrap_or_default();
+        let came: Vec<(usize, Range<u64>, Option<i64>, u64)> = new.par_iter().enumerate().map(part_of).collect();
+        progress(Progress { bytes: came.iter().map(|(.., outside)| outside).sum(), failures: 0 });
         for (index, part, begin, _) in came {
             self.schedule.add(index, &part, begin, grows(index));
         }

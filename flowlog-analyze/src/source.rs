@@ -52,6 +52,11 @@ enum Bytes {
 }
 
 impl Source {
+    /// A log whose lines stand as they were written, until somebody looks at it.
+    fn new(name: String, size: u64, bytes: Bytes) -> Self {
+        Self { name, size, bytes, labelled: false, turned: None }
+    }
+
     /// Fills `buffer` from `offset` on; fewer bytes than asked for only at the end.
     ///
     /// # Errors
@@ -118,29 +123,35 @@ pub fn open(paths: &[PathBuf]) -> Sources {
 /// Opens all paths; what comes through pipes is still to come.
 pub fn start(paths: &[PathBuf]) -> (Sources, Growing) {
     let (mut sources, mut growing) = (Sources::default(), Growing::default());
-    if paths.is_empty() || paths.iter().any(|path| path.as_os_str() == STDIN) {
-        growing.add_stdin(&mut sources);
-    }
     let mut files: Vec<PathBuf> = Vec::new();
-    for path in paths.iter().filter(|path| path.as_os_str() != STDIN) {
+    for path in growing.add_stdin_of(paths, &mut sources) {
         if path.is_dir() {
-            sources.walk(path, &mut files);
+            sources.walk(&path, &mut files);
         } else {
-            files.push(path.clone());
+            files.push(path);
         }
     }
     files.sort();
     files.dedup();
     let opened: Vec<(&PathBuf, io::Result<Opened>)> = files.par_iter().map(|path| (path, open_file(path))).collect();
     for (path, opened) in opened {
-        match opened {
-            Ok(Opened::Logs(found)) => sources.add(found),
-            Ok(Opened::Pipe(pipe)) => growing.add_pipe(&path.display().to_string(), pipe, &mut sources),
-            Err(error) => sources.refuse(path, &error),
-        }
+        growing.add_opened(path, opened, &mut sources);
     }
-    sources.read.sort_by(|a, b| a.name.cmp(&b.name));
+    sources.sort();
     (sources, growing)
+}
+
+/// Opens all paths to follow them, as `tail -F` does: also what is not there yet, is rotated, or is cut to nothing.
+pub fn follow(paths: &[PathBuf]) -> (Sources, Growing) {
+    let (mut sources, mut growing) = (Sources::default(), Growing::live());
+    let logs = growing.add_stdin_of(paths, &mut sources);
+    growing.follow(logs, &mut sources);
+    (sources, growing)
+}
+
+/// Whether standard input is among the paths; it is where there is none.
+pub fn has_stdin(paths: &[PathBuf]) -> bool {
+    paths.is_empty() || paths.iter().any(|path| path.as_os_str() == STDIN)
 }
 
 /// The logs that a path holds, and what of it cannot be read.
@@ -165,8 +176,12 @@ impl Sources {
         for (name, bytes) in texts {
             sources.add(find(spool(name, &mut &*bytes)?, Limit::LOGS)?);
         }
-        sources.read.sort_by(|a, b| a.name.cmp(&b.name));
+        sources.sort();
         Ok(sources)
+    }
+
+    fn sort(&mut self) {
+        self.read.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
     fn add(&mut self, (read, unread): Found) {
@@ -218,8 +233,7 @@ fn open_file(path: &Path) -> io::Result<Opened> {
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
         let size = file.metadata()?.len();
-        let source = Source { name, size, bytes: Bytes::Path(path.to_path_buf()), labelled: false, turned: None };
-        return find(source, Limit::LOGS).map(Opened::Logs);
+        return find(Source::new(name, size, Bytes::Path(path.to_path_buf())), Limit::LOGS).map(Opened::Logs);
     }
     if kind.is_char_device() {
         // A terminal or /dev/zero may never end.
@@ -253,5 +267,5 @@ fn spool(name: &str, from: &mut dyn Read) -> io::Result<Source> {
     let mut file = tempfile::tempfile()?;
     let size = io::copy(from, &mut file)?;
     file.seek(SeekFrom::Start(0))?;
-    Ok(Source { name: name.to_owned(), size, bytes: Bytes::Spool(file), labelled: false, turned: None })
+    Ok(Source::new(name.to_owned(), size, Bytes::Spool(file)))
 }

@@ -1,9 +1,9 @@
 //! What a person sees of logs that are followed: what goes wrong as it does, each kind once, and a line that tells how things
 //! stand.
+#![expect(clippy::print_stderr, reason = "messages for the person who runs the command go there")]
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,36 +11,24 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Common, paint, progress};
+use super::progress::{self, Line};
+use super::{Common, Work, paint};
 use crate::diagnose::mask;
 use crate::evidence::printable;
 use crate::ingest::{Alert, Moment, Watcher};
 use crate::observation::FlowKey;
 use crate::render::{self, Output, Paint};
-use crate::source::{Growing, Sources};
+use crate::source::{self, Growing, Sources};
 
 /// Opens what the arguments name, to be followed.
 pub(super) fn start(common: &Common) -> anyhow::Result<(Sources, Growing)> {
-    common.start_threads()?;
-    common.invite();
-    let (mut sources, mut growing) = (Sources::default(), Growing::live());
-    if common.wants_input() {
-        growing.add_stdin(&mut sources);
-    }
-    let paths: Vec<PathBuf> = common.paths.iter().filter(|path| path.as_os_str() != "-").cloned().collect();
-    if !paths.is_empty() {
-        growing.follow(paths, &mut sources);
-    }
+    common.begin()?;
+    let (sources, growing) = source::follow(&common.paths);
     for path in growing.missing() {
-        say(&format!("waiting for `{}`", printable(&path.display().to_string(), 500)));
+        eprintln!("flowlog-analyze: waiting for `{}`", printable(&path.display().to_string(), 500));
     }
     super::say_unread(&sources.unread);
     Ok((sources, growing))
-}
-
-#[expect(clippy::print_stderr, reason = "for the person who runs the command")]
-fn say(words: &str) {
-    eprintln!("flowlog-analyze: {words}");
 }
 
 /// Kinds of alerts that are told apart.
@@ -57,15 +45,13 @@ pub(super) struct Screen {
     /// Alerts go to standard output, which is a person's; else to standard error, for the report alone is data.
     is_text: bool,
     paint: Paint,
-    /// The line that tells how things stand is shown.
-    shows_status: bool,
+    /// The line that tells how things stand.
+    line: Line,
     /// A signal came, or nobody reads any more.
     stops: Arc<AtomicBool>,
     kinds: HashMap<[String; 3], Kind>,
     flows: HashSet<FlowKey>,
     began: Instant,
-    drawn: Option<Instant>,
-    latest: Moment,
     rate: Rate,
 }
 
@@ -87,7 +73,7 @@ impl Screen {
     ///
     /// # Errors
     /// Where no signal can be caught.
-    pub(super) fn new(output: Output, shows_status: bool) -> anyhow::Result<Self> {
+    pub(super) fn new(output: Output, work: &Work) -> anyhow::Result<Self> {
         let stops = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             let status = 128 + signal;
@@ -100,21 +86,17 @@ impl Screen {
         Ok(Self {
             is_text,
             paint: if is_text { paint() } else { Paint::Never },
-            shows_status: shows_status && io::stderr().is_terminal(),
+            line: Line::new(work),
             stops,
             kinds: HashMap::new(),
             flows: HashSet::new(),
             began: now,
-            drawn: None,
-            latest: Moment::default(),
             rate: Rate { from: (now, 0), per_second: 0.0 },
         })
     }
 
     fn write(&mut self, line: &str) {
-        if self.drawn.is_some() {
-            progress::clear();
-        }
+        self.line.wipe();
         let line = format!("{line}\n");
         let written = if self.is_text {
             io::stdout().write_all(line.as_bytes()).and_then(|()| io::stdout().flush())
@@ -127,8 +109,8 @@ impl Screen {
         }
     }
 
-    fn status(&self) -> String {
-        let Moment { bytes, lines, flows, failures } = self.latest;
+    fn status(&self, moment: Moment) -> String {
+        let Moment { bytes, lines, flows, failures } = moment;
         let minutes = self.began.elapsed().as_secs() / 60;
         let (rate, failed) = (self.rate.per_second, progress::failed(failures));
         let causes = if self.kinds.is_empty() { String::new() } else { format!(", {} kinds of errors", self.kinds.len()) };
@@ -169,7 +151,6 @@ impl Watcher for Screen {
     }
 
     fn moved(&mut self, moment: Moment) {
-        self.latest = moment;
         let now = Instant::now();
         let over = now.duration_since(self.rate.from.0);
         if over >= Duration::from_secs(2) {
@@ -177,18 +158,8 @@ impl Watcher for Screen {
             let lines = moment.lines.saturating_sub(self.rate.from.1) as f64;
             self.rate = Rate { from: (now, moment.lines), per_second: lines / over.as_secs_f64() };
         }
-        let pause = Duration::from_millis(progress::PROGRESS_PAUSE_MS);
-        if self.shows_status && self.drawn.is_none_or(|drawn| drawn.elapsed() >= pause) {
-            self.drawn = Some(now);
-            progress::show(&self.status());
-        }
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        if self.drawn.is_some() {
-            progress::clear();
+        if self.line.is_due() {
+            self.line.draw(&self.status(moment));
         }
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{ArgGroup, Parser};
 
-use super::{Common, Told, conclude, follow, of_flows, owners, progress, say_unread, size};
+use super::{Told, Work, as_it_comes, conclude, of_flows, owners, say_unread, size};
+use crate::Options;
 use crate::ingest::Plan;
 use crate::source::{Growing, NamedPipe, Sources};
-use crate::{Options, analyze_growing};
 
 /// Finds the first failing component in the logs of pods, which it has kubectl fetch: those of all containers, those of containers
 /// before they were restarted, and what `kubectl describe` says of how they ended.
@@ -56,22 +56,16 @@ pub(super) struct Arguments {
     kubectl: String,
     #[command(flatten)]
     told: Told,
-    /// Threads to use; 0 takes one per core
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    threads: usize,
-    /// Show no progress, also on a terminal
-    #[arg(long)]
-    no_progress: bool,
+    #[command(flatten)]
+    work: Work,
 }
 
 /// How often pods are looked for that started since.
 const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let (threads, no_progress) = (arguments.threads, arguments.no_progress);
-    let common = Common { paths: Vec::new(), since: None, until: None, threads, no_progress };
-    common.start_threads()?;
-    let plan = Plan { memory: arguments.memory_limit.map(of_flows), follows: arguments.follow, ..common.plan() };
+    arguments.work.start_threads()?;
+    let plan = Plan { memory: arguments.memory_limit.map(of_flows), follows: arguments.follow, ..Plan::default() };
     let options = Options { owners: owners(&arguments.told.owners)?, plan };
     let mut sources = Sources::default();
     let mut growing = if arguments.follow { Growing::live() } else { Growing::default() };
@@ -81,20 +75,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     for (name, pipe) in asks.all(arguments.follow)? {
         growing.add_pipe(&name, pipe, &mut sources);
     }
-    let report = if arguments.follow {
+    if arguments.follow {
         let (sender, pipes) = channel();
         growing.expect(pipes);
         thread::Builder::new().name("pods".to_owned()).spawn(move || asks.watch(known, &sender)).context("failed to start a thread")?;
-        let mut screen = follow::Screen::new(arguments.told.format.into(), !no_progress)?;
-        analyze_growing(&mut sources, &mut growing, &options, &mut screen)
-    } else {
-        analyze_growing(&mut sources, &mut growing, &options, &mut progress::Pipe::new(&common))
-    };
+    }
+    let report = as_it_comes(&mut sources, &mut growing, &options, &arguments.told, &arguments.work)?;
     if report.input.lines == 0 && !report.input.unread.is_empty() {
         say_unread(&report.input.unread);
         anyhow::bail!("no log could be read");
     }
-    conclude(&report, &arguments.told, &common)
+    conclude(&report, &arguments.told)
 }
 
 /// What kubectl is asked.
@@ -102,8 +93,8 @@ struct Asks {
     program: String,
     /// Of every command.
     global: Vec<String>,
-    /// Which pods.
-    which: Vec<String>,
+    /// Which pods: each argument that names some, and what it adds to the name of their logs.
+    which: Vec<(String, String)>,
     /// Of `logs`.
     logs: Vec<String>,
     container: Option<String>,
@@ -118,15 +109,16 @@ const CONTAINERS: &str = "jsonpath={range .items[*]}{.status.phase}{\" \"}{.meta
 impl Asks {
     fn of(arguments: &Arguments) -> Self {
         let option = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("--{name}={value}"));
-        let global = ["namespace", "context", "kubeconfig"];
-        let values = [&arguments.namespace, &arguments.context, &arguments.kubeconfig];
-        let selector = option("selector", &arguments.selector);
+        let global =
+            [option("namespace", &arguments.namespace), option("context", &arguments.context), option("kubeconfig", &arguments.kubeconfig)];
+        let selector = option("selector", &arguments.selector).map(|selector| (selector, String::new()));
+        let pods = arguments.pods.iter().map(|pod| (pod.clone(), format!(" {pod}")));
         let mut logs = vec!["--prefix".to_owned(), "--timestamps".to_owned()];
         logs.extend(option("since", &arguments.since));
         Self {
             program: arguments.kubectl.clone(),
-            global: global.into_iter().zip(values).filter_map(|(name, value)| option(name, value)).collect(),
-            which: selector.map_or_else(|| arguments.pods.clone(), |selector| vec![selector]),
+            global: global.into_iter().flatten().collect(),
+            which: selector.into_iter().chain(pods).collect(),
             logs,
             container: arguments.container.clone(),
         }
@@ -148,23 +140,24 @@ impl Asks {
         Ok((name.to_owned(), Box::new(Output { child, out, may_fail })))
     }
 
-    fn is_by_selector(&self) -> bool {
-        self.which.iter().all(|which| which.starts_with("--"))
+    /// A command about all pods that are asked for.
+    fn of_pods(&self, command: &str) -> Command {
+        let mut kubectl = self.command(command);
+        kubectl.arg("pods").args(self.which.iter().map(|(which, _)| which));
+        kubectl
     }
 
     /// Everything that is asked at once.
     fn all(&self, follows: bool) -> anyhow::Result<Vec<NamedPipe>> {
         let mut pipes = Vec::new();
-        let each: Vec<&[String]> = if self.is_by_selector() { vec![&self.which] } else { self.which.chunks(1).collect() };
-        for which in each {
+        for (which, of) in &self.which {
             for previous in [false, true] {
                 let mut logs = self.command("logs");
-                logs.args(which).args(&self.logs).arg("--tail=-1").arg("--ignore-errors");
+                logs.arg(which).args(&self.logs).arg("--tail=-1").arg("--ignore-errors");
                 match &self.container {
                     Some(container) => logs.arg(format!("--container={container}")),
                     None => logs.arg("--all-containers"),
                 };
-                let of = if self.is_by_selector() { String::new() } else { format!(" {}", which.concat()) };
                 let name = if previous { format!("kubectl logs --previous{of}") } else { format!("kubectl logs{of}") };
                 if previous {
                     logs.arg("--previous");
@@ -175,16 +168,13 @@ impl Asks {
                 pipes.push(self.pipe(&name, logs, previous)?);
             }
         }
-        let mut describe = self.command("describe");
-        describe.arg("pods").args(&self.which);
-        pipes.push(self.pipe("kubectl describe pods", describe, true)?);
+        pipes.push(self.pipe("kubectl describe pods", self.of_pods("describe"), true)?);
         Ok(pipes)
     }
 
     /// The containers that there are.
     fn containers(&self) -> anyhow::Result<Restarts> {
-        let mut get = self.command("get");
-        let output = get.arg("pods").args(&self.which).arg("--output").arg(CONTAINERS).stderr(Stdio::null()).output()?;
+        let output = self.of_pods("get").arg("--output").arg(CONTAINERS).stderr(Stdio::null()).output()?;
         if !output.status.success() {
             anyhow::bail!("`{} get pods` ended with {}", self.program, output.status);
         }

@@ -46,6 +46,9 @@ const UNREST: Duration = Duration::from_secs(5);
 /// How often what is not whole is looked at for alerts.
 const PEEK: Duration = Duration::from_millis(150);
 
+/// Most bytes of a source that are looked at for alerts at once: where more are behind, they are read for good soon.
+const MOST_PEEKED: u64 = 4 << 20;
+
 /// Bytes behind an event in which another line of it may begin, and that line.
 const REACH: u64 = 2 * MAX_EVENT as u64;
 
@@ -186,6 +189,3 @@ impl Live<'_> {
         Moment { bytes, lines: input.lines, flows: self.reading.total.table.kept() as u64, failures: self.failures }
     }
 }
-
-/// Most bytes of a source that are looked at for alerts at once: where more are behind, they are read for good soon.
-const MOST_PEEKED: u64 = 4 << 20;

@@ -8,6 +8,7 @@ use super::alert::Alert;
 use super::chunk::Stop;
 use super::part::Part;
 use super::told::Told;
+use crate::envelope::Speaker;
 use crate::events::{Counted, Event, Hearer, Recalled};
 use crate::flow::{Mark, Place, Voice};
 use crate::format::{self, Format};
@@ -238,12 +239,7 @@ impl<'t> Reader<'t> {
         let Some(mut observation) = observation else {
             // What no format takes may still be the one line that tells why: a build tool's, a shell's.
             let words = Observation { message: text, ..Observation::default() };
-            if let Some(clue) = sign::of("", &words, &event.facts.speaker.process) {
-                if self.follows {
-                    self.part.alerts.extend(Alert::of_sign(&clue, &words, &event.facts.speaker, mark));
-                }
-                self.part.notes.sign(clue, mark, &words.message);
-            }
+            self.note_sign("", &words, &event.facts.speaker, mark);
             return needs_past;
         };
         input.records += 1;
@@ -261,13 +257,17 @@ impl<'t> Reader<'t> {
         if self.follows {
             self.part.alerts.extend(Alert::of_span(&observation, &event.facts.speaker, mark));
         }
-        if let Some(clue) = sign::of(format.name(), &observation, &event.facts.speaker.process) {
-            if self.follows {
-                self.part.alerts.extend(Alert::of_sign(&clue, &observation, &event.facts.speaker, mark));
-            }
-            self.part.notes.sign(clue, mark, &observation.words());
-        }
+        self.note_sign(format.name(), &observation, &event.facts.speaker, mark);
         needs_past
+    }
+
+    /// Notes what an event tells of the run, in a format; empty where none takes it.
+    fn note_sign(&mut self, format: &str, observation: &Observation<'_>, speaker: &Speaker, mark: Mark) {
+        let Some(clue) = sign::of(format, observation, &speaker.process) else { return };
+        if self.follows {
+            self.part.alerts.extend(Alert::of_sign(&clue, observation, speaker, mark));
+        }
+        self.part.notes.sign(clue, mark, &observation.words());
     }
 
     /// Takes an event that is an ordinary record; whether it did.

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use flowlog_schema::report::Unread;
-
 use super::growing::Bell;
+use super::look::SAMPLE;
 use super::unpack::{Limit, is_packed};
 use super::{Bytes, Source, Sources, find};
 use crate::envelope::{is_labelled, is_newest_first};
@@ -60,13 +59,10 @@ pub(super) enum Origin {
 pub(super) struct Carried {
     copied: AtomicU64,
     is_over: AtomicBool,
-    error: Mutex<Option<String>>,
+    error: Mutex<Option<io::Error>>,
 }
 
-/// Bytes of a source that tell how it is read.
-const SAMPLE: usize = 64 * 1024;
-
-/// How long a followed source may take to show so many.
+/// How long a followed source may take to show as many bytes as tell how it is read.
 const SHOWS_ITSELF: Duration = Duration::from_millis(200);
 
 /// Most bytes of a log that are copied before others have their turn.
@@ -92,24 +88,29 @@ impl Feed {
         if !path.metadata()?.is_file() {
             return Ok(None);
         }
-        let file = File::open(path)?;
-        if is_packed(&file)? {
+        let (file, name) = (File::open(path)?, path.display().to_string());
+        if is_packed(&Source::new(name.clone(), file.metadata()?.len(), Bytes::Path(path.to_path_buf())))? {
             return Ok(None);
         }
         let from = Origin::Log { path: path.to_path_buf(), id: id_of(&file)?, file, at: 0 };
-        Self::new(&path.display().to_string(), from).map(Some)
+        Self::new(&name, from).map(Some)
     }
 
     /// Goes on with the log that has the path by now.
     pub(super) fn turn_over(&mut self, sources: &mut Sources) {
         let Origin::Log { path, id, .. } = &self.from else { return };
+        if self.is_over {
+            return;
+        }
         let Ok(next) = File::open(path) else { return };
         let Ok(next_id) = id_of(&next) else { return };
         if next_id == *id {
             return;
         }
         self.copy(sources, u64::MAX);
-        self.end_line(sources);
+        if let Err(error) = self.end_line() {
+            self.give_up(sources, &error);
+        }
         if let Origin::Log { file, id, at, .. } = &mut self.from {
             (*file, *id, *at) = (next, next_id, 0);
         }
@@ -117,7 +118,7 @@ impl Feed {
 
     /// Takes in what came, as the source that it is.
     pub(super) fn take_in(&mut self, sources: &mut Sources, follows: bool) {
-        if matches!(self.reads_as, ReadsAs::Nothing) {
+        if self.reads_as == ReadsAs::Nothing {
             return;
         }
         self.copy(sources, TURN);
@@ -144,29 +145,24 @@ impl Feed {
 
     /// Notes how much came, and of a log copies up to so many bytes.
     fn copy(&mut self, sources: &mut Sources, most: u64) {
+        if self.is_over {
+            return;
+        }
         let before = self.copied;
-        match &mut self.from {
-            Origin::Pipe(carried) => {
-                // In this order: what came before the end is not missed.
-                let is_over = carried.is_over.load(Ordering::Acquire);
-                self.copied = carried.copied.load(Ordering::Acquire);
-                if is_over && !self.is_over {
-                    self.is_over = true;
-                    if let Some(error) = carried.error.lock().ok().and_then(|mut error| error.take()) {
-                        sources.unread.push(Unread { source: self.name.clone(), error });
-                    } else if self.copied == 0 && self.name != super::STDIN {
-                        self.reads_as = ReadsAs::Nothing;
-                        sources.refuse(Path::new(&self.name), &io::Error::other("a pipe that nobody writes to"));
-                    }
+        if let Origin::Pipe(carried) = &self.from {
+            // In this order: what came before the end is not missed.
+            self.is_over = carried.is_over.load(Ordering::Acquire);
+            self.copied = carried.copied.load(Ordering::Acquire);
+            if self.is_over {
+                if let Some(error) = carried.error.lock().ok().and_then(|mut error| error.take()) {
+                    self.give_up(sources, &error);
+                } else if self.copied == 0 && self.name != super::STDIN {
+                    self.reads_as = ReadsAs::Nothing;
+                    self.give_up(sources, &io::Error::other("a pipe that nobody writes to"));
                 }
             }
-            Origin::Log { .. } if self.is_over => {}
-            Origin::Log { .. } => {
-                if let Err(error) = self.copy_log(most) {
-                    self.is_over = true;
-                    sources.refuse(Path::new(&self.name), &error);
-                }
-            }
+        } else if let Err(error) = self.copy_log(most) {
+            self.give_up(sources, &error);
         }
         if self.copied > before {
             self.grew = Instant::now();
@@ -177,18 +173,15 @@ impl Feed {
     fn copy_log(&mut self, most: u64) -> io::Result<()> {
         let Origin::Log { file, at, .. } = &mut self.from else { return Ok(()) };
         let size = file.metadata()?.len();
-        let is_cut = size < *at;
-        if is_cut {
+        if size < *at {
             *at = 0;
-        }
-        let mut left = size.saturating_sub(*at).min(most);
-        if left == 0 && !is_cut {
-            return Ok(());
-        }
-        if is_cut {
-            self.end_a_line()?;
+            self.end_line()?;
         }
         let Origin::Log { file, at, .. } = &mut self.from else { return Ok(()) };
+        let mut left = size.saturating_sub(*at).min(most);
+        if left == 0 {
+            return Ok(());
+        }
         let mut block = vec![0; usize::try_from(left.min(1 << 20)).unwrap_or(1 << 20)];
         while left > 0 {
             let filled = match file.read_at(&mut block, *at) {
@@ -205,15 +198,14 @@ impl Feed {
         Ok(())
     }
 
-    fn end_line(&mut self, sources: &mut Sources) {
-        if let Err(error) = self.end_a_line() {
-            self.is_over = true;
-            sources.refuse(Path::new(&self.name), &error);
-        }
+    /// Takes in nothing more, and says why.
+    fn give_up(&mut self, sources: &mut Sources, error: &io::Error) {
+        self.is_over = true;
+        sources.refuse(Path::new(&self.name), error);
     }
 
     /// Ends a line that has no end, before what is no more of it.
-    fn end_a_line(&mut self) -> io::Result<()> {
+    fn end_line(&mut self) -> io::Result<()> {
         let mut last = [0];
         if self.copied == 0 || self.spool.read_at(&mut last, self.copied - 1)? == 0 || last == *b"\n" {
             return Ok(());
@@ -233,26 +225,21 @@ impl Feed {
         let mut sample = vec![0; SAMPLE.min(usize::try_from(self.copied).unwrap_or(SAMPLE))];
         let filled = self.spool.read_at(&mut sample, 0).unwrap_or(0);
         let sample = sample.get(..filled).unwrap_or_default();
-        let is_whole = is_packed(&self.spool).unwrap_or(false) || !follows && is_newest_first(sample);
-        if is_whole {
-            self.reads_as = ReadsAs::Whole;
-            return;
-        }
         match self.source() {
+            Ok(source) if is_packed(&source).unwrap_or(false) || !follows && is_newest_first(sample) => self.reads_as = ReadsAs::Whole,
             Ok(source) => {
                 self.reads_as = ReadsAs::Lines(sources.read.len());
                 sources.read.push(Source { size: 0, labelled: is_labelled(sample), ..source });
             }
             Err(error) => {
-                (self.reads_as, self.is_over) = (ReadsAs::Nothing, true);
-                sources.refuse(Path::new(&self.name), &error);
+                self.reads_as = ReadsAs::Nothing;
+                self.give_up(sources, &error);
             }
         }
     }
 
     fn source(&self) -> io::Result<Source> {
-        let bytes = Bytes::Spool(self.spool.try_clone()?);
-        Ok(Source { name: self.name.clone(), size: self.copied, bytes, labelled: false, turned: None })
+        Ok(Source::new(self.name.clone(), self.copied, Bytes::Spool(self.spool.try_clone()?)))
     }
 
     /// Where the last whole line ends.
@@ -299,7 +286,7 @@ pub(super) fn carry(mut pipe: impl Read, mut spool: File, told: &Carried, bell: 
         }
     };
     if let (Err(error), Ok(mut told)) = (end, told.error.lock()) {
-        *told = Some(error.to_string());
+        *told = Some(error);
     }
     told.is_over.store(true, Ordering::Release);
     bell.ring();

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::feed::{Carried, Feed, Origin, ReadsAs, carry};
-use super::{Opened, Sources, open_file};
+use super::{Opened, STDIN, Sources, has_stdin, open_file};
 
 /// What grows.
 #[derive(Debug, Default)]
@@ -82,9 +82,21 @@ impl Growing {
         Self { is_live: true, ..Self::default() }
     }
 
-    /// Reads standard input, as the source `-`.
-    pub fn add_stdin(&mut self, sources: &mut Sources) {
-        self.add_pipe(super::STDIN, io::stdin(), sources);
+    /// Reads standard input, as the source `-`, where it is among the paths; the others.
+    pub(super) fn add_stdin_of(&mut self, paths: &[PathBuf], sources: &mut Sources) -> Vec<PathBuf> {
+        if has_stdin(paths) {
+            self.add_pipe(STDIN, io::stdin(), sources);
+        }
+        paths.iter().filter(|path| path.as_os_str() != STDIN).cloned().collect()
+    }
+
+    /// Takes in what a path led to.
+    pub(super) fn add_opened(&mut self, path: &Path, opened: io::Result<Opened>, sources: &mut Sources) {
+        match opened {
+            Ok(Opened::Logs(found)) => sources.add(found),
+            Ok(Opened::Pipe(pipe)) => self.add_pipe(&path.display().to_string(), pipe, sources),
+            Err(error) => sources.refuse(path, &error),
+        }
     }
 
     /// Reads a pipe on a thread of its own.
@@ -102,10 +114,9 @@ impl Growing {
         }
     }
 
-    /// Follows logs and folders, as `tail -F` does: also what is not there yet, is rotated, or is cut to nothing.
-    pub fn follow(&mut self, paths: Vec<PathBuf>, sources: &mut Sources) {
+    /// Follows logs and folders.
+    pub(super) fn follow(&mut self, paths: Vec<PathBuf>, sources: &mut Sources) {
         self.followed = paths;
-        self.look(sources);
         self.poll(sources);
     }
 
@@ -140,7 +151,7 @@ impl Growing {
             self.wait();
             self.poll(sources);
         }
-        sources.read.sort_by(|a, b| a.name.cmp(&b.name));
+        sources.sort();
     }
 
     /// Takes in what came since: sources grow, and there may be more of them.
@@ -208,14 +219,7 @@ impl Growing {
             match Feed::of_log(&path) {
                 Ok(Some(feed)) => self.feeds.push(feed),
                 // Packed logs do not grow, and pipes come by themselves.
-                Ok(None) => match open_file(&path) {
-                    Ok(Opened::Logs((read, unread))) => {
-                        sources.read.extend(read);
-                        sources.unread.extend(unread);
-                    }
-                    Ok(Opened::Pipe(pipe)) => self.add_pipe(&path.display().to_string(), pipe, sources),
-                    Err(error) => sources.refuse(&path, &error),
-                },
+                Ok(None) => self.add_opened(&path, open_file(&path), sources),
                 Err(error) => sources.refuse(&path, &error),
             }
         }

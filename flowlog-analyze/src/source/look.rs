@@ -9,7 +9,7 @@ use super::{Bytes, Source};
 use crate::envelope::{is_labelled, is_newest_first};
 
 /// Bytes of a source that tell.
-const SAMPLE: usize = 64 * 1024;
+pub(super) const SAMPLE: usize = 64 * 1024;
 
 /// Bytes that are turned at once.
 const BLOCK: usize = 1 << 20;

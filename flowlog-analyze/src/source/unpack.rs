@@ -71,18 +71,16 @@ fn pack_of(head: &[u8]) -> Option<Pack> {
     })
 }
 
-/// Whether a file's first bytes are those of something packed.
-pub(super) fn is_packed(file: &File) -> io::Result<bool> {
+/// Whether a source's first bytes are those of something packed.
+pub(super) fn is_packed(source: &Source) -> io::Result<bool> {
     let mut head = [0; HEAD];
-    let filled = super::read_full(file, 0, &mut head)?;
+    let filled = source.read_at(0, &mut head)?;
     Ok(pack_of(head.get(..filled).unwrap_or_default()).is_some())
 }
 
 /// What a source unpacks to; `None` where it is a plain log.
 pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<Source>, Vec<Unread>)>> {
-    let mut head = [0; HEAD];
-    let filled = source.read_at(0, &mut head)?;
-    if pack_of(head.get(..filled).unwrap_or_default()).is_none() {
+    if !is_packed(source)? {
         return Ok(None);
     }
     let budget = limit.floor.max(source.size.saturating_mul(limit.ratio));
@@ -92,13 +90,7 @@ pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<So
     unpacker.take(&source.name, &mut whole, 0);
     let Unpacker { out, members, unread, .. } = unpacker;
     let file = Arc::new(out.into_inner().map_err(io::IntoInnerError::into_error)?);
-    let sources = members.into_iter().map(|(name, start, size)| Source {
-        name,
-        size,
-        bytes: Bytes::Slice { file: Arc::clone(&file), start },
-        labelled: false,
-        turned: None,
-    });
+    let sources = members.into_iter().map(|(name, start, size)| Source::new(name, size, Bytes::Slice { file: Arc::clone(&file), start }));
     Ok(Some((sources.collect(), unread)))
 }
 
