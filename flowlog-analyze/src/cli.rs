@@ -5,7 +5,7 @@ mod follow;
 mod kubectl;
 mod progress;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -232,7 +232,7 @@ fn as_it_comes(sources: &mut Sources, growing: &mut Growing, options: &Options, 
 /// Tells a report; the exit status.
 fn conclude(report: &Report, told: &Told) -> anyhow::Result<u8> {
     let failed = report.verdict.outcome == RunOutcome::Failed;
-    tell(&render::report(report, told.format.into(), paint()), failed)
+    tell(|out| render::report(report, told.format.into(), paint(), out), failed)
 }
 
 fn say_unread(unread: &[Unread]) {
@@ -251,13 +251,14 @@ fn lint(threshold: f64, told: &Told, common: &Common) -> anyhow::Result<u8> {
     let options = Options { owners: owners(&told.owners)?, plan: common.plan() };
     let sources = open(common)?;
     let report = with_progress(&common.work, &sources, |progress| check(&sources, &options, threshold, progress));
-    tell(&render::lint_report(&report, told.format.into(), paint()), !report.passed)
+    tell(|out| render::lint_report(&report, told.format.into(), paint(), out), !report.passed)
 }
 
 /// Writes a report; the exit status stands whether or not its reader stays to the end.
-fn tell(text: &str, found: bool) -> anyhow::Result<u8> {
-    match write(text) {
-        Err(error) if !is_closed_pipe(&error) => Err(error),
+fn tell(report: impl FnOnce(&mut dyn Write) -> io::Result<()>, found: bool) -> anyhow::Result<u8> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match report(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("failed to write the report"),
         _ => Ok(u8::from(found)),
     }
 }

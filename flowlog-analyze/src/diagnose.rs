@@ -87,7 +87,7 @@ pub struct FailedFlow {
     /// What became of it.
     pub outcome: FlowOutcome,
     /// Its first failure.
-    pub failure: FirstFailure,
+    pub failure: Box<FirstFailure>,
     /// The failure that it belongs to.
     pub fingerprint: CompactString,
 }
@@ -132,6 +132,8 @@ pub struct Diagnosis {
     pub causes: Vec<Cause>,
     /// Failed and recovered flows, by id.
     pub failed_flows: Vec<FailedFlow>,
+    /// Flows that could not be kept, or not be read again.
+    pub given_up: u64,
 }
 
 /// Diagnoses everything that the table holds.
@@ -147,17 +149,20 @@ pub fn diagnose(table: &mut Table, sources: &Sources) -> Diagnosis {
         ..FlowCounts::default()
     };
     let mut failed_flows = Vec::new();
-    let mut left = 0u64;
-    let judged: Vec<(Outcome, Option<FirstFailure>)> = groups
-        .par_iter()
-        .map(|group| {
-            let flow = table.flow(group);
-            let (_, outcome, failure) = judge(&flow, &world);
-            (outcome, failure)
-        })
-        .collect();
-    for (group, (outcome, failure)) in groups.iter().zip(judged) {
+    let (mut left, mut unreadable) = (0u64, 0u64);
+    let judge_group = |group| {
+        let flow = table.flow(group)?;
+        let (_, outcome, failure) = judge(&flow, &world);
+        Some((outcome, failure.map(Box::new)))
+    };
+    let judged: Vec<Option<(Outcome, Option<Box<FirstFailure>>)>> = groups.par_iter().map(judge_group).collect();
+    for (group, judged) in groups.iter().zip(judged) {
         counts.total += 1;
+        let Some((outcome, failure)) = judged else {
+            counts.unfinished += 1;
+            unreadable += 1;
+            continue;
+        };
         match outcome {
             Outcome::Ok => counts.ok += 1,
             Outcome::Recovered => counts.recovered += 1,
@@ -184,7 +189,7 @@ pub fn diagnose(table: &mut Table, sources: &Sources) -> Diagnosis {
     let run_failures: Vec<FirstFailure> = told.failures.into_iter().chain(told.recovered).collect();
     let causes = cause::group(&mut failed_flows, &run_failures);
     let (outcome, confidence) = verdict::of(&causes, &counts, left + u64::from(told.left));
-    Diagnosis { outcome, confidence, counts, causes, failed_flows }
+    Diagnosis { outcome, confidence, counts, causes, failed_flows, given_up: given_up + unknown + unreadable }
 }
 
 /// What complete spans tell, of closed flows and of those still here alike.
@@ -192,7 +197,7 @@ fn settle(table: &Table, groups: &[Group]) -> Settled {
     let here = groups
         .par_iter()
         .fold(Settled::default, |mut settled, group| {
-            settled.keep(&table.flow(group));
+            table.flow(group).iter().for_each(|flow| settled.keep(flow));
             settled
         })
         .reduce(Settled::default, |mut joined, settled| {

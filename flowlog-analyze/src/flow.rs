@@ -5,6 +5,7 @@
 //! could fold shards with it.
 
 mod activity;
+mod entry;
 mod ledger;
 mod mark;
 mod notes;
@@ -14,15 +15,16 @@ mod row;
 mod settled;
 mod shard;
 mod span;
+mod spilled;
 mod stats;
 mod table;
 
 pub use activity::Activity;
+pub use entry::Flow;
 pub use ledger::{Broken, Entry, Ledger};
 pub use mark::{Mark, Place, Voice};
 pub use notes::Notes;
 pub use process::{ProcessFacts, Sign, VoiceFacts};
 pub use settled::{Party, PeerStats, Settled, SkewBounds, party};
-pub use shard::Flow;
 pub use span::{Failure, Fate, Held, Span};
 pub use table::{Group, Table};

@@ -36,12 +36,16 @@ pub struct Plan {
     /// How long after its last line a flow that ended well is closed, in nanoseconds of the logs' time; a line that
     /// comes later still is counted, not read.
     pub linger: i64,
+    /// Whether flows that ended well are kept too.
+    pub keeps_all: bool,
     /// Whether the lines themselves are judged too.
     pub keeps_ledger: bool,
     /// Whether what goes wrong is told while reading goes on, and sources are not waited for that have come to rest.
     pub follows: bool,
     /// Most memory for flows, in bytes, about; what does not fit is given up, counted and said.
     pub memory: Option<u64>,
+    /// Bytes of flows, about, that failed or hang and are kept in memory until the end; more go to disk.
+    pub at_hand: u64,
     /// Lines before this moment are left out, in nanoseconds since the epoch; `i64::MIN` leaves none out.
     pub since: i64,
     /// Lines after this moment are left out; `i64::MAX` leaves none out.
@@ -56,9 +60,11 @@ impl Default for Plan {
             chunk: 1 << 20,
             batch: 32,
             linger: 60_000_000_000,
+            keeps_all: false,
             keeps_ledger: false,
             follows: false,
             memory: None,
+            at_hand: 16 << 20,
             since: i64::MIN,
             until: i64::MAX,
             by_sight: true,
@@ -189,9 +195,10 @@ impl<'p> Reading<'p> {
         }
         self.unclosed = 0;
         if let Some(reached) = reached {
-            self.total.table.close(reached.saturating_sub(self.plan.linger));
-            if let Some(memory) = self.plan.memory {
-                self.total.table.shed(memory, reached);
+            let Plan { linger, keeps_all, at_hand, memory, .. } = *self.plan;
+            self.total.table.sweep(reached.saturating_sub(linger), !keeps_all, at_hand);
+            if let Some(memory) = memory {
+                self.total.table.shed(memory, reached, !keeps_all);
             }
         }
         true
@@ -204,7 +211,7 @@ impl<'p> Reading<'p> {
     /// What was read.
     fn finish(self, sources: &Sources) -> Ingested {
         let Self { plan, mut total, lost, .. } = self;
-        if plan.linger < i64::MAX {
+        if !plan.keeps_all {
             total.table.close_all();
         }
         let mut unread = [sources.unread.clone(), self.unread].concat();

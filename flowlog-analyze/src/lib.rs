@@ -60,14 +60,14 @@ pub fn analyze_growing(sources: &mut Sources, growing: &mut Growing, options: &O
 fn conclude(mut ingested: Ingested, sources: &Sources, options: &Options) -> Report {
     let diagnosis = diagnose::diagnose(&mut ingested.table, sources);
     ingested.input.problems.late_records = ingested.table.late;
-    ingested.input.problems.given_up_flows = ingested.table.given_up.iter().sum();
-    report::build(ingested.input, &diagnosis, sources, &ingested.index, &options.owners)
+    ingested.input.problems.given_up_flows = diagnosis.given_up;
+    report::build(ingested.input, diagnosis, sources, &ingested.index, &options.owners)
 }
 
 /// Says how well the logs of each component follow the structure. `threshold` is the least score that passes.
 pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(dyn Fn(Progress) + Sync)) -> LintReport {
     // What ended well is to be judged too, so no flow is closed.
-    let plan = Plan { linger: i64::MAX, keeps_ledger: true, ..options.plan.clone() };
+    let plan = Plan { keeps_all: true, keeps_ledger: true, ..options.plan.clone() };
     let ingested = ingest(sources, &plan, progress);
     lint::lint(ingested, sources, &options.owners, threshold)
 }
@@ -75,12 +75,12 @@ pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(d
 /// Draws one flow as a tree; `None` where no line names it, by whichever of its ids.
 pub fn draw_flow(sources: &Sources, id: &str, options: &Options, paint: Paint, progress: &(dyn Fn(Progress) + Sync)) -> Option<String> {
     // A flow that ended well is to be shown too, so none is closed.
-    let plan = Plan { linger: i64::MAX, ..options.plan.clone() };
+    let plan = Plan { keeps_all: true, ..options.plan.clone() };
     let mut ingested = ingest(sources, &plan, progress);
     let wanted = FlowKey::parse(id)?;
     let (groups, world) = diagnose::everything(&mut ingested.table, sources);
     let group = groups.iter().find(|group| group.keys.contains(&wanted))?;
-    let flow = ingested.table.flow(group);
+    let flow = ingested.table.flow(group)?;
     let (tree, outcome, failure) = diagnose::judge(&flow, &world);
     let picture = FlowPicture { id: group.id.to_string(), tree, outcome, failure };
     Some(render::picture(&picture, &world, sources, &ingested.index, paint))

@@ -74,8 +74,8 @@ pub fn lint(ingested: Ingested, sources: &Sources, owners: &Owners, threshold: f
         accounts.entry(component).or_default().entry.merge(entry);
     }
     let mut reach: BTreeMap<(CompactString, CompactString), Reach> = BTreeMap::new();
-    for group in &groups {
-        judge(&table.flow(group), &world, &mut accounts, &mut reach);
+    for flow in groups.iter().filter_map(|group| table.flow(group)) {
+        judge(&flow, &world, &mut accounts, &mut reach);
     }
     let orphans: u64 = accounts.values().filter_map(|account| account.broken.get(&LintRule::LonelyId)).map(|broken| broken.count).sum();
     for ((component, _), reach) in reach {

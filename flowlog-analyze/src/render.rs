@@ -8,6 +8,8 @@ mod paint;
 mod table;
 mod text;
 
+use std::io::{self, Write};
+
 use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 use serde::Serialize;
@@ -28,24 +30,31 @@ pub enum Output {
 }
 
 /// Renders a report.
-pub fn report(report: &Report, output: Output, paint: Paint) -> String {
+///
+/// # Errors
+/// Whatever writing says.
+pub fn report(report: &Report, output: Output, paint: Paint, to: &mut dyn Write) -> io::Result<()> {
     match output {
-        Output::Text => text::render(report, paint),
-        Output::Json => json(report),
-        Output::Markdown => markdown::render(report),
+        Output::Text => to.write_all(text::render(report, paint).as_bytes()),
+        Output::Json => json(report, to),
+        Output::Markdown => to.write_all(markdown::render(report).as_bytes()),
     }
 }
 
 /// Renders what was found of the logs themselves.
-pub fn lint_report(report: &LintReport, output: Output, paint: Paint) -> String {
+///
+/// # Errors
+/// Whatever writing says.
+pub fn lint_report(report: &LintReport, output: Output, paint: Paint, to: &mut dyn Write) -> io::Result<()> {
     match output {
-        Output::Text => lint::text(report, paint),
-        Output::Json => json(report),
-        Output::Markdown => lint::markdown(report),
+        Output::Text => to.write_all(lint::text(report, paint).as_bytes()),
+        Output::Json => json(report, to),
+        Output::Markdown => to.write_all(lint::markdown(report).as_bytes()),
     }
 }
 
-/// A report of plain data always serializes.
-fn json(report: &impl Serialize) -> String {
-    serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
+/// Never the whole text at once: it may name a hundred thousand flows.
+fn json(report: &impl Serialize, mut to: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut to, report)?;
+    to.write_all(b"\n")
 }

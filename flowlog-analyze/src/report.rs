@@ -13,13 +13,13 @@ use crate::source::Sources;
 const MAX_EVIDENCE: usize = 10;
 
 /// Writes the report of a diagnosis, with whose everything is.
-pub fn build(input: Input, diagnosis: &Diagnosis, sources: &Sources, index: &LineIndex, owners: &Owners) -> Report {
+pub fn build(input: Input, mut diagnosis: Diagnosis, sources: &Sources, index: &LineIndex, owners: &Owners) -> Report {
     let places = diagnosis.causes.iter().flat_map(|cause| cause.evidence.iter().copied());
     let lines = Lines::read(sources, index, places);
     let failures: Vec<Failure> = diagnosis.causes.iter().map(|cause| failure(cause, &lines, owners)).collect();
-    let mut flow_failures: Vec<FlowFailure> = diagnosis
-        .failed_flows
-        .iter()
+    // Of a long run there are many: each is let go of as it is written.
+    let mut flow_failures: Vec<FlowFailure> = std::mem::take(&mut diagnosis.failed_flows)
+        .into_iter()
         .map(|flow| FlowFailure {
             flow_id: flow.id.to_string(),
             outcome: flow.outcome,
@@ -33,7 +33,7 @@ pub fn build(input: Input, diagnosis: &Diagnosis, sources: &Sources, index: &Lin
         })
         .collect();
     flow_failures.sort_by(|a, b| a.flow_id.cmp(&b.flow_id));
-    let verdict = verdict(diagnosis, &failures, input.records);
+    let verdict = verdict(&diagnosis, &failures, input.records);
     Report { schema: SCHEMA.to_owned(), input, verdict, flows: diagnosis.counts, failures, flow_failures, trends: Vec::new() }
 }
 

@@ -5,6 +5,7 @@
 mod feed;
 mod growing;
 mod look;
+mod spill;
 mod unpack;
 
 use std::fs::{File, OpenOptions};
@@ -20,6 +21,7 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 pub use growing::{Growing, Growth, NamedPipe};
+pub use spill::Spill;
 use unpack::Limit;
 
 /// One file, or what came through a pipe.

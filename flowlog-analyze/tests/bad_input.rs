@@ -129,7 +129,9 @@ fn what_a_log_says_cannot_draw_on_the_terminal_or_the_page() {
     let text = GOOD.replace("boom", "\\u001b[2Jboom <img src=x> | @all");
     let report = read_text(text.as_bytes());
     for output in [flowlog_analyze::render::Output::Text, flowlog_analyze::render::Output::Markdown] {
-        let shown = flowlog_analyze::render::report(&report, output, flowlog_analyze::render::Paint::Never);
+        let mut shown = Vec::new();
+        flowlog_analyze::render::report(&report, output, flowlog_analyze::render::Paint::Never, &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
         assert!(!shown.contains('\u{1b}'), "{shown}");
         if output == flowlog_analyze::render::Output::Markdown {
             let table = shown.lines().filter(|line| line.starts_with("| 1 |")).collect::<String>();

@@ -43,15 +43,16 @@ proptest! {
         batch in 1usize..9,
         threads in 1usize..4,
         linger_seconds in prop::sample::select(vec![15i64, 60, 1_000_000]),
+        at_hand in prop::sample::select(vec![0u64, 50_000, 1 << 24]),
         shuffle in any::<prop::sample::Index>(),
     ) {
         let cluster = simulate(&flowlog_simulator::Options { seed, flows: 80, form, prefills: 1, ..Default::default() });
-        let expected = report(&cluster, Plan { linger: i64::MAX, by_sight: false, ..Plan::default() }, 1);
+        let expected = report(&cluster, Plan { keeps_all: true, by_sight: false, ..Plan::default() }, 1);
         adds_up(&expected)?;
         let mut moved = cluster.clone();
         let at = shuffle.index(moved.logs.len());
         moved.logs.rotate_left(at);
-        let plan = Plan { chunk, batch, linger: linger_seconds * 1_000_000_000, ..Plan::default() };
+        let plan = Plan { chunk, batch, linger: linger_seconds * 1_000_000_000, at_hand, ..Plan::default() };
         prop_assert_eq!(report(&moved, plan, threads), expected);
     }
 
@@ -64,16 +65,21 @@ proptest! {
         threads in 1usize..4,
     ) {
         let cluster = wrap(&simulate(&flowlog_simulator::Options { seed, flows: 60, form, prefills: 1, ..Default::default() }), envelope);
-        let expected = report(&cluster, Plan { linger: i64::MAX, by_sight: false, ..Plan::default() }, 1);
+        let expected = report(&cluster, Plan { keeps_all: true, by_sight: false, ..Plan::default() }, 1);
         adds_up(&expected)?;
-        prop_assert_eq!(report(&cluster, Plan { chunk, linger: i64::MAX, ..Plan::default() }, threads), expected);
+        prop_assert_eq!(report(&cluster, Plan { chunk, keeps_all: true, ..Plan::default() }, threads), expected);
     }
 
     #[test]
-    fn closing_flows_changes_no_answer_in_one_long_log(seed in any::<u64>(), chunk in prop::sample::select(vec![5_000u64, 50_000])) {
+    fn closing_flows_changes_no_answer_in_one_long_log(
+        seed in any::<u64>(),
+        chunk in prop::sample::select(vec![5_000u64, 50_000]),
+        keeps_all in any::<bool>(),
+        at_hand in prop::sample::select(vec![0u64, 1 << 24]),
+    ) {
         let cluster = in_one_log(&simulate(&flowlog_simulator::Options { seed, flows: 600, form: Form::Json, skew_ms: 100, ..Default::default() }));
-        let expected = report(&cluster, Plan { linger: i64::MAX, ..Plan::default() }, 1);
-        let closing = report(&cluster, Plan { chunk, batch: 2, linger: 12_000_000_000, ..Plan::default() }, 2);
+        let expected = report(&cluster, Plan { keeps_all: true, ..Plan::default() }, 1);
+        let closing = report(&cluster, Plan { chunk, batch: 2, linger: 12_000_000_000, keeps_all, at_hand, ..Plan::default() }, 2);
         prop_assert_eq!(closing, expected);
     }
 

@@ -139,11 +139,16 @@ fn the_report_in_every_form() {
     assert_eq!((report.passed, report.components[0].component.as_str()), (report.components[0].score >= 99.9, "frontend"));
     let pics: BTreeSet<&str> = report.components.iter().filter_map(|one| one.owner.pic.as_deref()).collect();
     assert_eq!(pics, BTreeSet::from(["Ann", "Bo"]));
-    let text = render::lint_report(&report, Output::Text, Paint::Never);
+    let shown = |output| {
+        let mut shown = Vec::new();
+        render::lint_report(&report, output, Paint::Never, &mut shown).unwrap();
+        String::from_utf8(shown).unwrap()
+    };
+    let text = shown(Output::Text);
     assert!(text.contains("lines without structure") && text.contains("frontend-0.log:") && text.contains("bare words <b> | x"), "{text}");
-    let markdown = render::lint_report(&report, Output::Markdown, Paint::Never);
+    let markdown = shown(Output::Markdown);
     assert!(markdown.contains("| frontend | Ann |") && markdown.contains("lines without structure (frontend-0.log:"), "{markdown}");
-    let json: LintReport = serde_json::from_str(&render::lint_report(&report, Output::Json, Paint::Never)).unwrap();
+    let json: LintReport = serde_json::from_str(&shown(Output::Json)).unwrap();
     assert_eq!(json, report);
     let schema = serde_json::to_value(schemars::schema_for!(LintReport)).unwrap();
     jsonschema::validate(&schema, &serde_json::to_value(&report).unwrap()).unwrap();

@@ -15,9 +15,10 @@ fuzz_target!(|bytes: &[u8]| {
     let flows = &report.flows;
     assert_eq!(flows.total, flows.ok + flows.failed + flows.recovered + flows.cancelled + flows.rejected + flows.unfinished);
     for output in [Output::Text, Output::Json, Output::Markdown] {
-        let _ = render::report(&report, output, Paint::Never);
+        render::report(&report, output, Paint::Never, &mut std::io::sink()).unwrap();
     }
-    let plan = Plan { chunk: 64, batch: 3, by_sight: false, ..Plan::default() };
+    let plan = Plan { chunk: 64, batch: 3, by_sight: false, at_hand: 0, ..Plan::default() };
     assert_eq!(analyze(&sources, &Options { plan, ..Options::default() }, &|_| {}), report);
-    let _ = render::lint_report(&check(&sources, &Options::default(), 100.0, &|_| {}), Output::Markdown, Paint::Never);
+    let lint = check(&sources, &Options::default(), 100.0, &|_| {});
+    render::lint_report(&lint, Output::Markdown, Paint::Never, &mut std::io::sink()).unwrap();
 });

@@ -62,7 +62,7 @@ pub(super) fn join(flows: &mut [FailedFlow], run_failures: &[FirstFailure], worl
         victims.dedup();
         let mut evidence = vec![failure.evidence.first().copied(), down.failure.evidence.first().copied()];
         evidence.dedup();
-        flow.failure = FirstFailure {
+        *flow.failure = FirstFailure {
             basis: Basis::Joined,
             time: failure.time,
             victims,

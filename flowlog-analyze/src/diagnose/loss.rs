@@ -18,14 +18,14 @@ use crate::flow::{Fate, Group, Table};
 /// Components whose roots that fall silent alone lost a line rather than hang.
 pub(super) fn of(table: &Table, groups: &[Group], world: &World) -> BTreeSet<CompactString> {
     let of_group = |group: &Group| {
-        let flow = table.flow(group);
+        let flow = table.flow(group)?;
         let tree = Tree::new(&flow, world);
         let lost = (0..tree.spans.len()).filter(|at| is_answered(&tree, *at)).count() as u64;
         let root = tree.root();
         let alone = is_alone(&tree, world).then(|| (root.component(world).clone(), CompactString::from(root.span.state())));
-        (lost, alone)
+        Some((lost, alone))
     };
-    let found: Vec<(u64, Option<(CompactString, CompactString)>)> = groups.par_iter().map(of_group).collect();
+    let found: Vec<(u64, Option<(CompactString, CompactString)>)> = groups.par_iter().filter_map(of_group).collect();
     let lost: u64 = found.iter().map(|(lost, _)| lost).sum();
     let mut alone: BTreeMap<(CompactString, CompactString), u64> = BTreeMap::new();
     for name in found.into_iter().filter_map(|(_, alone)| alone) {

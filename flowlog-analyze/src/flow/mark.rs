@@ -1,7 +1,9 @@
 //! When and where something was said.
 
+use serde::{Deserialize, Serialize};
+
 /// Where a line lies: evidence is a place, read again when it is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// Index of the source.
     pub source: u32,
@@ -34,7 +36,7 @@ impl Place {
 
 /// When and where something was said. The order is that of the process that said it: its clock, then its time,
 /// then the place in its log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Mark {
     /// The hybrid logical clock; zero where there is none.
     pub clock: u64,

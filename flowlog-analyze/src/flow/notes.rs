@@ -7,11 +7,12 @@ use compact_str::CompactString;
 use flowlog_schema::{FlowId, Glance, Skim, Skimmer};
 use foldhash::fast::FixedState;
 
+use super::entry::Entry;
 use super::mark::{Mark, Place, Voice};
 use super::process::{ProcessFacts, VoiceFacts};
 use super::roster::Names;
 use super::row::{Kind, Row, Said};
-use super::shard::{Entry, SHARDS, shard_of, shard_of_id};
+use super::shard::{SHARDS, shard_of, shard_of_id};
 use super::span::Pass;
 use crate::envelope::Speaker;
 use crate::format::{self, Fields, Format};

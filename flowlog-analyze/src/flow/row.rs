@@ -5,6 +5,7 @@
 
 use compact_str::CompactString;
 use flowlog_schema::{Event, FlowId};
+use serde::{Deserialize, Serialize};
 
 use super::mark::{Mark, Place};
 use super::roster::{Names, Roster};
@@ -36,7 +37,7 @@ pub(super) struct Said {
 }
 
 /// What an ordinary line tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     Start,
     State,
@@ -55,7 +56,7 @@ impl Kind {
 }
 
 /// A line of a flow, with the table's numbers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Kept {
     pub(super) span: u64,
     pub(super) parent: u64,
@@ -136,7 +137,7 @@ pub(super) struct Scratch {
 /// Whether a flow of these rows alone ended well, in every span; if so, `stats` keeps what matters of it. `None` where the
 /// rows do not tell, and spans made of them have to.
 ///
-/// It says what [`is_settled`](super::shard::is_settled) and [`Settled::keep`](super::Settled::keep) say of the spans.
+/// It says what [`is_settled`](super::entry::is_settled) and [`Settled::keep`](super::Settled::keep) say of the spans.
 pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stats: &mut Stats) -> Option<bool> {
     scratch.spans.clear();
     scratch.states.clear();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 
+use super::entry::Flow;
 use super::mark::{Mark, Voice, keep_max, keep_min};
-use super::shard::Flow;
 use super::span::{Fate, Span};
 
 /// How long complete spans took.

@@ -1,20 +1,21 @@
 //! A share of the table's flows: one thread's work at a time.
 
 use std::collections::hash_map;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 
 use flowlog_schema::FlowId;
 use foldhash::fast::FixedState;
 
-use super::mark::Mark;
+use super::entry::Entry;
 use super::notes::{Notes, Share};
 use super::roster::Roster;
 use super::row::{Kept, Said, Scratch, settle};
 use super::settled::Settled;
-use super::span::{Fate, Pass, Span};
+use super::spilled::{Outgoing, Spilled};
 use super::stats::Stats;
-use crate::observation::{FlowKey, Observation};
+use crate::observation::FlowKey;
+use crate::source::Spill;
 
 /// Into how many shares flows are dealt.
 pub(super) const SHARDS: usize = 64;
@@ -31,126 +32,6 @@ pub(super) fn shard_of(key: &FlowKey) -> usize {
 
 pub(super) fn shard_of_id(id: FlowId) -> usize {
     shard_of(&FlowKey::Id(id))
-}
-
-/// One flow, or a part of one that is known by another of its ids, in full.
-#[derive(Debug, Clone, Default)]
-pub struct Flow {
-    /// Its spans by id.
-    pub spans: BTreeMap<u64, Span>,
-}
-
-impl Flow {
-    pub(super) fn merge(&mut self, other: Self) {
-        for (key, span) in other.spans {
-            match self.spans.entry(key) {
-                std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().merge(span),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(span);
-                }
-            }
-        }
-    }
-
-    fn pass(&mut self, pass: &Pass<'_>) {
-        self.spans.entry(pass.span).or_insert_with(|| Span::new(pass.span, pass.mark)).pass(pass);
-    }
-}
-
-/// What is known of a flow under one of its ids.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    /// Its ordinary lines.
-    rows: Vec<Kept>,
-    /// What its other lines say.
-    flow: Flow,
-    /// The time of its last line; [`Mark::NO_TIME`] where none has one.
-    last: i64,
-    /// Its lines.
-    lines: u64,
-    /// The id is a trace id or flow id.
-    pub(super) traced: bool,
-    /// The id crosses from process to process.
-    pub(super) routed: bool,
-}
-
-impl Default for Entry {
-    fn default() -> Self {
-        Self { rows: Vec::new(), flow: Flow::default(), last: Mark::NO_TIME, lines: 0, traced: false, routed: false }
-    }
-}
-
-impl Entry {
-    pub(super) fn note(&mut self, observation: &Observation<'_>, mark: Mark) {
-        self.traced |= observation.traced;
-        self.routed |= !observation.traced;
-        self.last = self.last.max(mark.time);
-        self.lines += 1;
-        if let Some(reference) = &observation.span {
-            self.flow.spans.entry(reference.key).or_insert_with(|| Span::new(reference.key, mark)).note(reference, observation, mark);
-        }
-    }
-
-    pub(super) fn merge(&mut self, other: Self) {
-        self.rows.extend(other.rows);
-        self.flow.merge(other.flow);
-        self.last = self.last.max(other.last);
-        self.lines += other.lines;
-        self.traced |= other.traced;
-        self.routed |= other.routed;
-    }
-
-    pub(super) fn has_spans(&self) -> bool {
-        !self.rows.is_empty() || !self.flow.spans.is_empty()
-    }
-
-    /// The flow in full.
-    pub(super) fn unfold(&self, roster: &Roster) -> Flow {
-        let mut flow = self.flow.clone();
-        for row in &self.rows {
-            flow.pass(&row.pass(roster));
-        }
-        flow
-    }
-
-    /// The flow in full, if it ended well. One that failed or was cancelled by its own words is not looked at:
-    /// it stays, which costs memory and changes no answer.
-    pub(super) fn if_settled(&self, roster: &Roster) -> Option<Flow> {
-        let troubled = |span: &Span| span.failed.is_some() || span.cancelled.is_some() || span.recreated.is_some();
-        if self.flow.spans.values().any(troubled) {
-            return None;
-        }
-        Some(self.unfold(roster)).filter(is_settled)
-    }
-
-    /// About how much memory it takes, in bytes.
-    fn weight(&self) -> u64 {
-        (size_of::<(FlowKey, Self)>() + self.rows.capacity() * size_of::<Kept>() + self.flow.spans.len() * OF_A_SPAN) as u64
-    }
-
-    /// Whether a span failed by its own words.
-    fn is_failed(&self) -> bool {
-        self.flow.spans.values().any(|span| span.failed.is_some())
-    }
-
-    /// The order in which flows are given up: those that did not fail, the oldest first; then those that did, the youngest
-    /// first, for what failed first is what is asked for.
-    fn order(&self) -> (bool, i64) {
-        let failed = self.is_failed();
-        (failed, if failed { self.last.saturating_neg() } else { self.last })
-    }
-
-    /// Whether its last line was before that moment.
-    pub(super) fn is_older(&self, before: i64) -> bool {
-        self.last != Mark::NO_TIME && self.last < before
-    }
-}
-
-/// Whether nothing more can be wrong with a flow: its root and every span ended well.
-pub(super) fn is_settled(flow: &Flow) -> bool {
-    !flow.spans.is_empty()
-        && flow.spans.values().all(|span| span.fate() == Fate::Ok && span.recreated.is_none())
-        && flow.spans.values().any(|span| span.parent.is_none())
 }
 
 /// The table's numbers for those that a chunk gives; [`Numbers::FULL`] where the table has no room for a name.
@@ -177,6 +58,10 @@ pub(super) struct Shard {
     pub(super) entries: HashMap<FlowKey, Entry, FixedState>,
     /// Ids that are one of several of their flow: such flows are closed by the table.
     pub(super) aliased: HashSet<FlowKey, FixedState>,
+    /// Flows that were written to disk, as far as they were seen by then.
+    pub(super) spilled: HashMap<FlowKey, Spilled, FixedState>,
+    /// About how many bytes those took, at the last look, that are open to question and were silent for long.
+    pub(super) stale: u64,
     closed: Closed,
     pub(super) stats: Stats,
     pub(super) settled: Settled,
@@ -245,16 +130,26 @@ impl Shard {
         self.entries.len() >= self.look_at
     }
 
-    /// Closes every flow with one id that ended well and whose last line is older than `before`.
-    pub(super) fn close(&mut self, before: i64, roster: &Roster) {
+    /// Closes every flow with one id that ended well and whose last line is older than `before`, if flows may be closed, and
+    /// weighs the others that are as old.
+    pub(super) fn sweep(&mut self, before: i64, closes: bool, roster: &Roster) {
         let mut scratch = Scratch::default();
-        let (aliased, stats, settled, closed) = (&self.aliased, &mut self.stats, &mut self.settled, &mut self.closed);
-        let spare = &mut self.spare;
+        let (aliased, spilled, stats, settled, closed) =
+            (&self.aliased, &self.spilled, &mut self.stats, &mut self.settled, &mut self.closed);
+        let (spare, mut stale) = (&mut self.spare, 0);
         self.entries.retain(|key, entry| {
-            if !entry.is_older(before) || (!aliased.is_empty() && aliased.contains(key)) {
+            if !entry.is_older(before) {
                 return true;
             }
-            let told = if entry.flow.spans.is_empty() { settle(&entry.rows, roster, &mut scratch, stats) } else { None };
+            // The table closes those of several ids, and of what lies on disk only the end can tell.
+            let is_part = (!aliased.is_empty() && aliased.contains(key)) || (!spilled.is_empty() && spilled.contains_key(key));
+            let told = if !closes || is_part {
+                Some(false)
+            } else if entry.flow.spans.is_empty() {
+                settle(&entry.rows, roster, &mut scratch, stats)
+            } else {
+                None
+            };
             let is_closed = told.unwrap_or_else(|| match entry.if_settled(roster) {
                 Some(flow) => {
                     settled.ok += 1;
@@ -269,11 +164,34 @@ impl Shard {
                     entry.rows.clear();
                     spare.push(std::mem::take(&mut entry.rows));
                 }
+            } else {
+                stale += entry.weight();
             }
             !is_closed
         });
-        // Looked at again when as many have come: each flow is looked at a few times, however many stay.
+        self.stale = stale;
+        self.look_later();
+    }
+
+    /// Looks again when as many have come: each flow is looked at a few times, however many stay.
+    fn look_later(&mut self) {
         self.look_at = (2 * self.entries.len()).max(FEW_FLOWS);
+    }
+
+    /// What is to go to disk: every flow that [`Shard::sweep`] weighed.
+    pub(super) fn outgoing(&self, before: i64, spill: &Spill) -> Outgoing {
+        let mut outgoing = Outgoing::default();
+        for (key, entry) in self.entries.iter().filter(|(_, entry)| entry.is_older(before)) {
+            outgoing.add(key, entry, self.spilled.get(key), spill);
+        }
+        outgoing
+    }
+
+    /// Lets go of what was written to disk, from that place on.
+    pub(super) fn leave(&mut self, outgoing: Outgoing, begin: u64) {
+        outgoing.leave(begin, &mut self.entries, &mut self.spilled);
+        self.stale = 0;
+        self.look_later();
     }
 
     /// Removes a flow that the table closed under one of its ids.
@@ -291,12 +209,13 @@ impl Shard {
     /// Gives up the flows up to one in that order: how many failed by their own words, and how many did not.
     pub(super) fn shed(&mut self, up_to: (bool, i64)) -> [u64; 2] {
         let mut given_up = [0; 2];
-        let closed = &mut self.closed;
+        let (closed, spilled) = (&mut self.closed, &mut self.spilled);
         self.entries.retain(|key, entry| {
             let order = entry.order();
             if order > up_to {
                 return true;
             }
+            spilled.remove(key);
             given_up[usize::from(!order.0)] += u64::from(entry.has_spans());
             closed.insert(hash(key));
             false
@@ -311,9 +230,6 @@ impl Shard {
         self.closed.contains(hash(key))
     }
 }
-
-/// About what a span takes, with its states and its failure.
-const OF_A_SPAN: usize = size_of::<Span>() + 512;
 
 /// Rows that a flow has room for at once.
 const FEW: usize = 16;

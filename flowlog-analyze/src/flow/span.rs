@@ -1,6 +1,7 @@
 //! One span: one component's share of one flow.
 
 use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
 
 use super::mark::{Mark, keep_max, keep_min};
 use crate::format::{Caller, caller_of, code};
@@ -15,7 +16,7 @@ pub(super) const MAX_STATES: usize = 16;
 const MAX_MESSAGE: usize = 400;
 
 /// An error that a span told.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Failure {
     /// When and where.
     pub mark: Mark,
@@ -62,7 +63,7 @@ pub(super) struct Pass<'a> {
 }
 
 /// Which parts of the structure any line of a span holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Held {
     /// A flowlog record spoke.
@@ -108,7 +109,7 @@ impl Held {
 }
 
 /// One span, as far as it was seen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Span {
     /// Its id.
     pub key: u64,

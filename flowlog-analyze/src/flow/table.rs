@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use compact_str::CompactString;
 use rayon::prelude::*;
 
+use super::entry::{Entry, Flow};
 use super::mark::Voice;
 use super::notes::{Notes, Share};
 use super::process::{ProcessFacts, VoiceFacts};
 use super::roster::Roster;
 use super::settled::Settled;
-use super::shard::{Entry, Flow, Numbers, SHARDS, Shard, shard_of};
+use super::shard::{Numbers, SHARDS, Shard, shard_of};
+use super::spilled::{Outgoing, Spilled};
 use crate::observation::FlowKey;
+use crate::source::Spill;
 
 /// One flow under all its ids.
 #[derive(Debug)]
@@ -21,6 +24,22 @@ pub struct Group {
     /// Every id.
     pub keys: Vec<FlowKey>,
     entry: Entry,
+    /// What lies on disk of it.
+    spilled: Vec<Spilled>,
+}
+
+impl Group {
+    fn new(id: FlowKey, entry: Entry, spilled: Option<Spilled>) -> Self {
+        Self { keys: vec![id.clone()], id, entry, spilled: spilled.into_iter().collect() }
+    }
+
+    fn is_traced(&self) -> bool {
+        self.entry.traced || self.spilled.iter().any(|flow| flow.traced)
+    }
+
+    fn is_routed(&self) -> bool {
+        self.entry.routed || self.spilled.iter().any(|flow| flow.routed)
+    }
 }
 
 /// All flows of the input, and all processes.
@@ -32,6 +51,9 @@ pub struct Table {
     aliases: BTreeSet<(FlowKey, FlowKey)>,
     /// How many of them there have to be for closing to be worth a look at each.
     look_at: usize,
+    spill: Spill,
+    /// The disk took all that was given to it.
+    spills: bool,
     /// Processes that name themselves.
     pub processes: BTreeMap<(CompactString, CompactString), ProcessFacts>,
     /// Who speaks in which source.
@@ -51,6 +73,8 @@ impl Default for Table {
             roster: Roster::default(),
             aliases: BTreeSet::new(),
             look_at: 0,
+            spill: Spill::default(),
+            spills: true,
             processes: BTreeMap::new(),
             voices: BTreeMap::new(),
             settled: Settled::default(),
@@ -125,28 +149,47 @@ impl Table {
         self.aliases.insert((a, b));
     }
 
-    /// Closes every flow that ended well and whose last line is older than `before`: what is kept of it is its
-    /// count, the durations of its spans and who called whom. Lines that come later are counted, not read.
+    /// Closes every flow that ended well and whose last line is older than `before`, if `closes`: what is kept of it is its
+    /// count, the durations of its spans and who called whom. Lines that come later are counted, not read. Of those as old that
+    /// are open to question all but `most` bytes or so go to disk until the end.
     ///
     /// A look at all flows takes time, so there is one only where many have come since the last.
-    pub fn close(&mut self, before: i64) {
+    pub fn sweep(&mut self, before: i64, closes: bool, most: u64) {
         let roster = &self.roster;
-        self.shards.par_iter_mut().filter(|shard| shard.is_worth_a_look()).for_each(|shard| shard.close(before, roster));
-        if !self.aliases.is_empty() && self.aliases.len() >= self.look_at {
+        self.shards.par_iter_mut().filter(|shard| shard.is_worth_a_look()).for_each(|shard| shard.sweep(before, closes, roster));
+        if closes && !self.aliases.is_empty() && self.aliases.len() >= self.look_at {
             self.close_aliased(before);
             self.look_at = (2 * self.aliases.len()).max(FEW_ALIASES);
         }
+        self.spill(before, most);
     }
 
-    /// Keeps its flows within about so many bytes: those that ended well more than a moment ago are closed, then flows are
-    /// given up, to three quarters of that.
-    pub fn shed(&mut self, most: u64, reached: i64) {
+    /// Moves what [`Table::sweep`] found open to question to disk, where it takes more than that many bytes.
+    fn spill(&mut self, before: i64, most: u64) {
+        if !self.spills || self.shards.iter().map(|shard| shard.stale).sum::<u64>() <= most {
+            return;
+        }
+        let spill = &self.spill;
+        let outgoing: Vec<Outgoing> = self.shards.par_iter().map(|shard| shard.outgoing(before, spill)).collect();
+        for (shard, outgoing) in self.shards.iter_mut().zip(outgoing) {
+            match self.spill.append(&outgoing.bytes) {
+                Ok(begin) => shard.leave(outgoing, begin),
+                // There is memory still; where that is bounded, too, flows are given up, and that is said.
+                Err(_) => self.spills = false,
+            }
+        }
+    }
+
+    /// Keeps its flows within about so many bytes: those that ended well more than a moment ago are closed, if `closes`, those
+    /// as old that did not go to disk, then flows are given up, to three quarters of that.
+    pub fn shed(&mut self, most: u64, reached: i64, closes: bool) {
         let weigh = |shards: &[Shard]| shards.par_iter().map(|shard| shard.weights().map(|(_, weight)| weight).sum::<u64>()).sum::<u64>();
         if weigh(&self.shards) <= most {
             return;
         }
-        let roster = &self.roster;
-        self.shards.par_iter_mut().for_each(|shard| shard.close(reached.saturating_sub(SHORT_LINGER), roster));
+        let (roster, before) = (&self.roster, reached.saturating_sub(SHORT_LINGER));
+        self.shards.par_iter_mut().for_each(|shard| shard.sweep(before, closes, roster));
+        self.spill(before, 0);
         let mut total = weigh(&self.shards);
         let mut weights: Vec<((bool, i64), u64)> = self.shards.iter().flat_map(Shard::weights).collect();
         weights.sort_unstable();
@@ -169,21 +212,23 @@ impl Table {
 
     /// How many flows are kept: those that go on, and those that are open to question.
     pub fn kept(&self) -> usize {
-        self.shards.iter().map(|shard| shard.entries.len()).sum()
+        self.shards.iter().map(|shard| shard.entries.len() + shard.spilled.len()).sum()
     }
 
     /// Closes every flow that ended well: nothing more is to come.
     pub fn close_all(&mut self) {
         let roster = &self.roster;
-        self.shards.par_iter_mut().for_each(|shard| shard.close(i64::MAX, roster));
+        self.shards.par_iter_mut().for_each(|shard| shard.sweep(i64::MAX, true, roster));
     }
 
     /// Closes flows of several ids: under all of them or not at all.
     fn close_aliased(&mut self, before: i64) {
         for keys in self.aliased() {
             let entries = || keys.iter().filter_map(|key| self.shards[shard_of(key)].entries.get(key));
-            let is_closed =
-                entries().count() > 0 && entries().all(|entry| entry.is_older(before) && entry.if_settled(&self.roster).is_some());
+            let is_spilled = keys.iter().any(|key| self.shards[shard_of(key)].spilled.contains_key(key));
+            let is_closed = !is_spilled
+                && entries().count() > 0
+                && entries().all(|entry| entry.is_older(before) && entry.if_settled(&self.roster).is_some());
             if !is_closed {
                 continue;
             }
@@ -212,7 +257,9 @@ impl Table {
         let mut union = Union::new(keys.len());
         // A group holds one trace id at most: a client may send one request id twice, but those are two flows.
         for (at, key) in keys.iter().enumerate() {
-            union.traced[at] = self.shards[shard_of(key)].entries.get(*key).is_some_and(|entry| entry.traced);
+            let shard = &self.shards[shard_of(key)];
+            union.traced[at] =
+                shard.entries.get(*key).is_some_and(|entry| entry.traced) || shard.spilled.get(*key).is_some_and(|flow| flow.traced);
         }
         for (a, b) in &self.aliases {
             if let (Some(a), Some(b)) = (index.get(a), index.get(b)) {
@@ -230,36 +277,46 @@ impl Table {
     pub fn groups(&mut self) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
         for keys in self.aliased() {
-            let mut parts: Vec<(&FlowKey, Entry)> = Vec::new();
+            let mut parts: Vec<Group> = Vec::new();
             for key in &keys {
-                if let Some(part) = self.shards[shard_of(key)].entries.remove(key) {
-                    parts.push((key, part));
+                let shard = &mut self.shards[shard_of(key)];
+                let (entry, spilled) = (shard.entries.remove(key), shard.spilled.remove(key));
+                if entry.is_some() || spilled.is_some() {
+                    parts.push(Group::new(key.clone(), entry.unwrap_or_default(), spilled));
                 }
             }
-            let traced = parts.iter().find(|(_, part)| part.traced);
-            let Some((id, _)) = traced.or_else(|| parts.iter().find(|(_, part)| part.routed)).or(parts.first()) else { continue };
-            let id = (*id).clone();
-            let mut entry = Entry::default();
-            for (_, part) in parts {
-                entry.merge(part);
+            let Some(id) = [Group::is_traced, Group::is_routed].iter().find_map(|is| parts.iter().find(|part| is(part))) else { continue };
+            let id = id.id.clone();
+            let mut whole = Group { keys, ..Group::new(id, Entry::default(), None) };
+            for part in parts {
+                whole.entry.merge(part.entry);
+                whole.spilled.extend(part.spilled);
             }
-            groups.push(Group { id, keys, entry });
+            groups.push(whole);
         }
         for shard in &mut self.shards {
-            let alone = std::mem::take(&mut shard.entries).into_iter();
-            groups.extend(alone.map(|(id, entry)| Group { keys: vec![id.clone()], id, entry }));
+            let mut spilled = std::mem::take(&mut shard.spilled);
+            for (id, entry) in std::mem::take(&mut shard.entries) {
+                let of_it = spilled.remove(&id);
+                groups.push(Group::new(id, entry, of_it));
+            }
+            groups.extend(spilled.into_iter().map(|(id, of_it)| Group::new(id, Entry::default(), Some(of_it))));
             self.settled.merge(std::mem::take(&mut shard.settled));
             self.settled.merge(std::mem::take(&mut shard.stats).named(&self.roster));
             self.late += std::mem::take(&mut shard.late);
         }
-        groups.retain(|group| group.entry.has_spans());
+        groups.retain(|group| group.entry.has_spans() || group.spilled.iter().any(|flow| flow.has_spans));
         groups.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         groups
     }
 
-    /// A flow in full.
-    pub fn flow(&self, group: &Group) -> Flow {
-        group.entry.unfold(&self.roster)
+    /// A flow in full; `None` where what lies on disk of it cannot be read again.
+    pub fn flow(&self, group: &Group) -> Option<Flow> {
+        let mut flow = group.entry.unfold(&self.roster);
+        for spilled in &group.spilled {
+            flow.merge(spilled.read(&self.spill).ok()?.unfold(&self.roster));
+        }
+        Some(flow)
     }
 }
 
