@@ -15,6 +15,8 @@ use flowlog_schema::report::{Report, RunOutcome, Unread};
 
 use crate::evidence::printable;
 use crate::ingest::Plan;
+use crate::names::Components;
+use crate::observation::FlowKey;
 use crate::owners::{Owners, OwnersForm};
 use crate::render::{self, Output, Paint};
 use crate::source::{self, Growing, Sources};
@@ -49,6 +51,8 @@ enum Command {
         #[command(flatten)]
         told: Told,
         #[command(flatten)]
+        chosen: Chosen,
+        #[command(flatten)]
         common: Common,
     },
     /// Read tables of owners and write them as one: `owners.toml`, Markdown, `areas.yaml`, CODEOWNERS
@@ -81,8 +85,29 @@ struct Triage {
     /// Most memory to use, about, such as `256M` or `2G`; flows that do not fit are counted, not judged, and the report says so
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_limit: Option<u64>,
+    /// Judge only the flow with this id (flow id, trace id or request id), by what was logged up to ten minutes before and after it; may be
+    /// given several times
+    #[arg(long, value_name = "ID", value_parser = flow_key, conflicts_with = "follow")]
+    flow: Vec<FlowKey>,
+    #[command(flatten)]
+    chosen: Chosen,
     #[command(flatten)]
     common: Common,
+}
+
+/// Whose lines count.
+#[derive(Debug, Args)]
+struct Chosen {
+    /// Leave out lines of other components, and lines whose component neither they nor their file's name tell; may be given
+    /// several times
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    component: Vec<String>,
+}
+
+impl Chosen {
+    fn components(&self) -> Components {
+        Components::of(self.component.iter().map(String::as_str))
+    }
 }
 
 /// How a report is told.
@@ -189,7 +214,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
             triage(&cli.triage)
         }
         Some(Command::Triage(triage_arguments)) => triage(triage_arguments),
-        Some(Command::Lint { threshold, told, common }) => lint(*threshold, told, common),
+        Some(Command::Lint { threshold, told, chosen, common }) => lint(*threshold, told, chosen, common),
         Some(Command::Owners { files, format }) => {
             let form = match format {
                 OwnersFormat::Toml => OwnersForm::Toml,
@@ -203,7 +228,13 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
 
 fn triage(arguments: &Triage) -> anyhow::Result<u8> {
     let (told, common) = (&arguments.told, &arguments.common);
-    let plan = Plan { memory: arguments.memory_limit.map(of_flows), follows: arguments.follow, ..common.plan() };
+    let plan = Plan {
+        memory: arguments.memory_limit.map(of_flows),
+        follows: arguments.follow,
+        components: arguments.chosen.components(),
+        flows: arguments.flow.clone(),
+        ..common.plan()
+    };
     let options = Options { owners: owners(&told.owners)?, plan };
     let (mut sources, mut growing) = if arguments.follow { follow::start(common)? } else { start(common)? };
     let report = if growing.is_over() && !arguments.follow {
@@ -214,8 +245,12 @@ fn triage(arguments: &Triage) -> anyhow::Result<u8> {
     if report.input.sources == 0 {
         return Err(nothing_read(&report.input.unread));
     }
-    if report.input.lines == 0 && (common.since.is_some() || common.until.is_some()) {
-        eprintln!("flowlog-analyze: no line lies in the time that --since and --until leave");
+    if !arguments.flow.is_empty() && report.flows.total == 0 {
+        let ids: Vec<String> = arguments.flow.iter().map(|id| format!("`{}`", printable(&id.to_string(), 200))).collect();
+        anyhow::bail!("no line names the flow {}", ids.join(" or "));
+    }
+    if report.input.lines == 0 && (common.since.is_some() || common.until.is_some() || !arguments.chosen.component.is_empty()) {
+        eprintln!("flowlog-analyze: no line is left by --since, --until and --component");
     }
     conclude(&report, told)
 }
@@ -247,8 +282,8 @@ fn nothing_read(unread: &[Unread]) -> anyhow::Error {
     anyhow::anyhow!("no source could be read; name log files, a folder of them, or `-` for standard input")
 }
 
-fn lint(threshold: f64, told: &Told, common: &Common) -> anyhow::Result<u8> {
-    let options = Options { owners: owners(&told.owners)?, plan: common.plan() };
+fn lint(threshold: f64, told: &Told, chosen: &Chosen, common: &Common) -> anyhow::Result<u8> {
+    let options = Options { owners: owners(&told.owners)?, plan: Plan { components: chosen.components(), ..common.plan() } };
     let sources = open(common)?;
     let report = with_progress(&common.work, &sources, |progress| check(&sources, &options, threshold, progress));
     tell(|out| render::lint_report(&report, told.format.into(), paint(), out), !report.passed)
@@ -274,6 +309,11 @@ fn moment(text: &str) -> Result<i64, String> {
     let found = text.parse::<jiff::Timestamp>().ok().or_else(in_utc).or_else(ago);
     let found = found.and_then(|moment| i64::try_from(moment.as_nanosecond()).ok());
     found.ok_or_else(|| "it should be a time such as `2025-11-22T08:27:15Z` or `2025-11-22 08:27`, or an age such as `2h`".to_owned())
+}
+
+/// The id of a flow.
+fn flow_key(text: &str) -> Result<FlowKey, String> {
+    FlowKey::parse(text).ok_or_else(|| "it should be a flow id, a trace id or a request id".to_owned())
 }
 
 /// Bytes, as people write them.

@@ -136,18 +136,23 @@ pub struct Diagnosis {
     pub given_up: u64,
 }
 
-/// Diagnoses everything that the table holds.
-pub fn diagnose(table: &mut Table, sources: &Sources) -> Diagnosis {
-    let (groups, world) = everything(table, sources);
+/// Diagnoses everything that the table holds; of these flows alone, by whichever of their ids, where any are asked for.
+pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagnosis {
+    let (mut groups, world) = everything(table, sources);
     let table = &*table;
     let [given_up, unknown] = table.given_up;
-    let mut counts = FlowCounts {
-        total: table.settled.ok + given_up + unknown,
-        ok: table.settled.ok,
-        failed: given_up,
-        unfinished: unknown,
-        ..FlowCounts::default()
-    };
+    let mut counts = FlowCounts::default();
+    if only.is_empty() {
+        counts = FlowCounts {
+            total: table.settled.ok + given_up + unknown,
+            ok: table.settled.ok,
+            failed: given_up,
+            unfinished: unknown,
+            ..counts
+        };
+    } else {
+        groups.retain(|group| group.keys.iter().any(|key| only.contains(key)));
+    }
     let mut failed_flows = Vec::new();
     let (mut left, mut unreadable) = (0u64, 0u64);
     let judge_group = |group| {
@@ -184,7 +189,8 @@ pub fn diagnose(table: &mut Table, sources: &Sources) -> Diagnosis {
         }
     }
     let is_judged = counts.total > counts.unfinished;
-    let told = run::told(table, &world, is_judged);
+    // What else went wrong in the run is not what was asked for.
+    let told = if only.is_empty() { run::told(table, &world, is_judged) } else { run::Told::default() };
     cause::join(&mut failed_flows, &told.failures, &world);
     let run_failures: Vec<FirstFailure> = told.failures.into_iter().chain(told.recovered).collect();
     let causes = cause::group(&mut failed_flows, &run_failures);

@@ -1,7 +1,9 @@
 //! Sources to a table: chunks in parallel, all sources together in time.
 
 mod schedule;
+mod around;
 mod alert;
+mod chosen;
 mod chunk;
 mod told;
 mod part;
@@ -18,9 +20,13 @@ use rayon::prelude::*;
 use crate::flow::{Ledger, Table};
 use crate::format::Format;
 use crate::lines::LineIndex;
+use crate::names::Components;
+use crate::observation::FlowKey;
 use crate::source::{Source, Sources};
 use crate::timeline::{Timelines, begin, within};
 pub use alert::Alert;
+pub use around::around;
+use chosen::is_of_others;
 use chunk::{Pool, read_part};
 pub use live::{Moment, Watcher, ingest_growing};
 use part::Part;
@@ -50,6 +56,10 @@ pub struct Plan {
     pub since: i64,
     /// Lines after this moment are left out; `i64::MAX` leaves none out.
     pub until: i64,
+    /// Lines of other components are left out.
+    pub components: Components,
+    /// Flows that are kept however they end; by whichever of their ids.
+    pub flows: Vec<FlowKey>,
     /// Whether lines may be known at sight, by what they share with those before them.
     pub by_sight: bool,
 }
@@ -67,6 +77,8 @@ impl Default for Plan {
             at_hand: 16 << 20,
             since: i64::MIN,
             until: i64::MAX,
+            components: Components::default(),
+            flows: Vec::new(),
             by_sight: true,
         }
     }
@@ -126,9 +138,11 @@ struct Step {
 
 impl<'p> Reading<'p> {
     fn new(plan: &'p Plan) -> Self {
+        let mut total = Total::default();
+        total.table.keep(&plan.flows);
         Self {
             plan,
-            total: Total::default(),
+            total,
             timelines: Timelines::default(),
             pool: Pool::default(),
             schedule: Schedule::default(),
@@ -149,7 +163,7 @@ impl<'p> Reading<'p> {
             if grows(index) {
                 return (index, 0..0, None, 0);
             }
-            let part = within(source, plan.since, plan.until);
+            let part = if is_of_others(source, &plan.components) { 0..0 } else { within(source, plan.since, plan.until) };
             let (begin, outside) = (begin(source, &part), source.size.saturating_sub(part.end - part.start));
             (index, part, begin, outside)
         };

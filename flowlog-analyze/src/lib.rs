@@ -26,10 +26,13 @@ pub mod report;
 pub mod render;
 pub mod cli;
 
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
 use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 
-use ingest::{Ingested, Plan, Progress, Watcher, ingest, ingest_growing};
+use ingest::{Ingested, Plan, Progress, Watcher, around, ingest, ingest_growing};
 use observation::FlowKey;
 use owners::Owners;
 use render::{FlowPicture, Paint};
@@ -48,7 +51,18 @@ pub struct Options {
 ///
 /// `progress` is told of what each chunk added, from any thread.
 pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> Report {
-    conclude(ingest(sources, &options.plan, progress), sources, options)
+    let plan = narrow(sources, &options.plan);
+    conclude(ingest(sources, &plan, progress), sources, options)
+}
+
+/// Leaves out what was logged long before or after the flows that are asked for.
+fn narrow<'p>(sources: &Sources, plan: &'p Plan) -> Cow<'p, Plan> {
+    if plan.flows.is_empty() {
+        return Cow::Borrowed(plan);
+    }
+    // Where no line names them there is nothing to read.
+    let (first, last) = around(sources, &plan.flows).map_or((i64::MAX, i64::MIN), RangeInclusive::into_inner);
+    Cow::Owned(Plan { since: plan.since.max(first), until: plan.until.min(last), ..plan.clone() })
 }
 
 /// The same of sources that grow: read until all have ended, or `watcher` wants no more.
@@ -58,7 +72,7 @@ pub fn analyze_growing(sources: &mut Sources, growing: &mut Growing, options: &O
 }
 
 fn conclude(mut ingested: Ingested, sources: &Sources, options: &Options) -> Report {
-    let diagnosis = diagnose::diagnose(&mut ingested.table, sources);
+    let diagnosis = diagnose::diagnose(&mut ingested.table, sources, &options.plan.flows);
     ingested.input.problems.late_records = ingested.table.late;
     ingested.input.problems.given_up_flows = diagnosis.given_up;
     report::build(ingested.input, diagnosis, sources, &ingested.index, &options.owners)
@@ -74,10 +88,9 @@ pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(d
 
 /// Draws one flow as a tree; `None` where no line names it, by whichever of its ids.
 pub fn draw_flow(sources: &Sources, id: &str, options: &Options, paint: Paint, progress: &(dyn Fn(Progress) + Sync)) -> Option<String> {
-    // A flow that ended well is to be shown too, so none is closed.
-    let plan = Plan { keeps_all: true, ..options.plan.clone() };
-    let mut ingested = ingest(sources, &plan, progress);
     let wanted = FlowKey::parse(id)?;
+    let asked = Plan { flows: vec![wanted.clone()], ..options.plan.clone() };
+    let mut ingested = ingest(sources, &narrow(sources, &asked), progress);
     let (groups, world) = diagnose::everything(&mut ingested.table, sources);
     let group = groups.iter().find(|group| group.keys.contains(&wanted))?;
     let flow = ingested.table.flow(group)?;

@@ -1,5 +1,9 @@
 //! What names of pods, containers, services, processes and files tell of the component behind them.
 
+mod components;
+
+pub use components::Components;
+
 /// A part of a name, and the component that it stands for. What a process does goes before what it is made of:
 /// `vllm-prefill-worker` is a prefill worker.
 const PARTS: [(&str, &str); 20] = [

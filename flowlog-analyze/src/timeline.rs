@@ -1,7 +1,7 @@
 //! One clock for a source: what its stamps leave out, from the stamps around them that do not.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::OnceLock;
 
 use crate::events::{Event, NeedsPast, read_events};
@@ -115,6 +115,14 @@ pub fn within(source: &Source, since: i64, until: i64) -> Range<u64> {
     start..end.max(start)
 }
 
+/// A moment before a part of a source and one after it; before and after every moment where no stamps tell.
+pub fn moments_around(source: &Source, part: &Range<u64>) -> RangeInclusive<i64> {
+    let first_in = |range: Range<u64>| Sample::of(source, range).reference;
+    let before = first_in(part.start.saturating_sub(SAMPLE)..part.start.saturating_add(SAMPLE));
+    let after = first_in(part.end..part.end.saturating_add(SAMPLE));
+    before.unwrap_or(i64::MIN)..=after.unwrap_or(i64::MAX)
+}
+
 /// A moment before which no line of a source's part lies, but for a minute; none where its first lines do not tell.
 pub fn begin(source: &Source, part: &Range<u64>) -> Option<i64> {
     let first = Sample::of(source, part.start..part.end.min(part.start.saturating_add(FIRST))).reference?;
@@ -201,7 +209,7 @@ impl Sample {
             let envelope = event.facts.time;
             let complete = [own, envelope].into_iter().flatten().find(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
             let partial = [own, envelope].into_iter().flatten().find(|stamp| !stamp.is_complete());
-            sample.reference = sample.reference.or(complete);
+            sample.reference = sample.reference.or(complete.filter(|_| event.own));
             if let Some((stamp, moment)) = partial.zip(complete.or(before)) {
                 sample.pairs.push((stamp, moment));
             } else if partial.is_some() {

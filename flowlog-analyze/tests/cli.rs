@@ -75,7 +75,7 @@ fn a_window_in_time() {
     let (before, _) = lines(&["--until", "2100-01-01"]);
     let (after, told) = lines(&["--since", "2100-01-01 00:00"]);
     assert_eq!((all, after), (before, Some(0)));
-    assert!(told.contains("no line lies in the time"), "{told}");
+    assert!(told.contains("no line is left by --since"), "{told}");
     // Nothing is younger than a second, nothing older than a lifetime.
     assert_eq!((lines(&["--since", "1s"]).0, lines(&["--since", "36500d"]).0), (Some(0), all));
     let output = run(&["--since", "yesterday", example.to_str().unwrap()]);
@@ -104,6 +104,29 @@ fn one_flow() {
     let output = run(&["flow", "no-such-flow", path]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
     assert!(stderr(&output).contains("no line names the flow `no-such-flow`"));
+}
+
+#[test]
+fn one_flow_and_one_component_alone() {
+    let example = example();
+    let path = example.to_str().unwrap();
+    let report = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&run(&[&["--format", "json", path], arguments].concat()).stdout).unwrap()
+    };
+    let all = report(&[]);
+    let id = all["flow_failures"][0]["flow_id"].as_str().unwrap();
+    let one = report(&["--flow", id]);
+    assert_eq!((&one["flows"]["total"], &one["flow_failures"][0]["flow_id"]), (&1.into(), &id.into()));
+    let output = run(&["--flow", "no-such-flow", path]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
+    assert!(stderr(&output).contains("no line names the flow `no-such-flow`"), "{}", stderr(&output));
+    assert_eq!(run(&["--flow", id, "--follow", path]).status.code(), Some(2));
+    let lines = |report: &serde_json::Value| report["input"]["lines"].as_u64().unwrap();
+    assert!(lines(&report(&["--component", "Prefill"])) < lines(&all));
+    let output = run(&["--component", "nobody", path]);
+    assert!(stderr(&output).contains("no line is left by"), "{}", stderr(&output));
+    let output = run(&["lint", "--component", "prefill", path]);
+    assert!(stdout(&output).contains("prefill") && !stdout(&output).contains("frontend"), "{}", stdout(&output));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::shard::{SHARDS, shard_of, shard_of_id};
 use super::span::Pass;
 use crate::envelope::Speaker;
 use crate::format::{self, Fields, Format};
+use crate::names::Components;
 use crate::observation::{FlowKey, Observation};
 use crate::sign::Clue;
 
@@ -103,12 +104,13 @@ impl Notes {
     }
 
     /// Reads an ordinary record that shares with earlier ones all but its time and ids, and adds it if its time lies within
-    /// `span`: its format and time.
+    /// `span` and its component counts: its format and time, and whether it was added.
     #[inline]
-    pub fn skim(&mut self, line: &[u8], place: Place, span: &RangeInclusive<i64>) -> Option<(Format, i64)> {
+    pub fn skim(&mut self, line: &[u8], place: Place, span: &RangeInclusive<i64>, counts: &Components) -> Option<(Format, i64, bool)> {
         let (format, skim, fields) = format::skim(&mut self.skimmer, line)?;
-        if !span.contains(&skim.time.0) {
-            return Some((format, skim.time.0));
+        let is_chosen = || counts.is_all() || self.skimmer.origin(skim.origin).is_some_and(|origin| counts.holds(&origin.component));
+        if !span.contains(&skim.time.0) || !is_chosen() {
+            return Some((format, skim.time.0, false));
         }
         let shared = self.shared.get(skim.origin, skim.step, skim.tail).or_else(|| self.share(&skim, fields, place.speaker))?;
         let (writer, state, callee, kind, has_versions) = shared;
@@ -117,7 +119,7 @@ impl Notes {
         let (span, time, offset) = (skim.span_id.as_u64(), skim.time.0, place.offset);
         let said = Said { span, parent, clock, time, offset, writer, state, callee, kind, has_versions };
         self.push(skim.flow_id, said, place);
-        Some((format, time))
+        Some((format, time, true))
     }
 
     /// Adds an ordinary record; whether it could: what it refuses has to be read in full.

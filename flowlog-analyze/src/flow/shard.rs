@@ -56,7 +56,7 @@ impl Numbers {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shard {
     pub(super) entries: HashMap<FlowKey, Entry, FixedState>,
-    /// Ids that are one of several of their flow: such flows are closed by the table.
+    /// Ids that are one of several of their flow, or are asked for: the table closes such flows, or keeps them.
     pub(super) aliased: HashSet<FlowKey, FixedState>,
     /// Flows that were written to disk, as far as they were seen by then.
     pub(super) spilled: HashMap<FlowKey, Spilled, FixedState>,

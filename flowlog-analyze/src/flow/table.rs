@@ -51,6 +51,8 @@ pub struct Table {
     aliases: BTreeSet<(FlowKey, FlowKey)>,
     /// How many of them there have to be for closing to be worth a look at each.
     look_at: usize,
+    /// See [`Table::keep`].
+    kept_ids: BTreeSet<FlowKey>,
     spill: Spill,
     /// The disk took all that was given to it.
     spills: bool,
@@ -73,6 +75,7 @@ impl Default for Table {
             roster: Roster::default(),
             aliases: BTreeSet::new(),
             look_at: 0,
+            kept_ids: BTreeSet::new(),
             spill: Spill::default(),
             spills: true,
             processes: BTreeMap::new(),
@@ -210,6 +213,14 @@ impl Table {
         self.drop_closed_aliases();
     }
 
+    /// Keeps flows of these ids to the end, however they fare.
+    pub fn keep(&mut self, ids: &[FlowKey]) {
+        self.kept_ids = ids.iter().cloned().collect();
+        for id in ids {
+            self.shards[shard_of(id)].aliased.insert(id.clone());
+        }
+    }
+
     /// How many flows are kept: those that go on, and those that are open to question.
     pub fn kept(&self) -> usize {
         self.shards.iter().map(|shard| shard.entries.len() + shard.spilled.len()).sum()
@@ -225,6 +236,9 @@ impl Table {
     fn close_aliased(&mut self, before: i64) {
         for keys in self.aliased() {
             let entries = || keys.iter().filter_map(|key| self.shards[shard_of(key)].entries.get(key));
+            if keys.iter().any(|key| self.kept_ids.contains(key)) {
+                continue;
+            }
             let is_spilled = keys.iter().any(|key| self.shards[shard_of(key)].spilled.contains_key(key));
             let is_closed = !is_spilled
                 && entries().count() > 0

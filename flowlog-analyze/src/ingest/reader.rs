@@ -13,6 +13,7 @@ use crate::events::{Counted, Event, Hearer, Recalled};
 use crate::flow::{Mark, Place, Voice};
 use crate::format::{self, Format};
 use crate::lines::{MAX_EVENT, MAX_LINE};
+use crate::names::{self, Components};
 use crate::observation::{Observation, Said};
 use crate::shapes::Shapes;
 use crate::sign;
@@ -33,8 +34,12 @@ pub(super) struct Reader<'t> {
     follows: bool,
     /// See [`Plan::by_sight`]; the ledger wants every line.
     by_sight: bool,
-    /// The times that count.
+    /// The times that count,
     span: RangeInclusive<i64>,
+    /// and the components.
+    components: &'t Components,
+    /// The component that the source's name tells.
+    of_file: Option<&'static str>,
     /// Where the chunk begins, and whether its past is known.
     begins: (u64, bool),
     shapes: Box<Shapes>,
@@ -65,8 +70,9 @@ impl<'c> Hearer<'c> for Reader<'_> {
         if at < self.begins.0 {
             return false;
         }
-        let Some((format, time)) = self.part.notes.skim(line.trim_ascii_end(), place, &self.span) else { return false };
-        self.note_record(format, time, at);
+        let found = self.part.notes.skim(line.trim_ascii_end(), place, &self.span, self.components);
+        let Some((format, time, counts)) = found else { return false };
+        self.note_record(format, time, at, counts);
         true
     }
 
@@ -102,7 +108,10 @@ impl<'c> Hearer<'c> for Reader<'_> {
         if let Some((time, blur, _)) = time {
             self.told.tell(time, blur, at);
         }
-        let is_part = at >= self.begins.0 && self.span.contains(&time_ns);
+        let is_part = at >= self.begins.0 && self.span.contains(&time_ns) && {
+            let known = self.shapes.known(number)?;
+            self.counts(Some(known.component.as_str()).filter(|_| !known.embedded), known.speaker())
+        };
         if !is_part {
             return Some(Counted { format, guessed, is_part });
         }
@@ -127,7 +136,8 @@ impl<'c> Hearer<'c> for Reader<'_> {
 
 impl<'t> Reader<'t> {
     /// A reader of a chunk that begins there and whose past is known or not.
-    pub(super) fn new(part: Part, (sources, timelines): Known<'t>, begins: (u64, bool), shapes: Box<Shapes>, plan: &Plan) -> Self {
+    pub(super) fn new(part: Part, (sources, timelines): Known<'t>, begins: (u64, bool), shapes: Box<Shapes>, plan: &'t Plan) -> Self {
+        let file = sources.read.get(part.place.0 as usize).filter(|_| !plan.components.is_all());
         Self {
             source: part.place.0,
             part,
@@ -138,6 +148,8 @@ impl<'t> Reader<'t> {
             keeps_ledger: plan.keeps_ledger,
             by_sight: plan.by_sight && !plan.keeps_ledger,
             span: plan.since..=plan.until,
+            components: &plan.components,
+            of_file: file.and_then(|file| names::of_file(&file.name).component),
             begins,
             shapes,
             authors: Vec::new(),
@@ -190,7 +202,9 @@ impl<'t> Reader<'t> {
     /// Takes an event; whether it lacked a time that an earlier one might tell.
     fn take(&mut self, event: &Event<'_>) -> bool {
         if event.text.is_empty() {
-            let is_part = event.own && self.told.before(event.at).is_none_or(|(time, _)| self.span.contains(&time));
+            let is_part = event.own
+                && self.counts(None, &event.facts.speaker)
+                && self.told.before(event.at).is_none_or(|(time, _)| self.span.contains(&time));
             self.part.count(Format::UNRECOGNISED, if is_part { event.lines } else { 0 });
             return false;
         }
@@ -218,7 +232,9 @@ impl<'t> Reader<'t> {
         if !event.own {
             return false;
         }
-        if found.is_some_and(|(time, _)| !self.span.contains(&time)) {
+        let named =
+            observation.as_ref().filter(|observation| !observation.embedded).and_then(|observation| observation.component.as_deref());
+        if found.is_some_and(|(time, _)| !self.span.contains(&time)) || !self.counts(named, &event.facts.speaker) {
             return needs_past;
         }
         self.part.count(format, event.lines);
@@ -278,7 +294,7 @@ impl<'t> Reader<'t> {
         let Some((format, glance, fields)) = format::glance(event.text.trim_ascii_end()) else { return false };
         let speaker = event.facts.speaker.key();
         let place = Place { source: self.source, offset: event.at, speaker };
-        if !event.own || !self.span.contains(&glance.time.0) {
+        if !event.own || !self.span.contains(&glance.time.0) || !self.components.holds(glance.component) {
             self.told.tell(glance.time.0, 1, event.at);
             return true;
         }
@@ -288,13 +304,22 @@ impl<'t> Reader<'t> {
         if speaker != 0 {
             self.part.notes.name(place.voice(), &event.facts.speaker);
         }
-        self.note_record(format, glance.time.0, event.at);
+        self.note_record(format, glance.time.0, event.at, true);
         true
     }
 
-    fn note_record(&mut self, format: Format, time: i64, at: u64) {
+    /// Whether the component counts that an event names; else the one that its envelopes or its file's name tell.
+    fn counts(&self, named: Option<&str>, speaker: &Speaker) -> bool {
+        self.components.is_all() || {
+            let of_envelope =
+                || [&speaker.container, &speaker.pod, &speaker.process].into_iter().find_map(|name| names::component_in(name));
+            named.filter(|name| !name.is_empty()).or_else(of_envelope).or(self.of_file).is_some_and(|name| self.components.holds(name))
+        }
+    }
+
+    fn note_record(&mut self, format: Format, time: i64, at: u64, counts: bool) {
         self.told.tell(time, 1, at);
-        if !self.span.contains(&time) {
+        if !counts {
             return;
         }
         self.part.count(format, 1);
