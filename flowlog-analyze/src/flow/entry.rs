@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::mark::Mark;
 use super::roster::Roster;
-use super::row::Kept;
+use super::row::{self, Kept, Scratch};
+use super::settled::Settled;
 use super::span::{Fate, Pass, Span};
+use super::stats::Stats;
 use crate::observation::{FlowKey, Observation};
 
 /// One flow, or a part of one that is known by another of its ids, in full.
@@ -97,11 +99,23 @@ impl Entry {
     /// The flow in full, if it ended well. One that failed or was cancelled by its own words is not looked at:
     /// it stays, which costs memory and changes no answer.
     pub(super) fn if_settled(&self, roster: &Roster) -> Option<Flow> {
-        let troubled = |span: &Box<Span>| span.failed.is_some() || span.cancelled.is_some() || span.recreated.is_some();
-        if self.flow.spans.values().any(troubled) {
+        if self.flow.spans.values().any(|span| span.failed.is_some() || span.cancelled.is_some() || span.recreated.is_some()) {
             return None;
         }
         Some(self.unfold(roster)).filter(is_settled)
+    }
+
+    /// Whether the flow ended well; if so, what matters of it is kept.
+    pub(super) fn settle(&self, roster: &Roster, scratch: &mut Scratch, stats: &mut Stats, settled: &mut Settled) -> bool {
+        let told = if self.flow.spans.is_empty() { row::settle(&self.rows, roster, scratch, stats) } else { None };
+        told.unwrap_or_else(|| {
+            let flow = self.if_settled(roster);
+            if let Some(flow) = &flow {
+                settled.ok += 1;
+                settled.keep(flow);
+            }
+            flow.is_some()
+        })
     }
 
     /// About how much memory it takes, in bytes.

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use super::entry::Entry;
 use super::notes::{Notes, Share};
 use super::roster::Roster;
-use super::row::{Kept, Said, Scratch, settle};
+use super::row::{Kept, Said, Scratch};
 use super::settled::Settled;
 use super::spilled::{Outgoing, Spilled};
 use super::stats::Stats;
@@ -143,21 +143,7 @@ impl Shard {
             }
             // The table closes those of several ids, and of what lies on disk only the end can tell.
             let is_part = (!aliased.is_empty() && aliased.contains(key)) || (!spilled.is_empty() && spilled.contains_key(key));
-            let told = if !closes || is_part {
-                Some(false)
-            } else if entry.flow.spans.is_empty() {
-                settle(&entry.rows, roster, &mut scratch, stats)
-            } else {
-                None
-            };
-            let is_closed = told.unwrap_or_else(|| match entry.if_settled(roster) {
-                Some(flow) => {
-                    settled.ok += 1;
-                    settled.keep(&flow);
-                    true
-                }
-                None => false,
-            });
+            let is_closed = closes && !is_part && entry.settle(roster, &mut scratch, stats, settled);
             if is_closed {
                 closed.insert(hash(key));
                 if spare.len() < MOST_SPARE {
@@ -173,16 +159,38 @@ impl Shard {
         self.look_later();
     }
 
+    /// Closes every flow with one id that ended well, on disk or not: nothing more is to come.
+    pub(super) fn close_all(&mut self, roster: &Roster, spill: &Spill) {
+        self.sweep(i64::MAX, true, roster);
+        let mut scratch = Scratch::default();
+        let (aliased, entries, stats, settled) = (&self.aliased, &mut self.entries, &mut self.stats, &mut self.settled);
+        self.spilled.retain(|key, spilled| {
+            if aliased.contains(key) {
+                return true;
+            }
+            // What cannot be read again is found out, and counted, when it is to be judged.
+            let Ok(mut entry) = spilled.read(spill) else { return true };
+            if let Some(rest) = entries.get(key) {
+                entry.merge(rest.clone());
+            }
+            let is_closed = entry.settle(roster, &mut scratch, stats, settled);
+            if is_closed {
+                entries.remove(key);
+            }
+            !is_closed
+        });
+    }
+
     /// Looks again when as many have come: each flow is looked at a few times, however many stay.
     fn look_later(&mut self) {
         self.look_at = (2 * self.entries.len()).max(FEW_FLOWS);
     }
 
     /// What is to go to disk: every flow that [`Shard::sweep`] weighed.
-    pub(super) fn outgoing(&self, before: i64, spill: &Spill) -> Outgoing {
+    pub(super) fn outgoing(&self, before: i64) -> Outgoing {
         let mut outgoing = Outgoing::default();
         for (key, entry) in self.entries.iter().filter(|(_, entry)| entry.is_older(before)) {
-            outgoing.add(key, entry, self.spilled.get(key), spill);
+            outgoing.add(key, entry, self.spilled.get(key));
         }
         outgoing
     }

@@ -12,11 +12,14 @@ use super::entry::Entry;
 use crate::observation::FlowKey;
 use crate::source::Spill;
 
-/// A flow, under one of its ids, that was written to disk.
+/// Where a part of a flow was written to: the beginning and the length.
+type Written = (u64, u32);
+
+/// A flow, under one of its ids, that was written to disk: once, or part by part.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spilled {
-    begin: u64,
-    length: u32,
+    /// The last part, in front of which stands where the one before it is.
+    last: Written,
     /// See [`Entry`].
     pub(super) traced: bool,
     pub(super) routed: bool,
@@ -24,13 +27,19 @@ pub(super) struct Spilled {
 }
 
 impl Spilled {
-    /// The flow as it was written.
+    /// The flow as far as it was written.
     ///
     /// # Errors
     /// Whatever reading it says.
     pub(super) fn read(self, spill: &Spill) -> io::Result<Entry> {
-        let bytes = spill.read(self.begin, self.length as usize)?;
-        postcard::from_bytes(&bytes).map_err(io::Error::other)
+        let (mut whole, mut next) = (Entry::default(), Some(self.last));
+        while let Some((begin, length)) = next {
+            let bytes = spill.read(begin, length as usize)?;
+            let (before, part): (Option<Written>, Entry) = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
+            whole.merge(part);
+            next = before;
+        }
+        Ok(whole)
     }
 }
 
@@ -43,26 +52,18 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Adds a flow, with what was written of it before; one that cannot be read again or written stays where it is.
-    pub(super) fn add(&mut self, key: &FlowKey, entry: &Entry, before: Option<&Spilled>, spill: &Spill) {
-        let bytes = match before {
-            None => postcard::to_stdvec(entry),
-            Some(before) => {
-                let Ok(mut joined) = before.read(spill) else { return };
-                joined.merge(entry.clone());
-                postcard::to_stdvec(&joined)
-            }
-        };
-        let Ok(bytes) = bytes else { return };
-        let Ok(length) = u32::try_from(bytes.len()) else { return };
+    /// Adds a flow, or one more part of it; one that cannot be written stays where it is.
+    pub(super) fn add(&mut self, key: &FlowKey, entry: &Entry, before: Option<&Spilled>) {
+        let begin = self.bytes.len();
+        let Ok(bytes) = postcard::to_extend(&(before.map(|before| before.last), entry), std::mem::take(&mut self.bytes)) else { return };
+        self.bytes = bytes;
+        let Ok(length) = u32::try_from(self.bytes.len() - begin) else { return };
         let spilled = Spilled {
-            begin: self.bytes.len() as u64,
-            length,
+            last: (begin as u64, length),
             traced: entry.traced || before.is_some_and(|before| before.traced),
             routed: entry.routed || before.is_some_and(|before| before.routed),
             has_spans: entry.has_spans() || before.is_some_and(|before| before.has_spans),
         };
-        self.bytes.extend_from_slice(&bytes);
         self.flows.push((key.clone(), spilled));
     }
 
@@ -75,7 +76,8 @@ impl Outgoing {
     ) {
         for (key, flow) in self.flows {
             entries.remove(&key);
-            spilled.insert(key, Spilled { begin: begin + flow.begin, ..flow });
+            let (at, length) = flow.last;
+            spilled.insert(key, Spilled { last: (begin + at, length), ..flow });
         }
         entries.shrink_to_fit();
     }

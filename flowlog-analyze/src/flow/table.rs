@@ -172,8 +172,7 @@ impl Table {
         if !self.spills || self.shards.iter().map(|shard| shard.stale).sum::<u64>() <= most {
             return;
         }
-        let spill = &self.spill;
-        let outgoing: Vec<Outgoing> = self.shards.par_iter().map(|shard| shard.outgoing(before, spill)).collect();
+        let outgoing: Vec<Outgoing> = self.shards.par_iter().map(|shard| shard.outgoing(before)).collect();
         for (shard, outgoing) in self.shards.iter_mut().zip(outgoing) {
             match self.spill.append(&outgoing.bytes) {
                 Ok(begin) => shard.leave(outgoing, begin),
@@ -228,8 +227,8 @@ impl Table {
 
     /// Closes every flow that ended well: nothing more is to come.
     pub fn close_all(&mut self) {
-        let roster = &self.roster;
-        self.shards.par_iter_mut().for_each(|shard| shard.sweep(i64::MAX, true, roster));
+        let (roster, spill) = (&self.roster, &self.spill);
+        self.shards.par_iter_mut().for_each(|shard| shard.close_all(roster, spill));
     }
 
     /// Closes flows of several ids: under all of them or not at all.
