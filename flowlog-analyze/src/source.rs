@@ -3,6 +3,7 @@
 //! Nothing here fails the analysis: what cannot be read is named in [`Sources::unread`].
 
 mod feed;
+mod frames;
 mod growing;
 mod look;
 mod spill;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use encoding_rs_io::DecodeReaderBytes;
 use flowlog_schema::report::Unread;
 
-use super::{Bytes, Source};
+use super::{Bytes, Source, frames};
 
 /// How deep archives may nest: a zip of tars of compressed logs is three.
 const MAX_DEPTH: usize = 4;
@@ -84,6 +84,9 @@ pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<So
         return Ok(None);
     }
     let budget = limit.floor.max(source.size.saturating_mul(limit.ratio));
+    if let Some(unpacked) = unpack_frames(source, budget)? {
+        return Ok(Some(unpacked));
+    }
     let mut unpacker =
         Unpacker { out: BufWriter::with_capacity(1 << 18, tempfile::tempfile()?), at: 0, budget, members: Vec::new(), unread: Vec::new() };
     let mut whole = BufReader::with_capacity(1 << 18, Whole { source, at: 0 });
@@ -92,6 +95,23 @@ pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<So
     let file = Arc::new(out.into_inner().map_err(io::IntoInnerError::into_error)?);
     let sources = members.into_iter().map(|(name, start, size)| Source::new(name, size, Bytes::Slice { file: Arc::clone(&file), start }));
     Ok(Some((sources.collect(), unread)))
+}
+
+/// A log in several frames, unpacked in parallel; `None` where it is something else, or too long.
+fn unpack_frames(source: &Source, budget: u64) -> io::Result<Option<(Vec<Source>, Vec<Unread>)>> {
+    let Some(frames) = frames::frames(source)?.filter(|frames| frames::length(frames) <= budget) else { return Ok(None) };
+    let mut head = Vec::with_capacity(HEAD);
+    let whole = Whole { source, at: 0 };
+    // What is damaged or packed twice is for the one that takes everything.
+    let began = zstd::stream::read::Decoder::new(whole).and_then(|decoder| decoder.take(HEAD as u64).read_to_end(&mut head));
+    if began.is_err() || pack_of(&head).is_some() {
+        return Ok(None);
+    }
+    let file = tempfile::tempfile()?;
+    let (size, error) = frames::unpack(source, &frames, &file);
+    let unread = error.map(|error| Unread { source: source.name.clone(), error: format!("{} after {size} bytes", damaged(&error)) });
+    let log = Source::new(source.name.clone(), size, Bytes::Slice { file: Arc::new(file), start: 0 });
+    Ok(Some((vec![log], unread.into_iter().collect())))
 }
 
 /// A source from its beginning to its end.
