@@ -4,6 +4,7 @@ mod decode;
 mod encode;
 mod flat;
 mod glance;
+mod stencil;
 mod value;
 
 pub use decode::decode;
@@ -11,6 +12,7 @@ pub use encode::encode;
 pub(crate) use encode::{causes, string};
 pub use flat::{Fields, flat};
 pub use glance::glance;
+pub use stencil::{Line, Stencil};
 pub(crate) use glance::{PREFIX, ids, read, tail};
 
 /// The line is no flowlog record in JSON: not an object, or without a usable `component` and `event`.

@@ -8,6 +8,7 @@
 //! The crate does no I/O, knows no logging framework and reads no environment.
 
 mod clock;
+pub mod flight;
 mod glance;
 mod id;
 pub mod json;
@@ -27,4 +28,4 @@ pub use problems::Problems;
 pub use record::{DYNAMO_ERROR_TYPES, ErrorInfo, Event, Level, Record, is_error_type};
 pub use scalar::Scalar;
 pub use skim::{Origin, Skim, Skimmer, Step};
-pub use time::Time;
+pub use time::{SecondText, Time};

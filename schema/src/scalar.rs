@@ -88,6 +88,36 @@ impl From<i64> for Scalar<'_> {
     }
 }
 
+impl From<u64> for Scalar<'_> {
+    fn from(value: u64) -> Self {
+        Self::Uint(value)
+    }
+}
+
+impl From<i32> for Scalar<'_> {
+    fn from(value: i32) -> Self {
+        Self::Int(value.into())
+    }
+}
+
+impl From<u32> for Scalar<'_> {
+    fn from(value: u32) -> Self {
+        Self::Int(value.into())
+    }
+}
+
+impl From<usize> for Scalar<'_> {
+    fn from(value: usize) -> Self {
+        Self::Uint(value as u64)
+    }
+}
+
+impl From<String> for Scalar<'_> {
+    fn from(value: String) -> Self {
+        Self::Text(Cow::Owned(value))
+    }
+}
+
 impl From<f64> for Scalar<'_> {
     fn from(value: f64) -> Self {
         Self::Float(value)

@@ -73,9 +73,51 @@ impl fmt::Display for Time {
     }
 }
 
+/// A time's text, made anew only when the second has changed.
+#[derive(Debug, Clone)]
+pub struct SecondText {
+    second: i64,
+    text: [u8; 27],
+}
+
+impl Default for SecondText {
+    fn default() -> Self {
+        Self { second: 0, text: *b"1970-01-01T00:00:00.000000Z" }
+    }
+}
+
+impl SecondText {
+    /// What [`Time`] displays.
+    #[inline]
+    pub fn text(&mut self, time: Time) -> &[u8; 27] {
+        let second = time.0.div_euclid(1_000_000_000);
+        if second != self.second {
+            let text = Time(second.saturating_mul(1_000_000_000)).to_string();
+            if let Ok(text) = text.as_bytes().try_into() {
+                (self.second, self.text) = (second, text);
+            }
+        }
+        let mut micros = time.0.rem_euclid(1_000_000_000) / 1_000;
+        for digit in self.text[20..26].iter_mut().rev() {
+            // Less than ten.
+            *digit = b'0' + (micros % 10) as u8;
+            micros /= 10;
+        }
+        &self.text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_at_a_time_reads_as_the_whole() {
+        let mut second = SecondText::default();
+        for nanos in [0, 999, 1_000, 999_999_999, 1_000_000_000, 1_763_800_035_705_274_123, 1_763_800_035_705_274_999, -1, -1_000_000_001, 5] {
+            assert_eq!(second.text(Time(nanos)), Time(nanos).to_string().as_bytes(), "{nanos}");
+        }
+    }
 
     #[test]
     fn digits_are_read_as_the_calendar_library_reads_them() {

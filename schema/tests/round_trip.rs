@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SpanId, Time, json, text};
+use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SpanId, SecondText, Time, json, text};
 use proptest::prelude::*;
 
 fn words() -> impl Strategy<Value = Cow<'static, str>> {
@@ -101,6 +101,40 @@ proptest! {
         let (read, problems) = text::decode(&line).unwrap();
         prop_assert!(problems.is_empty(), "{}", String::from_utf8_lossy(&line));
         prop_assert_eq!(&read, &record, "{}", String::from_utf8_lossy(&line));
+    }
+
+    #[test]
+    fn a_stencil_writes_what_the_encoder_does(record in record(), number in 0u64..1000) {
+        let mut record = Record {
+            time: record.time.or(Some(Time(0))),
+            level: record.level.or(Some(Level::Info)),
+            clock: record.clock.or(Some(Clock(1))),
+            file: None,
+            line: None,
+            ..record
+        };
+        record.fields.retain(|(name, _)| name != "seq");
+        let fields: Vec<(&str, Scalar<'_>)> = record.fields.iter().map(|(name, value)| (name.as_ref(), value.clone())).collect();
+        let line = json::Line {
+            time: record.time.unwrap(),
+            level: record.level.unwrap(),
+            message: record.message.as_deref().unwrap_or_default(),
+            event: record.event,
+            state: record.state.as_deref().unwrap_or_default(),
+            names_versions: true,
+            clock: record.clock.unwrap(),
+            error: record.error.as_ref(),
+            fields: &fields,
+            number,
+        };
+        let (mut quick, mut whole) = (Vec::new(), Vec::new());
+        let stencil = json::Stencil::of(&record);
+        stencil.encode(&line, &mut SecondText::default(), &mut quick);
+        if number > 0 {
+            record.fields.push(("seq".into(), i64::try_from(number).unwrap().into()));
+        }
+        json::encode(&record, &mut whole);
+        prop_assert_eq!(String::from_utf8(quick).unwrap(), String::from_utf8(whole).unwrap());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::KNOWN;
-use crate::{Record, Scalar};
+use crate::{ErrorInfo, Record, Scalar};
 
 /// Appends the record as one line, without the line feed.
 ///
@@ -38,14 +38,7 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     }
     text(out, "event", record.event.as_str());
     text(out, "state", record.state.as_deref().unwrap_or_default());
-    if !record.versions.is_empty() {
-        key(out, "versions");
-        out.push(b'{');
-        for (name, version) in &record.versions {
-            text(out, name, version);
-        }
-        out.push(b'}');
-    }
+    versions(out, &record.versions);
     if let Some(flow_id) = record.flow_id {
         text(out, "trace_id", &flow_id.trace_id().to_string());
     }
@@ -58,29 +51,48 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     if let Some(clock) = record.clock {
         text(out, "clock", &clock.to_string());
     }
-    if let Some(error) = &record.error {
-        key(out, "error");
+    if let Some(info) = &record.error {
+        error(out, info);
+    }
+    fields(out, record.fields.iter().map(|(name, value)| (name.as_ref(), value)));
+    out.push(b'}');
+}
+
+pub(super) fn versions(out: &mut Vec<u8>, versions: &[(Cow<'_, str>, Cow<'_, str>)]) {
+    if !versions.is_empty() {
+        key(out, "versions");
         out.push(b'{');
-        text(out, "type", &error.kind);
-        text(out, "message", &error.message);
-        if !error.causes.is_empty() {
-            key(out, "causes");
-            causes(out, &error.causes);
+        for (name, version) in versions {
+            text(out, name, version);
         }
         out.push(b'}');
     }
-    for (at, (name, value)) in record.fields.iter().enumerate() {
-        if record.fields[..at].iter().any(|(earlier, _)| earlier == name) {
+}
+
+pub(super) fn error(out: &mut Vec<u8>, error: &ErrorInfo<'_>) {
+    key(out, "error");
+    out.push(b'{');
+    text(out, "type", &error.kind);
+    text(out, "message", &error.message);
+    if !error.causes.is_empty() {
+        key(out, "causes");
+        causes(out, &error.causes);
+    }
+    out.push(b'}');
+}
+
+pub(super) fn fields<'f, 's: 'f>(out: &mut Vec<u8>, fields: impl Iterator<Item = (&'f str, &'f Scalar<'s>)> + Clone) {
+    for (at, (name, value)) in fields.clone().enumerate() {
+        if fields.clone().take(at).any(|(earlier, _)| earlier == name) {
             continue;
         }
-        if KNOWN.contains(&name.as_ref()) {
+        if KNOWN.contains(&name) {
             key(out, &format!("field.{name}"));
         } else {
             key(out, name);
         }
         scalar(out, value);
     }
-    out.push(b'}');
 }
 
 fn key(out: &mut Vec<u8>, name: &str) {
@@ -91,13 +103,19 @@ fn key(out: &mut Vec<u8>, name: &str) {
     out.push(b':');
 }
 
-fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(super) fn text(out: &mut Vec<u8>, name: &str, value: &str) {
     key(out, name);
     string(out, value);
 }
 
 /// Appends a JSON string, quotes included.
 pub(crate) fn string(out: &mut Vec<u8>, value: &str) {
+    if value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+        return;
+    }
     // Writing to a Vec cannot fail, and a str always serializes.
     let _ = serde_json::to_writer(out, value);
 }
@@ -109,7 +127,7 @@ pub(crate) fn causes(out: &mut Vec<u8>, causes: &[Cow<'_, str>]) {
 
 fn scalar(out: &mut Vec<u8>, value: &Scalar<'_>) {
     let _ = match value.normal() {
-        Scalar::Text(text) => serde_json::to_writer(out, &text),
+        Scalar::Text(text) => return string(out, &text),
         Scalar::Int(value) => serde_json::to_writer(out, &value),
         Scalar::Uint(value) => serde_json::to_writer(out, &value),
         Scalar::Float(value) => serde_json::to_writer(out, &value),

@@ -1,0 +1,547 @@
+//! Who emits: a process, its name and its sink.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use flowlog_schema::json::{Line, Stencil};
+use flowlog_schema::{Clock, Event, FlowId, HybridClock, Level, Record, Scalar, SpanId, Time, text};
+
+use crate::environment::Environment;
+use crate::flight::{Flight, Writer};
+use crate::health::{Counters, Health};
+use crate::lane::with_lane;
+use crate::reap::{now, reap};
+use crate::sampler;
+use crate::sink::{Form, Open, Sink};
+
+/// Why an emitter could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// There is one already.
+    #[error("an emitter is installed already; a process has one")]
+    Installed,
+    /// The component's name cannot stand in a record.
+    #[error("`{0}` is no component: a letter, then letters, digits, `_`, `.` and `-`")]
+    Component(String),
+    /// The sink cannot be opened.
+    #[error("failed to open the sink {sink:?}: {error}")]
+    Sink {
+        /// Which.
+        sink: Sink,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+    /// The flight file cannot be made.
+    #[error("failed to make a flight file in `{}`: {error}", folder.display())]
+    Flight {
+        /// Where.
+        folder: PathBuf,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// Sets an emitter up.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is emitted until it is installed"]
+pub struct Builder {
+    component: String,
+    instance: Option<String>,
+    versions: Vec<(String, String)>,
+    sink: Sink,
+    form: Option<Form>,
+    level: Level,
+    flight: Option<PathBuf>,
+    samples: Option<Duration>,
+    disabled: bool,
+}
+
+impl Builder {
+    fn new(component: &str) -> Self {
+        Self {
+            component: component.to_owned(),
+            instance: None,
+            versions: Vec::new(),
+            sink: Sink::default(),
+            form: None,
+            level: Level::Info,
+            flight: None,
+            samples: None,
+            disabled: false,
+        }
+    }
+
+    /// Which of several alike: a pod, a worker id, a rank.
+    pub fn instance(mut self, instance: impl Into<String>) -> Self {
+        self.instance = Some(instance.into());
+        self
+    }
+
+    /// A version that every start and failure names.
+    pub fn version(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
+        self.versions.push((name.into(), version.into()));
+        self
+    }
+
+    /// Where records go.
+    pub fn sink(mut self, sink: Sink) -> Self {
+        self.sink = sink;
+        self
+    }
+
+    /// How records are written: JSON, unless the environment asks for text.
+    pub fn form(mut self, form: Form) -> Self {
+        self.form = Some(form);
+        self
+    }
+
+    /// The least level that is written. States are `Info`, cancellations `Warn`, failures `Error`.
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Keeps a flight file in a folder, and closes the flows of processes that died and left theirs there.
+    pub fn flight(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.flight = Some(folder.into());
+        self
+    }
+
+    /// Writes a `sample` record of the process's resources that often.
+    pub fn samples(mut self, every: Duration) -> Self {
+        self.samples = Some(every);
+        self
+    }
+
+    /// Sets the emitter up as the process's own. It is closed when what is returned is dropped.
+    ///
+    /// # Errors
+    /// See [`InstallError`]: everything that can go wrong goes wrong here, and nothing later.
+    pub fn install(self) -> Result<Installed, InstallError> {
+        if INSTALLED.get().is_some() {
+            return Err(InstallError::Installed);
+        }
+        let disabled = self.disabled;
+        let emitter = self.build()?;
+        if disabled {
+            return Ok(Installed { emitter });
+        }
+        INSTALLED.set(emitter.clone()).map_err(|_| InstallError::Installed)?;
+        Ok(Installed { emitter })
+    }
+
+    /// Sets the emitter up for whoever holds it: several may stand side by side in a process.
+    ///
+    /// # Errors
+    /// See [`InstallError`].
+    pub fn build(self) -> Result<Emitter, InstallError> {
+        let component = self.component.to_ascii_lowercase();
+        let mut letters = component.chars();
+        let begins = letters.next().is_some_and(|c| c.is_ascii_alphabetic());
+        if !begins || !letters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')) {
+            return Err(InstallError::Component(self.component));
+        }
+        watch_forks();
+        let sink = Open::open(&self.sink).map_err(|error| InstallError::Sink { sink: self.sink.clone(), error })?;
+        let versions = serde_json::Map::from_iter(self.versions.iter().map(|(name, version)| (name.clone(), version.clone().into())));
+        let inner = Inner {
+            instance: self.instance,
+            versions_json: if versions.is_empty() { String::new() } else { serde_json::Value::Object(versions).to_string() },
+            versions: self.versions,
+            component,
+            form: self.form.unwrap_or_default(),
+            level: self.level,
+            stencil: OnceLock::new(),
+            clock: HybridClock::new(),
+            numbers: AtomicU64::new(0),
+            sink,
+            flight: ArcSwapOption::empty(),
+            folder: self.flight,
+            counters: Counters::default(),
+            open_flows: AtomicUsize::new(0),
+            forks: AtomicU32::new(FORKS.load(Ordering::Relaxed)),
+            closed: AtomicBool::new(false),
+            gauges: Mutex::new(Vec::new()),
+        };
+        let emitter = Emitter(Arc::new(inner));
+        if let Some(folder) = &emitter.0.folder {
+            let failed = |error| InstallError::Flight { folder: folder.clone(), error };
+            emitter.0.begin_flight(folder).map_err(failed)?;
+            reap(folder, &emitter).map_err(failed)?;
+        }
+        emitter.0.process("start");
+        if let Some(every) = self.samples {
+            sampler::start(&emitter, every);
+        }
+        Ok(emitter)
+    }
+}
+
+/// Who emits.
+#[derive(Debug, Clone)]
+pub struct Emitter(pub(crate) Arc<Inner>);
+
+static INSTALLED: OnceLock<Emitter> = OnceLock::new();
+
+impl Emitter {
+    /// An emitter of that component, which writes to standard error and reads no environment.
+    pub fn builder(component: &str) -> Builder {
+        Builder::new(component)
+    }
+
+    /// An emitter as the environment asks for, of that component where it names none.
+    ///
+    /// Read are `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED`, `POD_NAME`, `DYN_LOG`,
+    /// `DYN_LOGGING_CONSOLE_FORMAT`, `DYN_LOGGING_JSONL`, `FLOWLOG_SINK` (`stderr`, `none`, `file:PATH`, `mapped:PATH`) and
+    /// `FLOWLOG_FLIGHT` (a folder).
+    pub fn from_environment(component: &str) -> Builder {
+        let environment = Environment::read();
+        let mut builder = Builder::new(environment.component.as_deref().unwrap_or(component));
+        builder.instance = environment.instance;
+        builder.versions.extend(environment.version.map(|version| (builder.component.clone(), version)));
+        builder.sink = environment.sink.unwrap_or_default();
+        builder.form = environment.form;
+        builder.level = environment.level.unwrap_or(Level::Info);
+        builder.flight = environment.flight;
+        builder.disabled = environment.disabled;
+        builder
+    }
+
+    /// The process's own, if one is installed.
+    #[inline]
+    pub fn installed() -> Option<&'static Self> {
+        INSTALLED.get()
+    }
+
+    /// What went wrong so far.
+    pub fn health(&self) -> Health {
+        self.0.counters.health()
+    }
+
+    /// Flows that are open.
+    pub fn open_flows(&self) -> usize {
+        self.0.open_flows.load(Ordering::Relaxed)
+    }
+
+    /// A reading that every `sample` record carries: KV blocks in use, a queue's depth. It is asked for on the sampler's thread.
+    pub fn gauge(&self, name: impl Into<String>, read: impl Fn() -> f64 + Send + Sync + 'static) {
+        if let Ok(mut gauges) = self.0.gauges.lock() {
+            gauges.push((name.into(), Box::new(read)));
+        }
+    }
+
+    /// Writes a `sample` record now.
+    pub fn sample(&self) {
+        sampler::sample(&self.0);
+    }
+
+    /// Writes a record of somebody else's.
+    pub(crate) fn write_record(&self, mut record: Record<'_>) {
+        let number = self.0.number();
+        record.fields.push(("seq".into(), number.into()));
+        let mut line = Vec::new();
+        match self.0.form {
+            Form::Json => flowlog_schema::json::encode(&record, &mut line),
+            Form::Text => text::encode(&record, &mut line),
+        }
+        line.push(b'\n');
+        self.0.deliver(number, &line, now());
+    }
+}
+
+/// The process's emitter. Dropped, it says that the process ends, and gives back what it holds.
+#[derive(Debug)]
+#[must_use = "the emitter is closed when this is dropped"]
+pub struct Installed {
+    emitter: Emitter,
+}
+
+impl std::ops::Deref for Installed {
+    type Target = Emitter;
+
+    fn deref(&self) -> &Emitter {
+        &self.emitter
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        self.emitter.0.close();
+    }
+}
+
+/// A reading that an application gives.
+pub(crate) type Gauge = (String, Box<dyn Fn() -> f64 + Send + Sync>);
+
+/// What an emitter holds.
+pub(crate) struct Inner {
+    pub(crate) component: String,
+    pub(crate) instance: Option<String>,
+    pub(crate) versions: Vec<(String, String)>,
+    versions_json: String,
+    form: Form,
+    level: Level,
+    /// Of records without a flow.
+    stencil: OnceLock<Shared>,
+    clock: HybridClock,
+    /// Number of the last record, where no flight file counts them.
+    numbers: AtomicU64,
+    sink: Open,
+    flight: ArcSwapOption<Flight>,
+    folder: Option<PathBuf>,
+    pub(crate) counters: Counters,
+    pub(crate) open_flows: AtomicUsize,
+    /// [`FORKS`] when it was looked at last.
+    forks: AtomicU32,
+    pub(crate) closed: AtomicBool,
+    pub(crate) gauges: Mutex<Vec<Gauge>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Emitter").field("component", &self.component).field("instance", &self.instance).field("sink", &self.sink).finish()
+    }
+}
+
+/// What the records of one span have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) flow_id: Option<FlowId>,
+    pub(crate) span_id: Option<SpanId>,
+    pub(crate) parent_id: Option<SpanId>,
+    pub(crate) kind: Cow<'static, str>,
+    stencil: Stencil,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        emitter: &Inner,
+        kind: Cow<'static, str>,
+        flow_id: Option<FlowId>,
+        span_id: Option<SpanId>,
+        parent_id: Option<SpanId>,
+    ) -> Self {
+        let record = emitter.record(flow_id, span_id, parent_id, &kind, Event::State);
+        let stencil = Stencil::of(&record);
+        Self { flow_id, span_id, parent_id, kind, stencil }
+    }
+}
+
+/// Forks that this process came of.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Counts forks.
+#[expect(unsafe_code, reason = "the standard library has no door to it, and to ask for the process's id costs a call into the kernel a record")]
+fn watch_forks() {
+    extern "C" fn forked() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    static WATCHED: OnceLock<()> = OnceLock::new();
+    WATCHED.get_or_init(|| {
+        // SAFETY: the handler changes one atomic number, which is allowed where little else is: in a process that was just forked.
+        unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+    });
+}
+
+impl Inner {
+    /// Whether records of that level are written.
+    #[inline]
+    pub(crate) fn writes(&self, level: Level) -> bool {
+        level >= self.level
+    }
+
+    /// Which of the processes that came of one another by forks this is.
+    #[inline]
+    pub(crate) fn generation() -> u32 {
+        FORKS.load(Ordering::Relaxed)
+    }
+
+    /// A reading of the process's clock.
+    pub(crate) fn tick(&self, now: Time) -> Clock {
+        self.clock.tick(now.unix_ms())
+    }
+
+    #[inline]
+    pub(crate) fn flight(&self) -> arc_swap::Guard<Option<Arc<Flight>>> {
+        self.flight.load()
+    }
+
+    #[inline]
+    fn number(&self) -> u64 {
+        match &*self.flight.load() {
+            Some(flight) => flight.next(),
+            None => self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
+        }
+    }
+
+    fn record<'a>(
+        &'a self,
+        flow_id: Option<FlowId>,
+        span_id: Option<SpanId>,
+        parent_id: Option<SpanId>,
+        kind: &'a str,
+        event: Event,
+    ) -> Record<'a> {
+        let mut record = Record::new(self.component.as_str(), event);
+        record.target = Some("flowlog".into());
+        record.instance = self.instance.as_deref().map(Into::into);
+        record.flow_id = flow_id;
+        record.flow = Some(kind).filter(|kind| !kind.is_empty()).map(Into::into);
+        record.versions = self.versions.iter().map(|(name, version)| (name.into(), version.into())).collect();
+        record.span_id = span_id;
+        record.parent_id = parent_id;
+        record
+    }
+
+    /// Writes a record.
+    #[inline]
+    pub(crate) fn emit(&self, shared: &Shared, line: &Line<'_>) {
+        if !self.writes(line.level) || self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        if FORKS.load(Ordering::Relaxed) != self.forks.load(Ordering::Relaxed) {
+            self.after_fork();
+        }
+        with_lane(|lane| {
+            let number = self.number();
+            lane.line.clear();
+            match self.form {
+                Form::Json => shared.stencil.encode(&Line { number, ..*line }, &mut lane.second, &mut lane.line),
+                Form::Text => self.encode_text(shared, line, number, &mut lane.line),
+            }
+            lane.line.push(b'\n');
+            self.deliver(number, &lane.line, line.time);
+        });
+    }
+
+    fn encode_text(&self, shared: &Shared, line: &Line<'_>, number: u64, out: &mut Vec<u8>) {
+        let mut record = self.record(shared.flow_id, shared.span_id, shared.parent_id, &shared.kind, line.event);
+        record.target = None;
+        record.time = Some(line.time);
+        record.level = Some(line.level);
+        record.message = Some(line.message).filter(|message| !message.is_empty()).map(Into::into);
+        record.state = Some(line.state).filter(|state| !state.is_empty()).map(Into::into);
+        record.clock = Some(line.clock);
+        record.error = line.error.cloned();
+        if !line.names_versions {
+            record.versions.clear();
+        }
+        record.fields = line.fields.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
+        record.fields.push(("seq".into(), number.into()));
+        text::encode(&record, out);
+    }
+
+    /// Hands a line to the flight file and the sink; what the sink does not take is counted, and said when it takes lines again.
+    #[inline]
+    fn deliver(&self, number: u64, line: &[u8], now: Time) {
+        if let Some(flight) = &*self.flight.load() {
+            flight.keep(number, line);
+        }
+        match self.sink.write(line, now.0) {
+            Ok(()) if self.counters.unsaid.load(Ordering::Relaxed) == 0 => {}
+            Ok(()) => self.say_lost(now),
+            Err(error) => self.counters.lose(&error),
+        }
+    }
+
+    #[cold]
+    fn say_lost(&self, now: Time) {
+        let count = self.counters.unsaid.swap(0, Ordering::Relaxed);
+        if count == 0 {
+            return;
+        }
+        let mut record = self.record(None, None, None, "", Event::Lost);
+        record.time = Some(now);
+        record.level = Some(Level::Warn);
+        record.versions.clear();
+        record.clock = Some(self.tick(now));
+        let number = self.number();
+        record.fields = vec![("count".into(), count.into()), ("seq".into(), number.into())];
+        let mut line = Vec::new();
+        match self.form {
+            Form::Json => flowlog_schema::json::encode(&record, &mut line),
+            Form::Text => text::encode(&record, &mut line),
+        }
+        line.push(b'\n');
+        if let Some(flight) = &*self.flight.load() {
+            flight.keep(number, &line);
+        }
+        if let Err(error) = self.sink.write(&line, now.0) {
+            self.counters.unsaid.fetch_add(count, Ordering::Relaxed);
+            self.counters.lose(&error);
+        }
+    }
+
+    /// Writes a record of the process.
+    pub(crate) fn say(&self, event: Event, state: &str, names_versions: bool, fields: &[(&str, Scalar<'_>)]) {
+        let now = now();
+        let shared = self.stencil.get_or_init(|| Shared::new(self, Cow::Borrowed(""), None, None, None));
+        let line = Line {
+            time: now,
+            level: Level::Info,
+            message: "",
+            event,
+            state,
+            names_versions,
+            clock: self.tick(now),
+            error: None,
+            fields,
+            number: 0,
+        };
+        self.emit(shared, &line);
+    }
+
+    fn process(&self, state: &str) {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        self.say(Event::Process, state, true, &[("pid", std::process::id().into()), ("host", host.trim().into())]);
+    }
+
+    fn begin_flight(&self, folder: &Path) -> io::Result<()> {
+        let instance = self.instance.as_deref().unwrap_or_default();
+        let writer = Writer { component: &self.component, instance, versions: &self.versions_json };
+        self.flight.store(Some(Arc::new(Flight::begin(folder, &writer)?)));
+        Ok(())
+    }
+
+    /// Gives a process that was forked files of its own. The flows that it inherited are the parent's to end.
+    #[cold]
+    fn after_fork(&self) {
+        let seen = self.forks.load(Ordering::Relaxed);
+        let forks = FORKS.load(Ordering::Relaxed);
+        if self.forks.compare_exchange(seen, forks, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
+        self.sink.after_fork();
+        self.numbers.store(0, Ordering::Relaxed);
+        self.open_flows.store(0, Ordering::Relaxed);
+        self.counters.unsaid.store(0, Ordering::Relaxed);
+        // Without room for a file of its own it has none: it must not write to its parent's.
+        self.flight.store(None);
+        if let Some(folder) = &self.folder
+            && let Err(error) = self.begin_flight(folder)
+        {
+            self.counters.lose(&error);
+        }
+        self.process("fork");
+    }
+
+    pub(crate) fn close(&self) {
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        self.process("stop");
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.sink.close();
+            if let Some(flight) = &*self.flight.load() {
+                flight.end();
+            }
+        }
+    }
+}

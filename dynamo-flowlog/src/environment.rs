@@ -1,0 +1,128 @@
+//! What the environment asks for: Dynamo's variables, OpenTelemetry's, and our own. Only here is it read.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use flowlog_schema::Level;
+
+use crate::sink::{Form, Sink};
+
+/// What the environment asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Environment {
+    /// `OTEL_SERVICE_NAME`, else `service.name` of `OTEL_RESOURCE_ATTRIBUTES`.
+    pub(crate) component: Option<String>,
+    /// `service.instance.id` or `k8s.pod.name` of `OTEL_RESOURCE_ATTRIBUTES`, else `POD_NAME`.
+    pub(crate) instance: Option<String>,
+    /// `service.version` of `OTEL_RESOURCE_ATTRIBUTES`.
+    pub(crate) version: Option<String>,
+    /// `FLOWLOG_SINK`: `stderr`, `none`, `file:PATH` or `mapped:PATH`.
+    pub(crate) sink: Option<Sink>,
+    /// `DYN_LOGGING_CONSOLE_FORMAT` (`readable` or `jsonl`), else `DYN_LOGGING_JSONL`.
+    pub(crate) form: Option<Form>,
+    /// `DYN_LOG`: of its levels the one for `flowlog`, else the one for everything.
+    pub(crate) level: Option<Level>,
+    /// `FLOWLOG_FLIGHT`: a folder.
+    pub(crate) flight: Option<PathBuf>,
+    /// `OTEL_SDK_DISABLED`.
+    pub(crate) disabled: bool,
+}
+
+impl Environment {
+    pub(crate) fn read() -> Self {
+        Self::of(|name| std::env::var(name).ok())
+    }
+
+    fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let variable = |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let attributes = variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+        let attributes: HashMap<&str, &str> =
+            attributes.split(',').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.trim(), value.trim())).collect();
+        let attribute = |name: &str| attributes.get(name).map(|value| (*value).to_owned());
+        let is_true = |value: String| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes");
+        let form = match variable("DYN_LOGGING_CONSOLE_FORMAT").as_deref() {
+            Some("jsonl") => Some(Form::Json),
+            Some("readable") => Some(Form::Text),
+            _ => variable("DYN_LOGGING_JSONL").map(|value| if is_true(value) { Form::Json } else { Form::Text }),
+        };
+        Self {
+            component: variable("OTEL_SERVICE_NAME").or_else(|| attribute("service.name")),
+            instance: attribute("service.instance.id").or_else(|| attribute("k8s.pod.name")).or_else(|| variable("POD_NAME")),
+            version: attribute("service.version"),
+            sink: variable("FLOWLOG_SINK").and_then(|sink| sink_of(&sink)),
+            form,
+            level: variable("DYN_LOG").and_then(|filter| level_of(&filter)),
+            flight: variable("FLOWLOG_FLIGHT").map(PathBuf::from),
+            disabled: variable("OTEL_SDK_DISABLED").is_some_and(is_true),
+        }
+    }
+}
+
+fn sink_of(text: &str) -> Option<Sink> {
+    match text.split_once(':') {
+        None if text == "stderr" => Some(Sink::Stderr),
+        None if text == "none" => Some(Sink::Nothing),
+        Some(("file", path)) => Some(Sink::file(path)),
+        Some(("mapped", path)) => Some(Sink::mapped(path)),
+        _ => None,
+    }
+}
+
+/// `info,dynamo_runtime=debug,flowlog=warn`: the last that is for us counts.
+fn level_of(filter: &str) -> Option<Level> {
+    let parts = || filter.split(',').map(str::trim);
+    let own = parts().rev().find_map(|part| part.strip_prefix("flowlog=").or_else(|| part.strip_prefix("dynamo_flowlog=")));
+    let for_all = || parts().rev().find(|part| !part.contains('='));
+    Level::parse(own.or_else(for_all)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        Environment::of(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn every_variable_is_read() {
+        let read = environment(&[
+            ("OTEL_SERVICE_NAME", "router"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.version=1.6.1, k8s.pod.name=router-0,other"),
+            ("FLOWLOG_SINK", "mapped:/var/log/flow"),
+            ("FLOWLOG_FLIGHT", "/var/log/flight"),
+            ("DYN_LOGGING_CONSOLE_FORMAT", " jsonl "),
+            ("DYN_LOG", "info,flowlog=warn"),
+            ("OTEL_SDK_DISABLED", "true"),
+        ]);
+        let expected = Environment {
+            component: Some("router".into()),
+            instance: Some("router-0".into()),
+            version: Some("1.6.1".into()),
+            sink: Some(Sink::mapped("/var/log/flow")),
+            form: Some(Form::Json),
+            level: Some(Level::Warn),
+            flight: Some("/var/log/flight".into()),
+            disabled: true,
+        };
+        assert_eq!(read, expected);
+        assert_eq!(environment(&[("DYN_LOG", " "), ("FLOWLOG_SINK", "nowhere")]), Environment::default());
+    }
+
+    #[test]
+    fn forms_and_levels() {
+        for (pairs, form) in [
+            (&[("DYN_LOGGING_JSONL", "1")][..], Some(Form::Json)),
+            (&[("DYN_LOGGING_JSONL", "0")], Some(Form::Text)),
+            (&[("DYN_LOGGING_CONSOLE_FORMAT", "readable"), ("DYN_LOGGING_JSONL", "1")], Some(Form::Text)),
+            (&[], None),
+        ] {
+            assert_eq!(environment(pairs).form, form, "{pairs:?}");
+        }
+        for (filter, level) in
+            [("debug", Some(Level::Debug)), ("dynamo=trace,error", Some(Level::Error)), ("dynamo=trace", None), ("loud", None)]
+        {
+            assert_eq!(level_of(filter), level, "{filter}");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! One component's share of one flow: taken up, said, ended.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::ops::Deref;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Instant;
+
+use flowlog_schema::json::Line;
+use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, MAX_CLOCK_LEAD_MS, Scalar, SpanId};
+
+use crate::emitter::{Emitter, Inner, Shared};
+use crate::failure::describe;
+use crate::flight::{Passenger, Seat};
+use crate::reap::now;
+use crate::sink::PATIENCE;
+
+/// Where a flow comes from: what crosses from process to process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// The caller's span, if there is one.
+    pub span_id: Option<SpanId>,
+    /// The caller's clock, if it told.
+    pub clock: Option<Clock>,
+}
+
+/// One component's share of one flow, to be ended by whoever holds it: with [`Flow::end`], [`Flow::fail`] or [`Flow::cancel`].
+///
+/// Dropped without, it says so: it failed with `panic` where the thread panics, else it was cancelled with `abandoned`, which is what
+/// becomes of a future that nobody waits for any more. Whoever else has something to say of it holds a [`FlowHandle`].
+#[derive(Debug)]
+#[must_use = "a flow that is dropped at once is abandoned"]
+pub struct Flow {
+    handle: FlowHandle,
+}
+
+/// A flow that somebody else ends.
+#[derive(Debug, Clone, Default)]
+pub struct FlowHandle {
+    /// None where no emitter is installed.
+    span: Option<Arc<Span>>,
+}
+
+/// What is known of it.
+#[derive(Debug)]
+struct Span {
+    emitter: Arc<Inner>,
+    shared: Shared,
+    caller: Option<Arc<Span>>,
+    seat: Option<Seat>,
+    /// [`Inner::generation`] in which it began: a forked process inherits flows that are not its own.
+    generation: u32,
+    work: Mutex<Work>,
+}
+
+/// How far it is.
+#[derive(Debug)]
+struct Work {
+    clock: Clock,
+    state: String,
+    ended: bool,
+    /// What is to be told with the next record.
+    late: Vec<(Cow<'static, str>, Scalar<'static>)>,
+}
+
+/// Room for a state, so that the hot path finds it there.
+const STATE: usize = 32;
+
+impl Emitter {
+    /// Takes up a new flow.
+    pub fn start(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
+        Flow::begin(&self.0, kind.into(), FlowId::new(), None, None, None)
+    }
+
+    /// Takes up a flow that another process started.
+    pub fn join(&self, context: Context, kind: impl Into<Cow<'static, str>>) -> Flow {
+        Flow::begin(&self.0, kind.into(), context.flow_id, context.span_id, context.clock, None)
+    }
+}
+
+impl Flow {
+    /// Takes up a new flow with the process's emitter.
+    #[inline]
+    pub fn start(kind: impl Into<Cow<'static, str>>) -> Self {
+        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.start(kind))
+    }
+
+    /// Takes up a flow that another process started, with the process's emitter.
+    #[inline]
+    pub fn join(context: Context, kind: impl Into<Cow<'static, str>>) -> Self {
+        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.join(context, kind))
+    }
+
+    fn nothing() -> Self {
+        Self { handle: FlowHandle::default() }
+    }
+
+    fn begin(
+        emitter: &Arc<Inner>,
+        kind: Cow<'static, str>,
+        flow_id: FlowId,
+        parent_id: Option<SpanId>,
+        clock: Option<Clock>,
+        caller: Option<Arc<Span>>,
+    ) -> Self {
+        let now = now();
+        // Eight random bytes of an id that nobody else has.
+        let random = uuid::Uuid::new_v4().as_u64_pair().1;
+        let span_id = SpanId::from_u64(random).ok();
+        let ahead = |clock: &Clock| clock.unix_ms() > now.unix_ms().saturating_add(MAX_CLOCK_LEAD_MS);
+        // One broken host must not drag every clock along.
+        let clock = Clock(clock.filter(|clock| !ahead(clock)).map_or(0, |clock| clock.0)).max(emitter.tick(now));
+        let passenger =
+            Passenger { flow_id: flow_id.as_u128(), span_id: random, parent_id: parent_id.map_or(0, SpanId::as_u64), kind: &kind };
+        let seat = emitter.flight().as_ref().map(|flight| flight.board(&passenger, clock, now));
+        if seat == Some(None) {
+            emitter.counters.untracked_flows.fetch_add(1, Ordering::Relaxed);
+        }
+        emitter.open_flows.fetch_add(1, Ordering::Relaxed);
+        let shared = Shared::new(emitter, kind, Some(flow_id), span_id, parent_id);
+        let work = Work { clock, state: String::with_capacity(STATE), ended: false, late: Vec::new() };
+        let generation = Inner::generation();
+        let span = Span { emitter: Arc::clone(emitter), shared, caller, seat: seat.flatten(), generation, work: Mutex::new(work) };
+        span.say(Said { event: Event::Start, level: Level::Info, state: "", error: None, fields: &[] });
+        Self { handle: FlowHandle { span: Some(Arc::new(span)) } }
+    }
+
+    /// It ended well.
+    pub fn end(self) {
+        self.end_with(&[]);
+    }
+
+    /// It ended well, and something is to be told of it.
+    pub fn end_with(self, fields: &[(&str, Scalar<'_>)]) {
+        self.finish(Said { event: Event::End, level: Level::Info, state: "", error: None, fields });
+    }
+
+    /// It failed. The error's causes are kept; its type is the one that Dynamo names, where it or a cause begins with one.
+    pub fn fail<E: Error + ?Sized>(self, error: &E) {
+        if self.span.is_some() {
+            self.fail_as_info(&describe(error));
+        }
+    }
+
+    /// It failed with an error that is no `Error`: its type (`Unavailable`) and what it says.
+    pub fn fail_with(self, kind: &str, message: &str) {
+        self.fail_as_info(&ErrorInfo { kind: kind.into(), message: message.into(), causes: Vec::new() });
+    }
+
+    fn fail_as_info(self, error: &ErrorInfo<'_>) {
+        self.finish(Said { event: Event::Fail, level: Level::Error, state: "", error: Some(error), fields: &[] });
+    }
+
+    /// Its caller went away.
+    pub fn cancel(self, why: &str) {
+        let error = ErrorInfo { kind: "Cancelled".into(), message: why.into(), causes: Vec::new() };
+        self.finish(Said { event: Event::Cancel, level: Level::Warn, state: "", error: Some(&error), fields: &[] });
+    }
+
+    fn finish(self, said: Said<'_>) {
+        if let Some(span) = &self.span {
+            span.say(said);
+        }
+    }
+
+    /// For whoever has something to say of it.
+    pub fn handle(&self) -> FlowHandle {
+        self.handle.clone()
+    }
+}
+
+impl Deref for Flow {
+    type Target = FlowHandle;
+
+    #[inline]
+    fn deref(&self) -> &FlowHandle {
+        &self.handle
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        let Some(span) = &self.handle.span else { return };
+        if span.generation != Inner::generation() || span.lock().is_none_or(|work| work.ended) {
+            return;
+        }
+        if std::thread::panicking() {
+            let error = ErrorInfo { kind: "panic".into(), message: "the thread panicked while this was open".into(), causes: Vec::new() };
+            span.say(Said { event: Event::Fail, level: Level::Error, state: "", error: Some(&error), fields: &[] });
+        } else {
+            let error = ErrorInfo { kind: "abandoned".into(), message: "dropped without an end".into(), causes: Vec::new() };
+            span.say(Said { event: Event::Cancel, level: Level::Warn, state: "", error: Some(&error), fields: &[] });
+        }
+    }
+}
+
+impl FlowHandle {
+    /// No flow.
+    pub(crate) const NONE: Self = Self { span: None };
+
+    /// It came to another state of its work.
+    #[inline]
+    pub fn state(&self, state: &str) {
+        self.state_with(state, &[]);
+    }
+
+    /// It came to another state, and something is to be told of it.
+    #[inline]
+    pub fn state_with(&self, state: &str, fields: &[(&str, Scalar<'_>)]) {
+        if let Some(span) = &self.span {
+            span.say(Said { event: Event::State, level: Level::Info, state, error: None, fields });
+        }
+    }
+
+    /// Keeps what is known only now for the next record.
+    pub fn late(&self, name: impl Into<Cow<'static, str>>, value: impl Into<Scalar<'static>>) {
+        if let Some(span) = &self.span
+            && let Some(mut work) = span.lock()
+        {
+            work.late.push((name.into(), value.into()));
+        }
+    }
+
+    /// Takes up a call that this flow makes: a span of its own, with this one as its caller.
+    pub fn call(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
+        let Some(span) = &self.span else { return Flow::nothing() };
+        let clock = span.lock().map(|work| work.clock);
+        let Some(flow_id) = span.shared.flow_id else { return Flow::nothing() };
+        Flow::begin(&span.emitter, kind.into(), flow_id, span.shared.span_id, clock, Some(Arc::clone(span)))
+    }
+
+    /// What another process needs to join it; `None` where no emitter is installed.
+    pub fn context(&self) -> Option<Context> {
+        let span = self.span.as_ref()?;
+        let clock = span.lock().map(|work| work.clock);
+        Some(Context { flow_id: span.shared.flow_id?, span_id: span.shared.span_id, clock })
+    }
+
+    /// Takes over the clock of whoever was called and answered.
+    pub fn receive(&self, clock: Clock) {
+        if let Some(span) = &self.span {
+            span.receive(clock);
+        }
+    }
+
+    /// The flow's id; `None` where no emitter is installed.
+    pub fn flow_id(&self) -> Option<FlowId> {
+        self.span.as_ref()?.shared.flow_id
+    }
+
+    /// Whether records of it are written.
+    #[inline]
+    pub fn is_enabled(&self) -> bool {
+        self.span.is_some()
+    }
+}
+
+/// What a record says.
+struct Said<'a> {
+    event: Event,
+    level: Level,
+    /// Empty: the one that it is in.
+    state: &'a str,
+    error: Option<&'a ErrorInfo<'a>>,
+    fields: &'a [(&'a str, Scalar<'a>)],
+}
+
+impl Span {
+    /// The work, waited for no longer than anybody has patience: in a process that was forked its owner may be no more.
+    #[inline]
+    fn lock(&self) -> Option<MutexGuard<'_, Work>> {
+        match self.work.try_lock() {
+            Ok(work) => Some(work),
+            Err(TryLockError::Poisoned(work)) => Some(work.into_inner()),
+            Err(TryLockError::WouldBlock) => self.lock_slowly(),
+        }
+    }
+
+    #[cold]
+    fn lock_slowly(&self) -> Option<MutexGuard<'_, Work>> {
+        let began = Instant::now();
+        // A record's own wait for its sink included.
+        while began.elapsed() < 2 * PATIENCE {
+            std::thread::yield_now();
+            match self.work.try_lock() {
+                Ok(work) => return Some(work),
+                Err(TryLockError::Poisoned(work)) => return Some(work.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        self.emitter.counters.lose(&std::io::Error::from(std::io::ErrorKind::TimedOut));
+        None
+    }
+
+    fn say(&self, said: Said<'_>) {
+        let Some(mut work) = self.lock() else { return };
+        if work.ended {
+            self.emitter.counters.after_end.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let time = now();
+        work.clock = Clock(work.clock.0.saturating_add(1).max(time.unix_ms() << 16));
+        if !said.state.is_empty() && said.state != work.state {
+            work.state.clear();
+            work.state.push_str(said.state);
+        }
+        let is_last = matches!(said.event, Event::End | Event::Fail | Event::Cancel);
+        let late = std::mem::take(&mut work.late);
+        let mut joined: Vec<(&str, Scalar<'_>)> = Vec::new();
+        let fields = if late.is_empty() {
+            said.fields
+        } else {
+            joined.extend(said.fields.iter().cloned());
+            joined.extend(late.iter().map(|(name, value)| (name.as_ref(), value.clone())));
+            &joined
+        };
+        let line = Line {
+            time,
+            level: said.level,
+            message: "",
+            event: said.event,
+            state: if said.event == Event::End { "" } else { &work.state },
+            names_versions: matches!(said.event, Event::Start | Event::Fail),
+            clock: work.clock,
+            error: said.error,
+            fields,
+            number: 0,
+        };
+        if let Some(seat) = self.seat.filter(|_| self.generation == Inner::generation())
+            && let Some(flight) = &*self.emitter.flight()
+        {
+            if !is_last {
+                flight.progress(seat, &work.state, work.clock, time);
+                self.emitter.emit(&self.shared, &line);
+            } else {
+                // The place is given back when the record stands in the ring.
+                self.emitter.emit(&self.shared, &line);
+                flight.leave(seat);
+            }
+        } else {
+            self.emitter.emit(&self.shared, &line);
+        }
+        if is_last {
+            work.ended = true;
+            let clock = work.clock;
+            drop(work);
+            self.emitter.open_flows.fetch_sub(1, Ordering::Relaxed);
+            // What the caller says from here on comes after it.
+            if let Some(caller) = &self.caller {
+                caller.receive(clock);
+            }
+        }
+    }
+
+    fn receive(&self, clock: Clock) {
+        let now = now();
+        if clock.unix_ms() > now.unix_ms().saturating_add(MAX_CLOCK_LEAD_MS) {
+            return;
+        }
+        if let Some(mut work) = self.lock() {
+            work.clock = work.clock.max(clock);
+        }
+    }
+}

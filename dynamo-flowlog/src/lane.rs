@@ -1,0 +1,34 @@
+//! What a thread keeps from one record to the next.
+
+use std::cell::RefCell;
+
+use flowlog_schema::SecondText;
+
+/// Room for a line, and the text of the second.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    pub(crate) line: Vec<u8>,
+    pub(crate) second: SecondText,
+}
+
+/// Room that a thread keeps; a longer line's is given back.
+const KEPT: usize = 64 * 1024;
+
+thread_local! {
+    static LANE: RefCell<Lane> = RefCell::new(Lane::default());
+}
+
+/// Works with the thread's lane: with one of its own where the thread is about to end, or writes a record while it writes one.
+pub(crate) fn with_lane(mut work: impl FnMut(&mut Lane)) {
+    let worked = LANE.try_with(|lane| {
+        let Ok(mut lane) = lane.try_borrow_mut() else { return false };
+        work(&mut lane);
+        if lane.line.capacity() > KEPT {
+            lane.line = Vec::new();
+        }
+        true
+    });
+    if !worked.unwrap_or(false) {
+        work(&mut Lane::default());
+    }
+}

@@ -1,0 +1,71 @@
+//! Stamps every critical flow of a distributed inference system, and loses nothing when a process is killed.
+//!
+//! A *flow* is one piece of work across processes: a request, a KV transfer, a worker start, a scaling decision. A component takes
+//! it up, says which state of its work it comes to, and how its share ended; each is one *record*, one line that
+//! `flowlog-analyze` reads.
+//!
+//! ```
+//! use dynamo_flowlog::{Emitter, Flow, Sink};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let _installed = Emitter::builder("router").instance("router-0").version("dynamo", "1.6.1").sink(Sink::Nothing).install()?;
+//!
+//! let flow = Flow::start("chat_completion");
+//! flow.state("tokenize");
+//! flow.state_with("select_worker", &[("candidates", 4.into())]);
+//! let call = flow.call("kv_transfer");
+//! call.end();
+//! flow.end();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A flow that is dropped without an end says so itself (`abandoned`). Nothing here needs a `tracing` subscriber, and nothing
+//! returns an error once [`Builder::install`] has: where no emitter is installed, all of it costs next to nothing.
+//!
+//! # Durability
+//!
+//! | sink | after `exit`, a panic, SIGTERM, `abort`, SIGKILL | after the machine's death |
+//! |---|---|---|
+//! | [`Sink::Stderr`], [`Sink::File`] | every record whose call has returned | what the kernel had written back |
+//! | [`Sink::Mapped`] | every record whose call has returned | the same |
+//!
+//! Each record is one `write(2)`, or one copy into a mapped file; neither keeps anything in the process. A [flight file](Builder::flight)
+//! keeps the last records and the open flows besides: the next process, or [`reap`], closes a dead one's flows with records
+//! of their own, and `flowlog-analyze` reads it as a log.
+//!
+//! # When it fails
+//!
+//! Emitting never panics, never returns an error, and never waits longer than [`PATIENCE`] for a reader. A record that a sink
+//! does not take is counted ([`Health::lost`]), kept in the flight file if there is one, and said in a `lost` record as soon as the
+//! sink takes records again. Every record carries its number (`seq`), so that a gap that was not said is found.
+//!
+//! # Troubleshooting
+//!
+//! | seen | why | way out |
+//! |---|---|---|
+//! | `lost` records | a full disk, a reader that does not read | `count` says how many; [`Health::reason`] why |
+//! | no records | nothing installed, `DYN_LOG` above `info`, `OTEL_SDK_DISABLED=true` | [`Emitter::installed`] |
+//! | a flow of error type `abandoned` | it was dropped without [`Flow::end`], [`Flow::fail`] or [`Flow::cancel`] | end it, or let it: the future was dropped |
+//! | a flow of error type `process_killed` | its process died | the process's last records are in its flight file |
+//! | `SIGBUS` | somebody truncated a mapped file (logrotate's `copytruncate`) | rotate with [`Rotation`] instead |
+
+mod emitter;
+mod environment;
+mod flow;
+mod current;
+mod failure;
+mod lane;
+mod sink;
+mod flight;
+mod reap;
+mod sampler;
+mod health;
+
+pub use current::{InFlow, current, in_flow};
+pub use emitter::{Builder, Emitter, Installed, InstallError};
+pub use flow::{Context, Flow, FlowHandle};
+pub use flowlog_schema::{Clock, FlowId, Level, Scalar, SpanId};
+pub use health::Health;
+pub use reap::{Reaped, reap};
+pub use sink::{Form, PATIENCE, Rotation, Sink};

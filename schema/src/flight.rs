@@ -1,0 +1,276 @@
+//! The flight file: what a process was about to say and what it had open, kept where no death of the process can reach it.
+//!
+//! One file a process, mapped by it. A header, then a ring of its last records, then a table of its open flows; every number
+//! little-endian, every part at a fixed place, so that a reader needs no help of the process and believes only what is whole.
+//!
+//! | at | what |
+//! |---:|---|
+//! | 0 | [`MAGIC`] |
+//! | 8 | version, `u32`: [`VERSION`] |
+//! | 16 | process id, `u64` |
+//! | 24 | when the process started, in ticks since the machine did, `u64` (`/proc/PID/stat`, field 22) |
+//! | 32 | the machine's boot, 36 characters (`/proc/sys/kernel/random/boot_id`) |
+//! | 80 | records in the ring, `u32`; bytes of each, `u32`; flows in the table, `u32` |
+//! | 128 | number of the last record that was begun, `u64` |
+//! | 192 | 1 when the process ended in order, `u64` |
+//! | 256 | component, instance, versions: each a length, `u16`, and so many bytes of [`NAME`] |
+//! | [`HEADER`] | the ring: record `n` is in slot `n % slots`: its number, `u64`, zero while it is written; its length, `u32`; itself |
+//! | behind it | the table: see [`flow`] |
+
+use std::str;
+
+use crate::{Clock, FlowId, SpanId, Time};
+
+/// A flight file begins so.
+pub const MAGIC: &[u8; 8] = b"FLOWFLT1";
+
+/// The version that this crate reads and writes.
+pub const VERSION: u32 = 1;
+
+/// Bytes of the header.
+pub const HEADER: usize = 4096;
+
+/// Where a record's words begin in its slot.
+pub const RECORD: usize = 16;
+
+/// Bytes of a place for a name in the header.
+pub const NAME: usize = 1024;
+
+/// Where the names stand in the header.
+pub const NAMES: [usize; 3] = [256, 256 + NAME, 256 + 2 * NAME];
+
+/// Where the numbers stand in the header.
+pub mod at {
+    #![allow(missing_docs, reason = "the table above says it")]
+    pub const VERSION: usize = 8;
+    pub const PROCESS: usize = 16;
+    pub const STARTED: usize = 24;
+    pub const BOOT: usize = 32;
+    pub const SLOTS: usize = 80;
+    pub const SLOT_BYTES: usize = 84;
+    pub const FLOWS: usize = 88;
+    pub const LAST: usize = 128;
+    pub const ENDED: usize = 192;
+}
+
+/// Where the parts of an open flow stand in its place in the table.
+pub mod flow {
+    /// Bytes of a place.
+    pub const BYTES: usize = 256;
+    /// `u64`: 0 where it is free, odd while it is written, even where a flow is open.
+    pub const MARK: usize = 0;
+    /// `u128`.
+    pub const FLOW_ID: usize = 16;
+    /// `u64`.
+    pub const SPAN_ID: usize = 32;
+    /// `u64`, zero where there is none.
+    pub const PARENT_ID: usize = 40;
+    /// `u64`.
+    pub const CLOCK: usize = 48;
+    /// `i64`, nanoseconds since the epoch.
+    pub const TIME: usize = 56;
+    /// The kind of flow: a length, `u8`, and so many bytes.
+    pub const KIND: usize = 64;
+    /// The state, likewise.
+    pub const STATE: usize = 160;
+    /// Bytes that a kind or a state has at most.
+    pub const WORD: usize = 95;
+}
+
+/// What a flight file holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flight<'a> {
+    /// The process.
+    pub process_id: u64,
+    /// When it started, in ticks since the machine did.
+    pub started: u64,
+    /// The machine's boot.
+    pub boot: &'a str,
+    /// The component.
+    pub component: &'a str,
+    /// The instance; empty where there is none.
+    pub instance: &'a str,
+    /// The versions: a JSON object, or nothing.
+    pub versions: &'a str,
+    /// The process ended in order.
+    pub ended: bool,
+    /// Number of the last record that was begun.
+    pub last: u64,
+    /// Its last records, each with its number, in their order.
+    pub records: Vec<(u64, &'a [u8])>,
+    /// Records among the last that were begun and are not whole.
+    pub torn: u64,
+    /// What it had open.
+    pub open: Vec<OpenFlow<'a>>,
+}
+
+/// A flow that a process had open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFlow<'a> {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// The process's span in it.
+    pub span_id: SpanId,
+    /// The caller's.
+    pub parent_id: Option<SpanId>,
+    /// The clock at its last record.
+    pub clock: Clock,
+    /// The time of its last record.
+    pub time: Time,
+    /// The kind of flow; empty where it has none.
+    pub kind: &'a str,
+    /// Where in its work it was; empty where unknown.
+    pub state: &'a str,
+}
+
+/// Whether a file begins as a flight file does.
+pub fn is_flight(head: &[u8]) -> bool {
+    head.starts_with(MAGIC)
+}
+
+/// Reads a flight file; `None` where it is none, is cut short, or is of a version that nobody knows.
+pub fn read(bytes: &[u8]) -> Option<Flight<'_>> {
+    if !is_flight(bytes) || u32_at(bytes, at::VERSION)? != VERSION {
+        return None;
+    }
+    let [slots, slot_bytes, flows] = [at::SLOTS, at::SLOT_BYTES, at::FLOWS].map(|at| u32_at(bytes, at).unwrap_or(0) as usize);
+    let ring = bytes.get(HEADER..)?.get(..slots.checked_mul(slot_bytes)?)?;
+    let table = bytes.get(HEADER + ring.len()..)?.get(..flows.checked_mul(flow::BYTES)?)?;
+    let last = u64_at(bytes, at::LAST)?;
+    let mut records: Vec<(u64, &[u8])> = Vec::new();
+    for (at, slot) in ring.chunks_exact(slot_bytes.max(RECORD + 1)).enumerate() {
+        let number = u64_at(slot, 0)?;
+        // Whatever a slot holds that its place does not explain was not written whole.
+        if number > 0 && number <= last && number % slots as u64 == at as u64 {
+            records.extend(slot.get(RECORD..)?.get(..u32_at(slot, 8)? as usize).map(|words| (number, words)));
+        }
+    }
+    records.sort_unstable_by_key(|(number, _)| *number);
+    let kept = last.min(slots as u64);
+    records.retain(|(number, _)| *number > last - kept);
+    let [component, instance, versions] = NAMES.map(|at| name_at(bytes, at).unwrap_or_default());
+    Some(Flight {
+        process_id: u64_at(bytes, at::PROCESS)?,
+        started: u64_at(bytes, at::STARTED)?,
+        boot: str::from_utf8(bytes.get(at::BOOT..at::BOOT + 36)?).unwrap_or_default(),
+        component,
+        instance,
+        versions,
+        ended: u64_at(bytes, at::ENDED)? == 1,
+        last,
+        torn: kept - records.len() as u64,
+        records,
+        open: table.chunks_exact(flow::BYTES).filter_map(open_flow).collect(),
+    })
+}
+
+/// A place in the table that holds a whole flow.
+fn open_flow(place: &[u8]) -> Option<OpenFlow<'_>> {
+    let mark = u64_at(place, flow::MARK)?;
+    if mark == 0 || mark % 2 == 1 {
+        return None;
+    }
+    let flow_id = u128::from_le_bytes(place.get(flow::FLOW_ID..flow::FLOW_ID + 16)?.try_into().ok()?);
+    Some(OpenFlow {
+        flow_id: FlowId::from_u128(flow_id).ok()?,
+        span_id: SpanId::from_u64(u64_at(place, flow::SPAN_ID)?).ok()?,
+        parent_id: SpanId::from_u64(u64_at(place, flow::PARENT_ID)?).ok(),
+        clock: Clock(u64_at(place, flow::CLOCK)?),
+        time: Time(u64_at(place, flow::TIME)?.cast_signed()),
+        kind: word_at(place, flow::KIND),
+        state: word_at(place, flow::STATE),
+    })
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+fn name_at(bytes: &[u8], at: usize) -> Option<&str> {
+    let length = u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?);
+    str::from_utf8(bytes.get(at + 2..)?.get(..usize::from(length).min(NAME - 2))?).ok()
+}
+
+fn word_at(place: &[u8], at: usize) -> &str {
+    let word = || place.get(at + 1..)?.get(..usize::from(*place.get(at)?).min(flow::WORD));
+    word().and_then(|word| str::from_utf8(word).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+        bytes[at..at + value.len()].copy_from_slice(value);
+    }
+
+    /// A file of four slots and two flows whose last record is the sixth.
+    fn file() -> Vec<u8> {
+        let mut bytes = vec![0; HEADER + 4 * 64 + 2 * flow::BYTES];
+        put(&mut bytes, 0, MAGIC);
+        put(&mut bytes, at::VERSION, &VERSION.to_le_bytes());
+        put(&mut bytes, at::PROCESS, &7u64.to_le_bytes());
+        for (at, value) in [(at::SLOTS, 4u32), (at::SLOT_BYTES, 64), (at::FLOWS, 2)] {
+            put(&mut bytes, at, &value.to_le_bytes());
+        }
+        put(&mut bytes, at::LAST, &6u64.to_le_bytes());
+        put(&mut bytes, NAMES[0], b"\x06\0router");
+        for (number, words) in [(3u64, "three"), (4, "four"), (6, "six")] {
+            let at = HEADER + usize::try_from(number % 4).unwrap() * 64;
+            put(&mut bytes, at, &number.to_le_bytes());
+            put(&mut bytes, at + 8, &u32::try_from(words.len()).unwrap().to_le_bytes());
+            put(&mut bytes, at + RECORD, words.as_bytes());
+        }
+        let table = HEADER + 4 * 64;
+        for (at, mark) in [(table, 2u64), (table + flow::BYTES, 3)] {
+            put(&mut bytes, at + flow::MARK, &mark.to_le_bytes());
+            put(&mut bytes, at + flow::FLOW_ID, &9u128.to_le_bytes());
+            put(&mut bytes, at + flow::SPAN_ID, &5u64.to_le_bytes());
+            put(&mut bytes, at + flow::STATE, b"\x07prefill");
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_is_whole_is_read() {
+        let bytes = file();
+        let flight = read(&bytes).unwrap();
+        assert_eq!((flight.process_id, flight.component, flight.ended), (7, "router", false));
+        assert_eq!(flight.records, [(3, &b"three"[..]), (4, b"four"), (6, b"six")]);
+        assert_eq!(flight.torn, 1, "the fifth");
+        assert_eq!(flight.open.len(), 1, "the other is being written");
+        assert_eq!((flight.open[0].state, flight.open[0].parent_id), ("prefill", None));
+    }
+
+    #[test]
+    fn what_is_cut_short_or_of_another_time_is_none() {
+        let bytes = file();
+        for length in 0..bytes.len() {
+            assert_eq!(read(&bytes[..length]), None, "{length}");
+        }
+        let mut later = bytes.clone();
+        put(&mut later, at::VERSION, &2u32.to_le_bytes());
+        assert_eq!(read(&later), None);
+        let mut huge = bytes;
+        put(&mut huge, at::SLOTS, &u32::MAX.to_le_bytes());
+        assert_eq!(read(&huge), None);
+    }
+
+    #[test]
+    fn no_damage_makes_it_fail() {
+        let mut seed = 1u64;
+        for _ in 0..20_000 {
+            let mut bytes = file();
+            for _ in 0..4 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = usize::try_from(seed >> 33).unwrap() % bytes.len();
+                bytes[at] = (seed >> 24) as u8;
+            }
+            let _ = read(&bytes);
+        }
+    }
+}
