@@ -14,7 +14,7 @@ use flowlog_schema::{Clock, Event, FlowId, HybridClock, Level, Record, Scalar, S
 use crate::environment::Environment;
 use crate::flight::{Flight, Writer};
 use crate::health::{Counters, Health};
-use crate::lane::with_lane;
+use crate::lane::{Apart, with_lane};
 use crate::reap::{now, reap};
 use crate::sampler;
 use crate::sink::{Form, Open, Sink};
@@ -160,12 +160,12 @@ impl Builder {
             level: self.level,
             stencil: OnceLock::new(),
             clock: HybridClock::new(),
-            numbers: AtomicU64::new(0),
+            numbers: Apart::default(),
             sink,
             flight: ArcSwapOption::empty(),
             folder: self.flight,
             counters: Counters::default(),
-            open_flows: AtomicUsize::new(0),
+            open_flows: Apart::default(),
             forks: AtomicU32::new(FORKS.load(Ordering::Relaxed)),
             closed: AtomicBool::new(false),
             gauges: Mutex::new(Vec::new()),
@@ -227,7 +227,7 @@ impl Emitter {
 
     /// Flows that are open.
     pub fn open_flows(&self) -> usize {
-        self.0.open_flows.load(Ordering::Relaxed)
+        self.0.open_flows.0.load(Ordering::Relaxed)
     }
 
     /// A reading that every `sample` record carries: KV blocks in use, a queue's depth. It is asked for on the sampler's thread.
@@ -244,7 +244,8 @@ impl Emitter {
 
     /// Writes a record of somebody else's.
     pub(crate) fn write_record(&self, mut record: Record<'_>) {
-        let number = self.0.number();
+        let flight = self.0.flight.load();
+        let number = self.0.number(flight.as_deref());
         record.fields.push(("seq".into(), number.into()));
         let mut line = Vec::new();
         match self.0.form {
@@ -252,7 +253,7 @@ impl Emitter {
             Form::Text => text::encode(&record, &mut line),
         }
         line.push(b'\n');
-        self.0.deliver(number, &line, now());
+        self.0.deliver(flight.as_deref(), number, &line, now());
     }
 }
 
@@ -292,12 +293,12 @@ pub(crate) struct Inner {
     stencil: OnceLock<Shared>,
     clock: HybridClock,
     /// Number of the last record, where no flight file counts them.
-    numbers: AtomicU64,
+    numbers: Apart<AtomicU64>,
     sink: Open,
     flight: ArcSwapOption<Flight>,
     folder: Option<PathBuf>,
     pub(crate) counters: Counters,
-    pub(crate) open_flows: AtomicUsize,
+    pub(crate) open_flows: Apart<AtomicUsize>,
     /// [`FORKS`] when it was looked at last.
     forks: AtomicU32,
     pub(crate) closed: AtomicBool,
@@ -338,7 +339,10 @@ impl Shared {
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// Counts forks.
-#[expect(unsafe_code, reason = "the standard library has no door to it, and to ask for the process's id costs a call into the kernel a record")]
+#[expect(
+    unsafe_code,
+    reason = "the standard library has no door to it, and to ask for the process's id costs a call into the kernel a record"
+)]
 fn watch_forks() {
     extern "C" fn forked() {
         FORKS.fetch_add(1, Ordering::Relaxed);
@@ -374,10 +378,10 @@ impl Inner {
     }
 
     #[inline]
-    fn number(&self) -> u64 {
-        match &*self.flight.load() {
+    fn number(&self, flight: Option<&Flight>) -> u64 {
+        match flight {
             Some(flight) => flight.next(),
-            None => self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
+            None => self.numbers.0.fetch_add(1, Ordering::Relaxed) + 1,
         }
     }
 
@@ -410,14 +414,15 @@ impl Inner {
             self.after_fork();
         }
         with_lane(|lane| {
-            let number = self.number();
+            let flight = self.flight.load();
+            let number = self.number(flight.as_deref());
             lane.line.clear();
             match self.form {
                 Form::Json => shared.stencil.encode(&Line { number, ..*line }, &mut lane.second, &mut lane.line),
                 Form::Text => self.encode_text(shared, line, number, &mut lane.line),
             }
             lane.line.push(b'\n');
-            self.deliver(number, &lane.line, line.time);
+            self.deliver(flight.as_deref(), number, &lane.line, line.time);
         });
     }
 
@@ -440,8 +445,8 @@ impl Inner {
 
     /// Hands a line to the flight file and the sink; what the sink does not take is counted, and said when it takes lines again.
     #[inline]
-    fn deliver(&self, number: u64, line: &[u8], now: Time) {
-        if let Some(flight) = &*self.flight.load() {
+    fn deliver(&self, flight: Option<&Flight>, number: u64, line: &[u8], now: Time) {
+        if let Some(flight) = flight {
             flight.keep(number, line);
         }
         match self.sink.write(line, now.0) {
@@ -462,7 +467,8 @@ impl Inner {
         record.level = Some(Level::Warn);
         record.versions.clear();
         record.clock = Some(self.tick(now));
-        let number = self.number();
+        let flight = self.flight.load();
+        let number = self.number(flight.as_deref());
         record.fields = vec![("count".into(), count.into()), ("seq".into(), number.into())];
         let mut line = Vec::new();
         match self.form {
@@ -470,7 +476,7 @@ impl Inner {
             Form::Text => text::encode(&record, &mut line),
         }
         line.push(b'\n');
-        if let Some(flight) = &*self.flight.load() {
+        if let Some(flight) = flight.as_deref() {
             flight.keep(number, &line);
         }
         if let Err(error) = self.sink.write(&line, now.0) {
@@ -519,8 +525,8 @@ impl Inner {
             return;
         }
         self.sink.after_fork();
-        self.numbers.store(0, Ordering::Relaxed);
-        self.open_flows.store(0, Ordering::Relaxed);
+        self.numbers.0.store(0, Ordering::Relaxed);
+        self.open_flows.0.store(0, Ordering::Relaxed);
         self.counters.unsaid.store(0, Ordering::Relaxed);
         // Without room for a file of its own it has none: it must not write to its parent's.
         self.flight.store(None);

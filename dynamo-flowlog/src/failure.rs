@@ -70,7 +70,9 @@ mod tests {
     #[test]
     fn the_type_is_dynamos_else_rusts_else_unknown() {
         let one = |words| Wrapped(words, None);
-        let of = |kind: &str, message: &str, causes: &[&str]| (kind.to_owned(), message.to_owned(), causes.iter().map(|c| (*c).to_owned()).collect());
+        let of = |kind: &str, message: &str, causes: &[&str]| {
+            (kind.to_owned(), message.to_owned(), causes.iter().map(|c| (*c).to_owned()).collect())
+        };
         assert_eq!(told(&one("Unavailable: no ready worker")), of("Unavailable", "no ready worker", &[]));
         assert_eq!(told(&one("no: ready worker")), of("Wrapped", "no: ready worker", &[]));
         let wrapped = Wrapped("while routing", Some(Box::new(one("Disconnected: the stream ended"))));

@@ -19,6 +19,7 @@ use flowlog_schema::{Clock, Time};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 
+use crate::lane::Apart;
 use crate::reap::{boot, started};
 
 /// Records in the ring.
@@ -46,7 +47,7 @@ pub(crate) struct Flight {
     map: MmapRaw,
     path: PathBuf,
     /// Where the search for a free place in the table begins.
-    hint: AtomicUsize,
+    hint: Apart<AtomicUsize>,
 }
 
 /// A flow's place in the table.
@@ -68,7 +69,7 @@ impl Flight {
     pub(crate) fn begin(folder: &Path, writer: &Writer<'_>) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let process = std::process::id();
-        let started = started(process).unwrap_or(0);
+        let started = started().unwrap_or(0);
         let name: String = writer.component.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
         let path = folder.join(format!("{name}-{process}-{started}.{SUFFIX}"));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
@@ -76,7 +77,7 @@ impl Flight {
         let map = Self::map(&file, length).inspect_err(|_| {
             let _ = fs::remove_file(&path);
         })?;
-        let flight = Self { map, path, hint: AtomicUsize::new(0) };
+        let flight = Self { map, path, hint: Apart::default() };
         flight.put(at::VERSION, &layout::VERSION.to_le_bytes());
         flight.put(at::PROCESS, &u64::from(process).to_le_bytes());
         flight.put(at::STARTED, &started.to_le_bytes());
@@ -152,7 +153,7 @@ impl Flight {
 
     /// Takes a place in the table; none where all are taken.
     pub(crate) fn board(&self, passenger: &Passenger<'_>, clock: Clock, time: Time) -> Option<Seat> {
-        let begin = self.hint.fetch_add(1, Ordering::Relaxed);
+        let begin = self.hint.0.fetch_add(1, Ordering::Relaxed);
         for step in 0..FLOWS {
             let place = Self::place((begin + step) % FLOWS);
             let mark = self.number(place + flow::MARK);
@@ -187,7 +188,7 @@ impl Flight {
     #[inline]
     pub(crate) fn leave(&self, seat: Seat) {
         self.number(Self::place(seat.0) + flow::MARK).store(0, Ordering::Release);
-        self.hint.store(seat.0, Ordering::Relaxed);
+        self.hint.0.store(seat.0, Ordering::Relaxed);
     }
 
     fn place(index: usize) -> usize {

@@ -119,7 +119,7 @@ impl Flow {
         if seat == Some(None) {
             emitter.counters.untracked_flows.fetch_add(1, Ordering::Relaxed);
         }
-        emitter.open_flows.fetch_add(1, Ordering::Relaxed);
+        emitter.open_flows.0.fetch_add(1, Ordering::Relaxed);
         let shared = Shared::new(emitter, kind, Some(flow_id), span_id, parent_id);
         let work = Work { clock, state: String::with_capacity(STATE), ended: false, late: Vec::new() };
         let generation = Inner::generation();
@@ -347,7 +347,7 @@ impl Span {
             work.ended = true;
             let clock = work.clock;
             drop(work);
-            self.emitter.open_flows.fetch_sub(1, Ordering::Relaxed);
+            self.emitter.open_flows.0.fetch_sub(1, Ordering::Relaxed);
             // What the caller says from here on comes after it.
             if let Some(caller) = &self.caller {
                 caller.receive(clock);

@@ -32,3 +32,8 @@ pub(crate) fn with_lane(mut work: impl FnMut(&mut Lane)) {
         work(&mut Lane::default());
     }
 }
+
+/// A number that every thread changes, on cache lines of its own: what stands beside it is read by all.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Apart<T>(pub(crate) T);

@@ -12,7 +12,7 @@
 //!
 //! let flow = Flow::start("chat_completion");
 //! flow.state("tokenize");
-//! flow.state_with("select_worker", &[("candidates", 4.into())]);
+//! dynamo_flowlog::state!(flow, "select_worker", candidates = 4, model = "tiny");
 //! let call = flow.call("kv_transfer");
 //! call.end();
 //! flow.end();
@@ -62,8 +62,20 @@ mod reap;
 mod sampler;
 mod health;
 
+/// Says that a flow came to a state, with fields: `state!(flow, "prefill", tokens = 12, model = "tiny")`. Where no emitter is installed the
+/// fields are not even looked at.
+#[macro_export]
+macro_rules! state {
+    ($flow:expr, $state:expr $(, $name:ident = $value:expr)* $(,)?) => {{
+        let flow: &$crate::FlowHandle = &$flow;
+        if flow.is_enabled() {
+            flow.state_with($state, &[$((stringify!($name), $crate::Scalar::from($value))),*]);
+        }
+    }};
+}
+
 pub use current::{InFlow, current, in_flow};
-pub use emitter::{Builder, Emitter, Installed, InstallError};
+pub use emitter::{Builder, Emitter, InstallError, Installed};
 pub use flow::{Context, Flow, FlowHandle};
 pub use flowlog_schema::{Clock, FlowId, Level, Scalar, SpanId};
 pub use health::Health;

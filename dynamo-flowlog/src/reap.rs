@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use flowlog_schema::flight::{self, Flight, OpenFlow};
-use flowlog_schema::{Clock, ErrorInfo, Event, Level, Record, Time};
+use flowlog_schema::Time;
+use flowlog_schema::flight;
 
 use crate::emitter::Emitter;
 use crate::flight::SUFFIX;
@@ -53,7 +53,8 @@ pub fn reap(folder: &Path, emitter: &Emitter) -> io::Result<Reaped> {
 fn reap_one(path: &Path, emitter: &Emitter) -> io::Result<Option<usize>> {
     let bytes = fs::read(path)?;
     let found = flight::read(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no whole flight file"))?;
-    if found.boot != boot() || is_alive(found.process_id, found.started) {
+    // Of another machine's processes nothing is known here.
+    if found.boot != boot() || found.is_alive(&boot(), stat(found.process_id).as_deref()) {
         return Ok(None);
     }
     // Of several that look at once one gets it.
@@ -64,37 +65,13 @@ fn reap_one(path: &Path, emitter: &Emitter) -> io::Result<Option<usize>> {
         renamed => renamed?,
     }
     for open in &found.open {
-        emitter.write_record(closing(&found, open));
+        emitter.write_record(found.closing(open));
     }
     fs::remove_file(&mine)?;
     Ok(Some(found.open.len()))
 }
 
-/// The record that closes a dead process's flow, in its name.
-fn closing<'a>(dead: &'a Flight<'_>, open: &'a OpenFlow<'_>) -> Record<'a> {
-    let mut record = Record::new(dead.component, Event::Fail);
-    record.time = Some(open.time);
-    record.level = Some(Level::Error);
-    record.instance = Some(dead.instance).filter(|name| !name.is_empty()).map(Into::into);
-    record.flow_id = Some(open.flow_id);
-    record.flow = Some(open.kind).filter(|kind| !kind.is_empty()).map(Into::into);
-    record.state = Some(open.state).filter(|state| !state.is_empty()).map(Into::into);
-    record.span_id = Some(open.span_id);
-    record.parent_id = open.parent_id;
-    record.clock = Some(Clock(open.clock.0.saturating_add(1)));
-    let versions: serde_json::Map<String, serde_json::Value> = serde_json::from_str(dead.versions).unwrap_or_default();
-    record.versions =
-        versions.into_iter().filter_map(|(name, version)| Some((name.into(), version.as_str()?.to_owned().into()))).collect();
-    let how = if dead.ended { "ended" } else { "was killed" };
-    record.error = Some(ErrorInfo {
-        kind: "process_killed".into(),
-        message: format!("the process {how} while this was open (process {})", dead.process_id).into(),
-        causes: Vec::new(),
-    });
-    record
-}
-
-/// The time of the last record that a dead process's flow has.
+/// The moment.
 pub(crate) fn now() -> Time {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Time(since.ok().and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0))
@@ -105,21 +82,14 @@ pub(crate) fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
-/// When a process started, in ticks since the machine did; none where there is no such process.
-pub(crate) fn started(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The second field is the program's name, in brackets, with whatever it holds.
-    let (_, rest) = stat.rsplit_once(')')?;
-    // A zombie has ended.
-    let mut fields = rest.split_ascii_whitespace();
-    if matches!(fields.next(), None | Some("Z" | "X")) {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+/// What the system tells of a process.
+fn stat(process: u64) -> Option<String> {
+    fs::read_to_string(format!("/proc/{process}/stat")).ok()
 }
 
-fn is_alive(process: u64, since: u64) -> bool {
-    u32::try_from(process).ok().and_then(started) == Some(since)
+/// When this process started, in ticks since the machine did.
+pub(crate) fn started() -> Option<u64> {
+    flight::started(&stat(std::process::id().into())?)
 }
 
 #[cfg(test)]
@@ -127,10 +97,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_lives_and_one_that_was_here_before_does_not() {
-        let own = std::process::id();
-        let since = started(own).unwrap();
-        assert!(is_alive(own.into(), since) && !is_alive(own.into(), since + 1));
-        assert_eq!((started(u32::MAX), boot().len()), (None, 36));
+    fn the_system_tells_of_this_process() {
+        assert!(started().is_some_and(|ticks| ticks > 0));
+        assert_eq!((stat(u64::MAX), boot().len()), (None, 36));
     }
 }

@@ -31,7 +31,7 @@ fn run(inner: &Weak<Inner>, every: Duration) {
 pub(crate) fn sample(inner: &Inner) {
     let mut readings: Vec<(String, f64)> = resources();
     #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 flows open")]
-    readings.push(("open_flows".to_owned(), inner.open_flows.load(Ordering::Relaxed) as f64));
+    readings.push(("open_flows".to_owned(), inner.open_flows.0.load(Ordering::Relaxed) as f64));
     if let Ok(gauges) = inner.gauges.lock() {
         for (name, read) in gauges.iter() {
             // A gauge that panics is the application's, and must not end the samples.

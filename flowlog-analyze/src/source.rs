@@ -3,6 +3,7 @@
 //! Nothing here fails the analysis: what cannot be read is named in [`Sources::unread`].
 
 mod feed;
+mod flight;
 mod frames;
 mod growing;
 mod look;
@@ -164,7 +165,7 @@ type Found = (Vec<Source>, Vec<Unread>);
 fn find(source: Source, limit: Limit) -> io::Result<Found> {
     let (sources, unread) = match unpack::unpack(&source, limit)? {
         Some(found) => found,
-        None => (vec![source], Vec::new()),
+        None => (vec![look::without_room(source)?], Vec::new()),
     };
     Ok((sources.into_iter().map(look::at).collect::<io::Result<_>>()?, unread))
 }

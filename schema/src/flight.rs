@@ -19,7 +19,7 @@
 
 use std::str;
 
-use crate::{Clock, FlowId, SpanId, Time};
+use crate::{Clock, ErrorInfo, Event, FlowId, Level, Record, SpanId, Time};
 
 /// A flight file begins so.
 pub const MAGIC: &[u8; 8] = b"FLOWFLT1";
@@ -121,6 +121,45 @@ pub struct OpenFlow<'a> {
     pub kind: &'a str,
     /// Where in its work it was; empty where unknown.
     pub state: &'a str,
+}
+
+impl Flight<'_> {
+    /// The record that closes a flow of a dead process, in its name: failed, with error type `process_killed`.
+    pub fn closing<'a>(&'a self, open: &'a OpenFlow<'_>) -> Record<'a> {
+        let mut record = Record::new(self.component, Event::Fail);
+        record.time = Some(open.time);
+        record.level = Some(Level::Error);
+        record.instance = Some(self.instance).filter(|name| !name.is_empty()).map(Into::into);
+        record.flow_id = Some(open.flow_id);
+        record.flow = Some(open.kind).filter(|kind| !kind.is_empty()).map(Into::into);
+        record.state = Some(open.state).filter(|state| !state.is_empty()).map(Into::into);
+        record.span_id = Some(open.span_id);
+        record.parent_id = open.parent_id;
+        record.clock = Some(Clock(open.clock.0.saturating_add(1)));
+        let versions: serde_json::Map<String, serde_json::Value> = serde_json::from_str(self.versions).unwrap_or_default();
+        let named = versions.into_iter().filter_map(|(name, version)| Some((name.into(), version.as_str()?.to_owned().into())));
+        record.versions = named.collect();
+        let how = if self.ended { "ended" } else { "was killed" };
+        let message = format!("the process {how} while this was open (process {})", self.process_id).into();
+        record.error = Some(ErrorInfo { kind: "process_killed".into(), message, causes: Vec::new() });
+        record
+    }
+
+    /// Whether the process lives, given what the system tells of the one that has its number now (`/proc/PID/stat`) and of its boot.
+    pub fn is_alive(&self, boot: &str, stat: Option<&str>) -> bool {
+        self.boot == boot.trim() && stat.and_then(started) == Some(self.started)
+    }
+}
+
+/// When a process started, in ticks since the machine did, by its `/proc/PID/stat`; none of one that has ended and was not waited for.
+pub fn started(stat: &str) -> Option<u64> {
+    // The second field is the program's name, in brackets, with whatever it holds.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    if matches!(fields.next(), None | Some("Z" | "X")) {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// Whether a file begins as a flight file does.
@@ -244,6 +283,19 @@ mod tests {
         assert_eq!(flight.torn, 1, "the fifth");
         assert_eq!(flight.open.len(), 1, "the other is being written");
         assert_eq!((flight.open[0].state, flight.open[0].parent_id), ("prefill", None));
+    }
+
+    #[test]
+    fn a_dead_process_is_told_from_a_living_one() {
+        let bytes = file();
+        let flight = Flight { boot: "b", started: 77, ..read(&bytes).unwrap() };
+        let stat = |state: &str, started: u64| format!("7 (a (b) c) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 {started} 20");
+        assert!(flight.is_alive("b\n", Some(&stat("S", 77))));
+        assert!(!flight.is_alive("b", Some(&stat("S", 78))) && !flight.is_alive("b", Some(&stat("Z", 77))));
+        assert!(!flight.is_alive("b", None) && !flight.is_alive("c", Some(&stat("S", 77))));
+        let closing = flight.closing(&flight.open[0]);
+        assert_eq!((closing.event, closing.state.as_deref(), &closing.component), (Event::Fail, Some("prefill"), &"router".into()));
+        assert_eq!(closing.error.unwrap().kind, "process_killed");
     }
 
     #[test]

@@ -12,8 +12,8 @@ pub use encode::encode;
 pub(crate) use encode::{causes, string};
 pub use flat::{Fields, flat};
 pub use glance::glance;
-pub use stencil::{Line, Stencil};
 pub(crate) use glance::{PREFIX, ids, read, tail};
+pub use stencil::{Line, Stencil};
 
 /// The line is no flowlog record in JSON: not an object, or without a usable `component` and `event`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -114,7 +114,9 @@ mod tests {
     #[test]
     fn a_second_at_a_time_reads_as_the_whole() {
         let mut second = SecondText::default();
-        for nanos in [0, 999, 1_000, 999_999_999, 1_000_000_000, 1_763_800_035_705_274_123, 1_763_800_035_705_274_999, -1, -1_000_000_001, 5] {
+        for nanos in
+            [0, 999, 1_000, 999_999_999, 1_000_000_000, 1_763_800_035_705_274_123, 1_763_800_035_705_274_999, -1, -1_000_000_001, 5]
+        {
             assert_eq!(second.text(Time(nanos)), Time(nanos).to_string().as_bytes(), "{nanos}");
         }
     }

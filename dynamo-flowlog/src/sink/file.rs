@@ -179,7 +179,10 @@ mod tests {
         for (at, line) in ["one..\n", "two..\n", "three\n", "four.\n"].iter().enumerate() {
             sink.write(line.as_bytes(), i64::try_from(at).unwrap()).unwrap();
         }
-        assert_eq!((read(&path), read(&path.with_extension("log.1")), read(&path.with_extension("log.2"))), ("four.\n".into(), "three\n".into(), "two..\n".into()));
+        assert_eq!(
+            (read(&path), read(&path.with_extension("log.1")), read(&path.with_extension("log.2"))),
+            ("four.\n".into(), "three\n".into(), "two..\n".into())
+        );
         assert!(!path.with_extension("log.3").exists(), "the oldest is gone");
         let sink = FileSink::open(&path, Rotation { age: Some(Duration::from_secs(60)), ..Rotation::default() }).unwrap();
         for (second, line) in [(1, "a\n"), (30, "b\n"), (62, "c\n")] {

@@ -30,6 +30,25 @@ pub(super) fn at(source: Source) -> io::Result<Source> {
     Ok(Source { name: source.name, size, bytes: Bytes::Spool(file), labelled: false, turned: Some(lines) })
 }
 
+/// The source without the zeros behind its last line: a mapped file whose writer was killed has room that it never used.
+pub(super) fn without_room(mut source: Source) -> io::Result<Source> {
+    let mut last = [0];
+    if source.size == 0 || source.read_at(source.size - 1, &mut last)? == 0 || last != [0] {
+        return Ok(source);
+    }
+    let mut block = vec![0; SAMPLE];
+    while source.size > 0 {
+        let start = source.size.saturating_sub(SAMPLE as u64);
+        let filled = source.read_at(start, &mut block)?;
+        let used = block.get(..filled).unwrap_or_default().iter().rposition(|byte| *byte != 0);
+        source.size = start + used.map_or(0, |at| at as u64 + 1);
+        if used.is_some() || filled == 0 {
+            break;
+        }
+    }
+    Ok(source)
+}
+
 /// Writes the lines of a source from the last to the first; how many there are.
 fn turn(source: &Source, out: &mut impl Write) -> io::Result<u64> {
     let (mut at, mut lines) = (source.size, 0);

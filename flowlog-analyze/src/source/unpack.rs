@@ -10,7 +10,7 @@ use std::sync::Arc;
 use encoding_rs_io::DecodeReaderBytes;
 use flowlog_schema::report::Unread;
 
-use super::{Bytes, Source, frames};
+use super::{Bytes, Source, flight, frames};
 
 /// How deep archives may nest: a zip of tars of compressed logs is three.
 const MAX_DEPTH: usize = 4;
@@ -47,6 +47,8 @@ enum Pack {
     Tar,
     /// Text of two bytes a character, as PowerShell writes it.
     Utf16,
+    /// A process's flight file.
+    Flight,
 }
 
 /// Magic numbers: RFC 1952, RFC 8878 (with its skippable frames), the xz, bzip2 and LZ4 frame formats, and
@@ -64,6 +66,7 @@ fn pack_of(head: &[u8]) -> Option<Pack> {
         }
         [4, 0x22, 0x4d, 0x18, ..] => Pack::Lz4,
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Pack::Utf16,
+        _ if flowlog_schema::flight::is_flight(head) => Pack::Flight,
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Pack::Zip,
         _ if head.get(257..262) == Some(b"ustar") => Pack::Tar,
         _ if skippable => Pack::Zstd,
@@ -157,6 +160,7 @@ impl Unpacker {
         match pack {
             None => self.keep(name, &mut stream),
             Some(Pack::Utf16) => self.keep(name, &mut DecodeReaderBytes::new(stream)),
+            Some(Pack::Flight) => self.take_flight(name, &mut stream),
             Some(_) if depth >= MAX_DEPTH => self.refuse(name, format!("archives nest deeper than {MAX_DEPTH}")),
             Some(Pack::Tar) => self.take_tar(name, &mut stream, depth),
             Some(Pack::Zip) => {
@@ -187,6 +191,16 @@ impl Unpacker {
         self.members.push((name.to_owned(), self.at, size));
         self.at += size;
         self.budget -= size;
+    }
+
+    fn take_flight(&mut self, name: &str, stream: &mut dyn Read) {
+        let mut bytes = Vec::new();
+        let read = stream.take(flight::MOST).read_to_end(&mut bytes);
+        match (read, flight::log(&bytes)) {
+            (Ok(_), Some(log)) => self.keep(name, &mut log.as_slice()),
+            (Err(error), _) => self.refuse(name, damaged(&error)),
+            (Ok(_), None) => self.refuse(name, "damaged: no whole flight file"),
+        }
     }
 
     fn take_tar(&mut self, name: &str, stream: &mut dyn Read, depth: usize) {

@@ -86,13 +86,18 @@ pub(super) fn fields<'f, 's: 'f>(out: &mut Vec<u8>, fields: impl Iterator<Item =
         if fields.clone().take(at).any(|(earlier, _)| earlier == name) {
             continue;
         }
-        if KNOWN.contains(&name) {
+        if is_known(name) {
             key(out, &format!("field.{name}"));
         } else {
             key(out, name);
         }
         scalar(out, value);
     }
+}
+
+/// Whether [`KNOWN`] holds the name, told by its length first.
+fn is_known(name: &str) -> bool {
+    (4..=9).contains(&name.len()) && KNOWN.contains(&name)
 }
 
 fn key(out: &mut Vec<u8>, name: &str) {
@@ -110,7 +115,8 @@ pub(super) fn text(out: &mut Vec<u8>, name: &str, value: &str) {
 
 /// Appends a JSON string, quotes included.
 pub(crate) fn string(out: &mut Vec<u8>, value: &str) {
-    if value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+    if stands_as_it_is(value.as_bytes()) {
+        out.reserve(value.len() + 2);
         out.push(b'"');
         out.extend_from_slice(value.as_bytes());
         out.push(b'"');
@@ -120,17 +126,56 @@ pub(crate) fn string(out: &mut Vec<u8>, value: &str) {
     let _ = serde_json::to_writer(out, value);
 }
 
+/// Whether no byte of a string has to be escaped: told eight bytes at a time (Mycroft's test for a byte less than, or equal to, another).
+fn stands_as_it_is(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = ONES << 7;
+    let any_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let special = |word: u64| {
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        control | any_zero(word ^ (ONES * u64::from(b'"'))) | any_zero(word ^ (ONES * u64::from(b'\\')))
+    };
+    // The last bytes overlap those before them, so that none stands alone.
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let words = bytes.as_chunks::<8>().0;
+        return words.iter().chain([last]).fold(0, |found, word| found | special(u64::from_le_bytes(*word))) == 0;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        return special(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))) == 0;
+    }
+    bytes.iter().all(|byte| *byte >= b' ' && *byte != b'"' && *byte != b'\\')
+}
+
 /// Appends a JSON array of strings.
 pub(crate) fn causes(out: &mut Vec<u8>, causes: &[Cow<'_, str>]) {
     let _ = serde_json::to_writer(out, causes);
 }
 
 fn scalar(out: &mut Vec<u8>, value: &Scalar<'_>) {
-    let _ = match value.normal() {
-        Scalar::Text(text) => return string(out, &text),
-        Scalar::Int(value) => serde_json::to_writer(out, &value),
-        Scalar::Uint(value) => serde_json::to_writer(out, &value),
-        Scalar::Float(value) => serde_json::to_writer(out, &value),
-        Scalar::Bool(value) => serde_json::to_writer(out, &value),
+    let _ = match value {
+        Scalar::Text(text) => return string(out, text),
+        Scalar::Int(value) => serde_json::to_writer(out, value),
+        Scalar::Uint(value) => serde_json::to_writer(out, value),
+        Scalar::Float(value) if value.is_finite() => serde_json::to_writer(out, value),
+        Scalar::Float(value) => return string(out, &value.to_string()),
+        Scalar::Bool(true) => return out.extend_from_slice(b"true"),
+        Scalar::Bool(false) => return out.extend_from_slice(b"false"),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_to_be_escaped_is_seen_wherever_it_stands() {
+        for length in 0..20 {
+            assert!(stands_as_it_is(&vec![b'a'; length]));
+            for (at, byte) in (0..length).flat_map(|at| (0..=255u8).map(move |byte| (at, byte))) {
+                let mut bytes = vec![b'~'; length];
+                bytes[at] = byte;
+                assert_eq!(stands_as_it_is(&bytes), byte >= b' ' && byte != b'"' && byte != b'\\', "{byte} at {at} of {length}");
+            }
+        }
+    }
 }

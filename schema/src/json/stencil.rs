@@ -79,8 +79,12 @@ impl Stencil {
         out.extend_from_slice(line.level.as_str().as_bytes());
         out.push(b'"');
         out.extend_from_slice(&self.target);
-        out.extend_from_slice(b",\"message\":");
-        string(out, line.message);
+        if line.message.is_empty() {
+            out.extend_from_slice(b",\"message\":\"\"");
+        } else {
+            out.extend_from_slice(b",\"message\":");
+            string(out, line.message);
+        }
         out.extend_from_slice(&self.who);
         out.extend_from_slice(b",\"event\":\"");
         out.extend_from_slice(line.event.as_str().as_bytes());

@@ -1,0 +1,274 @@
+//! What one record costs whoever writes it, beside what else people write with, in one run.
+//!
+//! Every case says the same: one state of a flow, with who, where and five fields of its own. Cases take turns, and of several turns
+//! the median counts. Heap allocations are counted in a turn of their own.
+#![expect(clippy::print_stdout, reason = "this is a program that prints")]
+
+use std::fs::File;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::{Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use dynamo_flowlog::{Emitter, Flow, FlowHandle, Sink};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use serde_json::json;
+use tracing_subscriber::layer::SubscriberExt;
+
+/// Times one record, ours and others'.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Records of each turn and thread
+    #[arg(long, default_value_t = 100_000)]
+    records: u32,
+    /// Turns of each case; the median counts
+    #[arg(long, default_value_t = 7)]
+    turns: usize,
+    /// Threads of the second half
+    #[arg(long, default_value_t = 4)]
+    threads: usize,
+    /// One JSON object a row instead of a table in Markdown
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something that writes records: on a thread, so many.
+struct Case {
+    name: &'static str,
+    write: Box<dyn Fn(u32) + Sync>,
+}
+
+/// One figure.
+struct Row {
+    case: &'static str,
+    threads: usize,
+    ns: f64,
+    allocations: f64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    // In memory, so that no disk is timed; every case writes there.
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let folder = folder.context("failed to make a folder for what is written")?;
+    let cases = cases(folder.path())?;
+    let mut rows = Vec::new();
+    for threads in [1, arguments.threads] {
+        let mut times: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
+        for turn in 0..=arguments.turns {
+            for (case, times) in cases.iter().zip(&mut times) {
+                let took = time(case, threads, arguments.records);
+                // The first turn makes files, threads and caches ready.
+                if turn > 0 {
+                    times.push(took.as_secs_f64() * 1e9 / f64::from(arguments.records));
+                }
+            }
+        }
+        for (case, mut times) in cases.iter().zip(times) {
+            times.sort_by(f64::total_cmp);
+            let ns = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
+            rows.push(Row { case: case.name, threads, ns, allocations: allocations(case) });
+        }
+    }
+    check(folder.path(), &arguments)?;
+    if arguments.json {
+        for row in &rows {
+            println!("{}", json!({"case": row.case, "threads": row.threads, "ns": row.ns, "allocations": row.allocations}));
+        }
+        return Ok(());
+    }
+    let ours = |threads| rows.iter().find(|row| row.case == "flowlog mapped" && row.threads == threads).map_or(f64::NAN, |row| row.ns);
+    println!("| case | threads | ns a record | beside `flowlog mapped` | heap allocations a record |\n|---|---:|---:|---:|---:|");
+    for row in &rows {
+        println!("| {} | {} | {:.0} | {:.1} | {:.1} |", row.case, row.threads, row.ns, row.ns / ours(row.threads), row.allocations);
+    }
+    Ok(())
+}
+
+/// How long threads take that write so many records each.
+fn time(case: &Case, threads: usize, records: u32) -> Duration {
+    let (start, longest) = (Barrier::new(threads), Mutex::new(Duration::ZERO));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                start.wait();
+                let began = Instant::now();
+                (case.write)(records);
+                let took = began.elapsed();
+                if let Ok(mut longest) = longest.lock() {
+                    *longest = took.max(*longest);
+                }
+            });
+        }
+    });
+    longest.into_inner().unwrap_or_default()
+}
+
+/// Heap allocations of one record, once everything is ready.
+fn allocations(case: &Case) -> f64 {
+    let of = |records: u32| allocation_counter::measure(|| (case.write)(records)).count_total;
+    of(1_000);
+    let (few, many) = (of(1_000), of(3_000));
+    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    let each = many.saturating_sub(few) as f64 / 2_000.0;
+    each
+}
+
+/// What every record tells.
+const MODEL: &str = "tiny";
+const FLOW: &str = "019aaaac-a5da-7347-bb80-1089c1876100";
+const SPAN: &str = "24b5dddcfdbbee4f";
+
+fn cases(folder: &Path) -> anyhow::Result<Vec<Case>> {
+    let emitter = |sink: Sink| Emitter::builder("router").instance("router-0").version("dynamo", "1.6.1").sink(sink);
+    let mut cases = Vec::new();
+    let mut flowlog = |name: &'static str, emitter: Option<Emitter>| {
+        // Each thread works on a flow of its own.
+        let write = move |records| match &emitter {
+            Some(emitter) => {
+                let flow = emitter.start("chat_completion");
+                (0..records).for_each(|at| say(&flow, at));
+                flow.end();
+            }
+            // As code that knows of no emitter does.
+            None => (0..records).for_each(|at| say(black_box(&Flow::start("chat_completion")), at)),
+        };
+        cases.push(Case { name, write: Box::new(write) });
+    };
+    flowlog("flowlog disabled", None);
+    flowlog("flowlog mapped", Some(emitter(Sink::mapped(folder.join("mapped"))).build()?));
+    let flight = folder.join("flight");
+    flowlog("flowlog mapped, flight file", Some(emitter(Sink::mapped(folder.join("flown"))).flight(&flight).build()?));
+    flowlog("flowlog write", Some(emitter(Sink::file(folder.join("write.log"))).build()?));
+
+    let json_to = |name: &str| -> anyhow::Result<_> { Ok(Mutex::new(File::create(folder.join(name))?)) };
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(json_to("tracing.log")?).finish();
+    cases.push(of_tracing("tracing json file", tracing::Dispatch::new(subscriber)));
+    let (appender, guard) = tracing_appender::non_blocking(File::create(folder.join("appender.log"))?);
+    std::mem::forget(guard);
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(appender).finish();
+    cases.push(of_tracing("tracing-appender non-blocking", tracing::Dispatch::new(subscriber)));
+    let provider = SdkTracerProvider::builder().with_batch_exporter(Nowhere).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("router"));
+    std::mem::forget(provider);
+    cases.push(of_tracing("tracing-opentelemetry", tracing::Dispatch::new(tracing_subscriber::registry().with(layer))));
+
+    fastrace::set_reporter(Forgetful, fastrace::collector::Config::default());
+    cases.push(Case { name: "fastrace", write: Box::new(of_fastrace) });
+
+    let logger = ftlog::Builder::new().root(ftlog::appender::FileAppender::builder().path(folder.join("ftlog.log")).build()).build();
+    let logger = logger.map_err(|error| anyhow::anyhow!("{error}"))?;
+    std::mem::forget(logger.init().map_err(|error| anyhow::anyhow!("{error}"))?);
+    cases.push(Case { name: "ftlog", write: Box::new(of_ftlog) });
+    Ok(cases)
+}
+
+/// One record of ours.
+#[inline]
+fn say(flow: &FlowHandle, at: u32) {
+    dynamo_flowlog::state!(flow, "prefill", tokens = at, model = MODEL, queue_depth = 3, cached_share = 0.5, streams = true);
+}
+
+/// One record of `tracing`'s, sixteen to a span.
+fn of_tracing(name: &'static str, dispatch: tracing::Dispatch) -> Case {
+    let write = move |records: u32| {
+        tracing::dispatcher::with_default(&dispatch, || {
+            for at in (0..records).step_by(16) {
+                tracing::info_span!("chat_completion").in_scope(|| {
+                    for at in at..records.min(at + 16) {
+                        tracing::info!(
+                            component = "router",
+                            instance = "router-0",
+                            flow_id = FLOW,
+                            event = "state",
+                            state = "prefill",
+                            span_id = SPAN,
+                            tokens = at,
+                            model = MODEL,
+                            queue_depth = 3,
+                            cached_share = 0.5,
+                            streams = true
+                        );
+                    }
+                });
+            }
+        });
+    };
+    Case { name, write: Box::new(write) }
+}
+
+fn of_fastrace(records: u32) {
+    use fastrace::prelude::{Event, LocalSpan, Span, SpanContext};
+    for at in (0..records).step_by(16) {
+        let root = Span::root("chat_completion", SpanContext::random());
+        let _entered = root.set_local_parent();
+        for at in at..records.min(at + 16) {
+            LocalSpan::add_event(Event::new("state").with_properties(|| {
+                [
+                    ("state", "prefill".into()),
+                    ("tokens", at.to_string().into()),
+                    ("model", MODEL.into()),
+                    ("queue_depth", "3".into()),
+                    ("cached_share", "0.5".into()),
+                    ("streams", "true".into()),
+                ] as [(&str, std::borrow::Cow<'static, str>); 6]
+            }));
+        }
+    }
+}
+
+fn of_ftlog(records: u32) {
+    for at in 0..records {
+        log::info!(
+            "component=router instance=router-0 flow_id={FLOW} event=state state=prefill span_id={SPAN} tokens={at} model={MODEL} queue_depth={} cached_share={} streams={}",
+            3,
+            0.5,
+            true
+        );
+    }
+}
+
+/// Takes spans and keeps none.
+#[derive(Debug)]
+struct Nowhere;
+
+impl SpanExporter for Nowhere {
+    async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
+        black_box(spans);
+        Ok(())
+    }
+}
+
+/// Likewise.
+struct Forgetful;
+
+impl fastrace::collector::Reporter for Forgetful {
+    fn report(&mut self, spans: Vec<fastrace::collector::SpanRecord>) {
+        black_box(spans);
+    }
+}
+
+/// What was written is what was to be written: the least that each file holds, and that its lines are records.
+fn check(folder: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+    let wanted = u64::from(arguments.records) * (arguments.turns as u64 + 1) * (1 + arguments.threads as u64);
+    for name in ["mapped", "flown", "write.log", "tracing.log"] {
+        let (mut lines, mut records) = (0u64, 0u64);
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)) && path.is_file() {
+                let bytes = std::fs::read(&path)?;
+                for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && line[0] != 0) {
+                    lines += 1;
+                    records += u64::from(line.starts_with(b"{\"time") && line.ends_with(b"}"));
+                }
+            }
+        }
+        ensure!(records >= wanted && lines == records, "`{name}` holds {records} records of {wanted} in {lines} lines");
+    }
+    Ok(())
+}
