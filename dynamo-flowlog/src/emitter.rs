@@ -14,7 +14,7 @@ use flowlog_schema::{Clock, Event, FlowId, HybridClock, Level, Record, Scalar, S
 use crate::environment::Environment;
 use crate::flight::{Flight, Writer};
 use crate::health::{Counters, Health};
-use crate::lane::{Apart, with_lane};
+use crate::lane::{Apart, Lane, with_lane};
 use crate::reap::{now, reap};
 use crate::sampler;
 use crate::sink::{Form, Open, Sink};
@@ -243,17 +243,10 @@ impl Emitter {
     }
 
     /// Writes a record of somebody else's.
-    pub(crate) fn write_record(&self, mut record: Record<'_>) {
-        let flight = self.0.flight.load();
-        let number = self.0.number(flight.as_deref());
-        record.fields.push(("seq".into(), number.into()));
-        let mut line = Vec::new();
-        match self.0.form {
-            Form::Json => flowlog_schema::json::encode(&record, &mut line),
-            Form::Text => text::encode(&record, &mut line),
-        }
-        line.push(b'\n');
-        self.0.deliver(flight.as_deref(), number, &line, now());
+    pub(crate) fn write_record(&self, record: &Record<'_>) {
+        with_lane(|lane| {
+            self.0.write_record(record.clone(), now(), lane);
+        });
     }
 }
 
@@ -378,9 +371,9 @@ impl Inner {
     }
 
     #[inline]
-    fn number(&self, flight: Option<&Flight>) -> u64 {
+    fn number(&self, flight: Option<&Flight>, thread: usize) -> u64 {
         match flight {
-            Some(flight) => flight.next(),
+            Some(flight) => flight.begin_record(thread),
             None => self.numbers.0.fetch_add(1, Ordering::Relaxed) + 1,
         }
     }
@@ -415,14 +408,20 @@ impl Inner {
         }
         with_lane(|lane| {
             let flight = self.flight.load();
-            let number = self.number(flight.as_deref());
+            let number = self.number(flight.as_deref(), lane.thread);
             lane.line.clear();
             match self.form {
                 Form::Json => shared.stencil.encode(&Line { number, ..*line }, &mut lane.second, &mut lane.line),
                 Form::Text => self.encode_text(shared, line, number, &mut lane.line),
             }
             lane.line.push(b'\n');
-            self.deliver(flight.as_deref(), number, &lane.line, line.time);
+            let is_taken = self.deliver(flight.as_deref(), number, &lane.line, line.time);
+            if let Some(flight) = flight.as_deref() {
+                flight.end_record(lane.thread);
+            }
+            if is_taken && self.counters.unsaid.load(Ordering::Relaxed) > 0 {
+                self.say_lost(line.time, lane);
+            }
         });
     }
 
@@ -443,21 +442,23 @@ impl Inner {
         text::encode(&record, out);
     }
 
-    /// Hands a line to the flight file and the sink; what the sink does not take is counted, and said when it takes lines again.
+    /// Hands a line to the flight file and the sink; what the sink does not take is counted. Whether it took it.
     #[inline]
-    fn deliver(&self, flight: Option<&Flight>, number: u64, line: &[u8], now: Time) {
+    fn deliver(&self, flight: Option<&Flight>, number: u64, line: &[u8], now: Time) -> bool {
         if let Some(flight) = flight {
             flight.keep(number, line);
         }
-        match self.sink.write(line, now.0) {
-            Ok(()) if self.counters.unsaid.load(Ordering::Relaxed) == 0 => {}
-            Ok(()) => self.say_lost(now),
-            Err(error) => self.counters.lose(&error),
+        let taken = self.sink.write(line, now.0);
+        if let Err(error) = &taken {
+            self.counters.lose(error);
+            flight.inspect(|flight| flight.lose());
         }
+        taken.is_ok()
     }
 
+    /// Says how many records were lost, if the sink takes this one.
     #[cold]
-    fn say_lost(&self, now: Time) {
+    fn say_lost(&self, now: Time, lane: &mut Lane) {
         let count = self.counters.unsaid.swap(0, Ordering::Relaxed);
         if count == 0 {
             return;
@@ -467,22 +468,30 @@ impl Inner {
         record.level = Some(Level::Warn);
         record.versions.clear();
         record.clock = Some(self.tick(now));
-        let flight = self.flight.load();
-        let number = self.number(flight.as_deref());
-        record.fields = vec![("count".into(), count.into()), ("seq".into(), number.into())];
-        let mut line = Vec::new();
-        match self.form {
-            Form::Json => flowlog_schema::json::encode(&record, &mut line),
-            Form::Text => text::encode(&record, &mut line),
-        }
-        line.push(b'\n');
-        if let Some(flight) = flight.as_deref() {
-            flight.keep(number, &line);
-        }
-        if let Err(error) = self.sink.write(&line, now.0) {
+        record.fields = vec![("count".into(), count.into())];
+        if !self.write_record(record, now, lane) {
             self.counters.unsaid.fetch_add(count, Ordering::Relaxed);
-            self.counters.lose(&error);
+        } else if let Some(flight) = &*self.flight.load() {
+            flight.said(count);
         }
+    }
+
+    /// Writes a record that no stencil was made for; whether the sink took it.
+    fn write_record(&self, mut record: Record<'_>, now: Time, lane: &mut Lane) -> bool {
+        let flight = self.flight.load();
+        let number = self.number(flight.as_deref(), lane.thread);
+        record.fields.push(("seq".into(), number.into()));
+        lane.line.clear();
+        match self.form {
+            Form::Json => flowlog_schema::json::encode(&record, &mut lane.line),
+            Form::Text => text::encode(&record, &mut lane.line),
+        }
+        lane.line.push(b'\n');
+        let is_taken = self.deliver(flight.as_deref(), number, &lane.line, now);
+        if let Some(flight) = flight.as_deref() {
+            flight.end_record(lane.thread);
+        }
+        is_taken
     }
 
     /// Writes a record of the process.

@@ -131,10 +131,40 @@ impl Flight {
         unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) }
     }
 
-    /// The number of the next record.
+    /// The number of the next record, which that thread is about to write.
     #[inline]
-    pub(crate) fn next(&self) -> u64 {
-        self.number(at::LAST).fetch_add(1, Ordering::Relaxed) + 1
+    pub(crate) fn begin_record(&self, thread: usize) -> u64 {
+        let cell = self.cell(thread);
+        // Wherever the process ends, it is known that a record was begun.
+        cell.store(layout::PENDING, Ordering::Relaxed);
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        let number = self.number(at::LAST).fetch_add(1, Ordering::Relaxed) + 1;
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        cell.store(number, Ordering::Relaxed);
+        number
+    }
+
+    /// The thread's record is written.
+    #[inline]
+    pub(crate) fn end_record(&self, thread: usize) {
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        self.cell(thread).store(0, Ordering::Relaxed);
+    }
+
+    /// Counts records that the sink did not take.
+    pub(crate) fn lose(&self) {
+        self.number(at::UNSAID).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A `lost` record in the log tells of so many of them.
+    pub(crate) fn said(&self, count: u64) {
+        self.number(at::UNSAID).fetch_sub(count, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn cell(&self, thread: usize) -> &AtomicU64 {
+        const CELLS: usize = (layout::HEADER - layout::CELLS) / layout::CELL_BYTES;
+        self.number(layout::CELLS + thread % CELLS * layout::CELL_BYTES)
     }
 
     /// Keeps a record.
@@ -144,6 +174,10 @@ impl Flight {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.get(..SLOT_BYTES - layout::RECORD).unwrap_or(line);
         let mark = self.number(slot);
+        // A thread that was kept waiting for a whole round does not undo what others wrote since.
+        if mark.load(Ordering::Relaxed) > number {
+            return;
+        }
         mark.store(0, Ordering::Relaxed);
         std::sync::atomic::fence(Ordering::Release);
         self.length(slot + 8).store(u32::try_from(line.len()).unwrap_or(0), Ordering::Relaxed);

@@ -283,7 +283,7 @@ impl Span {
     fn lock_slowly(&self) -> Option<MutexGuard<'_, Work>> {
         let began = Instant::now();
         // A record's own wait for its sink included.
-        while began.elapsed() < 2 * PATIENCE {
+        while began.elapsed() < 30 * PATIENCE {
             std::thread::yield_now();
             match self.work.try_lock() {
                 Ok(work) => return Some(work),

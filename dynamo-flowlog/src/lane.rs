@@ -1,14 +1,24 @@
 //! What a thread keeps from one record to the next.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flowlog_schema::SecondText;
 
 /// Room for a line, and the text of the second.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lane {
+    /// Number of the thread, from zero.
+    pub(crate) thread: usize,
     pub(crate) line: Vec<u8>,
     pub(crate) second: SecondText,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        Self { thread: THREADS.fetch_add(1, Ordering::Relaxed), line: Vec::new(), second: SecondText::default() }
+    }
 }
 
 /// Room that a thread keeps; a longer line's is given back.

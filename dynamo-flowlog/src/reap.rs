@@ -65,7 +65,7 @@ fn reap_one(path: &Path, emitter: &Emitter) -> io::Result<Option<usize>> {
         renamed => renamed?,
     }
     for open in &found.open {
-        emitter.write_record(found.closing(open));
+        emitter.write_record(&found.closing(open));
     }
     fs::remove_file(&mine)?;
     Ok(Some(found.open.len()))

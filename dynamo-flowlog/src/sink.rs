@@ -4,7 +4,8 @@
 //! No sink keeps a record in the process: when a call has returned, the kernel has it. See the crate's page for what that survives.
 //!
 //! # When it fails
-//! A sink takes a record whole or says why not; it never waits longer than [`PATIENCE`], and tries again with the next record. A
+//! A sink takes a record whole or says why not, and tries again with the next record. It never waits longer than [`PATIENCE`] for a
+//! reader, and half a second for a disk that is to make room for the next mapped file. A
 //! file that was removed, moved or failed is opened anew within a second.
 //!
 //! # Troubleshooting

@@ -13,7 +13,9 @@
 //! | 80 | records in the ring, `u32`; bytes of each, `u32`; flows in the table, `u32` |
 //! | 128 | number of the last record that was begun, `u64` |
 //! | 192 | 1 when the process ended in order, `u64` |
+//! | 200 | records that the sink did not take and no `lost` record has told of, `u64` |
 //! | 256 | component, instance, versions: each a length, `u16`, and so many bytes of [`NAME`] |
+//! | [`CELLS`] | what threads are writing: for each the number of its record, `u64`, [`PENDING`] before it has one, 0 when it is written |
 //! | [`HEADER`] | the ring: record `n` is in slot `n % slots`: its number, `u64`, zero while it is written; its length, `u32`; itself |
 //! | behind it | the table: see [`flow`] |
 
@@ -28,7 +30,16 @@ pub const MAGIC: &[u8; 8] = b"FLOWFLT1";
 pub const VERSION: u32 = 1;
 
 /// Bytes of the header.
-pub const HEADER: usize = 4096;
+pub const HEADER: usize = 8192;
+
+/// Where it is noted what threads are writing.
+pub const CELLS: usize = 4096;
+
+/// Bytes from one thread's cell to the next: a cache line.
+pub const CELL_BYTES: usize = 64;
+
+/// A record is about to have a number.
+pub const PENDING: u64 = u64::MAX;
 
 /// Where a record's words begin in its slot.
 pub const RECORD: usize = 16;
@@ -51,6 +62,7 @@ pub mod at {
     pub const FLOWS: usize = 88;
     pub const LAST: usize = 128;
     pub const ENDED: usize = 192;
+    pub const UNSAID: usize = 200;
 }
 
 /// Where the parts of an open flow stand in its place in the table.
@@ -98,8 +110,11 @@ pub struct Flight<'a> {
     pub last: u64,
     /// Its last records, each with its number, in their order.
     pub records: Vec<(u64, &'a [u8])>,
-    /// Records among the last that were begun and are not whole.
-    pub torn: u64,
+    /// Records that the sink did not take and that no `lost` record in the log tells of.
+    pub unsaid: u64,
+    /// The numbers of records that were being written; [`PENDING`] for one that had none yet. No other is missing from both the ring
+    /// and the log, but those that the log or `unsaid` say are lost.
+    pub begun: Vec<u64>,
     /// What it had open.
     pub open: Vec<OpenFlow<'a>>,
 }
@@ -197,7 +212,8 @@ pub fn read(bytes: &[u8]) -> Option<Flight<'_>> {
         versions,
         ended: u64_at(bytes, at::ENDED)? == 1,
         last,
-        torn: kept - records.len() as u64,
+        unsaid: u64_at(bytes, at::UNSAID)?,
+        begun: bytes.get(CELLS..HEADER)?.chunks_exact(CELL_BYTES).filter_map(|cell| u64_at(cell, 0)).filter(|number| *number > 0).collect(),
         records,
         open: table.chunks_exact(flow::BYTES).filter_map(open_flow).collect(),
     })
@@ -264,6 +280,7 @@ mod tests {
             put(&mut bytes, at + 8, &u32::try_from(words.len()).unwrap().to_le_bytes());
             put(&mut bytes, at + RECORD, words.as_bytes());
         }
+        put(&mut bytes, CELLS + CELL_BYTES, &5u64.to_le_bytes());
         let table = HEADER + 4 * 64;
         for (at, mark) in [(table, 2u64), (table + flow::BYTES, 3)] {
             put(&mut bytes, at + flow::MARK, &mark.to_le_bytes());
@@ -280,7 +297,7 @@ mod tests {
         let flight = read(&bytes).unwrap();
         assert_eq!((flight.process_id, flight.component, flight.ended), (7, "router", false));
         assert_eq!(flight.records, [(3, &b"three"[..]), (4, b"four"), (6, b"six")]);
-        assert_eq!(flight.torn, 1, "the fifth");
+        assert_eq!(flight.begun, [5]);
         assert_eq!(flight.open.len(), 1, "the other is being written");
         assert_eq!((flight.open[0].state, flight.open[0].parent_id), ("prefill", None));
     }

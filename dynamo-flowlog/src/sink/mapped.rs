@@ -43,7 +43,15 @@ pub(crate) struct MappedSink {
     /// Held while the file is replaced: those that are full, the oldest first.
     full: Mutex<VecDeque<PathBuf>>,
     /// The next file, made ready ahead of time.
-    ready: Arc<Mutex<Option<Segment>>>,
+    ready: Arc<Ready>,
+}
+
+/// A file that is made ready, or is there.
+#[derive(Debug, Default)]
+struct Ready {
+    segment: Mutex<Option<Segment>>,
+    /// A thread is at it.
+    is_made: AtomicBool,
 }
 
 /// One of them.
@@ -135,19 +143,28 @@ impl MappedSink {
 
     /// Makes a file ready on a thread that does nothing else. Where that fails it is made when it is needed.
     fn make_ready(&self) {
+        if self.ready.is_made.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let (ready, closed, count) = (Arc::clone(&self.ready), Arc::clone(&self.closed), Arc::clone(&self.count));
         let (path, size) = (self.path.clone(), self.size);
         let make = move || {
-            let Ok(segment) = Segment::new(name(&path, count.fetch_add(1, Ordering::Relaxed) + 1), size) else { return };
-            segment.populate();
-            let Ok(mut ready) = ready.lock() else { return };
-            if closed.load(Ordering::Relaxed) {
-                segment.remove();
-            } else {
-                *ready = Some(segment);
+            if let Ok(segment) = Segment::new(name(&path, count.fetch_add(1, Ordering::Relaxed) + 1), size) {
+                segment.populate();
+                if let Ok(mut ready) = ready.segment.lock()
+                    && !closed.load(Ordering::Relaxed)
+                    && ready.is_none()
+                {
+                    *ready = Some(segment);
+                } else {
+                    segment.remove();
+                }
             }
+            ready.is_made.store(false, Ordering::Relaxed);
         };
-        let _ = std::thread::Builder::new().name("flowlog-segment".to_owned()).spawn(make);
+        if std::thread::Builder::new().name("flowlog-segment".to_owned()).spawn(make).is_err() {
+            self.ready.is_made.store(false, Ordering::Relaxed);
+        }
     }
 
     #[inline]
@@ -186,35 +203,41 @@ impl MappedSink {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no room for the next mapped file"));
         }
         let next = self.begin(now)?;
+        // Before anybody else may fill it.
+        let is_written = next.write(line);
+        self.segment.store(next);
+        self.make_ready();
         current.finish();
         full_ones.push_back(current.path.clone());
         while self.keep.is_some_and(|keep| full_ones.len() > keep) {
             let _ = full_ones.pop_front().map(fs::remove_file);
         }
-        if next.write(line) { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        if is_written { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
     }
 
-    /// Makes the next file and lets lines go there.
+    /// The next file.
     fn begin(&self, now: i64) -> io::Result<Arc<Segment>> {
-        let ready = self.ready.try_lock().ok().and_then(|mut ready| ready.take());
+        let ready = self.ready.segment.try_lock().ok().and_then(|mut ready| ready.take());
         let made = ready.map_or_else(|| Segment::new(name(&self.path, self.count.fetch_add(1, Ordering::Relaxed) + 1), self.size), Ok);
         let next = Arc::new(made.inspect_err(|_| self.failed.store(now, Ordering::Relaxed))?);
-        self.make_ready();
         self.begun.store(now, Ordering::Relaxed);
-        self.segment.store(Arc::clone(&next));
         Ok(next)
     }
 
     /// A process that was forked writes to files of its own.
     pub(crate) fn after_fork(&self) {
         // What was made ready is the parent's.
-        if let Ok(mut ready) = self.ready.try_lock() {
+        if let Ok(mut ready) = self.ready.segment.try_lock() {
             *ready = None;
         }
+        self.ready.is_made.store(false, Ordering::Relaxed);
         self.count.store(0, Ordering::Relaxed);
         // Where there is no room the parent's is shared: each line still has one writer at its place in each process, but
         // not among both, so nothing more is written.
-        if self.begin(0).is_err() {
+        if let Ok(next) = self.begin(0) {
+            self.segment.store(next);
+            self.make_ready();
+        } else {
             self.closed.store(true, Ordering::Relaxed);
             if let Ok(nothing) = Segment::empty() {
                 self.segment.store(Arc::new(nothing));
@@ -230,7 +253,7 @@ impl MappedSink {
             segment.remove();
         }
         // One that is being made goes when it is ready.
-        if let Ok(mut ready) = self.ready.lock()
+        if let Ok(mut ready) = self.ready.segment.lock()
             && let Some(segment) = ready.take()
         {
             segment.remove();
@@ -254,6 +277,9 @@ fn name(path: &Path, number: u64) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// How long a record waits for a disk that is to make room for the next file.
+const PATIENCE_WITH_DISKS: Duration = PATIENCE.saturating_mul(25);
+
 /// The lock, waited for no longer than anybody has patience: in a process that was forked its owner may be no more.
 fn held<T>(lock: &Mutex<T>) -> io::Result<MutexGuard<'_, T>> {
     let began = Instant::now();
@@ -261,7 +287,7 @@ fn held<T>(lock: &Mutex<T>) -> io::Result<MutexGuard<'_, T>> {
         match lock.try_lock() {
             Ok(held) => return Ok(held),
             Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
-            Err(TryLockError::WouldBlock) if began.elapsed() > PATIENCE => return Err(io::ErrorKind::TimedOut.into()),
+            Err(TryLockError::WouldBlock) if began.elapsed() > PATIENCE_WITH_DISKS => return Err(io::ErrorKind::TimedOut.into()),
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(50)),
         }
     }

@@ -211,7 +211,9 @@ impl<'t> Reader<'t> {
         if self.glance(event) {
             return false;
         }
-        let kept = event.text.get(..event.text.len().min(MAX_LINE)).unwrap_or_default();
+        // A mapped line that its writer did not finish ends in zeros, and the next one follows them.
+        let whole = memchr::memrchr(0, &event.text).map_or(&event.text[..], |zero| event.text.get(zero + 1..).unwrap_or_default());
+        let kept = whole.get(..whole.len().min(MAX_LINE)).unwrap_or_default();
         let text = std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
         let (format, observation) = format::read(text.trim_end());
         let told = self.told.before(event.at);
@@ -240,7 +242,7 @@ impl<'t> Reader<'t> {
         self.part.count(format, event.lines);
         let input = &mut self.part.input;
         input.problems.invalid_utf8 += u64::from(matches!(text, Cow::Owned(_)));
-        input.problems.long_lines += u64::from(kept.len() < event.text.len());
+        input.problems.long_lines += u64::from(kept.len() < whole.len());
         input.problems.guessed_times += u64::from(stamp.is_some_and(|stamp| !stamp.is_complete()));
         let speaker = event.facts.speaker.key();
         let (time_ns, blur) = found.unwrap_or((Mark::NO_TIME, 0));
