@@ -437,8 +437,8 @@ impl Inner {
         if !line.names_versions {
             record.versions.clear();
         }
-        record.fields = line.fields.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
         record.fields.push(("seq".into(), number.into()));
+        record.fields.extend(line.fields.iter().map(|(name, value)| (Cow::Borrowed(*name), value.clone())));
         text::encode(&record, out);
     }
 
@@ -480,7 +480,7 @@ impl Inner {
     fn write_record(&self, mut record: Record<'_>, now: Time, lane: &mut Lane) -> bool {
         let flight = self.flight.load();
         let number = self.number(flight.as_deref(), lane.thread);
-        record.fields.push(("seq".into(), number.into()));
+        record.fields.insert(0, ("seq".into(), number.into()));
         lane.line.clear();
         match self.form {
             Form::Json => flowlog_schema::json::encode(&record, &mut lane.line),

@@ -12,7 +12,7 @@ pub use encode::encode;
 pub(crate) use encode::{causes, string};
 pub use flat::{Fields, flat};
 pub use glance::glance;
-pub(crate) use glance::{PREFIX, ids, read, tail};
+pub(crate) use glance::{PREFIX, fields, ids, number, read, tail};
 pub use stencil::{Line, Stencil};
 
 /// The line is no flowlog record in JSON: not an object, or without a usable `component` and `event`.

@@ -67,7 +67,10 @@ pub struct Skimmer {
     tails: Shares<Tail>,
 }
 
-/// What stands behind the ids.
+/// The field in which our own emitter writes a record's number.
+const SEQ: &[u8] = b"seq";
+
+/// What stands behind the ids, but for the record's number.
 #[derive(Debug)]
 struct Tail {
     fields: Vec<(String, String)>,
@@ -101,7 +104,7 @@ impl Skimmer {
         self.steps.meaning(number)
     }
 
-    /// The fields in the tail of that number, as they were told.
+    /// The fields in the tail of that number, as they were told, but for the record's own number (`seq`).
     pub fn fields(&self, number: usize) -> &[(String, String)] {
         self.tails.meaning(number).map_or(&[], |tail| &tail.fields)
     }
@@ -121,9 +124,21 @@ impl Skimmer {
         let hyphenated = cursor.take_array()?;
         let step = self.steps.find(&mut cursor)?;
         let (flow_id, span_id, parent_id, clock) = json::ids(hyphenated, &mut cursor)?;
+        // Every record of ours has a number of its own, so no tail is shared that holds it.
+        let before = cursor.rest();
+        let number = json::number(&mut cursor);
+        if number.is_none() {
+            cursor = Cursor::new(before);
+        }
         let rest = cursor.rest();
         let tail = self.tails.find_rest(rest);
-        if tail.is_none() {
+        if let (None, Some(number)) = (tail, number) {
+            let mut other = |key: &'a [u8], value: &'a [u8]| key != SEQ && field(key, value);
+            self.new_tail(rest, &mut other, |keep| json::fields(&mut cursor, keep).map(|()| &b""[..]))?;
+            if !field(SEQ, number) {
+                return None;
+            }
+        } else if tail.is_none() {
             self.new_tail(rest, field, |keep| json::tail(&mut cursor, keep).map(|()| &b""[..]))?;
         }
         Some(Skim { time, flow_id, span_id, parent_id, clock, message: ascii(message), origin, step, tail, is_json: true })
@@ -136,15 +151,32 @@ impl Skimmer {
         let flow_id = flow_id(&without_hyphens(cursor.take_array()?)?)?;
         let step = self.steps.find(&mut cursor)?;
         let (span_id, parent_id, clock) = text::ids(&mut cursor)?;
+        let before = cursor.rest();
+        let number = text::number(&mut cursor);
+        if number.is_none() {
+            cursor = Cursor::new(before);
+        }
         let rest = cursor.rest();
         let tail = self.tails.find_rest(rest);
         let message = match tail {
             // Where it stands in this line, at its end.
-            Some(number) => {
-                let len = self.tails.meaning(number)?.message.len();
+            Some(known) => {
+                let known = self.tails.meaning(known)?;
+                // A line with two numbers is for the decoder to judge.
+                if number.is_some() && known.fields.iter().any(|(name, _)| name.as_bytes() == SEQ) {
+                    return None;
+                }
+                let len = known.message.len();
                 line.trim_ascii_end().get(line.trim_ascii_end().len().checked_sub(len)?..)?
             }
-            None => self.new_tail(rest, field, |keep| text::tail(&mut cursor, keep))?,
+            None => {
+                let mut other = |key: &'a [u8], value: &'a [u8]| (number.is_none() || key != SEQ) && field(key, value);
+                let message = self.new_tail(rest, &mut other, |keep| text::tail(&mut cursor, keep))?;
+                if number.is_some_and(|number| !field(SEQ, number)) {
+                    return None;
+                }
+                message
+            }
         };
         Some(Skim { time, flow_id, span_id, parent_id, clock, message: ascii(message), origin, step, tail, is_json: false })
     }

@@ -7,7 +7,7 @@ mod glance;
 pub use decode::{NotText, decode};
 pub use encode::encode;
 pub use glance::glance;
-pub(crate) use glance::{ids, read, tail};
+pub(crate) use glance::{ids, number, read, tail};
 
 /// Names that stand for a part of the record when they come unquoted before `=` in the braces.
 const RESERVED: [&str; 7] = ["flow", "span", "parent", "clock", "message", "error", "causes"];

@@ -131,7 +131,7 @@ proptest! {
         let stencil = json::Stencil::of(&record);
         stencil.encode(&line, &mut SecondText::default(), &mut quick);
         if number > 0 {
-            record.fields.push(("seq".into(), i64::try_from(number).unwrap().into()));
+            record.fields.insert(0, ("seq".into(), i64::try_from(number).unwrap().into()));
         }
         json::encode(&record, &mut whole);
         prop_assert_eq!(String::from_utf8(quick).unwrap(), String::from_utf8(whole).unwrap());

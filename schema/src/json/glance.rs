@@ -105,9 +105,23 @@ pub(crate) fn ids(hyphenated: &[u8; 36], cursor: &mut Cursor<'_>) -> Option<(Flo
     Some((flow_id, span_id, parent_id, clock))
 }
 
+/// The record's number, where our own emitter writes it: its digits. What follows it is for [`fields`].
+#[inline]
+pub(crate) fn number<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
+    if !cursor.skip(b"\",\"seq\":") {
+        return None;
+    }
+    Some(cursor.until(|byte| !byte.is_ascii_digit())).filter(|digits| is_natural(digits) && digits.len() <= 18)
+}
+
 /// What stands behind the ids: fields that the record does not know, up to the end of the line.
 pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized)) -> Option<()> {
     cursor.expect(b"\"")?;
+    fields(cursor, field)
+}
+
+/// Fields that the record does not know, up to the end of the line.
+pub(crate) fn fields<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized)) -> Option<()> {
     let mut seen = Seen::default();
     while cursor.skip(b",\"") {
         let key = cursor.string()?;

@@ -39,7 +39,7 @@ pub struct Line<'a> {
     pub error: Option<&'a ErrorInfo<'a>>,
     /// Any other key.
     pub fields: &'a [(&'a str, Scalar<'a>)],
-    /// Number of the record among its process's, written as the field `seq`; zero for none.
+    /// Number of the record among its process's, written as the field `seq` before all others; zero for none.
     pub number: u64,
 }
 
@@ -100,12 +100,12 @@ impl Stencil {
         if let Some(info) = line.error {
             error(out, info);
         }
-        fields(out, line.fields.iter().map(|(name, value)| (*name, value)));
         if line.number > 0 {
             out.extend_from_slice(b",\"seq\":");
             // Writing to a Vec cannot fail.
             let _ = serde_json::to_writer(&mut *out, &line.number);
         }
+        fields(out, line.fields.iter().map(|(name, value)| (*name, value)));
         out.push(b'}');
     }
 }
