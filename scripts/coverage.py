@@ -7,9 +7,10 @@ import json
 import pathlib
 import sys
 
-# What a wrong answer would come from: reading, the flow table, the diagnosis.
+# What a wrong answer would come from: the record, the emitter, reading, the flow table, the diagnosis.
 CRITICAL = (
     "schema/src",
+    "dynamo-flowlog/src",
     *(f"flowlog-analyze/src/{module}" for module in ("envelope", "format", "events", "timeline", "flow", "diagnose", "ingest")),
 )
 

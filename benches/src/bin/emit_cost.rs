@@ -23,7 +23,7 @@ use tracing_subscriber::layer::SubscriberExt;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Records of each turn and thread
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 20_000)]
     records: u32,
     /// Turns of each case; the median counts
     #[arg(long, default_value_t = 7)]

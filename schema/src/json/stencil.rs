@@ -9,12 +9,12 @@ use crate::{Clock, ErrorInfo, Event, Level, Record, Scalar, Time};
 /// [`Stencil::encode`] writes what [`encode`](super::encode) does, without a heap allocation of its own.
 #[derive(Debug, Clone)]
 pub struct Stencil {
-    /// `target`.
-    target: Box<[u8]>,
-    /// `component` to `flow`.
+    /// From `target` to `event`, as long as there is no message.
     who: Box<[u8]>,
+    /// Where in it the message stands.
+    message: usize,
     versions: Box<[u8]>,
-    /// `trace_id` to `parent_id`.
+    /// From `trace_id` to `clock`.
     ids: Box<[u8]>,
 }
 
@@ -46,8 +46,10 @@ pub struct Line<'a> {
 impl Stencil {
     /// Takes target, component, instance, flow, versions and ids of a record; the rest of it does not matter.
     pub fn of(record: &Record<'_>) -> Self {
-        let (mut target, mut who, mut named, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        text(&mut target, "target", record.target.as_deref().unwrap_or_default());
+        let (mut who, mut named, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        text(&mut who, "target", record.target.as_deref().unwrap_or_default());
+        text(&mut who, "message", "");
+        let message = who.len() - 1;
         text(&mut who, "component", &record.component);
         if let Some(instance) = &record.instance {
             text(&mut who, "instance", instance);
@@ -59,6 +61,7 @@ impl Stencil {
         if let Some(flow) = &record.flow {
             text(&mut who, "flow", flow);
         }
+        who.extend_from_slice(b",\"event\":\"");
         versions(&mut named, &record.versions);
         if let Some(span_id) = record.span_id {
             text(&mut ids, "span_id", &span_id.to_string());
@@ -66,8 +69,9 @@ impl Stencil {
         if let Some(parent_id) = record.parent_id {
             text(&mut ids, "parent_id", &parent_id.to_string());
         }
-        let [target, who, versions, ids] = [target, who, named, ids].map(Vec::into_boxed_slice);
-        Self { target, who, versions, ids }
+        ids.extend_from_slice(b",\"clock\":\"");
+        let [who, versions, ids] = [who, named, ids].map(Vec::into_boxed_slice);
+        Self { who, message, versions, ids }
     }
 
     /// Appends a record as one line, without the line feed. `second` spares the calendar from one record to the next.
@@ -75,18 +79,22 @@ impl Stencil {
         out.reserve(ROOM + self.who.len() + self.versions.len() + self.ids.len());
         out.extend_from_slice(b"{\"time\":\"");
         out.extend_from_slice(second.text(line.time));
-        out.extend_from_slice(b"\",\"level\":\"");
-        out.extend_from_slice(line.level.as_str().as_bytes());
-        out.push(b'"');
-        out.extend_from_slice(&self.target);
+        out.extend_from_slice(match line.level {
+            Level::Trace => b"\",\"level\":\"TRACE\"",
+            Level::Debug => b"\",\"level\":\"DEBUG\"",
+            Level::Info => b"\",\"level\":\"INFO\"",
+            Level::Warn => b"\",\"level\":\"WARN\"",
+            Level::Error => b"\",\"level\":\"ERROR\"",
+        });
         if line.message.is_empty() {
-            out.extend_from_slice(b",\"message\":\"\"");
+            out.extend_from_slice(&self.who);
         } else {
-            out.extend_from_slice(b",\"message\":");
+            // The two quotes stand before it.
+            let (before, behind) = self.who.split_at(self.message - 1);
+            out.extend_from_slice(before);
             string(out, line.message);
+            out.extend_from_slice(behind.get(2..).unwrap_or_default());
         }
-        out.extend_from_slice(&self.who);
-        out.extend_from_slice(b",\"event\":\"");
         out.extend_from_slice(line.event.as_str().as_bytes());
         out.extend_from_slice(b"\",\"state\":");
         string(out, line.state);
@@ -94,7 +102,6 @@ impl Stencil {
             out.extend_from_slice(&self.versions);
         }
         out.extend_from_slice(&self.ids);
-        out.extend_from_slice(b",\"clock\":\"");
         out.extend_from_slice(&hex(line.clock.0));
         out.push(b'"');
         if let Some(info) = line.error {
