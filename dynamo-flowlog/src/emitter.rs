@@ -17,7 +17,7 @@ use crate::health::{Counters, Health};
 use crate::lane::{Apart, Lane, with_lane};
 use crate::reap::{now, reap};
 use crate::sampler;
-use crate::sink::{Form, Open, Sink};
+use crate::sink::{Form, OpenSink, Sink};
 
 /// Why an emitter could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +149,7 @@ impl Builder {
             return Err(InstallError::Component(self.component));
         }
         watch_forks();
-        let sink = Open::open(&self.sink).map_err(|error| InstallError::Sink { sink: self.sink.clone(), error })?;
+        let sink = OpenSink::open(&self.sink).map_err(|error| InstallError::Sink { sink: self.sink.clone(), error })?;
         let versions = serde_json::Map::from_iter(self.versions.iter().map(|(name, version)| (name.clone(), version.clone().into())));
         let inner = Inner {
             instance: self.instance,
@@ -287,7 +287,7 @@ pub(crate) struct Inner {
     clock: HybridClock,
     /// Number of the last record, where no flight file counts them.
     numbers: Apart<AtomicU64>,
-    sink: Open,
+    sink: OpenSink,
     flight: ArcSwapOption<Flight>,
     folder: Option<PathBuf>,
     pub(crate) counters: Counters,

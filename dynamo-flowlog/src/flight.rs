@@ -212,7 +212,10 @@ impl Flight {
         let mark = self.number(place + flow::MARK);
         let before = mark.load(Ordering::Relaxed);
         // Who comes while another writes leaves it: both are of this moment.
-        if before != 0 && before % 2 == 0 && mark.compare_exchange(before, before + 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+        if before != 0
+            && before.is_multiple_of(2)
+            && mark.compare_exchange(before, before + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        {
             self.put_progress(place, state, clock, time);
             mark.store(before + 2, Ordering::Release);
         }

@@ -86,14 +86,14 @@ pub enum Form {
 
 /// A sink that is open.
 #[derive(Debug)]
-pub(crate) enum Open {
+pub(crate) enum OpenSink {
     Pipe(PipeSink),
     File(FileSink),
     Mapped(MappedSink),
     Nothing,
 }
 
-impl Open {
+impl OpenSink {
     /// Opens a sink, and makes the folder that it lies in.
     pub(crate) fn open(sink: &Sink) -> io::Result<Self> {
         Ok(match sink {

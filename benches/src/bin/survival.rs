@@ -100,7 +100,8 @@ fn child(sink: &str, death: &str, folder: &Path) -> anyhow::Result<()> {
             held.push(Box::new(guard));
         }
         "OTel batch" => {
-            let provider = SdkTracerProvider::builder().with_batch_exporter(ToFile(Mutex::new(File::create(folder.join("run.log"))?))).build();
+            let provider =
+                SdkTracerProvider::builder().with_batch_exporter(ToFile(Mutex::new(File::create(folder.join("run.log"))?))).build();
             let tracer = provider.tracer("survival");
             (0..RECORDS).for_each(|number| tracer.start(format!("number={number}")).end());
             // Nobody calls `shutdown`: a process that dies does not.

@@ -119,12 +119,11 @@ impl FileSink {
     /// Opens the file anew; if it `rotates`, under its name a new one. Where that fails, the old one is written to.
     fn replace(&self, now: i64, rotates: bool) {
         let Ok(_held) = self.replacing.try_lock() else { return };
-        if rotates && (self.is_gone() || self.rotate().is_ok()) || !rotates {
-            if let Ok(file) = open(&self.path) {
-                self.size.store(file.metadata().map_or(0, |data| data.len()), Ordering::Relaxed);
-                self.begun.store(now, Ordering::Relaxed);
-                self.file.store(Arc::new(file));
-            }
+        let is_free = !rotates || self.is_gone() || self.rotate().is_ok();
+        if is_free && let Ok(file) = open(&self.path) {
+            self.size.store(file.metadata().map_or(0, |data| data.len()), Ordering::Relaxed);
+            self.begun.store(now, Ordering::Relaxed);
+            self.file.store(Arc::new(file));
         }
     }
 
