@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::exit,
+    clippy::print_stdout,
     reason = "a test stops at what it did not expect, and its children die as they are told"
 )]
 
