@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use flowlog_schema::flight::{LANES, number};
 use flowlog_schema::json::{Line, Stencil};
 use flowlog_schema::{Clock, Event, FlowId, HybridClock, Level, Record, Scalar, SpanId, Time, text};
 
@@ -160,7 +161,7 @@ impl Builder {
             level: self.level,
             stencil: OnceLock::new(),
             clock: HybridClock::new(),
-            numbers: Apart::default(),
+            counts: std::array::from_fn(|_| Apart::default()),
             sink,
             flight: ArcSwapOption::empty(),
             folder: self.flight,
@@ -285,8 +286,8 @@ pub(crate) struct Inner {
     /// Of records without a flow.
     stencil: OnceLock<Shared>,
     clock: HybridClock,
-    /// Number of the last record, where no flight file counts them.
-    numbers: Apart<AtomicU64>,
+    /// Records of each lane, where no flight file counts them.
+    counts: [Apart<AtomicU64>; LANES],
     sink: OpenSink,
     flight: ArcSwapOption<Flight>,
     folder: Option<PathBuf>,
@@ -370,12 +371,11 @@ impl Inner {
         self.flight.load()
     }
 
+    /// The number of a lane's next record.
     #[inline]
-    fn number(&self, flight: Option<&Flight>, thread: usize) -> u64 {
-        match flight {
-            Some(flight) => flight.begin_record(thread),
-            None => self.numbers.0.fetch_add(1, Ordering::Relaxed) + 1,
-        }
+    fn number(&self, flight: Option<&Flight>, lane: &Lane) -> u64 {
+        let lane = lane.number;
+        number(lane, flight.map_or_else(|| self.counts[lane % LANES].0.fetch_add(1, Ordering::Relaxed) + 1, |flight| flight.count(lane)))
     }
 
     fn record<'a>(
@@ -408,17 +408,14 @@ impl Inner {
         }
         with_lane(|lane| {
             let flight = self.flight.load();
-            let number = self.number(flight.as_deref(), lane.thread);
+            let number = self.number(flight.as_deref(), lane);
             lane.line.clear();
             match self.form {
                 Form::Json => shared.stencil.encode(&Line { number, ..*line }, &mut lane.second, &mut lane.line),
                 Form::Text => self.encode_text(shared, line, number, &mut lane.line),
             }
             lane.line.push(b'\n');
-            let is_taken = self.deliver(flight.as_deref(), number, &lane.line, line.time);
-            if let Some(flight) = flight.as_deref() {
-                flight.end_record(lane.thread);
-            }
+            let is_taken = self.deliver(flight.as_deref(), &lane.line, line.time);
             if is_taken && self.counters.unsaid.load(Ordering::Relaxed) > 0 {
                 self.say_lost(line.time, lane);
             }
@@ -444,9 +441,9 @@ impl Inner {
 
     /// Hands a line to the flight file and the sink; what the sink does not take is counted. Whether it took it.
     #[inline]
-    fn deliver(&self, flight: Option<&Flight>, number: u64, line: &[u8], now: Time) -> bool {
+    fn deliver(&self, flight: Option<&Flight>, line: &[u8], now: Time) -> bool {
         if let Some(flight) = flight {
-            flight.keep(number, line);
+            flight.keep(line);
         }
         let taken = self.sink.write(line, now.0);
         if let Err(error) = &taken {
@@ -479,7 +476,7 @@ impl Inner {
     /// Writes a record that no stencil was made for; whether the sink took it.
     fn write_record(&self, mut record: Record<'_>, now: Time, lane: &mut Lane) -> bool {
         let flight = self.flight.load();
-        let number = self.number(flight.as_deref(), lane.thread);
+        let number = self.number(flight.as_deref(), lane);
         record.fields.insert(0, ("seq".into(), number.into()));
         lane.line.clear();
         match self.form {
@@ -487,11 +484,7 @@ impl Inner {
             Form::Text => text::encode(&record, &mut lane.line),
         }
         lane.line.push(b'\n');
-        let is_taken = self.deliver(flight.as_deref(), number, &lane.line, now);
-        if let Some(flight) = flight.as_deref() {
-            flight.end_record(lane.thread);
-        }
-        is_taken
+        self.deliver(flight.as_deref(), &lane.line, now)
     }
 
     /// Writes a record of the process.
@@ -534,7 +527,7 @@ impl Inner {
             return;
         }
         self.sink.after_fork();
-        self.numbers.0.store(0, Ordering::Relaxed);
+        self.counts.iter().for_each(|count| count.0.store(0, Ordering::Relaxed));
         self.open_flows.0.store(0, Ordering::Relaxed);
         self.counters.unsaid.store(0, Ordering::Relaxed);
         // Without room for a file of its own it has none: it must not write to its parent's.

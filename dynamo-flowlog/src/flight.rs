@@ -131,24 +131,10 @@ impl Flight {
         unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) }
     }
 
-    /// The number of the next record, which that thread is about to write.
+    /// Counts a lane's next record; how many there are.
     #[inline]
-    pub(crate) fn begin_record(&self, thread: usize) -> u64 {
-        let cell = self.cell(thread);
-        // Wherever the process ends, it is known that a record was begun.
-        cell.store(layout::PENDING, Ordering::Relaxed);
-        std::sync::atomic::compiler_fence(Ordering::SeqCst);
-        let number = self.number(at::LAST).fetch_add(1, Ordering::Relaxed) + 1;
-        std::sync::atomic::compiler_fence(Ordering::SeqCst);
-        cell.store(number, Ordering::Relaxed);
-        number
-    }
-
-    /// The thread's record is written.
-    #[inline]
-    pub(crate) fn end_record(&self, thread: usize) {
-        std::sync::atomic::compiler_fence(Ordering::SeqCst);
-        self.cell(thread).store(0, Ordering::Relaxed);
+    pub(crate) fn count(&self, lane: usize) -> u64 {
+        self.number(layout::COUNTS + lane % layout::LANES * layout::COUNT_BYTES).fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Counts records that the sink did not take.
@@ -161,15 +147,10 @@ impl Flight {
         self.number(at::UNSAID).fetch_sub(count, Ordering::Relaxed);
     }
 
-    #[inline]
-    fn cell(&self, thread: usize) -> &AtomicU64 {
-        const CELLS: usize = (layout::HEADER - layout::CELLS) / layout::CELL_BYTES;
-        self.number(layout::CELLS + thread % CELLS * layout::CELL_BYTES)
-    }
-
     /// Keeps a record.
     #[inline]
-    pub(crate) fn keep(&self, number: u64, line: &[u8]) {
+    pub(crate) fn keep(&self, line: &[u8]) {
+        let number = self.number(at::GIVEN).fetch_add(1, Ordering::Relaxed) + 1;
         let slot = layout::HEADER + usize::try_from(number % SLOTS as u64).unwrap_or(0) * SLOT_BYTES;
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.get(..SLOT_BYTES - layout::RECORD).unwrap_or(line);

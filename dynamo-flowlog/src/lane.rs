@@ -8,8 +8,8 @@ use flowlog_schema::SecondText;
 /// Room for a line, and the text of the second.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    /// Number of the thread, from zero.
-    pub(crate) thread: usize,
+    /// Which one, from zero: see `flowlog_schema::flight::number`.
+    pub(crate) number: usize,
     pub(crate) line: Vec<u8>,
     pub(crate) second: SecondText,
 }
@@ -17,7 +17,7 @@ pub(crate) struct Lane {
 impl Default for Lane {
     fn default() -> Self {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
-        Self { thread: THREADS.fetch_add(1, Ordering::Relaxed), line: Vec::new(), second: SecondText::default() }
+        Self { number: THREADS.fetch_add(1, Ordering::Relaxed), line: Vec::new(), second: SecondText::default() }
     }
 }
 

@@ -38,7 +38,8 @@
 //!
 //! Emitting never panics, never returns an error, and never waits longer than [`PATIENCE`] for a reader. A record that a sink
 //! does not take is counted ([`Health::lost`]), kept in the flight file if there is one, and said in a `lost` record as soon as the
-//! sink takes records again. Every record carries its number (`seq`), so that a gap that was not said is found.
+//! sink takes records again. Every record carries its number (`seq`): its last two digits are those of the thread that wrote it, and those
+//! before them have no gap, so that a loss that was not said is found.
 //!
 //! # Troubleshooting
 //!

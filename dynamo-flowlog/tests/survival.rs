@@ -203,11 +203,17 @@ fn soak(emitter: &Builder, folder: &Path) {
     });
 }
 
+fn number_of(record: &flowlog_schema::Record<'_>) -> Option<u64> {
+    record.field("seq").and_then(flowlog_schema::Scalar::as_f64).map(|number| number as u64)
+}
+
+/// `FLOWLOG_SOAK_ROUNDS` says how often; twenty times where nobody does.
 #[test]
 fn no_gap_is_left_that_was_not_said() {
     let mut random = 1u64;
     let (mut records, mut gaps) = (0, 0);
-    for round in 0..20 {
+    let rounds = std::env::var("FLOWLOG_SOAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
+    for round in 0..rounds {
         let folder = tempfile::tempdir().unwrap();
         let mut child = child("soak -", folder.path());
         let mut ready = String::new();
@@ -222,28 +228,24 @@ fn no_gap_is_left_that_was_not_said() {
         // A line that was not written whole ends in zeros, and the next one follows them.
         for line in lines(folder.path()) {
             if let Ok((record, _)) = json::decode(line.rsplit('\0').next().unwrap().as_bytes()) {
-                seen.extend(record.field("seq").and_then(flowlog_schema::Scalar::as_f64).map(|number| number as u64));
+                seen.extend(number_of(&record));
                 announced += record.field("count").and_then(flowlog_schema::Scalar::as_f64).unwrap_or(0.0) as u64;
             }
         }
         let path = fs::read_dir(folder.path().join("flight")).unwrap().next().unwrap().unwrap().path();
         let bytes = fs::read(path).unwrap();
         let flight = flight::read(&bytes).unwrap();
-        seen.extend(flight.records.iter().map(|(number, _)| *number));
-        let missing: Vec<u64> = (1..=flight.last).filter(|number| !seen.contains(number)).collect();
-        // What was being written at that moment: one record a thread at most, and the flight file says which.
-        let (unknown, begun): (Vec<u64>, Vec<u64>) = flight.begun.iter().partition(|number| **number == flight::PENDING);
-        let unsaid = missing.iter().filter(|number| !begun.contains(number)).count();
-        assert!(
-            unsaid as u64 <= announced + flight.unsaid + unknown.len() as u64,
-            "round {round}: {missing:?} of {}: {:?}",
-            flight.last,
-            flight.begun
-        );
-        assert!(flight.begun.len() <= 3, "{:?}", flight.begun);
+        let numbers = flight.records.iter().filter_map(|line| json::decode(line).ok()).filter_map(|(record, _)| number_of(&record));
+        seen.extend(numbers.collect::<Vec<u64>>());
+        let of_lane = |last: u64| (1..=last / 100).map(move |count| count * 100 + last % 100);
+        let missing: Vec<u64> = flight.last.iter().copied().flat_map(of_lane).filter(|number| !seen.contains(number)).collect();
+        // What was being written at that moment: the last record of each thread, at most.
+        let unsaid = missing.iter().filter(|number| !flight.last.contains(number)).count();
+        assert_eq!(unsaid, 0, "round {round}: {missing:?} of {:?}", flight.last);
         assert_eq!((announced, flight.unsaid), (0, 0), "a disk that does its work loses nothing");
-        records += flight.last;
+        records += flight.last.iter().map(|last| last / 100).sum::<u64>();
         gaps += missing.len();
     }
-    assert!(records > 10_000, "{records} records, {gaps} gaps");
+    println!("{rounds} kills, {records} records, {gaps} of them not whole");
+    assert!(records > 10_000);
 }

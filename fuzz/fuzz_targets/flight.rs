@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = flight::read(bytes);
     let Some(read) = flight::read(&file) else { panic!("a whole file is read") };
     assert!(read.records.len() <= 4 && read.open.len() <= 2);
-    assert!(read.records.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    assert!(read.last.len() <= flight::LANES);
     for open in &read.open {
         let mut line = Vec::new();
         json::encode(&read.closing(open), &mut line);

@@ -11,12 +11,12 @@
 //! | 24 | when the process started, in ticks since the machine did, `u64` (`/proc/PID/stat`, field 22) |
 //! | 32 | the machine's boot, 36 characters (`/proc/sys/kernel/random/boot_id`) |
 //! | 80 | records in the ring, `u32`; bytes of each, `u32`; flows in the table, `u32` |
-//! | 128 | number of the last record that was begun, `u64` |
+//! | 128 | records that the ring was given, `u64` |
 //! | 192 | 1 when the process ended in order, `u64` |
 //! | 200 | records that the sink did not take and no `lost` record has told of, `u64` |
 //! | 256 | component, instance, versions: each a length, `u16`, and so many bytes of [`NAME`] |
-//! | [`CELLS`] | what threads are writing: for each the number of its record, `u64`, [`PENDING`] before it has one, 0 when it is written |
-//! | [`HEADER`] | the ring: record `n` is in slot `n % slots`: its number, `u64`, zero while it is written; its length, `u32`; itself |
+//! | [`COUNTS`] | how many records each lane has begun, `u64`, [`COUNT_BYTES`] apart: see [`number`] |
+//! | [`HEADER`] | the ring: the `n`th record that it was given is in slot `n % slots`: `n`, `u64`, zero while it is written; its length, `u32`; itself |
 //! | behind it | the table: see [`flow`] |
 
 use std::str;
@@ -30,16 +30,21 @@ pub const MAGIC: &[u8; 8] = b"FLOWFLT1";
 pub const VERSION: u32 = 1;
 
 /// Bytes of the header.
-pub const HEADER: usize = 8192;
+pub const HEADER: usize = 12_288;
 
-/// Where it is noted what threads are writing.
-pub const CELLS: usize = 4096;
+/// Lanes, each of which counts its records for itself: a thread's own, where there are no more threads than that.
+pub const LANES: usize = 100;
 
-/// Bytes from one thread's cell to the next: a cache line.
-pub const CELL_BYTES: usize = 64;
+/// Where lanes count.
+pub const COUNTS: usize = 4096;
 
-/// A record is about to have a number.
-pub const PENDING: u64 = u64::MAX;
+/// Bytes from one lane's count to the next: a cache line, so that threads do not wait for one another.
+pub const COUNT_BYTES: usize = 64;
+
+/// The number of the `count`th record of a lane: its last two digits are the lane's, and those before them have no gap in one lane.
+pub fn number(lane: usize, count: u64) -> u64 {
+    count * LANES as u64 + (lane % LANES) as u64
+}
 
 /// Where a record's words begin in its slot.
 pub const RECORD: usize = 16;
@@ -60,7 +65,7 @@ pub mod at {
     pub const SLOTS: usize = 80;
     pub const SLOT_BYTES: usize = 84;
     pub const FLOWS: usize = 88;
-    pub const LAST: usize = 128;
+    pub const GIVEN: usize = 128;
     pub const ENDED: usize = 192;
     pub const UNSAID: usize = 200;
 }
@@ -106,15 +111,13 @@ pub struct Flight<'a> {
     pub versions: &'a str,
     /// The process ended in order.
     pub ended: bool,
-    /// Number of the last record that was begun.
-    pub last: u64,
-    /// Its last records, each with its number, in their order.
-    pub records: Vec<(u64, &'a [u8])>,
+    /// Its last records, in the order in which the ring was given them.
+    pub records: Vec<&'a [u8]>,
+    /// The number of the last record that each lane began. A lane is done with a record before it begins the next, so no other is missing
+    /// from both the ring and the log, but those that the log or `unsaid` say are lost.
+    pub last: Vec<u64>,
     /// Records that the sink did not take and that no `lost` record in the log tells of.
     pub unsaid: u64,
-    /// The numbers of records that were being written; [`PENDING`] for one that had none yet. No other is missing from both the ring
-    /// and the log, but those that the log or `unsaid` say are lost.
-    pub begun: Vec<u64>,
     /// What it had open.
     pub open: Vec<OpenFlow<'a>>,
 }
@@ -190,18 +193,18 @@ pub fn read(bytes: &[u8]) -> Option<Flight<'_>> {
     let [slots, slot_bytes, flows] = [at::SLOTS, at::SLOT_BYTES, at::FLOWS].map(|at| u32_at(bytes, at).unwrap_or(0) as usize);
     let ring = bytes.get(HEADER..)?.get(..slots.checked_mul(slot_bytes)?)?;
     let table = bytes.get(HEADER + ring.len()..)?.get(..flows.checked_mul(flow::BYTES)?)?;
-    let last = u64_at(bytes, at::LAST)?;
+    let given = u64_at(bytes, at::GIVEN)?;
     let mut records: Vec<(u64, &[u8])> = Vec::new();
     for (at, slot) in ring.chunks_exact(slot_bytes.max(RECORD + 1)).enumerate() {
         let number = u64_at(slot, 0)?;
         // Whatever a slot holds that its place does not explain was not written whole.
-        if number > 0 && number <= last && number % slots as u64 == at as u64 {
+        if number > 0 && number <= given && number % slots as u64 == at as u64 {
             records.extend(slot.get(RECORD..)?.get(..u32_at(slot, 8)? as usize).map(|words| (number, words)));
         }
     }
     records.sort_unstable_by_key(|(number, _)| *number);
-    let kept = last.min(slots as u64);
-    records.retain(|(number, _)| *number > last - kept);
+    // A thread that was kept waiting for a whole round may have left one behind.
+    records.retain(|(number, _)| *number > given.saturating_sub(slots as u64));
     let [component, instance, versions] = NAMES.map(|at| name_at(bytes, at).unwrap_or_default());
     Some(Flight {
         process_id: u64_at(bytes, at::PROCESS)?,
@@ -211,10 +214,13 @@ pub fn read(bytes: &[u8]) -> Option<Flight<'_>> {
         instance,
         versions,
         ended: u64_at(bytes, at::ENDED)? == 1,
-        last,
         unsaid: u64_at(bytes, at::UNSAID)?,
-        begun: bytes.get(CELLS..HEADER)?.chunks_exact(CELL_BYTES).filter_map(|cell| u64_at(cell, 0)).filter(|number| *number > 0).collect(),
-        records,
+        last: (0..LANES)
+            .filter_map(|lane| Some((lane, u64_at(bytes, COUNTS + lane * COUNT_BYTES)?)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(lane, count)| number(lane, count.min(u64::MAX / LANES as u64 - 1)))
+            .collect(),
+        records: records.into_iter().map(|(_, words)| words).collect(),
         open: table.chunks_exact(flow::BYTES).filter_map(open_flow).collect(),
     })
 }
@@ -272,7 +278,7 @@ mod tests {
         for (at, value) in [(at::SLOTS, 4u32), (at::SLOT_BYTES, 64), (at::FLOWS, 2)] {
             put(&mut bytes, at, &value.to_le_bytes());
         }
-        put(&mut bytes, at::LAST, &6u64.to_le_bytes());
+        put(&mut bytes, at::GIVEN, &6u64.to_le_bytes());
         put(&mut bytes, NAMES[0], b"\x06\0router");
         for (number, words) in [(3u64, "three"), (4, "four"), (6, "six")] {
             let at = HEADER + usize::try_from(number % 4).unwrap() * 64;
@@ -280,7 +286,7 @@ mod tests {
             put(&mut bytes, at + 8, &u32::try_from(words.len()).unwrap().to_le_bytes());
             put(&mut bytes, at + RECORD, words.as_bytes());
         }
-        put(&mut bytes, CELLS + CELL_BYTES, &5u64.to_le_bytes());
+        put(&mut bytes, COUNTS + COUNT_BYTES, &5u64.to_le_bytes());
         let table = HEADER + 4 * 64;
         for (at, mark) in [(table, 2u64), (table + flow::BYTES, 3)] {
             put(&mut bytes, at + flow::MARK, &mark.to_le_bytes());
@@ -296,8 +302,8 @@ mod tests {
         let bytes = file();
         let flight = read(&bytes).unwrap();
         assert_eq!((flight.process_id, flight.component, flight.ended), (7, "router", false));
-        assert_eq!(flight.records, [(3, &b"three"[..]), (4, b"four"), (6, b"six")]);
-        assert_eq!(flight.begun, [5]);
+        assert_eq!(flight.records, [&b"three"[..], b"four", b"six"]);
+        assert_eq!(flight.last, [501]);
         assert_eq!(flight.open.len(), 1, "the other is being written");
         assert_eq!((flight.open[0].state, flight.open[0].parent_id), ("prefill", None));
     }

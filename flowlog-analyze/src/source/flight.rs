@@ -11,7 +11,7 @@ pub(super) const MOST: u64 = 64 << 20;
 pub(super) fn log(bytes: &[u8]) -> Option<Vec<u8>> {
     let found = flight::read(bytes)?;
     let mut log = Vec::new();
-    for (_, words) in &found.records {
+    for words in &found.records {
         log.extend_from_slice(words);
         log.push(b'\n');
     }

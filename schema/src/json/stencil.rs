@@ -39,7 +39,7 @@ pub struct Line<'a> {
     pub error: Option<&'a ErrorInfo<'a>>,
     /// Any other key.
     pub fields: &'a [(&'a str, Scalar<'a>)],
-    /// Number of the record among its process's, written as the field `seq` before all others; zero for none.
+    /// Number of the record ([`flight::number`](crate::flight::number)), written as the field `seq` before all others; zero for none.
     pub number: u64,
 }
 
