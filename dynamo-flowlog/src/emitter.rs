@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use flowlog_schema::flight::{LANES, number};
@@ -18,7 +18,7 @@ use crate::health::{Counters, Health};
 use crate::lane::{Apart, Lane, with_lane};
 use crate::reap::{now, reap};
 use crate::sampler;
-use crate::sink::{Form, OpenSink, Sink};
+use crate::sink::{Form, OpenSink, PATIENCE, Sink, held};
 
 /// Why an emitter could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -129,11 +129,11 @@ impl Builder {
         if INSTALLED.get().is_some() {
             return Err(InstallError::Installed);
         }
-        let disabled = self.disabled;
-        let emitter = self.build()?;
-        if disabled {
-            return Ok(Installed { emitter });
+        if self.disabled {
+            let nothing = Self { sink: Sink::Nothing, flight: None, samples: None, ..self };
+            return Ok(Installed { emitter: nothing.build()? });
         }
+        let emitter = self.build()?;
         INSTALLED.set(emitter.clone()).map_err(|_| InstallError::Installed)?;
         Ok(Installed { emitter })
     }
@@ -233,8 +233,8 @@ impl Emitter {
 
     /// A reading that every `sample` record carries: KV blocks in use, a queue's depth. It is asked for on the sampler's thread.
     pub fn gauge(&self, name: impl Into<String>, read: impl Fn() -> f64 + Send + Sync + 'static) {
-        if let Ok(mut gauges) = self.0.gauges.lock() {
-            gauges.push((name.into(), Box::new(read)));
+        if let Ok(mut gauges) = held(&self.0.gauges, PATIENCE) {
+            gauges.push((name.into(), Arc::new(read)));
         }
     }
 
@@ -243,11 +243,13 @@ impl Emitter {
         sampler::sample(&self.0);
     }
 
-    /// Writes a record of somebody else's.
-    pub(crate) fn write_record(&self, record: &Record<'_>) {
-        with_lane(|lane| {
-            self.0.write_record(record.clone(), now(), lane);
-        });
+    /// Writes a record of somebody else's; whether the sink took it.
+    pub(crate) fn write_record(&self, record: &Record<'_>) -> bool {
+        let mut is_taken = false;
+        if self.0.settle() {
+            with_lane(|lane| is_taken = self.0.write_record(record.clone(), now(), lane));
+        }
+        is_taken
     }
 }
 
@@ -273,9 +275,9 @@ impl Drop for Installed {
 }
 
 /// A reading that an application gives.
-pub(crate) type Gauge = (String, Box<dyn Fn() -> f64 + Send + Sync>);
+pub(crate) type Gauge = (String, Arc<dyn Fn() -> f64 + Send + Sync>);
 
-/// What an emitter holds.
+/// What an emitter holds. One that was built and not installed is closed when nobody holds it any more, flows included.
 pub(crate) struct Inner {
     pub(crate) component: String,
     pub(crate) instance: Option<String>,
@@ -297,6 +299,12 @@ pub(crate) struct Inner {
     forks: AtomicU32,
     pub(crate) closed: AtomicBool,
     pub(crate) gauges: Mutex<Vec<Gauge>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl std::fmt::Debug for Inner {
@@ -329,6 +337,9 @@ impl Shared {
     }
 }
 
+/// Of [`Inner::forks`], while files are made for a process that was forked.
+const SETTLING: u32 = u32::MAX;
+
 /// Forks that this process came of.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
@@ -353,6 +364,14 @@ impl Inner {
     #[inline]
     pub(crate) fn writes(&self, level: Level) -> bool {
         level >= self.level
+    }
+
+    /// Counts a record that could not even be made.
+    pub(crate) fn lose(&self) {
+        if let Some(flight) = &*self.flight.load() {
+            flight.lose();
+        }
+        self.counters.lose(&io::Error::from(io::ErrorKind::TimedOut));
     }
 
     /// Which of the processes that came of one another by forks this is.
@@ -400,11 +419,14 @@ impl Inner {
     /// Writes a record.
     #[inline]
     pub(crate) fn emit(&self, shared: &Shared, line: &Line<'_>) {
-        if !self.writes(line.level) || self.closed.load(Ordering::Relaxed) {
+        if !self.settle() {
+            return self.lose();
+        }
+        if !self.writes(line.level) {
             return;
         }
-        if FORKS.load(Ordering::Relaxed) != self.forks.load(Ordering::Relaxed) {
-            self.after_fork();
+        if self.closed.load(Ordering::Relaxed) {
+            return self.counters.lose(&io::Error::new(io::ErrorKind::NotConnected, "the emitter is closed"));
         }
         with_lane(|lane| {
             let flight = self.flight.load();
@@ -447,8 +469,8 @@ impl Inner {
         }
         let taken = self.sink.write(line, now.0);
         if let Err(error) = &taken {
-            self.counters.lose(error);
             flight.inspect(|flight| flight.lose());
+            self.counters.lose(error);
         }
         taken.is_ok()
     }
@@ -518,13 +540,27 @@ impl Inner {
         Ok(())
     }
 
+    /// Sees to it that a process that was forked has files of its own, before any of them is touched. Whether it has.
+    #[inline]
+    pub(crate) fn settle(&self) -> bool {
+        FORKS.load(Ordering::Relaxed) == self.forks.load(Ordering::Acquire) || self.after_fork()
+    }
+
     /// Gives a process that was forked files of its own. The flows that it inherited are the parent's to end.
     #[cold]
-    fn after_fork(&self) {
-        let seen = self.forks.load(Ordering::Relaxed);
+    fn after_fork(&self) -> bool {
         let forks = FORKS.load(Ordering::Relaxed);
-        if self.forks.compare_exchange(seen, forks, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            return;
+        let seen = self.forks.load(Ordering::Relaxed);
+        if seen == SETTLING || self.forks.compare_exchange(seen, SETTLING, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            // Another thread is at it.
+            let began = Instant::now();
+            while began.elapsed() < 25 * PATIENCE {
+                if self.forks.load(Ordering::Acquire) == forks {
+                    return true;
+                }
+                std::thread::yield_now();
+            }
+            return false;
         }
         self.sink.after_fork();
         self.counts.iter().for_each(|count| count.0.store(0, Ordering::Relaxed));
@@ -537,11 +573,13 @@ impl Inner {
         {
             self.counters.lose(&error);
         }
+        self.forks.store(forks, Ordering::Release);
         self.process("fork");
+        true
     }
 
     pub(crate) fn close(&self) {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.closed.load(Ordering::Relaxed) || !self.settle() {
             return;
         }
         self.process("stop");

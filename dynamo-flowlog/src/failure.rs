@@ -3,6 +3,7 @@
 use std::any::type_name;
 use std::borrow::Cow;
 use std::error::Error;
+use std::fmt::Write;
 
 use flowlog_schema::{DYNAMO_ERROR_TYPES, ErrorInfo, is_error_type};
 
@@ -14,17 +15,24 @@ const MOST_CAUSES: usize = 8;
 /// Its type is the one that Dynamo names, where it or one of its causes begins with it (`Unavailable: no ready worker`); else its
 /// own in Rust, without its path; else `Unknown`.
 pub(crate) fn describe<E: Error + ?Sized>(error: &E) -> ErrorInfo<'static> {
-    let message = error.to_string();
+    let message = words(error);
     let mut causes: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next.filter(|_| causes.len() < MOST_CAUSES) {
-        causes.push(cause.to_string());
+        causes.push(words(cause));
         next = cause.source();
     }
     let named = std::iter::once(&message).chain(&causes).find_map(|words| dynamo_type(words));
     let kind = named.or_else(|| of_type(type_name::<E>())).unwrap_or("Unknown").to_owned();
     let message = message.strip_prefix(&kind).and_then(|rest| rest.strip_prefix(": ")).map(str::to_owned).unwrap_or(message);
     ErrorInfo { kind: Cow::Owned(kind), message: Cow::Owned(message), causes: causes.into_iter().map(Cow::Owned).collect() }
+}
+
+/// What an error says, as far as it says it: `to_string` panics where `Display` fails.
+fn words<E: Error + ?Sized>(error: &E) -> String {
+    let mut words = String::new();
+    let _ = write!(words, "{error}");
+    words
 }
 
 /// The type with which words begin that Dynamo names.

@@ -31,6 +31,9 @@ const SLOT_BYTES: usize = 1024;
 /// Flows in the table.
 const FLOWS: usize = 4096;
 
+/// The mark of a slot that is being written: above every number, so that readers and writers leave it.
+const WRITTEN: u64 = u64::MAX;
+
 /// How flight files end.
 pub(crate) const SUFFIX: &str = "flight";
 
@@ -48,6 +51,8 @@ pub(crate) struct Flight {
     path: PathBuf,
     /// Where the search for a free place in the table begins.
     hint: Apart<AtomicUsize>,
+    /// Held for as long as the process lives.
+    _locked: File,
 }
 
 /// A flow's place in the table.
@@ -71,13 +76,18 @@ impl Flight {
         let process = std::process::id();
         let started = started().unwrap_or(0);
         let name: String = writer.component.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-        let path = folder.join(format!("{name}-{process}-{started}.{SUFFIX}"));
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        // Of several emitters in a process each has one.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!("{name}-{process}-{started}-{number}.{SUFFIX}"));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        // Who can lock it knows that its process is no more, in whichever namespace that was.
+        file.try_lock().map_err(io::Error::from)?;
         let length = layout::HEADER + SLOTS * SLOT_BYTES + FLOWS * flow::BYTES;
         let map = Self::map(&file, length).inspect_err(|_| {
             let _ = fs::remove_file(&path);
         })?;
-        let flight = Self { map, path, hint: Apart::default() };
+        let flight = Self { map, path, hint: Apart::default(), _locked: file };
         flight.put(at::VERSION, &layout::VERSION.to_le_bytes());
         flight.put(at::PROCESS, &u64::from(process).to_le_bytes());
         flight.put(at::STARTED, &started.to_le_bytes());
@@ -144,7 +154,8 @@ impl Flight {
 
     /// A `lost` record in the log tells of so many of them.
     pub(crate) fn said(&self, count: u64) {
-        self.number(at::UNSAID).fetch_sub(count, Ordering::Relaxed);
+        let fewer = |unsaid: u64| Some(unsaid.saturating_sub(count));
+        let _ = self.number(at::UNSAID).fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
     }
 
     /// Keeps a record.
@@ -155,12 +166,11 @@ impl Flight {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.get(..SLOT_BYTES - layout::RECORD).unwrap_or(line);
         let mark = self.number(slot);
-        // A thread that was kept waiting for a whole round does not undo what others wrote since.
-        if mark.load(Ordering::Relaxed) > number {
+        // One at a time: who was kept waiting for a whole round does not undo what others wrote since, nor mix with it.
+        let before = mark.load(Ordering::Relaxed);
+        if before > number || mark.compare_exchange(before, WRITTEN, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return;
         }
-        mark.store(0, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::Release);
         self.length(slot + 8).store(u32::try_from(line.len()).unwrap_or(0), Ordering::Relaxed);
         self.put(slot + layout::RECORD, line);
         mark.store(number, Ordering::Release);
@@ -233,7 +243,7 @@ impl Flight {
     pub(crate) fn end(&self) {
         self.number(at::ENDED).store(1, Ordering::Release);
         let open = (0..FLOWS).any(|index| self.number(Self::place(index) + flow::MARK).load(Ordering::Relaxed) != 0);
-        if !open {
+        if !open && self.number(at::UNSAID).load(Ordering::Relaxed) == 0 {
             let _ = fs::remove_file(&self.path);
         }
     }

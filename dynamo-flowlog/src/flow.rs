@@ -35,6 +35,7 @@ pub struct Context {
 #[must_use = "a flow that is dropped at once is abandoned"]
 pub struct Flow {
     handle: FlowHandle,
+    is_ended: bool,
 }
 
 /// A flow that somebody else ends.
@@ -95,7 +96,7 @@ impl Flow {
     }
 
     fn nothing() -> Self {
-        Self { handle: FlowHandle::default() }
+        Self { handle: FlowHandle::default(), is_ended: false }
     }
 
     fn begin(
@@ -106,6 +107,7 @@ impl Flow {
         clock: Option<Clock>,
         caller: Option<Arc<Span>>,
     ) -> Self {
+        emitter.settle();
         let now = now();
         // Eight random bytes of an id that nobody else has.
         let random = uuid::Uuid::new_v4().as_u64_pair().1;
@@ -125,7 +127,7 @@ impl Flow {
         let generation = Inner::generation();
         let span = Span { emitter: Arc::clone(emitter), shared, caller, seat: seat.flatten(), generation, work: Mutex::new(work) };
         span.say(Said { event: Event::Start, level: Level::Info, state: "", error: None, fields: &[] });
-        Self { handle: FlowHandle { span: Some(Arc::new(span)) } }
+        Self { handle: FlowHandle { span: Some(Arc::new(span)) }, is_ended: false }
     }
 
     /// It ended well.
@@ -160,10 +162,12 @@ impl Flow {
         self.finish(Said { event: Event::Cancel, level: Level::Warn, state: "", error: Some(&error), fields: &[] });
     }
 
-    fn finish(self, said: Said<'_>) {
+    fn finish(mut self, said: Said<'_>) {
         if let Some(span) = &self.span {
             span.say(said);
         }
+        // Whatever became of the record: this is no flow that nobody ended.
+        self.is_ended = true;
     }
 
     /// For whoever has something to say of it.
@@ -184,7 +188,7 @@ impl Deref for Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         let Some(span) = &self.handle.span else { return };
-        if span.generation != Inner::generation() || span.lock().is_none_or(|work| work.ended) {
+        if self.is_ended || span.generation != Inner::generation() || span.lock().is_none_or(|work| work.ended) {
             return;
         }
         if std::thread::panicking() {
@@ -291,12 +295,16 @@ impl Span {
                 Err(TryLockError::WouldBlock) => {}
             }
         }
-        self.emitter.counters.lose(&std::io::Error::from(std::io::ErrorKind::TimedOut));
         None
     }
 
     fn say(&self, said: Said<'_>) {
-        let Some(mut work) = self.lock() else { return };
+        let is_last = matches!(said.event, Event::End | Event::Fail | Event::Cancel);
+        // A forked process may say something of what it inherited; to end it is its parent's.
+        if is_last && self.generation != Inner::generation() {
+            return;
+        }
+        let Some(mut work) = self.lock() else { return self.emitter.lose() };
         if work.ended {
             self.emitter.counters.after_end.fetch_add(1, Ordering::Relaxed);
             return;
@@ -307,8 +315,8 @@ impl Span {
             work.state.clear();
             work.state.push_str(said.state);
         }
-        let is_last = matches!(said.event, Event::End | Event::Fail | Event::Cancel);
-        let late = std::mem::take(&mut work.late);
+        // What is told with the next record waits for one that is written.
+        let late = if self.emitter.writes(said.level) { std::mem::take(&mut work.late) } else { Vec::new() };
         let mut joined: Vec<(&str, Scalar<'_>)> = Vec::new();
         let fields = if late.is_empty() {
             said.fields
@@ -338,7 +346,10 @@ impl Span {
             } else {
                 // The place is given back when the record stands in the ring.
                 self.emitter.emit(&self.shared, &line);
-                flight.leave(seat);
+                // What a closed emitter does not say, whoever reads the flight file does.
+                if !self.emitter.closed.load(Ordering::Relaxed) {
+                    flight.leave(seat);
+                }
             }
         } else {
             self.emitter.emit(&self.shared, &line);

@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sink::{PATIENCE, held};
+
 /// What went wrong so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
@@ -41,7 +43,7 @@ impl Counters {
     pub(crate) fn health(&self) -> Health {
         Health {
             lost: self.lost.load(Ordering::Relaxed),
-            reason: self.reason.lock().map(|reason| reason.clone()).unwrap_or_default(),
+            reason: held(&self.reason, PATIENCE).map(|reason| reason.clone()).unwrap_or_default(),
             untracked_flows: self.untracked_flows.load(Ordering::Relaxed),
             after_end: self.after_end.load(Ordering::Relaxed),
         }

@@ -1,6 +1,7 @@
 //! What a thread keeps from one record to the next.
 
 use std::cell::RefCell;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flowlog_schema::SecondText;
@@ -14,10 +15,24 @@ pub(crate) struct Lane {
     pub(crate) second: SecondText,
 }
 
+/// Lanes that were given out, and those of them that were given back by threads that ended.
+static GIVEN: AtomicUsize = AtomicUsize::new(0);
+static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
 impl Default for Lane {
     fn default() -> Self {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        Self { number: THREADS.fetch_add(1, Ordering::Relaxed), line: Vec::new(), second: SecondText::default() }
+        // A new one where another thread looks, too: in a process that was forked it may be no more.
+        let free = FREE.try_lock().ok().and_then(|mut free| free.pop());
+        let number = free.unwrap_or_else(|| GIVEN.fetch_add(1, Ordering::Relaxed));
+        Self { number, line: Vec::new(), second: SecondText::default() }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if let Ok(mut free) = FREE.try_lock() {
+            free.push(self.number);
+        }
     }
 }
 

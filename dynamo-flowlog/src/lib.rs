@@ -48,7 +48,7 @@
 //! | `lost` records | a full disk, a reader that does not read | `count` says how many; [`Health::reason`] why |
 //! | no records | nothing installed, `DYN_LOG` above `info`, `OTEL_SDK_DISABLED=true` | [`Emitter::installed`] |
 //! | a flow of error type `abandoned` | it was dropped without [`Flow::end`], [`Flow::fail`] or [`Flow::cancel`] | end it, or let it: the future was dropped |
-//! | a flow of error type `process_killed` | its process died | the process's last records are in its flight file |
+//! | a flow of error type `process_killed` | its process died | its last records are in its flight file, until the next process reaps it |
 //! | `SIGBUS` | somebody truncated a mapped file (logrotate's `copytruncate`) | rotate with [`Rotation`] instead |
 
 mod emitter;

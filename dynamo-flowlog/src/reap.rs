@@ -1,11 +1,12 @@
 //! What a dead process left open, closed by the next.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use flowlog_schema::Time;
-use flowlog_schema::flight;
+use flowlog_schema::flight::{self, Flight};
+use flowlog_schema::{Event, Level, Record, Time};
 
 use crate::emitter::Emitter;
 use crate::flight::SUFFIX;
@@ -22,7 +23,8 @@ pub struct Reaped {
 }
 
 /// Closes the flows of every process that died and left its flight file in a folder: in the dead one's name, with this process's
-/// emitter, and removes the file. A flight file of a process that lives, or of another machine, is left alone.
+/// emitter, with what it lost and had no time to say, and removes the file, and with it the process's last records: whoever wants to
+/// read those does so before. A flight file of a process that lives, or of another machine, is left alone.
 ///
 /// An emitter with a [flight file](crate::Builder::flight) does that by itself when it is installed.
 ///
@@ -36,7 +38,7 @@ pub fn reap(folder: &Path, emitter: &Emitter) -> io::Result<Reaped> {
     };
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
-    for path in paths.into_iter().filter(|path| path.extension().is_some_and(|end| end == SUFFIX)) {
+    for path in paths.into_iter().filter(|path| is_flight(path)) {
         match reap_one(&path, emitter) {
             Ok(None) => {}
             Ok(Some(flows)) => {
@@ -49,26 +51,46 @@ pub fn reap(folder: &Path, emitter: &Emitter) -> io::Result<Reaped> {
     Ok(reaped)
 }
 
+/// Whether it is named as a flight file.
+fn is_flight(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == SUFFIX)
+}
+
 /// How many flows of a dead process were closed; `None` where it is not for this one to say.
 fn reap_one(path: &Path, emitter: &Emitter) -> io::Result<Option<usize>> {
-    let bytes = fs::read(path)?;
+    let mut file = File::open(path)?;
+    // Its process holds the lock as long as it lives, wherever it does; of several that look at once one gets it.
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
     let found = flight::read(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no whole flight file"))?;
-    // Of another machine's processes nothing is known here.
-    if found.boot != boot() || found.is_alive(&boot(), stat(found.process_id).as_deref()) {
+    // Of another machine's processes nothing is known here; and one that another reaped is gone from its name.
+    if found.boot != boot() || !fs::metadata(path).is_ok_and(|named| file.metadata().is_ok_and(|own| own.ino() == named.ino())) {
         return Ok(None);
     }
-    // Of several that look at once one gets it.
-    let mut mine = path.to_owned().into_os_string();
-    mine.push(format!(".{}", std::process::id()));
-    match fs::rename(path, &mine) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        renamed => renamed?,
+    let unsaid = Some(found.unsaid).filter(|unsaid| *unsaid > 0).map(|unsaid| lost(&found, unsaid));
+    let closings = found.open.iter().map(|open| found.closing(open));
+    let refused = unsaid.into_iter().chain(closings).filter(|record| !emitter.write_record(record)).count();
+    // What the sink did not take now, the next process tells once more.
+    if refused > 0 {
+        return Err(io::Error::new(io::ErrorKind::WriteZero, format!("the sink did not take {refused} records about it")));
     }
-    for open in &found.open {
-        emitter.write_record(&found.closing(open));
-    }
-    fs::remove_file(&mine)?;
+    fs::remove_file(path)?;
     Ok(Some(found.open.len()))
+}
+
+/// What a dead process lost and had no time to say, in its name.
+fn lost<'a>(dead: &'a Flight<'_>, count: u64) -> Record<'a> {
+    let mut record = Record::new(dead.component, Event::Lost);
+    record.time = Some(now());
+    record.level = Some(Level::Warn);
+    record.instance = Some(dead.instance).filter(|name| !name.is_empty()).map(Into::into);
+    record.fields = vec![("count".into(), count.into())];
+    record
 }
 
 /// The moment.

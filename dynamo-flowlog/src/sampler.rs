@@ -9,6 +9,7 @@ use std::time::Duration;
 use flowlog_schema::{Event, Scalar};
 
 use crate::emitter::{Emitter, Inner};
+use crate::sink::{PATIENCE, held};
 
 /// Samples on a thread of its own, until the emitter is closed or nobody holds it.
 pub(crate) fn start(emitter: &Emitter, every: Duration) {
@@ -32,12 +33,11 @@ pub(crate) fn sample(inner: &Inner) {
     let mut readings: Vec<(String, f64)> = resources();
     #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 flows open")]
     readings.push(("open_flows".to_owned(), inner.open_flows.0.load(Ordering::Relaxed) as f64));
-    if let Ok(gauges) = inner.gauges.lock() {
-        for (name, read) in gauges.iter() {
-            // A gauge that panics is the application's, and must not end the samples.
-            if let Ok(value) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)) {
-                readings.push((name.clone(), value));
-            }
+    // They are the application's: one may ask for more, and one that panics must not end the samples.
+    let gauges = held(&inner.gauges, PATIENCE).map(|gauges| gauges.clone()).unwrap_or_default();
+    for (name, read) in gauges {
+        if let Ok(value) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read())) {
+            readings.push((name, value));
         }
     }
     let fields: Vec<(&str, Scalar<'_>)> = readings.iter().map(|(name, value)| (name.as_str(), number(*value))).collect();

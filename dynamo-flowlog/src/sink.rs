@@ -17,7 +17,8 @@ mod pipe;
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
 
 pub(crate) use file::FileSink;
 pub(crate) use mapped::MappedSink;
@@ -120,7 +121,8 @@ impl OpenSink {
         match self {
             Self::File(sink) => sink.after_fork(),
             Self::Mapped(sink) => sink.after_fork(),
-            Self::Pipe(_) | Self::Nothing => {}
+            Self::Pipe(sink) => sink.after_fork(),
+            Self::Nothing => {}
         }
     }
 
@@ -128,6 +130,19 @@ impl OpenSink {
     pub(crate) fn close(&self) {
         if let Self::Mapped(sink) = self {
             sink.close();
+        }
+    }
+}
+
+/// The lock, waited for no longer than that: in a process that was forked its owner may be no more.
+pub(crate) fn held<T>(lock: &Mutex<T>, patience: Duration) -> io::Result<MutexGuard<'_, T>> {
+    let began = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(held) => return Ok(held),
+            Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
+            Err(TryLockError::WouldBlock) if began.elapsed() > patience => return Err(io::ErrorKind::TimedOut.into()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(50)),
         }
     }
 }

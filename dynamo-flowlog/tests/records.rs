@@ -238,3 +238,48 @@ fn a_process_has_one_emitter() {
     let last = records(&log).pop().unwrap();
     assert_eq!((last.event, last.state.as_deref()), (Event::Process, Some("stop")));
 }
+
+#[test]
+fn emitters_of_one_name_do_not_take_each_others_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (logs, flights) = (folder.path().join("run"), folder.path().join("flight"));
+    let build = || Emitter::builder("worker").sink(Sink::mapped(&logs)).flight(&flights).build().unwrap();
+    let (one, two) = (build(), build());
+    let (first, second) = (one.start("first"), two.start("second"));
+    first.state("a");
+    second.state("b");
+    // A third finds both alive, and closes nothing.
+    let third = build();
+    assert_eq!(files(&flights).len(), 3);
+    first.end();
+    second.end();
+    drop((one, two, third));
+    assert_eq!(files(&flights).len(), 0, "nothing was left open");
+    let text: String = files(folder.path()).iter().filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap()).collect();
+    let said = records(&text);
+    let count = |event: Event| said.iter().filter(|record| record.event == event).count();
+    assert_eq!((count(Event::Start), count(Event::State), count(Event::End), count(Event::Fail)), (2, 2, 2, 0));
+}
+
+#[test]
+fn what_a_dead_process_lost_is_said_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let flights = folder.path().join("flight");
+    // Every write fails, as on a full disk.
+    let dead = Emitter::builder("worker").instance("w-0").sink(Sink::file("/dev/full")).flight(&flights).build().unwrap();
+    dead.start("x").end();
+    assert_eq!(dead.health().lost, 3);
+    drop(dead);
+    // As long as nobody takes what is to be said of it, its file stays.
+    for sink in [Sink::file("/dev/full"), Sink::file(folder.path().join("run.log"))] {
+        drop(Emitter::builder("next").sink(sink).flight(&flights).build().unwrap());
+    }
+    let log = log(folder.path());
+    let lost: Vec<Record<'_>> = records(&log).into_iter().filter(|record| record.event == Event::Lost).collect();
+    let told: Vec<(&str, Option<f64>)> =
+        lost.iter().map(|record| (record.component.as_ref(), record.field("count").and_then(flowlog_schema::Scalar::as_f64))).collect();
+    // Its start, its flow's two, its stop; and all that the second one could not write.
+    assert_eq!(told.iter().find(|(component, _)| *component == "worker"), Some(&("worker", Some(4.0))));
+    assert!(told.iter().any(|(component, _)| *component == "next"));
+    assert_eq!(files(&flights).len(), 0);
+}

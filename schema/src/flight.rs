@@ -16,7 +16,7 @@
 //! | 200 | records that the sink did not take and no `lost` record has told of, `u64` |
 //! | 256 | component, instance, versions: each a length, `u16`, and so many bytes of [`NAME`] |
 //! | [`COUNTS`] | how many records each lane has begun, `u64`, [`COUNT_BYTES`] apart: see [`number`] |
-//! | [`HEADER`] | the ring: the `n`th record that it was given is in slot `n % slots`: `n`, `u64`, zero while it is written; its length, `u32`; itself |
+//! | [`HEADER`] | the ring: the `n`th record that it was given is in slot `n % slots`: `n`, `u64`, all bits set while it is written; its length, `u32`; itself |
 //! | behind it | the table: see [`flow`] |
 
 use std::str;

@@ -34,7 +34,7 @@ pub(crate) struct FileSink {
     /// It is another process's to rotate.
     is_shared: AtomicBool,
     /// Held while the file is replaced.
-    replacing: Mutex<()>,
+    replacing: ArcSwap<Mutex<()>>,
 }
 
 impl FileSink {
@@ -53,7 +53,7 @@ impl FileSink {
             torn: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             is_shared: AtomicBool::new(false),
-            replacing: Mutex::new(()),
+            replacing: ArcSwap::default(),
         })
     }
 
@@ -93,20 +93,22 @@ impl FileSink {
         let size = self.size.load(Ordering::Relaxed);
         let is_full = self.rotation.size.is_some_and(|most| size > 0 && size + more > most);
         if is_full && !self.is_shared.load(Ordering::Relaxed) {
-            return self.replace(now, true);
+            return self.replace(now, Some(more));
         }
         let looked = self.looked.load(Ordering::Relaxed);
         // One of many threads looks.
-        if now.saturating_sub(looked) < LOOK || self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        if (0..LOOK).contains(&now.saturating_sub(looked))
+            || self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
             return;
         }
         self.begun.fetch_min(now, Ordering::Relaxed);
         let age = now.saturating_sub(self.begun.load(Ordering::Relaxed));
         let is_old = self.rotation.age.is_some_and(|most| age >= nanos(most));
         if is_old && size > 0 && !self.is_shared.load(Ordering::Relaxed) {
-            self.replace(now, true);
+            self.replace(now, Some(u64::MAX));
         } else if self.failed.swap(false, Ordering::Relaxed) || self.is_gone() {
-            self.replace(now, false);
+            self.replace(now, None);
         }
     }
 
@@ -116,10 +118,17 @@ impl FileSink {
         !matches!((named, own), (Ok(named), Ok(own)) if (named.dev(), named.ino()) == (own.dev(), own.ino()))
     }
 
-    /// Opens the file anew; if it `rotates`, under its name a new one. Where that fails, the old one is written to.
-    fn replace(&self, now: i64, rotates: bool) {
-        let Ok(_held) = self.replacing.try_lock() else { return };
-        let is_free = !rotates || self.is_gone() || self.rotate().is_ok();
+    /// Opens the file anew; under its name a new one if there are so many bytes `more` than it may hold. Where that fails, the old
+    /// one is written to.
+    fn replace(&self, now: i64, more: Option<u64>) {
+        let replacing = self.replacing.load();
+        let Ok(_held) = replacing.try_lock() else { return };
+        // Another thread may have been quicker.
+        let is_full = |more: u64| self.size.load(Ordering::Relaxed).saturating_add(more) > self.rotation.size.unwrap_or(u64::MAX - 1);
+        if more.is_some_and(|more| !is_full(more)) {
+            return;
+        }
+        let is_free = more.is_none() || self.is_gone() || self.rotate().is_ok();
         if is_free && let Ok(file) = open(&self.path) {
             self.size.store(file.metadata().map_or(0, |data| data.len()), Ordering::Relaxed);
             self.begun.store(now, Ordering::Relaxed);
@@ -147,6 +156,8 @@ impl FileSink {
     /// One of two processes rotates: the elder.
     pub(crate) fn after_fork(&self) {
         self.is_shared.store(true, Ordering::Relaxed);
+        // Whatever another thread held at that moment nobody gives back.
+        self.replacing.store(Arc::default());
     }
 }
 
@@ -188,6 +199,19 @@ mod tests {
             sink.write(line.as_bytes(), second * SECOND).unwrap();
         }
         assert_eq!((read(&path), read(&path.with_extension("log.1"))), ("c\n".into(), "four.\na\nb\n".into()));
+    }
+
+    #[test]
+    fn who_comes_too_late_to_rotate_does_not_rotate_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.log");
+        let sink = FileSink::open(&path, Rotation { size: Some(10), keep: Some(1), ..Rotation::default() }).unwrap();
+        sink.write(b"one......\n", 1).unwrap();
+        // Two threads saw that it was full.
+        sink.replace(2, Some(4));
+        sink.replace(2, Some(4));
+        sink.write(b"two\n", 3).unwrap();
+        assert_eq!((read(&path.with_extension("log.1")), read(&path)), ("one......\n".into(), "two\n".into()));
     }
 
     #[test]

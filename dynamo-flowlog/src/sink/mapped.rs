@@ -6,15 +6,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 
 use super::file::nanos;
-use super::{PATIENCE, Rotation};
+use super::{PATIENCE, Rotation, held};
 use crate::lane::Apart;
 
 /// How long a file is where nobody says.
@@ -41,9 +41,9 @@ pub(crate) struct MappedSink {
     failed: AtomicI64,
     closed: Arc<AtomicBool>,
     /// Held while the file is replaced: those that are full, the oldest first.
-    full: Mutex<VecDeque<PathBuf>>,
+    full: ArcSwap<Mutex<VecDeque<PathBuf>>>,
     /// The next file, made ready ahead of time.
-    ready: Arc<Ready>,
+    ready: ArcSwap<Ready>,
 }
 
 /// A file that is made ready, or is there.
@@ -68,7 +68,7 @@ struct Segment {
 
 impl Segment {
     fn new(path: PathBuf, size: u64) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         // A page of a file that finds no room on the disk is a SIGBUS.
         let room = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size).map_err(io::Error::from);
         let map = room.and_then(|()| MmapOptions::new().map_raw(&file));
@@ -122,7 +122,8 @@ impl MappedSink {
             fs::create_dir_all(folder)?;
         }
         let size = rotation.size.unwrap_or(SIZE).max(LEAST);
-        let first = Segment::new(name(path, 1), size)?;
+        let count = Arc::default();
+        let first = make(path, &count, size)?;
         first.populate();
         let sink = Self {
             path: path.to_owned(),
@@ -130,12 +131,12 @@ impl MappedSink {
             age: rotation.age,
             keep: rotation.keep,
             segment: ArcSwap::from_pointee(first),
-            count: Arc::new(AtomicU64::new(1)),
+            count,
             begun: AtomicI64::new(i64::MAX),
             failed: AtomicI64::new(i64::MIN),
             closed: Arc::default(),
-            full: Mutex::default(),
-            ready: Arc::default(),
+            full: ArcSwap::default(),
+            ready: ArcSwap::default(),
         };
         sink.make_ready();
         Ok(sink)
@@ -143,15 +144,16 @@ impl MappedSink {
 
     /// Makes a file ready on a thread that does nothing else. Where that fails it is made when it is needed.
     fn make_ready(&self) {
-        if self.ready.is_made.swap(true, Ordering::Relaxed) {
+        let ready = self.ready.load_full();
+        if ready.is_made.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (ready, closed, count) = (Arc::clone(&self.ready), Arc::clone(&self.closed), Arc::clone(&self.count));
+        let (closed, count) = (Arc::clone(&self.closed), Arc::clone(&self.count));
         let (path, size) = (self.path.clone(), self.size);
         let make = move || {
-            if let Ok(segment) = Segment::new(name(&path, count.fetch_add(1, Ordering::Relaxed) + 1), size) {
+            if let Ok(segment) = make(&path, &count, size) {
                 segment.populate();
-                if let Ok(mut ready) = ready.segment.lock()
+                if let Ok(mut ready) = held(&ready.segment, PATIENCE_WITH_DISKS)
                     && !closed.load(Ordering::Relaxed)
                     && ready.is_none()
                 {
@@ -163,7 +165,7 @@ impl MappedSink {
             ready.is_made.store(false, Ordering::Relaxed);
         };
         if std::thread::Builder::new().name("flowlog-segment".to_owned()).spawn(make).is_err() {
-            self.ready.is_made.store(false, Ordering::Relaxed);
+            self.ready.load().is_made.store(false, Ordering::Relaxed);
         }
     }
 
@@ -190,7 +192,8 @@ impl MappedSink {
         if line.len() as u64 > self.size {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the line is longer than a mapped file"));
         }
-        let mut full_ones = held(&self.full)?;
+        let lock = self.full.load_full();
+        let mut full_ones = held(&lock, PATIENCE_WITH_DISKS)?;
         // Another thread may have been quicker.
         let current = self.segment.load();
         if !Arc::ptr_eq(&current, full) && current.write(line) {
@@ -199,16 +202,27 @@ impl MappedSink {
         if self.closed.load(Ordering::Relaxed) {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the sink is closed"));
         }
-        if now.saturating_sub(self.failed.load(Ordering::Relaxed)) < RETRY {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "no room for the next mapped file"));
-        }
-        let next = self.begin(now)?;
+        // A clock that was turned back makes nobody wait.
+        let is_early = (0..RETRY).contains(&now.saturating_sub(self.failed.load(Ordering::Relaxed)));
+        let next = match if is_early {
+            Err(io::Error::new(io::ErrorKind::StorageFull, "no room for the next mapped file"))
+        } else {
+            self.begin(now)
+        } {
+            Ok(next) => next,
+            // It may be old, and not full.
+            Err(_) if current.write(line) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         // Before anybody else may fill it.
         let is_written = next.write(line);
         self.segment.store(next);
         self.make_ready();
-        current.finish();
-        full_ones.push_back(current.path.clone());
+        // The parent's is not this process's to cut, or to remove.
+        if current.next.0.load(Ordering::Relaxed) < u64::MAX / 2 {
+            current.finish();
+            full_ones.push_back(current.path.clone());
+        }
         while self.keep.is_some_and(|keep| full_ones.len() > keep) {
             let _ = full_ones.pop_front().map(fs::remove_file);
         }
@@ -217,43 +231,42 @@ impl MappedSink {
 
     /// The next file.
     fn begin(&self, now: i64) -> io::Result<Arc<Segment>> {
-        let ready = self.ready.segment.try_lock().ok().and_then(|mut ready| ready.take());
-        let made = ready.map_or_else(|| Segment::new(name(&self.path, self.count.fetch_add(1, Ordering::Relaxed) + 1), self.size), Ok);
+        let ready = self.ready.load().segment.try_lock().ok().and_then(|mut ready| ready.take());
+        let made = ready.map_or_else(|| make(&self.path, &self.count, self.size), Ok);
         let next = Arc::new(made.inspect_err(|_| self.failed.store(now, Ordering::Relaxed))?);
         self.begun.store(now, Ordering::Relaxed);
         Ok(next)
     }
 
-    /// A process that was forked writes to files of its own.
+    /// A process that was forked writes to files of its own. Whatever another thread held at that moment nobody gives back.
     pub(crate) fn after_fork(&self) {
-        // What was made ready is the parent's.
-        if let Ok(mut ready) = self.ready.segment.try_lock() {
-            *ready = None;
-        }
-        self.ready.is_made.store(false, Ordering::Relaxed);
+        // First of all nothing more goes to the parent's.
+        self.segment.load().next.0.store(u64::MAX / 2, Ordering::Relaxed);
+        self.full.store(Arc::default());
+        self.ready.store(Arc::default());
         self.count.store(0, Ordering::Relaxed);
-        // Where there is no room the parent's is shared: each line still has one writer at its place in each process, but
-        // not among both, so nothing more is written.
-        if let Ok(next) = self.begin(0) {
-            self.segment.store(next);
+        self.begun.store(i64::MAX, Ordering::Relaxed);
+        self.failed.store(i64::MIN, Ordering::Relaxed);
+        // Where there is no room yet, the first line that is written tries again.
+        if let Ok(first) = make(&self.path, &self.count, self.size) {
+            self.segment.store(Arc::new(first));
             self.make_ready();
-        } else {
-            self.closed.store(true, Ordering::Relaxed);
-            if let Ok(nothing) = Segment::empty() {
-                self.segment.store(Arc::new(nothing));
-            }
         }
     }
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         let segment = self.segment.load();
+        // A forked process that has none of its own yet leaves its parent's alone.
+        if segment.next.0.load(Ordering::Relaxed) >= u64::MAX / 2 {
+            return;
+        }
         segment.finish();
         if segment.file.metadata().is_ok_and(|data| data.len() == 0) {
             segment.remove();
         }
         // One that is being made goes when it is ready.
-        if let Ok(mut ready) = self.ready.segment.lock()
+        if let Ok(mut ready) = held(&self.ready.load().segment, PATIENCE_WITH_DISKS)
             && let Some(segment) = ready.take()
         {
             segment.remove();
@@ -261,12 +274,13 @@ impl MappedSink {
     }
 }
 
-impl Segment {
-    /// One without room.
-    fn empty() -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open("/dev/zero")?;
-        let map = MmapOptions::new().len(1).map_raw(&file)?;
-        Ok(Self { map, file, path: PathBuf::new(), next: Apart(AtomicU64::new(u64::MAX / 2)), full_at: AtomicU64::new(0) })
+/// Makes the next file of that name that nobody has made: in a container every process may have the number of the one before it.
+fn make(path: &Path, count: &AtomicU64, size: u64) -> io::Result<Segment> {
+    loop {
+        let made = Segment::new(name(path, count.fetch_add(1, Ordering::Relaxed) + 1), size);
+        if !made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            return made;
+        }
     }
 }
 
@@ -279,19 +293,6 @@ fn name(path: &Path, number: u64) -> PathBuf {
 
 /// How long a record waits for a disk that is to make room for the next file.
 const PATIENCE_WITH_DISKS: Duration = PATIENCE.saturating_mul(25);
-
-/// The lock, waited for no longer than anybody has patience: in a process that was forked its owner may be no more.
-fn held<T>(lock: &Mutex<T>) -> io::Result<MutexGuard<'_, T>> {
-    let began = Instant::now();
-    loop {
-        match lock.try_lock() {
-            Ok(held) => return Ok(held),
-            Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
-            Err(TryLockError::WouldBlock) if began.elapsed() > PATIENCE_WITH_DISKS => return Err(io::ErrorKind::TimedOut.into()),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(50)),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
