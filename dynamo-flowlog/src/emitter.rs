@@ -591,3 +591,95 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use flowlog_schema::json;
+
+    use super::*;
+
+    /// Held by tests that fork, and by those that a fork would disturb.
+    static FORKING: Mutex<()> = Mutex::new(());
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_forked_process_leaves_its_parents_files_alone() {
+        let _alone = FORKING.lock().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (logs, flights) = (folder.path().join("logs"), folder.path().join("flight"));
+        let build = |sink| Emitter::builder("worker").sink(sink).flight(&flights).build().unwrap();
+        for sink in [Sink::mapped(logs.join("run")), Sink::file(logs.join("run.log")), Sink::Stderr] {
+            let emitter = build(sink.clone());
+            let inherited = emitter.start("parent");
+            let before = files(&flights);
+            // As the handler does in a process that was just forked; here the parent's files are this process's, too.
+            FORKS.fetch_add(1, Ordering::Relaxed);
+            // Several threads may be the first to say something.
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| emitter.start("child").end());
+                }
+            });
+            assert_eq!(files(&flights).len(), before.len() + 1, "{sink:?}");
+            inherited.state("still");
+            inherited.end();
+            assert_eq!((emitter.open_flows(), emitter.health()), (0, Health::default()));
+            if sink != Sink::Stderr {
+                let read = |path: &PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap()).trim_matches('\0').to_owned();
+                let text: String = files(&logs).iter().map(read).collect();
+                let events: Vec<Event> =
+                    text.lines().filter_map(|line| json::decode(line.as_bytes()).ok()).map(|(record, _)| record.event).collect();
+                let count = |event| events.iter().filter(|other| **other == event).count();
+                // The inherited flow's end is its parent's to say.
+                assert_eq!((count(Event::Start), count(Event::End), count(Event::Process)), (4, 3, 2), "{text}");
+            }
+            drop(emitter);
+            files(&flights).iter().for_each(|path| fs::remove_file(path).unwrap());
+            let _ = fs::remove_dir_all(&logs);
+        }
+    }
+
+    #[test]
+    fn what_the_environment_asks_for() {
+        // Whatever the tests' own environment says, a component is needed.
+        let builder = Emitter::from_environment("worker").sink(Sink::Nothing);
+        let disabled = Builder { disabled: true, samples: Some(Duration::from_secs(1)), ..builder };
+        let installed = disabled.install().unwrap();
+        assert!(Emitter::installed().is_none());
+        let shown = format!("{:?}", *installed);
+        assert!(shown.contains("sink: Nothing"), "{shown}");
+    }
+
+    #[test]
+    fn who_holds_a_flow_for_too_long_costs_others_their_records() {
+        let _alone = FORKING.lock().unwrap();
+        let emitter = Emitter::builder("worker").sink(Sink::Nothing).build().unwrap();
+        let flow = emitter.start("x");
+        let handle = flow.handle();
+        std::thread::scope(|scope| {
+            let (held, told) = std::sync::mpsc::channel();
+            let (release, released) = std::sync::mpsc::channel();
+            let blocked = handle.clone();
+            scope.spawn(move || {
+                blocked.hold(|| {
+                    held.send(()).unwrap();
+                    released.recv().unwrap();
+                });
+            });
+            told.recv().unwrap();
+            handle.state("lost");
+            assert_eq!(emitter.health().lost, 1);
+            flow.end();
+            release.send(()).unwrap();
+        });
+        // It was ended, though nobody could say so: it is not abandoned, too.
+        assert_eq!(emitter.health().lost, 2);
+    }
+}

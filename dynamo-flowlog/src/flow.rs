@@ -236,6 +236,13 @@ impl FlowHandle {
         Flow::begin(&span.emitter, kind.into(), flow_id, span.shared.span_id, clock, Some(Arc::clone(span)))
     }
 
+    /// Holds it while something is done, as a record does that waits for its sink.
+    #[cfg(test)]
+    pub(crate) fn hold(&self, work: impl FnOnce()) {
+        let _held = self.span.as_ref().and_then(|span| span.lock());
+        work();
+    }
+
     /// What another process needs to join it; `None` where no emitter is installed.
     pub fn context(&self) -> Option<Context> {
         let span = self.span.as_ref()?;
