@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use dynamo_flowlog::{Emitter, Flow, FlowHandle, Sink};
+use dynamo_flowlog::{Emitter, Flow, FlowHandle, Rotation, Sink};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
@@ -56,7 +56,8 @@ fn main() -> anyhow::Result<()> {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     let folder = folder.context("failed to make a folder for what is written")?;
-    let cases = cases(folder.path())?;
+    let mut emitters = Vec::new();
+    let cases = cases(folder.path(), &mut emitters)?;
     let mut rows = Vec::new();
     for threads in [1, arguments.threads] {
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
@@ -75,7 +76,7 @@ fn main() -> anyhow::Result<()> {
             rows.push(Row { case: case.name, threads, ns, allocations: allocations(case) });
         }
     }
-    check(folder.path(), &arguments)?;
+    check(folder.path(), &arguments, &emitters)?;
     if arguments.json {
         for row in &rows {
             println!("{}", json!({"case": row.case, "threads": row.threads, "ns": row.ns, "allocations": row.allocations}));
@@ -124,10 +125,11 @@ const MODEL: &str = "tiny";
 const FLOW: &str = "019aaaac-a5da-7347-bb80-1089c1876100";
 const SPAN: &str = "24b5dddcfdbbee4f";
 
-fn cases(folder: &Path) -> anyhow::Result<Vec<Case>> {
+fn cases(folder: &Path, emitters: &mut Vec<Emitter>) -> anyhow::Result<Vec<Case>> {
     let emitter = |sink: Sink| Emitter::builder("router").instance("router-0").version("dynamo", "1.6.1").sink(sink);
     let mut cases = Vec::new();
     let mut flowlog = |name: &'static str, emitter: Option<Emitter>| {
+        emitters.extend(emitter.clone());
         // Each thread works on a flow of its own.
         let write = move |records| match &emitter {
             Some(emitter) => {
@@ -141,10 +143,12 @@ fn cases(folder: &Path) -> anyhow::Result<Vec<Case>> {
         cases.push(Case { name, write: Box::new(write) });
     };
     flowlog("flowlog disabled", None);
-    flowlog("flowlog mapped", Some(emitter(Sink::mapped(folder.join("mapped"))).build()?));
-    let flight = folder.join("flight");
-    flowlog("flowlog mapped, flight file", Some(emitter(Sink::mapped(folder.join("flown"))).flight(&flight).build()?));
-    flowlog("flowlog write", Some(emitter(Sink::file(folder.join("write.log"))).build()?));
+    // Files that are full go, as in a process that runs for days: so memory is used again.
+    let rotation = Rotation { size: Some(16 << 20), age: None, keep: Some(1) };
+    let mapped = |name: &str| emitter(Sink::Mapped { path: folder.join(name), rotation });
+    flowlog("flowlog mapped", Some(mapped("mapped").build()?));
+    flowlog("flowlog mapped, flight file", Some(mapped("flown").flight(folder.join("flight")).build()?));
+    flowlog("flowlog write", Some(emitter(Sink::File { path: folder.join("write.log"), rotation }).build()?));
 
     let json_to = |name: &str| -> anyhow::Result<_> { Ok(Mutex::new(File::create(folder.join(name))?)) };
     let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(json_to("tracing.log")?).finish();
@@ -253,10 +257,13 @@ impl fastrace::collector::Reporter for Forgetful {
     }
 }
 
-/// What was written is what was to be written: the least that each file holds, and that its lines are records.
-fn check(folder: &Path, arguments: &Arguments) -> anyhow::Result<()> {
-    let wanted = u64::from(arguments.records) * (arguments.turns as u64 + 1) * (1 + arguments.threads as u64);
-    for name in ["mapped", "flown", "write.log", "tracing.log"] {
+/// What was written is what was to be written: of ours nothing was lost and every line that is left is a record; of `tracing`'s each is there.
+fn check(folder: &Path, arguments: &Arguments, emitters: &[Emitter]) -> anyhow::Result<()> {
+    for emitter in emitters {
+        ensure!(emitter.health().lost == 0, "{:?}", emitter.health());
+    }
+    let all = u64::from(arguments.records) * (arguments.turns as u64 + 1) * (1 + arguments.threads as u64);
+    for (name, wanted) in [("mapped", 1_000), ("flown", 1_000), ("write.log", 1_000), ("tracing.log", all)] {
         let (mut lines, mut records) = (0u64, 0u64);
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();

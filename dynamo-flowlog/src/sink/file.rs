@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,6 +43,12 @@ impl FileSink {
             fs::create_dir_all(folder)?;
         }
         let file = open(path)?;
+        if file.metadata()?.file_type().is_fifo() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a pipe is no file, and writing to it may wait for ever; `stderr` does not",
+            ));
+        }
         Ok(Self {
             path: path.to_owned(),
             rotation,
@@ -162,7 +168,8 @@ impl FileSink {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    // To open a pipe that nobody reads would wait for a reader.
+    OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Nanoseconds; the most that there are where they are more.
@@ -227,6 +234,15 @@ mod tests {
         fs::remove_file(&path).unwrap();
         sink.write(b"four\n", 5 * SECOND).unwrap();
         assert_eq!(read(&path), "four\n");
+    }
+
+    #[test]
+    fn a_pipe_is_no_file() {
+        let (reader, writer) = io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+        let error = FileSink::open(Path::new(&path), Rotation::default()).unwrap_err();
+        assert!(error.to_string().contains("a pipe is no file"), "{error}");
+        drop(reader);
     }
 
     #[test]
