@@ -5,185 +5,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use flowlog_schema::flight::{LANES, number};
-use flowlog_schema::json::{Line, Stencil};
+use flowlog_schema::json::Line;
 use flowlog_schema::{Clock, Event, FlowId, HybridClock, Level, Record, Scalar, SpanId, Time, text};
 
-use crate::environment::Environment;
+use crate::builder::Builder;
 use crate::flight::{Flight, Writer};
+use crate::forks;
 use crate::health::{Counters, Health};
 use crate::lane::{Apart, Lane, with_lane};
-use crate::reap::{now, reap};
 use crate::sampler;
-use crate::sink::{Form, OpenSink, PATIENCE, Sink, held};
-
-/// Why an emitter could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    /// There is one already.
-    #[error("an emitter is installed already; a process has one")]
-    Installed,
-    /// The component's name cannot stand in a record.
-    #[error("`{0}` is no component: a letter, then letters, digits, `_`, `.` and `-`")]
-    Component(String),
-    /// The sink cannot be opened.
-    #[error("failed to open the sink {sink:?}: {error}")]
-    Sink {
-        /// Which.
-        sink: Sink,
-        /// What the system says.
-        #[source]
-        error: io::Error,
-    },
-    /// The flight file cannot be made.
-    #[error("failed to make a flight file in `{}`: {error}", folder.display())]
-    Flight {
-        /// Where.
-        folder: PathBuf,
-        /// What the system says.
-        #[source]
-        error: io::Error,
-    },
-}
-
-/// Sets an emitter up.
-#[derive(Debug, Clone)]
-#[must_use = "nothing is emitted until it is installed"]
-pub struct Builder {
-    component: String,
-    instance: Option<String>,
-    versions: Vec<(String, String)>,
-    sink: Sink,
-    form: Option<Form>,
-    level: Level,
-    flight: Option<PathBuf>,
-    samples: Option<Duration>,
-    disabled: bool,
-}
-
-impl Builder {
-    fn new(component: &str) -> Self {
-        Self {
-            component: component.to_owned(),
-            instance: None,
-            versions: Vec::new(),
-            sink: Sink::default(),
-            form: None,
-            level: Level::Info,
-            flight: None,
-            samples: None,
-            disabled: false,
-        }
-    }
-
-    /// Which of several alike: a pod, a worker id, a rank.
-    pub fn instance(mut self, instance: impl Into<String>) -> Self {
-        self.instance = Some(instance.into());
-        self
-    }
-
-    /// A version that every start and failure names.
-    pub fn version(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
-        self.versions.push((name.into(), version.into()));
-        self
-    }
-
-    /// Where records go.
-    pub fn sink(mut self, sink: Sink) -> Self {
-        self.sink = sink;
-        self
-    }
-
-    /// How records are written: JSON, unless the environment asks for text.
-    pub fn form(mut self, form: Form) -> Self {
-        self.form = Some(form);
-        self
-    }
-
-    /// The least level that is written. States are `Info`, cancellations `Warn`, failures `Error`.
-    pub fn level(mut self, level: Level) -> Self {
-        self.level = level;
-        self
-    }
-
-    /// Keeps a flight file in a folder, and closes the flows of processes that died and left theirs there.
-    pub fn flight(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.flight = Some(folder.into());
-        self
-    }
-
-    /// Writes a `sample` record of the process's resources that often.
-    pub fn samples(mut self, every: Duration) -> Self {
-        self.samples = Some(every);
-        self
-    }
-
-    /// Sets the emitter up as the process's own. It is closed when what is returned is dropped.
-    ///
-    /// # Errors
-    /// See [`InstallError`]: everything that can go wrong goes wrong here, and nothing later.
-    pub fn install(self) -> Result<Installed, InstallError> {
-        if INSTALLED.get().is_some() {
-            return Err(InstallError::Installed);
-        }
-        if self.disabled {
-            let nothing = Self { sink: Sink::Nothing, flight: None, samples: None, ..self };
-            return Ok(Installed { emitter: nothing.build()? });
-        }
-        let emitter = self.build()?;
-        INSTALLED.set(emitter.clone()).map_err(|_| InstallError::Installed)?;
-        Ok(Installed { emitter })
-    }
-
-    /// Sets the emitter up for whoever holds it: several may stand side by side in a process.
-    ///
-    /// # Errors
-    /// See [`InstallError`].
-    pub fn build(self) -> Result<Emitter, InstallError> {
-        let component = self.component.to_ascii_lowercase();
-        let mut letters = component.chars();
-        let begins = letters.next().is_some_and(|c| c.is_ascii_alphabetic());
-        if !begins || !letters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')) {
-            return Err(InstallError::Component(self.component));
-        }
-        watch_forks();
-        let sink = OpenSink::open(&self.sink).map_err(|error| InstallError::Sink { sink: self.sink.clone(), error })?;
-        let versions = serde_json::Map::from_iter(self.versions.iter().map(|(name, version)| (name.clone(), version.clone().into())));
-        let inner = Inner {
-            instance: self.instance,
-            versions_json: if versions.is_empty() { String::new() } else { serde_json::Value::Object(versions).to_string() },
-            versions: self.versions,
-            component,
-            form: self.form.unwrap_or_default(),
-            level: self.level,
-            stencil: OnceLock::new(),
-            clock: HybridClock::new(),
-            counts: std::array::from_fn(|_| Apart::default()),
-            sink,
-            flight: ArcSwapOption::empty(),
-            folder: self.flight,
-            counters: Counters::default(),
-            open_flows: Apart::default(),
-            forks: AtomicU32::new(FORKS.load(Ordering::Relaxed)),
-            closed: AtomicBool::new(false),
-            gauges: Mutex::new(Vec::new()),
-        };
-        let emitter = Emitter(Arc::new(inner));
-        if let Some(folder) = &emitter.0.folder {
-            let failed = |error| InstallError::Flight { folder: folder.clone(), error };
-            emitter.0.begin_flight(folder).map_err(failed)?;
-            reap(folder, &emitter).map_err(failed)?;
-        }
-        emitter.0.process("start");
-        if let Some(every) = self.samples {
-            sampler::start(&emitter, every);
-        }
-        Ok(emitter)
-    }
-}
+use crate::shared::Shared;
+use crate::sink::{Form, OpenSink, PATIENCE, PATIENCE_WITH_DISKS, held};
+use crate::system::now;
 
 /// Who emits.
 #[derive(Debug, Clone)]
@@ -203,22 +40,18 @@ impl Emitter {
     /// `DYN_LOGGING_CONSOLE_FORMAT`, `DYN_LOGGING_JSONL`, `FLOWLOG_SINK` (`stderr`, `none`, `file:PATH`, `mapped:PATH`) and
     /// `FLOWLOG_FLIGHT` (a folder).
     pub fn from_environment(component: &str) -> Builder {
-        let environment = Environment::read();
-        let mut builder = Builder::new(environment.component.as_deref().unwrap_or(component));
-        builder.instance = environment.instance;
-        builder.versions.extend(environment.version.map(|version| (builder.component.clone(), version)));
-        builder.sink = environment.sink.unwrap_or_default();
-        builder.form = environment.form;
-        builder.level = environment.level.unwrap_or(Level::Info);
-        builder.flight = environment.flight;
-        builder.disabled = environment.disabled;
-        builder
+        Builder::from_environment(component)
     }
 
     /// The process's own, if one is installed.
     #[inline]
     pub fn installed() -> Option<&'static Self> {
         INSTALLED.get()
+    }
+
+    /// Makes it the process's own; whether there was none.
+    pub(crate) fn put_in_place(&self) -> bool {
+        INSTALLED.set(self.clone()).is_ok()
     }
 
     /// What went wrong so far.
@@ -260,6 +93,12 @@ pub struct Installed {
     emitter: Emitter,
 }
 
+impl Installed {
+    pub(crate) fn of(emitter: Emitter) -> Self {
+        Self { emitter }
+    }
+}
+
 impl std::ops::Deref for Installed {
     type Target = Emitter;
 
@@ -292,10 +131,10 @@ pub(crate) struct Inner {
     counts: [Apart<AtomicU64>; LANES],
     sink: OpenSink,
     flight: ArcSwapOption<Flight>,
-    folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) counters: Counters,
     pub(crate) open_flows: Apart<AtomicUsize>,
-    /// [`FORKS`] when it was looked at last.
+    /// [`forks::generation`] when it was looked at last.
     forks: AtomicU32,
     pub(crate) closed: AtomicBool,
     pub(crate) gauges: Mutex<Vec<Gauge>>,
@@ -313,71 +152,47 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// What the records of one span have in common.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) flow_id: Option<FlowId>,
-    pub(crate) span_id: Option<SpanId>,
-    pub(crate) parent_id: Option<SpanId>,
-    pub(crate) kind: Cow<'static, str>,
-    stencil: Stencil,
-}
-
-impl Shared {
-    pub(crate) fn new(
-        emitter: &Inner,
-        kind: Cow<'static, str>,
-        flow_id: Option<FlowId>,
-        span_id: Option<SpanId>,
-        parent_id: Option<SpanId>,
-    ) -> Self {
-        let record = emitter.record(flow_id, span_id, parent_id, &kind, Event::State);
-        let stencil = Stencil::of(&record);
-        Self { flow_id, span_id, parent_id, kind, stencil }
-    }
-}
-
 /// Of [`Inner::forks`], while files are made for a process that was forked.
 const SETTLING: u32 = u32::MAX;
 
-/// Forks that this process came of.
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-/// Counts forks.
-#[expect(
-    unsafe_code,
-    reason = "the standard library has no door to it, and to ask for the process's id costs a call into the kernel a record"
-)]
-fn watch_forks() {
-    extern "C" fn forked() {
-        FORKS.fetch_add(1, Ordering::Relaxed);
-    }
-    static WATCHED: OnceLock<()> = OnceLock::new();
-    WATCHED.get_or_init(|| {
-        // SAFETY: the handler changes one atomic number, which is allowed where little else is: in a process that was just forked.
-        unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-    });
-}
-
 impl Inner {
+    pub(crate) fn new(builder: Builder, sink: OpenSink) -> Self {
+        forks::watch();
+        let named = builder.versions.iter().map(|(name, version)| (name.clone(), version.clone().into()));
+        let versions = serde_json::Map::from_iter(named);
+        Self {
+            component: builder.component.to_ascii_lowercase(),
+            instance: builder.instance,
+            versions_json: if versions.is_empty() { String::new() } else { serde_json::Value::Object(versions).to_string() },
+            versions: builder.versions,
+            form: builder.form.unwrap_or_default(),
+            level: builder.level,
+            stencil: OnceLock::new(),
+            clock: HybridClock::new(),
+            counts: std::array::from_fn(|_| Apart::default()),
+            sink,
+            flight: ArcSwapOption::empty(),
+            folder: builder.flight,
+            counters: Counters::default(),
+            open_flows: Apart::default(),
+            forks: AtomicU32::new(forks::generation()),
+            closed: AtomicBool::new(false),
+            gauges: Mutex::new(Vec::new()),
+        }
+    }
+
     /// Whether records of that level are written.
     #[inline]
     pub(crate) fn writes(&self, level: Level) -> bool {
         level >= self.level
     }
 
-    /// Counts a record that could not even be made.
-    pub(crate) fn lose(&self) {
+    /// Counts a record that was not taken, or could not even be made.
+    pub(crate) fn lose(&self, error: &io::Error) {
         if let Some(flight) = &*self.flight.load() {
             flight.lose();
         }
-        self.counters.lose(&io::Error::from(io::ErrorKind::TimedOut));
-    }
-
-    /// Which of the processes that came of one another by forks this is.
-    #[inline]
-    pub(crate) fn generation() -> u32 {
-        FORKS.load(Ordering::Relaxed)
+        self.counters.lose(error);
     }
 
     /// A reading of the process's clock.
@@ -397,7 +212,7 @@ impl Inner {
         number(lane, flight.map_or_else(|| self.counts[lane % LANES].0.fetch_add(1, Ordering::Relaxed) + 1, |flight| flight.count(lane)))
     }
 
-    fn record<'a>(
+    pub(crate) fn record<'a>(
         &'a self,
         flow_id: Option<FlowId>,
         span_id: Option<SpanId>,
@@ -420,7 +235,7 @@ impl Inner {
     #[inline]
     pub(crate) fn emit(&self, shared: &Shared, line: &Line<'_>) {
         if !self.settle() {
-            return self.lose();
+            return self.lose(&io::ErrorKind::TimedOut.into());
         }
         if !self.writes(line.level) {
             return;
@@ -469,8 +284,7 @@ impl Inner {
         }
         let taken = self.sink.write(line, now.0);
         if let Err(error) = &taken {
-            flight.inspect(|flight| flight.lose());
-            self.counters.lose(error);
+            self.lose(error);
         }
         taken.is_ok()
     }
@@ -528,12 +342,12 @@ impl Inner {
         self.emit(shared, &line);
     }
 
-    fn process(&self, state: &str) {
+    pub(crate) fn process(&self, state: &str) {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         self.say(Event::Process, state, true, &[("pid", std::process::id().into()), ("host", host.trim().into())]);
     }
 
-    fn begin_flight(&self, folder: &Path) -> io::Result<()> {
+    pub(crate) fn begin_flight(&self, folder: &Path) -> io::Result<()> {
         let instance = self.instance.as_deref().unwrap_or_default();
         let writer = Writer { component: &self.component, instance, versions: &self.versions_json };
         self.flight.store(Some(Arc::new(Flight::begin(folder, &writer)?)));
@@ -543,18 +357,18 @@ impl Inner {
     /// Sees to it that a process that was forked has files of its own, before any of them is touched. Whether it has.
     #[inline]
     pub(crate) fn settle(&self) -> bool {
-        FORKS.load(Ordering::Relaxed) == self.forks.load(Ordering::Acquire) || self.after_fork()
+        forks::generation() == self.forks.load(Ordering::Acquire) || self.after_fork()
     }
 
     /// Gives a process that was forked files of its own. The flows that it inherited are the parent's to end.
     #[cold]
     fn after_fork(&self) -> bool {
-        let forks = FORKS.load(Ordering::Relaxed);
+        let forks = forks::generation();
         let seen = self.forks.load(Ordering::Relaxed);
         if seen == SETTLING || self.forks.compare_exchange(seen, SETTLING, Ordering::Acquire, Ordering::Relaxed).is_err() {
             // Another thread is at it.
             let began = Instant::now();
-            while began.elapsed() < 25 * PATIENCE {
+            while began.elapsed() < PATIENCE_WITH_DISKS {
                 if self.forks.load(Ordering::Acquire) == forks {
                     return true;
                 }
@@ -599,6 +413,7 @@ mod tests {
     use flowlog_schema::json;
 
     use super::*;
+    use crate::Sink;
 
     /// Held by tests that fork, and by those that a fork would disturb.
     static FORKING: Mutex<()> = Mutex::new(());
@@ -620,7 +435,7 @@ mod tests {
             let inherited = emitter.start("parent");
             let before = files(&flights);
             // As the handler does in a process that was just forked; here the parent's files are this process's, too.
-            FORKS.fetch_add(1, Ordering::Relaxed);
+            forks::FORKS.fetch_add(1, Ordering::Relaxed);
             // Several threads may be the first to say something.
             std::thread::scope(|scope| {
                 for _ in 0..3 {
@@ -644,17 +459,6 @@ mod tests {
             files(&flights).iter().for_each(|path| fs::remove_file(path).unwrap());
             let _ = fs::remove_dir_all(&logs);
         }
-    }
-
-    #[test]
-    fn what_the_environment_asks_for() {
-        // Whatever the tests' own environment says, a component is needed.
-        let builder = Emitter::from_environment("worker").sink(Sink::Nothing);
-        let disabled = Builder { disabled: true, samples: Some(Duration::from_secs(1)), ..builder };
-        let installed = disabled.install().unwrap();
-        assert!(Emitter::installed().is_none());
-        let shown = format!("{:?}", *installed);
-        assert!(shown.contains("sink: Nothing"), "{shown}");
     }
 
     #[test]

@@ -9,18 +9,18 @@
 //! write one flow's place at once do not wait: one of them leaves it.
 #![expect(unsafe_code, reason = "only a mapped file outlives the process without a call into the kernel for each record")]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use flowlog_schema::flight::{self as layout, at, flow};
 use flowlog_schema::{Clock, Time};
-use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::FallocateFlags;
+use memmap2::MmapRaw;
 
 use crate::lane::Apart;
-use crate::reap::{boot, started};
+use crate::room;
+use crate::system::{boot, started};
 
 /// Records in the ring.
 const SLOTS: usize = 1024;
@@ -80,13 +80,10 @@ impl Flight {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{name}-{process}-{started}-{number}.{SUFFIX}"));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let length = layout::HEADER + SLOTS * SLOT_BYTES + FLOWS * flow::BYTES;
+        let (file, map) = room::make(&path, length as u64)?;
         // Who can lock it knows that its process is no more, in whichever namespace that was.
         file.try_lock().map_err(io::Error::from)?;
-        let length = layout::HEADER + SLOTS * SLOT_BYTES + FLOWS * flow::BYTES;
-        let map = Self::map(&file, length).inspect_err(|_| {
-            let _ = fs::remove_file(&path);
-        })?;
         let flight = Self { map, path, hint: Apart::default(), _locked: file };
         flight.put(at::VERSION, &layout::VERSION.to_le_bytes());
         flight.put(at::PROCESS, &u64::from(process).to_le_bytes());
@@ -104,11 +101,6 @@ impl Flight {
         // A reader that comes earlier finds no flight file.
         flight.put(0, layout::MAGIC);
         Ok(flight)
-    }
-
-    fn map(file: &File, length: usize) -> io::Result<MmapRaw> {
-        rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length as u64)?;
-        MmapOptions::new().len(length).map_raw(file)
     }
 
     /// Copies bytes to a place; those that would lie behind the end are left out.

@@ -4,17 +4,18 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use flowlog_schema::json::Line;
-use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, MAX_CLOCK_LEAD_MS, Scalar, SpanId};
+use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, HybridClock, Level, Scalar, SpanId};
 
-use crate::emitter::{Emitter, Inner, Shared};
+use crate::emitter::{Emitter, Inner};
 use crate::failure::describe;
 use crate::flight::{Passenger, Seat};
-use crate::reap::now;
-use crate::sink::PATIENCE;
+use crate::forks;
+use crate::shared::Shared;
+use crate::sink::{PATIENCE, PATIENCE_WITH_DISKS, held};
+use crate::system::now;
 
 /// Where a flow comes from: what crosses from process to process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +53,15 @@ struct Span {
     shared: Shared,
     caller: Option<Arc<Span>>,
     seat: Option<Seat>,
-    /// [`Inner::generation`] in which it began: a forked process inherits flows that are not its own.
+    /// [`forks::generation`] in which it began: a forked process inherits flows that are not its own.
     generation: u32,
+    clock: HybridClock,
     work: Mutex<Work>,
 }
 
 /// How far it is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Work {
-    clock: Clock,
     state: String,
     ended: bool,
     /// What is to be told with the next record.
@@ -112,21 +113,22 @@ impl Flow {
         // Eight random bytes of an id that nobody else has.
         let random = uuid::Uuid::new_v4().as_u64_pair().1;
         let span_id = SpanId::from_u64(random).ok();
-        let ahead = |clock: &Clock| clock.unix_ms() > now.unix_ms().saturating_add(MAX_CLOCK_LEAD_MS);
-        // One broken host must not drag every clock along.
-        let clock = Clock(clock.filter(|clock| !ahead(clock)).map_or(0, |clock| clock.0)).max(emitter.tick(now));
+        let own = HybridClock::new();
+        for received in clock.into_iter().chain([emitter.tick(now)]) {
+            own.receive(received, now.unix_ms());
+        }
         let passenger =
             Passenger { flow_id: flow_id.as_u128(), span_id: random, parent_id: parent_id.map_or(0, SpanId::as_u64), kind: &kind };
-        let seat = emitter.flight().as_ref().map(|flight| flight.board(&passenger, clock, now));
+        let seat = emitter.flight().as_ref().map(|flight| flight.board(&passenger, own.last(), now));
         if seat == Some(None) {
             emitter.counters.untracked_flows.fetch_add(1, Ordering::Relaxed);
         }
         emitter.open_flows.0.fetch_add(1, Ordering::Relaxed);
         let shared = Shared::new(emitter, kind, Some(flow_id), span_id, parent_id);
-        let work = Work { clock, state: String::with_capacity(STATE), ended: false, late: Vec::new() };
-        let generation = Inner::generation();
-        let span = Span { emitter: Arc::clone(emitter), shared, caller, seat: seat.flatten(), generation, work: Mutex::new(work) };
-        span.say(Said { event: Event::Start, level: Level::Info, state: "", error: None, fields: &[] });
+        let work = Mutex::new(Work { state: String::with_capacity(STATE), ..Work::default() });
+        let generation = forks::generation();
+        let span = Span { emitter: Arc::clone(emitter), shared, caller, seat: seat.flatten(), generation, clock: own, work };
+        span.say(Said::of(Event::Start));
         Self { handle: FlowHandle { span: Some(Arc::new(span)) }, is_ended: false }
     }
 
@@ -137,29 +139,24 @@ impl Flow {
 
     /// It ended well, and something is to be told of it.
     pub fn end_with(self, fields: &[(&str, Scalar<'_>)]) {
-        self.finish(Said { event: Event::End, level: Level::Info, state: "", error: None, fields });
+        self.finish(Said { fields, ..Said::of(Event::End) });
     }
 
     /// It failed. The error's causes are kept; its type is the one that Dynamo names, where it or a cause begins with one.
     pub fn fail<E: Error + ?Sized>(self, error: &E) {
         if self.span.is_some() {
-            self.fail_as_info(&describe(error));
+            self.finish(Said { error: Some(&describe(error)), ..Said::of(Event::Fail) });
         }
     }
 
     /// It failed with an error that is no `Error`: its type (`Unavailable`) and what it says.
     pub fn fail_with(self, kind: &str, message: &str) {
-        self.fail_as_info(&ErrorInfo { kind: kind.into(), message: message.into(), causes: Vec::new() });
-    }
-
-    fn fail_as_info(self, error: &ErrorInfo<'_>) {
-        self.finish(Said { event: Event::Fail, level: Level::Error, state: "", error: Some(error), fields: &[] });
+        self.finish(Said { error: Some(&plain(kind, message)), ..Said::of(Event::Fail) });
     }
 
     /// Its caller went away.
     pub fn cancel(self, why: &str) {
-        let error = ErrorInfo { kind: "Cancelled".into(), message: why.into(), causes: Vec::new() };
-        self.finish(Said { event: Event::Cancel, level: Level::Warn, state: "", error: Some(&error), fields: &[] });
+        self.finish(Said { error: Some(&plain("Cancelled", why)), ..Said::of(Event::Cancel) });
     }
 
     fn finish(mut self, said: Said<'_>) {
@@ -188,17 +185,21 @@ impl Deref for Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         let Some(span) = &self.handle.span else { return };
-        if self.is_ended || span.generation != Inner::generation() || span.lock().is_none_or(|work| work.ended) {
+        if self.is_ended || span.generation != forks::generation() {
             return;
         }
-        if std::thread::panicking() {
-            let error = ErrorInfo { kind: "panic".into(), message: "the thread panicked while this was open".into(), causes: Vec::new() };
-            span.say(Said { event: Event::Fail, level: Level::Error, state: "", error: Some(&error), fields: &[] });
+        let (event, error) = if std::thread::panicking() {
+            (Event::Fail, plain("panic", "the thread panicked while this was open"))
         } else {
-            let error = ErrorInfo { kind: "abandoned".into(), message: "dropped without an end".into(), causes: Vec::new() };
-            span.say(Said { event: Event::Cancel, level: Level::Warn, state: "", error: Some(&error), fields: &[] });
-        }
+            (Event::Cancel, plain("abandoned", "dropped without an end"))
+        };
+        span.say(Said { error: Some(&error), ..Said::of(event) });
     }
+}
+
+/// An error without causes.
+fn plain<'a>(kind: &'a str, message: &'a str) -> ErrorInfo<'a> {
+    ErrorInfo { kind: kind.into(), message: message.into(), causes: Vec::new() }
 }
 
 impl FlowHandle {
@@ -215,7 +216,7 @@ impl FlowHandle {
     #[inline]
     pub fn state_with(&self, state: &str, fields: &[(&str, Scalar<'_>)]) {
         if let Some(span) = &self.span {
-            span.say(Said { event: Event::State, level: Level::Info, state, error: None, fields });
+            span.say(Said { state, fields, ..Said::of(Event::State) });
         }
     }
 
@@ -231,9 +232,8 @@ impl FlowHandle {
     /// Takes up a call that this flow makes: a span of its own, with this one as its caller.
     pub fn call(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
         let Some(span) = &self.span else { return Flow::nothing() };
-        let clock = span.lock().map(|work| work.clock);
         let Some(flow_id) = span.shared.flow_id else { return Flow::nothing() };
-        Flow::begin(&span.emitter, kind.into(), flow_id, span.shared.span_id, clock, Some(Arc::clone(span)))
+        Flow::begin(&span.emitter, kind.into(), flow_id, span.shared.span_id, Some(span.clock.last()), Some(Arc::clone(span)))
     }
 
     /// Holds it while something is done, as a record does that waits for its sink.
@@ -246,14 +246,13 @@ impl FlowHandle {
     /// What another process needs to join it; `None` where no emitter is installed.
     pub fn context(&self) -> Option<Context> {
         let span = self.span.as_ref()?;
-        let clock = span.lock().map(|work| work.clock);
-        Some(Context { flow_id: span.shared.flow_id?, span_id: span.shared.span_id, clock })
+        Some(Context { flow_id: span.shared.flow_id?, span_id: span.shared.span_id, clock: Some(span.clock.last()) })
     }
 
     /// Takes over the clock of whoever was called and answered.
     pub fn receive(&self, clock: Clock) {
         if let Some(span) = &self.span {
-            span.receive(clock);
+            span.clock.receive(clock, now().unix_ms());
         }
     }
 
@@ -272,58 +271,52 @@ impl FlowHandle {
 /// What a record says.
 struct Said<'a> {
     event: Event,
-    level: Level,
     /// Empty: the one that it is in.
     state: &'a str,
     error: Option<&'a ErrorInfo<'a>>,
     fields: &'a [(&'a str, Scalar<'a>)],
 }
 
-impl Span {
-    /// The work, waited for no longer than anybody has patience: in a process that was forked its owner may be no more.
-    #[inline]
-    fn lock(&self) -> Option<MutexGuard<'_, Work>> {
-        match self.work.try_lock() {
-            Ok(work) => Some(work),
-            Err(TryLockError::Poisoned(work)) => Some(work.into_inner()),
-            Err(TryLockError::WouldBlock) => self.lock_slowly(),
-        }
+impl Said<'_> {
+    fn of(event: Event) -> Self {
+        Self { event, state: "", error: None, fields: &[] }
     }
 
-    #[cold]
-    fn lock_slowly(&self) -> Option<MutexGuard<'_, Work>> {
-        let began = Instant::now();
-        // A record's own wait for its sink included.
-        while began.elapsed() < 30 * PATIENCE {
-            std::thread::yield_now();
-            match self.work.try_lock() {
-                Ok(work) => return Some(work),
-                Err(TryLockError::Poisoned(work)) => return Some(work.into_inner()),
-                Err(TryLockError::WouldBlock) => {}
-            }
+    fn level(&self) -> Level {
+        match self.event {
+            Event::Fail => Level::Error,
+            Event::Cancel => Level::Warn,
+            _ => Level::Info,
         }
-        None
+    }
+}
+
+impl Span {
+    /// The work, waited for no longer than anybody has patience, a record's own wait for its sink included.
+    #[inline]
+    fn lock(&self) -> Option<MutexGuard<'_, Work>> {
+        held(&self.work, PATIENCE_WITH_DISKS + 5 * PATIENCE).ok()
     }
 
     fn say(&self, said: Said<'_>) {
         let is_last = matches!(said.event, Event::End | Event::Fail | Event::Cancel);
         // A forked process may say something of what it inherited; to end it is its parent's.
-        if is_last && self.generation != Inner::generation() {
+        if is_last && self.generation != forks::generation() {
             return;
         }
-        let Some(mut work) = self.lock() else { return self.emitter.lose() };
+        let Some(mut work) = self.lock() else { return self.emitter.lose(&std::io::ErrorKind::TimedOut.into()) };
         if work.ended {
             self.emitter.counters.after_end.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let time = now();
-        work.clock = Clock(work.clock.0.saturating_add(1).max(time.unix_ms() << 16));
+        let clock = self.clock.tick(time.unix_ms());
         if !said.state.is_empty() && said.state != work.state {
             work.state.clear();
             work.state.push_str(said.state);
         }
         // What is told with the next record waits for one that is written.
-        let late = if self.emitter.writes(said.level) { std::mem::take(&mut work.late) } else { Vec::new() };
+        let late = if self.emitter.writes(said.level()) { std::mem::take(&mut work.late) } else { Vec::new() };
         let mut joined: Vec<(&str, Scalar<'_>)> = Vec::new();
         let fields = if late.is_empty() {
             said.fields
@@ -334,52 +327,35 @@ impl Span {
         };
         let line = Line {
             time,
-            level: said.level,
+            level: said.level(),
             message: "",
             event: said.event,
             state: if said.event == Event::End { "" } else { &work.state },
             names_versions: matches!(said.event, Event::Start | Event::Fail),
-            clock: work.clock,
+            clock,
             error: said.error,
             fields,
             number: 0,
         };
-        if let Some(seat) = self.seat.filter(|_| self.generation == Inner::generation())
-            && let Some(flight) = &*self.emitter.flight()
-        {
-            if !is_last {
-                flight.progress(seat, &work.state, work.clock, time);
-                self.emitter.emit(&self.shared, &line);
-            } else {
-                // The place is given back when the record stands in the ring.
-                self.emitter.emit(&self.shared, &line);
-                // What a closed emitter does not say, whoever reads the flight file does.
-                if !self.emitter.closed.load(Ordering::Relaxed) {
-                    flight.leave(seat);
-                }
-            }
-        } else {
-            self.emitter.emit(&self.shared, &line);
+        let flight = self.emitter.flight();
+        let seat = self.seat.filter(|_| self.generation == forks::generation()).zip(flight.as_deref());
+        if let Some((seat, flight)) = seat.filter(|_| !is_last) {
+            flight.progress(seat, &work.state, clock, time);
+        }
+        self.emitter.emit(&self.shared, &line);
+        // The place is given back when the record stands in the ring; what a closed emitter does not say, whoever reads the flight
+        // file does.
+        if let Some((seat, flight)) = seat.filter(|_| is_last && !self.emitter.closed.load(Ordering::Relaxed)) {
+            flight.leave(seat);
         }
         if is_last {
             work.ended = true;
-            let clock = work.clock;
             drop(work);
             self.emitter.open_flows.0.fetch_sub(1, Ordering::Relaxed);
             // What the caller says from here on comes after it.
             if let Some(caller) = &self.caller {
-                caller.receive(clock);
+                caller.clock.receive(clock, time.unix_ms());
             }
-        }
-    }
-
-    fn receive(&self, clock: Clock) {
-        let now = now();
-        if clock.unix_ms() > now.unix_ms().saturating_add(MAX_CLOCK_LEAD_MS) {
-            return;
-        }
-        if let Some(mut work) = self.lock() {
-            work.clock = work.clock.max(clock);
         }
     }
 }

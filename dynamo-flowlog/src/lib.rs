@@ -51,9 +51,12 @@
 //! | a flow of error type `process_killed` | its process died | its last records are in its flight file, until the next process reaps it |
 //! | `SIGBUS` | somebody truncated a mapped file (logrotate's `copytruncate`) | rotate with [`Rotation`] instead |
 
+mod builder;
 mod emitter;
+mod forks;
 mod environment;
 mod flow;
+mod shared;
 mod current;
 mod failure;
 mod lane;
@@ -62,6 +65,8 @@ mod flight;
 mod reap;
 mod sampler;
 mod health;
+mod room;
+mod system;
 
 /// Says that a flow came to a state, with fields: `state!(flow, "prefill", tokens = 12, model = "tiny")`. Where no emitter is installed the
 /// fields are not even looked at.
@@ -75,8 +80,9 @@ macro_rules! state {
     }};
 }
 
+pub use builder::{Builder, InstallError};
 pub use current::{InFlow, current, in_flow};
-pub use emitter::{Builder, Emitter, InstallError, Installed};
+pub use emitter::{Emitter, Installed};
 pub use flow::{Context, Flow, FlowHandle};
 pub use flowlog_schema::{Clock, FlowId, Level, Scalar, SpanId};
 pub use health::Health;

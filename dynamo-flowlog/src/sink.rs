@@ -15,8 +15,9 @@ mod file;
 mod mapped;
 mod pipe;
 
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,9 @@ pub(crate) use pipe::PipeSink;
 
 /// How long a record waits for a reader that does not read.
 pub const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long a record waits for a disk that is to make room for the next file.
+pub(crate) const PATIENCE_WITH_DISKS: Duration = PATIENCE.saturating_mul(25);
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -134,15 +138,25 @@ impl OpenSink {
     }
 }
 
+/// Makes the folder that a file is to lie in.
+pub(crate) fn make_folder_of(path: &Path) -> io::Result<()> {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or(Ok(()), fs::create_dir_all)
+}
+
 /// The lock, waited for no longer than that: in a process that was forked its owner may be no more.
+#[inline]
 pub(crate) fn held<T>(lock: &Mutex<T>, patience: Duration) -> io::Result<MutexGuard<'_, T>> {
-    let began = Instant::now();
+    let mut began = None;
     loop {
         match lock.try_lock() {
             Ok(held) => return Ok(held),
             Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
-            Err(TryLockError::WouldBlock) if began.elapsed() > patience => return Err(io::ErrorKind::TimedOut.into()),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(50)),
+            // Most are held for less than it takes to fall asleep.
+            Err(TryLockError::WouldBlock) => match began.get_or_insert_with(Instant::now).elapsed() {
+                waited if waited > patience => return Err(io::ErrorKind::TimedOut.into()),
+                waited if waited < Duration::from_millis(1) => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(50)),
+            },
         }
     }
 }

@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use compact_str::CompactString;
 
+use crate::names;
 use crate::stamp::Stamp;
 
 /// Who wrote a line, as its envelopes tell.
@@ -35,6 +36,11 @@ pub struct Speaker {
 }
 
 impl Speaker {
+    /// The component that its container's, pod's or process's name tells.
+    pub fn component(&self) -> Option<&'static str> {
+        [&self.container, &self.pod, &self.process].into_iter().find_map(|name| names::component_in(name))
+    }
+
     /// Whether another is a process in it.
     pub fn is_around(&self, process: &Self) -> bool {
         self.process.is_empty() && (&self.host, &self.pod, &self.container) == (&process.host, &process.pod, &process.container)

@@ -70,6 +70,11 @@ impl HybridClock {
         self.advance(received.0.saturating_add(1).max(now_ms << 16))
     }
 
+    /// The last reading; zero before the first.
+    pub fn last(&self) -> Clock {
+        Clock(self.last.load(Ordering::Relaxed))
+    }
+
     /// How many received readings were too far ahead.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)

@@ -237,7 +237,7 @@ impl<'a> Record<'a> {
 }
 
 /// Whether the text can stand as a component: a letter, then letters, digits, `_`, `.` and `-`.
-pub(crate) fn is_component(text: &str) -> bool {
+pub fn is_component(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_alphabetic()) && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }

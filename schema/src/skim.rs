@@ -125,11 +125,7 @@ impl Skimmer {
         let step = self.steps.find(&mut cursor)?;
         let (flow_id, span_id, parent_id, clock) = json::ids(hyphenated, &mut cursor)?;
         // Every record of ours has a number of its own, so no tail is shared that holds it.
-        let before = cursor.rest();
         let number = json::number(&mut cursor);
-        if number.is_none() {
-            cursor = Cursor::new(before);
-        }
         let rest = cursor.rest();
         let tail = self.tails.find_rest(rest);
         if let (None, Some(number)) = (tail, number) {
@@ -151,11 +147,7 @@ impl Skimmer {
         let flow_id = flow_id(&without_hyphens(cursor.take_array()?)?)?;
         let step = self.steps.find(&mut cursor)?;
         let (span_id, parent_id, clock) = text::ids(&mut cursor)?;
-        let before = cursor.rest();
         let number = text::number(&mut cursor);
-        if number.is_none() {
-            cursor = Cursor::new(before);
-        }
         let rest = cursor.rest();
         let tail = self.tails.find_rest(rest);
         let message = match tail {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustix::io::{Errno, IoSlice};
 
-use super::Rotation;
+use super::{Rotation, make_folder_of};
 
 /// How often it is seen to that the file is still the one of that name, in nanoseconds.
 const LOOK: i64 = 1_000_000_000;
@@ -37,11 +37,20 @@ pub(crate) struct FileSink {
     replacing: ArcSwap<Mutex<()>>,
 }
 
+/// Why a file is replaced.
+#[derive(Debug, Clone, Copy)]
+enum Why {
+    /// So many bytes more are more than it may hold.
+    Full(u64),
+    /// It is as old as it may be.
+    Old,
+    /// Another file has its name, or none, or writing to it failed.
+    Gone,
+}
+
 impl FileSink {
     pub(crate) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder)?;
-        }
+        make_folder_of(path)?;
         let file = open(path)?;
         if file.metadata()?.file_type().is_fifo() {
             return Err(io::Error::new(
@@ -96,10 +105,9 @@ impl FileSink {
 
     /// Begins the next file where it is time, and opens this one anew where it is gone.
     fn look_after(&self, now: i64, more: u64) {
-        let size = self.size.load(Ordering::Relaxed);
-        let is_full = self.rotation.size.is_some_and(|most| size > 0 && size + more > most);
-        if is_full && !self.is_shared.load(Ordering::Relaxed) {
-            return self.replace(now, Some(more));
+        let may_rotate = !self.is_shared.load(Ordering::Relaxed);
+        if may_rotate && self.is_full(more) {
+            return self.replace(now, Why::Full(more));
         }
         let looked = self.looked.load(Ordering::Relaxed);
         // One of many threads looks.
@@ -111,10 +119,10 @@ impl FileSink {
         self.begun.fetch_min(now, Ordering::Relaxed);
         let age = now.saturating_sub(self.begun.load(Ordering::Relaxed));
         let is_old = self.rotation.age.is_some_and(|most| age >= nanos(most));
-        if is_old && size > 0 && !self.is_shared.load(Ordering::Relaxed) {
-            self.replace(now, Some(u64::MAX));
+        if may_rotate && is_old && self.size.load(Ordering::Relaxed) > 0 {
+            self.replace(now, Why::Old);
         } else if self.failed.swap(false, Ordering::Relaxed) || self.is_gone() {
-            self.replace(now, None);
+            self.replace(now, Why::Gone);
         }
     }
 
@@ -124,17 +132,22 @@ impl FileSink {
         !matches!((named, own), (Ok(named), Ok(own)) if (named.dev(), named.ino()) == (own.dev(), own.ino()))
     }
 
-    /// Opens the file anew; under its name a new one if there are so many bytes `more` than it may hold. Where that fails, the old
-    /// one is written to.
-    fn replace(&self, now: i64, more: Option<u64>) {
+    /// Whether so many bytes more are more than it may hold.
+    fn is_full(&self, more: u64) -> bool {
+        let size = self.size.load(Ordering::Relaxed);
+        self.rotation.size.is_some_and(|most| size > 0 && size + more > most)
+    }
+
+    /// Opens the file anew, under its name a new one if this one is done. Where that fails, the old one is written to.
+    fn replace(&self, now: i64, why: Why) {
         let replacing = self.replacing.load();
         let Ok(_held) = replacing.try_lock() else { return };
-        // Another thread may have been quicker.
-        let is_full = |more: u64| self.size.load(Ordering::Relaxed).saturating_add(more) > self.rotation.size.unwrap_or(u64::MAX - 1);
-        if more.is_some_and(|more| !is_full(more)) {
-            return;
-        }
-        let is_free = more.is_none() || self.is_gone() || self.rotate().is_ok();
+        let is_free = match why {
+            // Another thread may have been quicker.
+            Why::Full(more) if !self.is_full(more) => return,
+            Why::Full(_) | Why::Old => self.is_gone() || self.rotate().is_ok(),
+            Why::Gone => true,
+        };
         if is_free && let Ok(file) = open(&self.path) {
             self.size.store(file.metadata().map_or(0, |data| data.len()), Ordering::Relaxed);
             self.begun.store(now, Ordering::Relaxed);
@@ -215,8 +228,8 @@ mod tests {
         let sink = FileSink::open(&path, Rotation { size: Some(10), keep: Some(1), ..Rotation::default() }).unwrap();
         sink.write(b"one......\n", 1).unwrap();
         // Two threads saw that it was full.
-        sink.replace(2, Some(4));
-        sink.replace(2, Some(4));
+        sink.replace(2, Why::Full(4));
+        sink.replace(2, Why::Full(4));
         sink.write(b"two\n", 3).unwrap();
         assert_eq!((read(&path.with_extension("log.1")), read(&path)), ("one......\n".into(), "two\n".into()));
     }

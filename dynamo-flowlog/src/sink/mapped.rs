@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "a mapped file has no other door; measured: a tenth of what write(2) costs")]
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -10,18 +10,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use memmap2::{Advice, MmapOptions, MmapRaw};
-use rustix::fs::FallocateFlags;
+use memmap2::{Advice, MmapRaw};
 
 use super::file::nanos;
-use super::{PATIENCE, Rotation, held};
+use super::{PATIENCE_WITH_DISKS, Rotation, held, make_folder_of};
 use crate::lane::Apart;
+use crate::room;
 
 /// How long a file is where nobody says.
 const SIZE: u64 = 16 << 20;
 
 /// The shortest file that is made.
 const LEAST: u64 = 64 << 10;
+
+/// Where lines go that nobody may write any more: behind every end, and far from an overflow.
+const SHUT: u64 = u64::MAX / 2;
 
 /// How long after a failure the next file is tried, in nanoseconds.
 const RETRY: i64 = 1_000_000_000;
@@ -68,14 +71,18 @@ struct Segment {
 
 impl Segment {
     fn new(path: PathBuf, size: u64) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        // A page of a file that finds no room on the disk is a SIGBUS.
-        let room = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size).map_err(io::Error::from);
-        let map = room.and_then(|()| MmapOptions::new().map_raw(&file));
-        if map.is_err() {
-            let _ = fs::remove_file(&path);
-        }
-        Ok(Self { map: map?, file, path, next: Apart::default(), full_at: AtomicU64::new(u64::MAX) })
+        let (file, map) = room::make(&path, size)?;
+        Ok(Self { map, file, path, next: Apart::default(), full_at: AtomicU64::new(u64::MAX) })
+    }
+
+    /// Whoever comes later finds no room; where the next line would have gone.
+    fn shut(&self) -> u64 {
+        self.next.0.swap(SHUT, Ordering::Relaxed)
+    }
+
+    /// Whether it is shut: a forked process's parent goes on with it, or it is cut.
+    fn is_shut(&self) -> bool {
+        self.next.0.load(Ordering::Relaxed) >= SHUT
     }
 
     /// Has the kernel find memory for all of it: to find it line by line costs more than to write them.
@@ -108,9 +115,7 @@ impl Segment {
 
     /// Takes no more lines, and cuts off the room that is left.
     fn finish(&self) {
-        // Whoever comes later finds no room.
-        let next = self.next.0.swap(u64::MAX / 2, Ordering::Relaxed);
-        let end = next.min(self.full_at.load(Ordering::Relaxed)).min(self.map.len() as u64);
+        let end = self.shut().min(self.full_at.load(Ordering::Relaxed)).min(self.map.len() as u64);
         self.full_at.fetch_min(end, Ordering::Relaxed);
         let _ = self.file.set_len(end);
     }
@@ -118,9 +123,7 @@ impl Segment {
 
 impl MappedSink {
     pub(crate) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder)?;
-        }
+        make_folder_of(path)?;
         let size = rotation.size.unwrap_or(SIZE).max(LEAST);
         let count = Arc::default();
         let first = make(path, &count, size)?;
@@ -219,7 +222,7 @@ impl MappedSink {
         self.segment.store(next);
         self.make_ready();
         // The parent's is not this process's to cut, or to remove.
-        if current.next.0.load(Ordering::Relaxed) < u64::MAX / 2 {
+        if !current.is_shut() {
             current.finish();
             full_ones.push_back(current.path.clone());
         }
@@ -241,7 +244,7 @@ impl MappedSink {
     /// A process that was forked writes to files of its own. Whatever another thread held at that moment nobody gives back.
     pub(crate) fn after_fork(&self) {
         // First of all nothing more goes to the parent's.
-        self.segment.load().next.0.store(u64::MAX / 2, Ordering::Relaxed);
+        self.segment.load().shut();
         self.full.store(Arc::default());
         self.ready.store(Arc::default());
         self.count.store(0, Ordering::Relaxed);
@@ -258,7 +261,7 @@ impl MappedSink {
         self.closed.store(true, Ordering::Relaxed);
         let segment = self.segment.load();
         // A forked process that has none of its own yet leaves its parent's alone.
-        if segment.next.0.load(Ordering::Relaxed) >= u64::MAX / 2 {
+        if segment.is_shut() {
             return;
         }
         segment.finish();
@@ -290,9 +293,6 @@ fn name(path: &Path, number: u64) -> PathBuf {
     name.push(format!(".{}.{number:06}", std::process::id()));
     PathBuf::from(name)
 }
-
-/// How long a record waits for a disk that is to make room for the next file.
-const PATIENCE_WITH_DISKS: Duration = PATIENCE.saturating_mul(25);
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use compact_str::CompactString;
 
+use crate::envelope::Speaker;
 use crate::flow::{Mark, Party, PeerStats, ProcessFacts, Settled, SkewBounds, Span, Table, Voice};
 use crate::names;
 use crate::source::Sources;
@@ -100,7 +101,7 @@ impl World {
             // A file named after a machine's journal holds many; any other is one's own.
             let of_file = Some(file.instance.as_str()).filter(|name| !name.is_empty() && who.is_none_or(|who| who.host.is_empty()));
             let instance = CompactString::from(pod.or(of_file).or(process).unwrap_or_default());
-            let told = who.and_then(|who| [&who.container, &who.pod, &who.process].into_iter().find_map(|name| names::component_in(name)));
+            let told = who.and_then(Speaker::component);
             let component = if facts.components.contains("frontend") {
                 CompactString::from("frontend")
             } else if let Some(component) = facts.components.first() {

@@ -55,9 +55,8 @@ impl Outgoing {
     /// Adds a flow, or one more part of it; one that cannot be written stays where it is.
     pub(super) fn add(&mut self, key: &FlowKey, entry: &Entry, before: Option<&Spilled>) {
         let begin = self.bytes.len();
-        let Ok(bytes) = postcard::to_extend(&(before.map(|before| before.last), entry), std::mem::take(&mut self.bytes)) else { return };
-        self.bytes = bytes;
-        let Ok(length) = u32::try_from(self.bytes.len() - begin) else { return };
+        let written = postcard::to_io(&(before.map(|before| before.last), entry), &mut self.bytes).is_ok();
+        let Some(length) = u32::try_from(self.bytes.len() - begin).ok().filter(|_| written) else { return self.bytes.truncate(begin) };
         let spilled = Spilled {
             last: (begin as u64, length),
             traced: entry.traced || before.is_some_and(|before| before.traced),

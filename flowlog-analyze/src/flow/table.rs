@@ -182,8 +182,8 @@ impl Table {
         }
     }
 
-    /// Keeps its flows within about so many bytes: those that ended well more than a moment ago are closed, if `closes`, those
-    /// as old that did not go to disk, then flows are given up, to three quarters of that.
+    /// Keeps its flows within about so many bytes: of those that were silent for more than a moment those that ended well are closed, if
+    /// `closes`, and the others go to disk; then flows are given up, to three quarters of that.
     pub fn shed(&mut self, most: u64, reached: i64, closes: bool) {
         let weigh = |shards: &[Shard]| shards.par_iter().map(|shard| shard.weights().map(|(_, weight)| weight).sum::<u64>()).sum::<u64>();
         if weigh(&self.shards) <= most {
@@ -234,10 +234,10 @@ impl Table {
     /// Closes flows of several ids: under all of them or not at all.
     fn close_aliased(&mut self, before: i64) {
         for keys in self.aliased() {
-            let entries = || keys.iter().filter_map(|key| self.shards[shard_of(key)].entries.get(key));
             if keys.iter().any(|key| self.kept_ids.contains(key)) {
                 continue;
             }
+            let entries = || keys.iter().filter_map(|key| self.shards[shard_of(key)].entries.get(key));
             let is_spilled = keys.iter().any(|key| self.shards[shard_of(key)].spilled.contains_key(key));
             let is_closed = !is_spilled
                 && entries().count() > 0

@@ -313,9 +313,8 @@ impl<'t> Reader<'t> {
     /// Whether the component counts that an event names; else the one that its envelopes or its file's name tell.
     fn counts(&self, named: Option<&str>, speaker: &Speaker) -> bool {
         self.components.is_all() || {
-            let of_envelope =
-                || [&speaker.container, &speaker.pod, &speaker.process].into_iter().find_map(|name| names::component_in(name));
-            named.filter(|name| !name.is_empty()).or_else(of_envelope).or(self.of_file).is_some_and(|name| self.components.holds(name))
+            let named = named.filter(|name| !name.is_empty());
+            named.or_else(|| speaker.component()).or(self.of_file).is_some_and(|name| self.components.holds(name))
         }
     }
 

@@ -107,7 +107,7 @@ pub(super) fn unpack(source: &Source, frames: &[Frame], to: &File) -> (u64, Opti
 fn unpack_one(source: &Source, frame: &Frame, to: &File) -> (u64, Option<io::Error>) {
     let mut at = frame.content.start;
     let mut copy = || -> io::Result<()> {
-        let mut decoder = zstd::stream::read::Decoder::new(Part { source, range: frame.packed.clone() })?.single_frame();
+        let mut decoder = zstd::stream::read::Decoder::new(Part::of(source, frame.packed.clone()))?.single_frame();
         let mut block = vec![0; 1 << 17];
         loop {
             let filled = match decoder.read(&mut block) {
@@ -127,9 +127,15 @@ fn unpack_one(source: &Source, frame: &Frame, to: &File) -> (u64, Option<io::Err
 }
 
 /// A part of a source, read from its beginning to its end.
-struct Part<'s> {
+pub(super) struct Part<'s> {
     source: &'s Source,
     range: Range<u64>,
+}
+
+impl<'s> Part<'s> {
+    pub(super) fn of(source: &'s Source, range: Range<u64>) -> Self {
+        Self { source, range }
+    }
 }
 
 impl Read for Part<'_> {

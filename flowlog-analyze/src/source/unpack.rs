@@ -10,6 +10,7 @@ use std::sync::Arc;
 use encoding_rs_io::DecodeReaderBytes;
 use flowlog_schema::report::Unread;
 
+use super::frames::Part;
 use super::{Bytes, Source, flight, frames};
 
 /// How deep archives may nest: a zip of tars of compressed logs is three.
@@ -92,7 +93,7 @@ pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<So
     }
     let mut unpacker =
         Unpacker { out: BufWriter::with_capacity(1 << 18, tempfile::tempfile()?), at: 0, budget, members: Vec::new(), unread: Vec::new() };
-    let mut whole = BufReader::with_capacity(1 << 18, Whole { source, at: 0 });
+    let mut whole = BufReader::with_capacity(1 << 18, Part::of(source, 0..source.size));
     unpacker.take(&source.name, &mut whole, 0);
     let Unpacker { out, members, unread, .. } = unpacker;
     let file = Arc::new(out.into_inner().map_err(io::IntoInnerError::into_error)?);
@@ -104,7 +105,7 @@ pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<So
 fn unpack_frames(source: &Source, budget: u64) -> io::Result<Option<(Vec<Source>, Vec<Unread>)>> {
     let Some(frames) = frames::frames(source)?.filter(|frames| frames::length(frames) <= budget) else { return Ok(None) };
     let mut head = Vec::with_capacity(HEAD);
-    let whole = Whole { source, at: 0 };
+    let whole = Part::of(source, 0..source.size);
     // What is damaged or packed twice is for the one that takes everything.
     let began = zstd::stream::read::Decoder::new(whole).and_then(|decoder| decoder.take(HEAD as u64).read_to_end(&mut head));
     if began.is_err() || pack_of(&head).is_some() {
@@ -115,20 +116,6 @@ fn unpack_frames(source: &Source, budget: u64) -> io::Result<Option<(Vec<Source>
     let unread = error.map(|error| Unread { source: source.name.clone(), error: format!("{} after {size} bytes", damaged(&error)) });
     let log = Source::new(source.name.clone(), size, Bytes::Slice { file: Arc::new(file), start: 0 });
     Ok(Some((vec![log], unread.into_iter().collect())))
-}
-
-/// A source from its beginning to its end.
-struct Whole<'s> {
-    source: &'s Source,
-    at: u64,
-}
-
-impl Read for Whole<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let filled = self.source.read_at(self.at, buffer)?;
-        self.at += filled as u64;
-        Ok(filled)
-    }
 }
 
 struct Unpacker {

@@ -88,11 +88,6 @@ pub(super) fn fields<'f, 's: 'f>(out: &mut Vec<u8>, fields: impl Iterator<Item =
         }
         if is_known(name) {
             key(out, &format!("field.{name}"));
-        } else if stands_as_it_is(name.as_bytes()) && out.last() != Some(&b'{') {
-            out.reserve(name.len() + 32);
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
         } else {
             key(out, name);
         }

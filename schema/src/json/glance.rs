@@ -105,13 +105,17 @@ pub(crate) fn ids(hyphenated: &[u8; 36], cursor: &mut Cursor<'_>) -> Option<(Flo
     Some((flow_id, span_id, parent_id, clock))
 }
 
-/// The record's number, where our own emitter writes it: its digits. What follows it is for [`fields`].
+/// The record's number, where our own emitter writes it: its digits. What follows it is for [`fields`]. Where there is none, nothing is
+/// gone past.
 #[inline]
 pub(crate) fn number<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
-    if !cursor.skip(b"\",\"seq\":") {
+    let mut ahead = *cursor;
+    let digits = if ahead.skip(b"\",\"seq\":") { ahead.until(|byte| !byte.is_ascii_digit()) } else { return None };
+    if !is_natural(digits) || digits.len() > 18 {
         return None;
     }
-    Some(cursor.until(|byte| !byte.is_ascii_digit())).filter(|digits| is_natural(digits) && digits.len() <= 18)
+    *cursor = ahead;
+    Some(digits)
 }
 
 /// What stands behind the ids: fields that the record does not know, up to the end of the line.

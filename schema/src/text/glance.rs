@@ -95,12 +95,17 @@ pub(crate) fn ids(cursor: &mut Cursor<'_>) -> Option<(SpanId, Option<SpanId>, Op
     Some((span_id, parent_id, clock))
 }
 
-/// The record's number, where our own emitter writes it: its digits.
+/// The record's number, where our own emitter writes it: its digits. Where there is none, nothing is gone past.
 #[inline]
 pub(crate) fn number<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
-    let digits = if cursor.skip(b" seq=") { cursor.until(|byte| !byte.is_ascii_digit()) } else { return None };
+    let mut ahead = *cursor;
+    let digits = if ahead.skip(b" seq=") { ahead.until(|byte| !byte.is_ascii_digit()) } else { return None };
     let is_number = matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.len() <= 18;
-    Some(digits).filter(|_| is_number && matches!(cursor.rest().first(), Some(b' ' | b'}')))
+    if !is_number || !matches!(ahead.rest().first(), Some(b' ' | b'}')) {
+        return None;
+    }
+    *cursor = ahead;
+    Some(digits)
 }
 
 /// What stands behind the ids: more of the braces, and the message.
