@@ -11,6 +11,7 @@ use crate::emitter::{Emitter, Inner, Installed};
 use crate::environment::Environment;
 use crate::reap::reap;
 use crate::sampler;
+use crate::sampling::Sampling;
 use crate::sink::{Form, OpenSink, Sink};
 
 /// Why an emitter could not be set up.
@@ -52,6 +53,7 @@ pub struct Builder {
     sink: Sink,
     pub(crate) form: Option<Form>,
     pub(crate) level: Level,
+    pub(crate) sampling: Sampling,
     pub(crate) flight: Option<PathBuf>,
     samples: Option<Duration>,
     pub(crate) disabled: bool,
@@ -66,6 +68,7 @@ impl Builder {
             sink: Sink::default(),
             form: None,
             level: Level::Info,
+            sampling: Sampling::ALL,
             flight: None,
             samples: None,
             disabled: false,
@@ -81,6 +84,7 @@ impl Builder {
         builder.sink = environment.sink.unwrap_or_default();
         builder.form = environment.form;
         builder.level = environment.level.unwrap_or(Level::Info);
+        builder.sampling = environment.sampling.unwrap_or_default();
         builder.flight = environment.flight;
         builder.disabled = environment.disabled;
         builder
@@ -113,6 +117,12 @@ impl Builder {
     /// The least level that is written. States are `Info`, cancellations `Warn`, failures `Error`.
     pub fn level(mut self, level: Level) -> Self {
         self.level = level;
+        self
+    }
+
+    /// Which of the flows that begin here are traced: their callees are told, and [`Builder::otlp`] sends them. All are logged.
+    pub fn sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
         self
     }
 

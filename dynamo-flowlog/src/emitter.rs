@@ -10,6 +10,7 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use flowlog_schema::flight::{LANES, number};
 use flowlog_schema::json::Line;
+use flowlog_schema::propagation::TraceFlags;
 use flowlog_schema::{Clock, Event, FlowId, HybridClock, Level, Record, Scalar, SpanId, Time, text};
 
 use crate::builder::Builder;
@@ -18,6 +19,7 @@ use crate::forks;
 use crate::health::{Counters, Health};
 use crate::lane::{Apart, Lane, with_lane};
 use crate::sampler;
+use crate::sampling::Sampling;
 use crate::shared::Shared;
 use crate::sink::{Form, OpenSink, PATIENCE, PATIENCE_WITH_DISKS, held};
 use crate::system::now;
@@ -37,7 +39,7 @@ impl Emitter {
     /// An emitter as the environment asks for, of that component where it names none.
     ///
     /// Read are `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED`, `POD_NAME`, `DYN_LOG`,
-    /// `DYN_LOGGING_CONSOLE_FORMAT`, `DYN_LOGGING_JSONL`, `FLOWLOG_SINK` (`stderr`, `none`, `file:PATH`, `mapped:PATH`) and
+    /// `DYN_LOGGING_CONSOLE_FORMAT`, `DYN_LOGGING_JSONL`, `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`, `FLOWLOG_SINK` (`stderr`, `none`, `file:PATH`, `mapped:PATH`) and
     /// `FLOWLOG_FLIGHT` (a folder).
     pub fn from_environment(component: &str) -> Builder {
         Builder::from_environment(component)
@@ -124,6 +126,7 @@ pub(crate) struct Inner {
     versions_json: String,
     form: Form,
     level: Level,
+    pub(crate) sampling: Sampling,
     /// Of records without a flow.
     stencil: OnceLock<Shared>,
     clock: HybridClock,
@@ -167,6 +170,7 @@ impl Inner {
             versions: builder.versions,
             form: builder.form.unwrap_or_default(),
             level: builder.level,
+            sampling: builder.sampling,
             stencil: OnceLock::new(),
             clock: HybridClock::new(),
             counts: std::array::from_fn(|_| Apart::default()),
@@ -326,7 +330,7 @@ impl Inner {
     /// Writes a record of the process.
     pub(crate) fn say(&self, event: Event, state: &str, names_versions: bool, fields: &[(&str, Scalar<'_>)]) {
         let now = now();
-        let shared = self.stencil.get_or_init(|| Shared::new(self, Cow::Borrowed(""), None, None, None));
+        let shared = self.stencil.get_or_init(|| Shared::new(self, Cow::Borrowed(""), None, None, None, TraceFlags::default()));
         let line = Line {
             time: now,
             level: Level::Info,

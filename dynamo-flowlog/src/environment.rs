@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use flowlog_schema::Level;
+use flowlog_schema::propagation::{TRACEPARENT, TRACESTATE};
 
+use crate::sampling::Sampling;
 use crate::sink::{Form, Sink};
 
 /// What the environment asks for.
@@ -22,6 +24,8 @@ pub(crate) struct Environment {
     pub(crate) form: Option<Form>,
     /// `DYN_LOG`: of its levels the one for `flowlog`, else the one for everything.
     pub(crate) level: Option<Level>,
+    /// `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
+    pub(crate) sampling: Option<Sampling>,
     /// `FLOWLOG_FLIGHT`: a folder.
     pub(crate) flight: Option<PathBuf>,
     /// `OTEL_SDK_DISABLED`.
@@ -52,10 +56,16 @@ impl Environment {
             sink: variable("FLOWLOG_SINK").and_then(|sink| sink_of(&sink)),
             form,
             level: variable("DYN_LOG").and_then(|filter| level_of(&filter)),
+            sampling: variable("OTEL_TRACES_SAMPLER").and_then(|sampler| Sampling::of(&sampler, variable("OTEL_TRACES_SAMPLER_ARG").as_deref())),
             flight: variable("FLOWLOG_FLIGHT").map(PathBuf::from),
             disabled: variable("OTEL_SDK_DISABLED").is_some_and(is_true),
         }
     }
+}
+
+/// What a parent process wrote there of the flow that it worked on: see `Inject for Command`.
+pub(crate) fn carrier() -> Vec<(&'static str, String)> {
+    [TRACEPARENT, TRACESTATE].into_iter().filter_map(|name| Some((name, std::env::var(name.to_ascii_uppercase()).ok()?))).collect()
 }
 
 fn sink_of(text: &str) -> Option<Sink> {
@@ -94,6 +104,8 @@ mod tests {
             ("DYN_LOGGING_CONSOLE_FORMAT", " jsonl "),
             ("DYN_LOG", "info,flowlog=warn"),
             ("OTEL_SDK_DISABLED", "true"),
+            ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
         ]);
         let expected = Environment {
             component: Some("router".into()),
@@ -102,6 +114,7 @@ mod tests {
             sink: Some(Sink::mapped("/var/log/flow")),
             form: Some(Form::Json),
             level: Some(Level::Warn),
+            sampling: Sampling::of("traceidratio", Some("0.25")),
             flight: Some("/var/log/flight".into()),
             disabled: true,
         };

@@ -9,24 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use flowlog_schema::json::Line;
 use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, HybridClock, Level, Scalar, SpanId};
 
+use crate::carrier::{Extract, Inject};
+use crate::context::Context;
 use crate::emitter::{Emitter, Inner};
+use crate::environment;
 use crate::failure::describe;
 use crate::flight::{Passenger, Seat};
 use crate::forks;
 use crate::shared::Shared;
 use crate::sink::{PATIENCE, PATIENCE_WITH_DISKS, held};
 use crate::system::now;
-
-/// Where a flow comes from: what crosses from process to process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Context {
-    /// The flow.
-    pub flow_id: FlowId,
-    /// The caller's span, if there is one.
-    pub span_id: Option<SpanId>,
-    /// The caller's clock, if it told.
-    pub clock: Option<Clock>,
-}
 
 /// One component's share of one flow, to be ended by whoever holds it: with [`Flow::end`], [`Flow::fail`] or [`Flow::cancel`].
 ///
@@ -52,6 +44,8 @@ struct Span {
     emitter: Arc<Inner>,
     shared: Shared,
     caller: Option<Arc<Span>>,
+    /// Others' members of `tracestate`.
+    others: Arc<str>,
     seat: Option<Seat>,
     /// [`forks::generation`] in which it began: a forked process inherits flows that are not its own.
     generation: u32,
@@ -74,12 +68,24 @@ const STATE: usize = 32;
 impl Emitter {
     /// Takes up a new flow.
     pub fn start(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
-        Flow::begin(&self.0, kind.into(), FlowId::new(), None, None, None)
+        self.join(FlowId::new().into(), kind)
     }
 
     /// Takes up a flow that another process started.
     pub fn join(&self, context: Context, kind: impl Into<Cow<'static, str>>) -> Flow {
-        Flow::begin(&self.0, kind.into(), context.flow_id, context.span_id, context.clock, None)
+        Flow::begin(&self.0, kind.into(), context, None)
+    }
+
+    /// Takes up the flow that a caller's headers name, or a new one: see [`Context::extract`]. What is malformed among them is counted.
+    pub fn accept<C: Extract + ?Sized>(&self, carrier: &C, kind: impl Into<Cow<'static, str>>) -> Flow {
+        let (context, malformed) = Context::extract(carrier);
+        self.0.counters.malformed_headers.fetch_add(malformed, Ordering::Relaxed);
+        self.join(context, kind)
+    }
+
+    /// Takes up the flow that the parent process worked on when it started this one (`TRACEPARENT`, `TRACESTATE`), or a new one.
+    pub fn inherit(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
+        self.accept(&environment::carrier(), kind)
     }
 }
 
@@ -96,39 +102,58 @@ impl Flow {
         Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.join(context, kind))
     }
 
+    /// Takes up the flow that a caller's headers name, with the process's emitter: see [`Emitter::accept`].
+    #[inline]
+    pub fn accept<C: Extract + ?Sized>(carrier: &C, kind: impl Into<Cow<'static, str>>) -> Self {
+        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.accept(carrier, kind))
+    }
+
+    /// Takes up the flow that the parent process worked on, with the process's emitter: see [`Emitter::inherit`].
+    #[inline]
+    pub fn inherit(kind: impl Into<Cow<'static, str>>) -> Self {
+        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.inherit(kind))
+    }
+
     fn nothing() -> Self {
         Self { handle: FlowHandle::default(), is_ended: false }
     }
 
-    fn begin(
-        emitter: &Arc<Inner>,
-        kind: Cow<'static, str>,
-        flow_id: FlowId,
-        parent_id: Option<SpanId>,
-        clock: Option<Clock>,
-        caller: Option<Arc<Span>>,
-    ) -> Self {
+    fn begin(emitter: &Arc<Inner>, kind: Cow<'static, str>, context: Context, caller: Option<Arc<Span>>) -> Self {
         emitter.settle();
         let now = now();
         // Eight random bytes of an id that nobody else has.
         let random = uuid::Uuid::new_v4().as_u64_pair().1;
         let span_id = SpanId::from_u64(random).ok();
         let own = HybridClock::new();
-        for received in clock.into_iter().chain([emitter.tick(now)]) {
+        for received in context.clock.into_iter().chain([emitter.tick(now)]) {
             own.receive(received, now.unix_ms());
         }
-        let passenger =
-            Passenger { flow_id: flow_id.as_u128(), span_id: random, parent_id: parent_id.map_or(0, SpanId::as_u64), kind: &kind };
+        emitter.counters.refused_clocks.fetch_add(own.refused(), Ordering::Relaxed);
+        let passenger = Passenger {
+            flow_id: context.flow_id.as_u128(),
+            span_id: random,
+            parent_id: context.span_id.map_or(0, SpanId::as_u64),
+            kind: &kind,
+        };
         let seat = emitter.flight().as_ref().map(|flight| flight.board(&passenger, own.last(), now));
         if seat == Some(None) {
             emitter.counters.untracked_flows.fetch_add(1, Ordering::Relaxed);
         }
         emitter.open_flows.0.fetch_add(1, Ordering::Relaxed);
-        let shared = Shared::new(emitter, kind, Some(flow_id), span_id, parent_id);
-        let work = Mutex::new(Work { state: String::with_capacity(STATE), ..Work::default() });
-        let generation = forks::generation();
-        let span = Span { emitter: Arc::clone(emitter), shared, caller, seat: seat.flatten(), generation, clock: own, work };
-        span.say(Said::of(Event::Start));
+        let flags = context.flags.unwrap_or_else(|| emitter.sampling.decide(context.flow_id));
+        let shared = Shared::new(emitter, kind, Some(context.flow_id), span_id, context.span_id, flags);
+        let span = Span {
+            emitter: Arc::clone(emitter),
+            shared,
+            others: caller.as_ref().map_or_else(|| context.others.as_str().into(), |caller| Arc::clone(&caller.others)),
+            caller,
+            seat: seat.flatten(),
+            generation: forks::generation(),
+            clock: own,
+            work: Mutex::new(Work { state: String::with_capacity(STATE), ..Work::default() }),
+        };
+        let request_id = context.request_id.map(|id| ("request_id", Scalar::from(id)));
+        span.say(Said { fields: request_id.as_slice(), ..Said::of(Event::Start) });
         Self { handle: FlowHandle { span: Some(Arc::new(span)) }, is_ended: false }
     }
 
@@ -233,7 +258,13 @@ impl FlowHandle {
     pub fn call(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
         let Some(span) = &self.span else { return Flow::nothing() };
         let Some(flow_id) = span.shared.flow_id else { return Flow::nothing() };
-        Flow::begin(&span.emitter, kind.into(), flow_id, span.shared.span_id, Some(span.clock.last()), Some(Arc::clone(span)))
+        let context = Context {
+            span_id: span.shared.span_id,
+            clock: Some(span.clock.last()),
+            flags: Some(span.shared.flags),
+            ..flow_id.into()
+        };
+        Flow::begin(&span.emitter, kind.into(), context, Some(Arc::clone(span)))
     }
 
     /// Holds it while something is done, as a record does that waits for its sink.
@@ -246,13 +277,35 @@ impl FlowHandle {
     /// What another process needs to join it; `None` where no emitter is installed.
     pub fn context(&self) -> Option<Context> {
         let span = self.span.as_ref()?;
-        Some(Context { flow_id: span.shared.flow_id?, span_id: span.shared.span_id, clock: Some(span.clock.last()) })
+        Some(Context {
+            span_id: span.shared.span_id,
+            clock: Some(span.clock.last()),
+            flags: Some(span.shared.flags),
+            others: span.others.as_ref().to_owned(),
+            ..span.shared.flow_id?.into()
+        })
     }
 
-    /// Takes over the clock of whoever was called and answered.
+    /// Writes the flow into the headers of a call, or the environment of a child process; nothing where no emitter is installed.
+    pub fn inject<C: Inject + ?Sized>(&self, carrier: &mut C) {
+        if let Some(context) = self.context() {
+            context.inject(carrier);
+        }
+    }
+
+    /// Writes the clock into the headers of an answer; nothing where no emitter is installed.
+    pub fn answer<C: Inject + ?Sized>(&self, carrier: &mut C) {
+        if let Some(context) = self.context() {
+            context.answer(carrier);
+        }
+    }
+
+    /// Takes over the clock of whoever was called and answered ([`Context::clock_of`]).
     pub fn receive(&self, clock: Clock) {
         if let Some(span) = &self.span {
+            let refused = span.clock.refused();
             span.clock.receive(clock, now().unix_ms());
+            span.emitter.counters.refused_clocks.fetch_add(span.clock.refused().saturating_sub(refused), Ordering::Relaxed);
         }
     }
 

@@ -16,6 +16,10 @@ pub struct Health {
     pub untracked_flows: u64,
     /// Records that came after their flow had ended.
     pub after_end: u64,
+    /// Headers of callers that were malformed: they were left out, and the request went on.
+    pub malformed_headers: u64,
+    /// Clocks of others that were more than a day ahead: they were not taken over.
+    pub refused_clocks: u64,
 }
 
 /// Counts it.
@@ -26,6 +30,8 @@ pub(crate) struct Counters {
     pub(crate) unsaid: AtomicU64,
     pub(crate) untracked_flows: AtomicU64,
     pub(crate) after_end: AtomicU64,
+    pub(crate) malformed_headers: AtomicU64,
+    pub(crate) refused_clocks: AtomicU64,
     reason: Mutex<String>,
 }
 
@@ -46,6 +52,8 @@ impl Counters {
             reason: held(&self.reason, PATIENCE).map(|reason| reason.clone()).unwrap_or_default(),
             untracked_flows: self.untracked_flows.load(Ordering::Relaxed),
             after_end: self.after_end.load(Ordering::Relaxed),
+            malformed_headers: self.malformed_headers.load(Ordering::Relaxed),
+            refused_clocks: self.refused_clocks.load(Ordering::Relaxed),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use flowlog_schema::json::Stencil;
+use flowlog_schema::propagation::TraceFlags;
 use flowlog_schema::{Event, FlowId, SpanId};
 
 use crate::emitter::Inner;
@@ -14,6 +15,7 @@ pub(crate) struct Shared {
     pub(crate) span_id: Option<SpanId>,
     pub(crate) parent_id: Option<SpanId>,
     pub(crate) kind: Cow<'static, str>,
+    pub(crate) flags: TraceFlags,
     pub(crate) stencil: Stencil,
 }
 
@@ -24,9 +26,10 @@ impl Shared {
         flow_id: Option<FlowId>,
         span_id: Option<SpanId>,
         parent_id: Option<SpanId>,
+        flags: TraceFlags,
     ) -> Self {
         let record = emitter.record(flow_id, span_id, parent_id, &kind, Event::State);
         let stencil = Stencil::of(&record);
-        Self { flow_id, span_id, parent_id, kind, stencil }
+        Self { flow_id, span_id, parent_id, kind, flags, stencil }
     }
 }

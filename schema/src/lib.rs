@@ -14,6 +14,7 @@ mod id;
 pub mod json;
 pub mod lint;
 mod problems;
+pub mod propagation;
 mod record;
 pub mod report;
 mod scalar;

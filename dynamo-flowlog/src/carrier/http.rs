@@ -1,0 +1,19 @@
+//! The `http` crate's headers: hyper, axum, reqwest, tower.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{Extract, Inject};
+
+impl Extract for HeaderMap {
+    fn values(&self, name: &str, found: &mut dyn FnMut(&[u8])) {
+        self.get_all(name).iter().for_each(|value| found(value.as_bytes()));
+    }
+}
+
+impl Inject for HeaderMap {
+    fn set(&mut self, name: &'static str, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.insert(HeaderName::from_static(name), value);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What crosses from process to process: the two headers of W3C Trace Context.
+//!
+//! <https://www.w3.org/TR/trace-context-2/>: `traceparent` names the flow, the caller's span and two flags; `tracestate` is a list of
+//! vendors' members, of which `flowlog` is ours and holds the caller's clock. The same two stand in a child process's environment as
+//! `TRACEPARENT` and `TRACESTATE`.
+
+use std::fmt;
+
+use crate::glance::hex16;
+use crate::{Clock, FlowId, SpanId};
+
+/// Name of the header that names the flow.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// Name of the header that holds the clock, beside others' members.
+pub const TRACESTATE: &str = "tracestate";
+
+/// Our member's key in `tracestate`.
+const OWN: &str = "flowlog";
+
+/// Most members of a list; the rightmost go first.
+const MOST_MEMBERS: usize = 32;
+
+/// Most bytes of a list that is handed on. The specification asks for 512 at least.
+const MOST_BYTES: usize = 2048;
+
+/// A member that is longer goes before others do, as the specification advises.
+const LONG_MEMBER: usize = 128;
+
+/// The flags that the specification knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TraceFlags(u8);
+
+impl TraceFlags {
+    /// The caller may have recorded its span.
+    pub const SAMPLED: Self = Self(1);
+    /// The rightmost seven bytes of the flow's id are random.
+    pub const RANDOM: Self = Self(2);
+
+    /// Takes the flags that the specification knows; others must be zero.
+    pub fn of_byte(byte: u8) -> Self {
+        Self(byte & 3)
+    }
+
+    /// Whether the caller may have recorded its span.
+    pub fn is_sampled(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// Whether the rightmost seven bytes of the flow's id are random.
+    pub fn is_random(self) -> bool {
+        self.0 & 2 != 0
+    }
+
+    /// As a byte.
+    pub fn byte(self) -> u8 {
+        self.0
+    }
+}
+
+/// The value of `traceparent`. Displayed, it is what the header holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceParent {
+    /// The flow: the trace id.
+    pub flow_id: FlowId,
+    /// The caller's span.
+    pub span_id: SpanId,
+    /// What the caller says of both.
+    pub flags: TraceFlags,
+}
+
+impl TraceParent {
+    /// Reads a header of version 00, or what a later one has in common with it. Blanks around it do not matter; `None` where it is
+    /// malformed, and the rules leave nothing open: lower-case digits, no id of zeros.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = text.trim_ascii();
+        let (head, tail) = text.split_at_checked(55)?;
+        let version = hex2(head.get(..2)?)?;
+        let is_whole = if version == 0 { tail.is_empty() } else { tail.first().is_none_or(|byte| *byte == b'-') };
+        if version == 0xff || !is_whole || [2, 35, 52].iter().any(|at| head.get(*at) != Some(&b'-')) {
+            return None;
+        }
+        let [high, low, span] = [3, 19, 36].map(|at| lower_hex16(head, at));
+        let flow_id = FlowId::from_u128(u128::from(high?) << 64 | u128::from(low?)).ok()?;
+        let span_id = SpanId::from_u64(span?).ok()?;
+        Some(Self { flow_id, span_id, flags: TraceFlags::of_byte(hex2(head.get(53..)?)?) })
+    }
+}
+
+impl fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{}-{}-{:02x}", self.flow_id.trace_id(), self.span_id, self.flags.byte())
+    }
+}
+
+/// Two lower-case hex digits.
+fn hex2(text: &[u8]) -> Option<u8> {
+    let is_lower = text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let text = std::str::from_utf8(text).ok().filter(|text| is_lower && text.len() == 2)?;
+    u8::from_str_radix(text, 16).ok()
+}
+
+/// Sixteen lower-case hex digits.
+fn lower_hex16(text: &[u8], at: usize) -> Option<u64> {
+    let digits: [u8; 16] = text.get(at..at + 16)?.try_into().ok()?;
+    if digits.iter().any(u8::is_ascii_uppercase) { None } else { hex16(digits) }
+}
+
+/// The value of `tracestate`, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TraceState {
+    /// The caller's clock.
+    pub clock: Option<Clock>,
+    /// The other members in their order, separated by commas; empty where there are none.
+    pub others: String,
+}
+
+impl TraceState {
+    /// Reads a header; several of one name are to be joined by commas before. `None` where a member is malformed: the specification
+    /// has the whole list thrown away then. A member of ours that holds no clock is malformed, too.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut clock = None;
+        let mut others: Vec<&str> = Vec::new();
+        let members = text.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty());
+        for member in members {
+            let (key, value) = member.split_once('=')?;
+            if !is_key(key) || !is_value(value) {
+                return None;
+            }
+            if key != OWN {
+                others.push(member);
+            } else if clock.is_none() {
+                clock = Some(Clock::parse(value)?);
+            }
+        }
+        // Ours takes a place.
+        others.truncate(MOST_MEMBERS - 1);
+        let mut bytes: usize = others.iter().map(|member| member.len() + 1).sum();
+        others.retain(|member| {
+            let stays = bytes <= MOST_BYTES || member.len() <= LONG_MEMBER;
+            bytes -= if stays { 0 } else { member.len() + 1 };
+            stays
+        });
+        Some(Self { clock, others: others.join(",") })
+    }
+
+    /// What the header holds; empty where there is nothing to say. Our member stands first, as the one that was changed last.
+    pub fn to_header(&self) -> String {
+        let own = self.clock.map(|clock| format!("{OWN}={clock}")).unwrap_or_default();
+        let comma = if own.is_empty() || self.others.is_empty() { "" } else { "," };
+        format!("{own}{comma}{}", self.others)
+    }
+}
+
+/// `[a-z0-9][a-z0-9_\-*/@]{0,255}`: both shapes of the specification.
+fn is_key(key: &str) -> bool {
+    let is_first = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_next = |byte: &u8| is_first(byte) || matches!(byte, b'_' | b'-' | b'*' | b'/' | b'@');
+    key.len() <= 256 && key.as_bytes().first().is_some_and(is_first) && key.as_bytes().iter().all(is_next)
+}
+
+/// Printable ASCII without `,` and `=`.
+fn is_value(value: &str) -> bool {
+    (1..=256).contains(&value.len()) && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-019aaaaca5da7347bb801089c1876100-24b5dddcfdbbee4f-03";
+
+    #[test]
+    fn a_parent_is_read_and_written() {
+        let parent = TraceParent::parse(PARENT.as_bytes()).unwrap();
+        assert_eq!(parent.to_string(), PARENT);
+        assert_eq!(parent.flow_id.to_string(), "019aaaac-a5da-7347-bb80-1089c1876100");
+        assert!(parent.flags.is_sampled() && parent.flags.is_random());
+        let flags = |text: &str| TraceParent::parse(text.as_bytes()).map(|parent| parent.flags.byte());
+        assert_eq!(flags(&PARENT.replace("-03", "-ff")), Some(3), "flags that nobody knows are not handed on");
+        assert_eq!(flags(&format!(" {PARENT}\t")), Some(3));
+        assert_eq!(flags(&PARENT.replacen("00", "cc", 1)), Some(3));
+        assert_eq!(flags(&format!("{}-more", PARENT.replacen("00", "cc", 1))), Some(3), "of a version to come");
+    }
+
+    #[test]
+    fn a_malformed_parent_is_none() {
+        let broken = [
+            String::new(),
+            PARENT.replacen("00", "ff", 1),
+            PARENT.replacen("00", "0", 1),
+            format!("{PARENT}-more"),
+            format!("{}more", PARENT.replacen("00", "cc", 1)),
+            PARENT.to_uppercase(),
+            PARENT.replace("24b5dddcfdbbee4f", "24B5dddcfdbbee4f"),
+            PARENT.replace("24b5dddcfdbbee4f", "0000000000000000"),
+            PARENT.replace("019aaaaca5da7347bb801089c1876100", "00000000000000000000000000000000"),
+            PARENT.replace("-03", "-0x"),
+            PARENT.replace("-03", "_03"),
+            PARENT.replace('-', "\u{e9}"),
+        ];
+        for text in broken {
+            assert_eq!(TraceParent::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_state_keeps_others_and_puts_ours_first() {
+        for (text, clock, written) in [
+            ("", None, ""),
+            ("congo=t61rcWkgMzE", None, "congo=t61rcWkgMzE"),
+            ("rojo=1 ,\t flowlog=019aaaacb23c001a,, a@b=c d", Some(0x019a_aaac_b23c_001a), "flowlog=019aaaacb23c001a,rojo=1,a@b=c d"),
+            ("flowlog=019aaaacb23c001a", Some(0x019a_aaac_b23c_001a), "flowlog=019aaaacb23c001a"),
+            ("flowlog=000000000000001a,flowlog=000000000000001b", Some(0x1a), "flowlog=000000000000001a"),
+        ] {
+            let state = TraceState::parse(text.as_bytes()).unwrap();
+            assert_eq!((state.clock, state.to_header().as_str()), (clock.map(Clock), written), "{text}");
+        }
+        for text in ["congo", "=1", "a=", "A=1", "a=\u{e9}", "a=1=2", "flowlog=soon", "a=\u{7f}", "a b=1"] {
+            assert_eq!(TraceState::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(TraceState::parse(b"a=\xff"), None);
+    }
+
+    #[test]
+    fn a_state_is_bounded() {
+        let many: Vec<String> = (0..100).map(|at| format!("k{at}={at}")).collect();
+        let kept = TraceState::parse(many.join(",").as_bytes()).unwrap();
+        assert_eq!(kept.others, many[..31].join(","));
+        let long = format!("short=1,long={},{}", "x".repeat(256), (0..20).map(|at| format!("m{at}={}", "y".repeat(100))).collect::<Vec<_>>().join(","));
+        let kept = TraceState::parse(long.as_bytes()).unwrap().others;
+        assert!(kept.len() <= MOST_BYTES + 512 && !kept.contains("long=") && kept.starts_with("short=1,m0="), "{}", kept.len());
+        assert!(kept.ends_with(&"y".repeat(100)));
+    }
+}
