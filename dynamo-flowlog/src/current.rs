@@ -19,10 +19,10 @@ pub fn current() -> Option<FlowHandle> {
 }
 
 /// Puts a flow in place, and back what was there when it is dropped.
-struct Scope(FlowHandle);
+pub(crate) struct Scope(FlowHandle);
 
 impl Scope {
-    fn enter(flow: FlowHandle) -> Self {
+    pub(crate) fn enter(flow: FlowHandle) -> Self {
         Self(CURRENT.try_with(|current| current.replace(flow)).unwrap_or_default())
     }
 }

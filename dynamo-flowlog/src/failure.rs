@@ -7,6 +7,17 @@ use std::fmt::Write;
 
 use flowlog_schema::{DYNAMO_ERROR_TYPES, ErrorInfo, is_error_type};
 
+/// Why something failed, kept for whoever ends the flow: a handler of requests puts it into its answer's extensions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure(pub(crate) ErrorInfo<'static>);
+
+impl Failure {
+    /// Type, words and causes of an error.
+    pub fn of<E: Error + ?Sized>(error: &E) -> Self {
+        Self(describe(error))
+    }
+}
+
 /// Most causes of an error that are told.
 const MOST_CAUSES: usize = 8;
 
@@ -36,7 +47,7 @@ fn words<E: Error + ?Sized>(error: &E) -> String {
 }
 
 /// The type with which words begin that Dynamo names.
-fn dynamo_type(words: &str) -> Option<&str> {
+pub(crate) fn dynamo_type(words: &str) -> Option<&str> {
     let (kind, _) = words.split_once(':')?;
     DYNAMO_ERROR_TYPES.contains(&kind).then_some(kind)
 }

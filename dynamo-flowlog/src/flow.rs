@@ -114,7 +114,7 @@ impl Flow {
         Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.inherit(kind))
     }
 
-    fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self { handle: FlowHandle::default(), is_ended: false }
     }
 
@@ -177,6 +177,12 @@ impl Flow {
     /// It failed with an error that is no `Error`: its type (`Unavailable`) and what it says.
     pub fn fail_with(self, kind: &str, message: &str) {
         self.finish(Said { error: Some(&plain(kind, message)), ..Said::of(Event::Fail) });
+    }
+
+    /// It failed, as was told before.
+    #[cfg(feature = "tower")]
+    pub(crate) fn fail_of(self, error: &ErrorInfo<'_>) {
+        self.finish(Said { error: Some(error), ..Said::of(Event::Fail) });
     }
 
     /// Its caller went away.

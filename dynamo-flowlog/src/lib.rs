@@ -62,6 +62,8 @@ mod flow;
 mod shared;
 mod current;
 mod failure;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod lane;
 mod sink;
 mod flight;
@@ -88,6 +90,7 @@ pub use current::{InFlow, current, in_flow};
 pub use emitter::{Emitter, Installed};
 pub use carrier::{Extract, Inject};
 pub use context::Context;
+pub use failure::Failure;
 pub use flow::{Flow, FlowHandle};
 pub use flowlog_schema::propagation::TraceFlags;
 pub use flowlog_schema::{Clock, FlowId, Level, Scalar, SpanId};

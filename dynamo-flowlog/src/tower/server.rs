@@ -1,0 +1,46 @@
+//! The side that answers.
+
+use std::fmt::Display;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::verdict::Side;
+use super::{Answer, FlowBody, Of};
+use crate::flow::Flow;
+
+/// A service whose requests are flows. See [`ServerLayer`](super::ServerLayer).
+#[derive(Debug, Clone)]
+pub struct Server<S> {
+    pub(super) inner: S,
+    pub(super) of: Of,
+}
+
+impl<S, A, B> Service<Request<A>> for Server<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Error: Display,
+    B: Body,
+{
+    type Response = Response<FlowBody<B>>;
+    type Error = S::Error;
+    type Future = Answer<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
+        let flow = self.of.emitter().map_or_else(Flow::nothing, |emitter| emitter.accept(request.headers(), self.of.kind.clone()));
+        if flow.is_enabled() {
+            // They are told with the flow's next record. A query may hold a secret, a path does not.
+            flow.late("http.request.method", request.method().to_string());
+            flow.late("url.path", request.uri().path().to_owned());
+            request.extensions_mut().insert(flow.handle());
+        }
+        let answer = flow.run(|| self.inner.call(request));
+        Answer::of(flow, Side::Server, answer)
+    }
+}
