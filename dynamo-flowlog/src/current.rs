@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use crate::flow::FlowHandle;
 
 thread_local! {
-    static CURRENT: RefCell<FlowHandle> = const { RefCell::new(FlowHandle::NONE) };
+    pub(crate) static CURRENT: RefCell<FlowHandle> = const { RefCell::new(FlowHandle::NONE) };
 }
 
 /// The flow that this thread works on: that of the innermost [`in_flow`] or [`FlowHandle::run`] around the caller.

@@ -265,7 +265,9 @@ impl Inner {
 
     fn encode_text(&self, shared: &Shared, line: &Line<'_>, number: u64, out: &mut Vec<u8>) {
         let mut record = self.record(shared.flow_id, shared.span_id, shared.parent_id, &shared.kind, line.event);
-        record.target = None;
+        record.target = line.place.map(|place| place.target.into());
+        record.file = line.place.and_then(|place| place.file).map(Into::into);
+        record.line = line.place.and_then(|place| place.line);
         record.time = Some(line.time);
         record.level = Some(line.level);
         record.message = Some(line.message).filter(|message| !message.is_empty()).map(Into::into);
@@ -334,6 +336,7 @@ impl Inner {
         let line = Line {
             time: now,
             level: Level::Info,
+            place: None,
             message: "",
             event,
             state,

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use flowlog_schema::json::Line;
+use flowlog_schema::json::{Line, Place};
 use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, HybridClock, Level, Scalar, SpanId};
 
 use crate::carrier::{Extract, Inject};
@@ -68,19 +68,29 @@ const STATE: usize = 32;
 impl Emitter {
     /// Takes up a new flow.
     pub fn start(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
-        self.join(FlowId::new().into(), kind)
+        self.start_with(kind, &[])
+    }
+
+    /// Takes up a new flow, and something is to be told of it.
+    pub fn start_with(&self, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
+        Flow::begin(&self.0, kind.into(), FlowId::new().into(), None, fields)
     }
 
     /// Takes up a flow that another process started.
     pub fn join(&self, context: Context, kind: impl Into<Cow<'static, str>>) -> Flow {
-        Flow::begin(&self.0, kind.into(), context, None)
+        Flow::begin(&self.0, kind.into(), context, None, &[])
     }
 
     /// Takes up the flow that a caller's headers name, or a new one: see [`Context::extract`]. What is malformed among them is counted.
     pub fn accept<C: Extract + ?Sized>(&self, carrier: &C, kind: impl Into<Cow<'static, str>>) -> Flow {
+        self.accept_with(carrier, kind, &[])
+    }
+
+    /// Takes up the flow that a caller's headers name, or a new one, and something is to be told of it.
+    pub fn accept_with<C: Extract + ?Sized>(&self, carrier: &C, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
         let (context, malformed) = Context::extract(carrier);
         self.0.counters.malformed_headers.fetch_add(malformed, Ordering::Relaxed);
-        self.join(context, kind)
+        Flow::begin(&self.0, kind.into(), context, None, fields)
     }
 
     /// Takes up the flow that the parent process worked on when it started this one (`TRACEPARENT`, `TRACESTATE`), or a new one.
@@ -96,6 +106,12 @@ impl Flow {
         Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.start(kind))
     }
 
+    /// Takes up a new flow with the process's emitter, and something is to be told of it.
+    #[inline]
+    pub fn start_with(kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Self {
+        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.start_with(kind, fields))
+    }
+
     /// Takes up a flow that another process started, with the process's emitter.
     #[inline]
     pub fn join(context: Context, kind: impl Into<Cow<'static, str>>) -> Self {
@@ -108,6 +124,12 @@ impl Flow {
         Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.accept(carrier, kind))
     }
 
+    /// Takes up the flow that a caller's headers name, with the process's emitter, and something is to be told of it.
+    #[inline]
+    pub fn accept_with<C: Extract + ?Sized>(carrier: &C, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Self {
+        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.accept_with(carrier, kind, fields))
+    }
+
     /// Takes up the flow that the parent process worked on, with the process's emitter: see [`Emitter::inherit`].
     #[inline]
     pub fn inherit(kind: impl Into<Cow<'static, str>>) -> Self {
@@ -118,7 +140,13 @@ impl Flow {
         Self { handle: FlowHandle::default(), is_ended: false }
     }
 
-    fn begin(emitter: &Arc<Inner>, kind: Cow<'static, str>, context: Context, caller: Option<Arc<Span>>) -> Self {
+    fn begin(
+        emitter: &Arc<Inner>,
+        kind: Cow<'static, str>,
+        context: Context,
+        caller: Option<Arc<Span>>,
+        fields: &[(&str, Scalar<'_>)],
+    ) -> Self {
         emitter.settle();
         let now = now();
         // Eight random bytes of an id that nobody else has.
@@ -152,8 +180,10 @@ impl Flow {
             clock: own,
             work: Mutex::new(Work { state: String::with_capacity(STATE), ..Work::default() }),
         };
-        let request_id = context.request_id.map(|id| ("request_id", Scalar::from(id)));
-        span.say(Said { fields: request_id.as_slice(), ..Said::of(Event::Start) });
+        if let Some(request_id) = context.request_id {
+            span.keep_for_later("request_id".into(), request_id.into());
+        }
+        span.say(Said { fields, ..Said::of(Event::Start) });
         Self { handle: FlowHandle { span: Some(Arc::new(span)) }, is_ended: false }
     }
 
@@ -180,7 +210,7 @@ impl Flow {
     }
 
     /// It failed, as was told before.
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "tower", feature = "tracing"))]
     pub(crate) fn fail_of(self, error: &ErrorInfo<'_>) {
         self.finish(Said { error: Some(error), ..Said::of(Event::Fail) });
     }
@@ -234,6 +264,22 @@ fn plain<'a>(kind: &'a str, message: &'a str) -> ErrorInfo<'a> {
 }
 
 impl FlowHandle {
+    /// Something is said of it.
+    #[cfg(feature = "tracing")]
+    #[inline]
+    pub(crate) fn say(&self, said: Said<'_>) {
+        if let Some(span) = &self.span {
+            span.say(said);
+        }
+    }
+
+    /// Whether records of that level are written of it.
+    #[cfg(feature = "tracing")]
+    #[inline]
+    pub(crate) fn writes(&self, level: Level) -> bool {
+        self.span.as_ref().is_some_and(|span| span.emitter.writes(level))
+    }
+
     /// No flow.
     pub(crate) const NONE: Self = Self { span: None };
 
@@ -253,15 +299,18 @@ impl FlowHandle {
 
     /// Keeps what is known only now for the next record.
     pub fn late(&self, name: impl Into<Cow<'static, str>>, value: impl Into<Scalar<'static>>) {
-        if let Some(span) = &self.span
-            && let Some(mut work) = span.lock()
-        {
-            work.late.push((name.into(), value.into()));
+        if let Some(span) = &self.span {
+            span.keep_for_later(name.into(), value.into());
         }
     }
 
     /// Takes up a call that this flow makes: a span of its own, with this one as its caller.
     pub fn call(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
+        self.call_with(kind, &[])
+    }
+
+    /// Takes up a call that this flow makes, and something is to be told of it.
+    pub fn call_with(&self, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
         let Some(span) = &self.span else { return Flow::nothing() };
         let Some(flow_id) = span.shared.flow_id else { return Flow::nothing() };
         let context = Context {
@@ -270,7 +319,7 @@ impl FlowHandle {
             flags: Some(span.shared.flags),
             ..flow_id.into()
         };
-        Flow::begin(&span.emitter, kind.into(), context, Some(Arc::clone(span)))
+        Flow::begin(&span.emitter, kind.into(), context, Some(Arc::clone(span)), fields)
     }
 
     /// Holds it while something is done, as a record does that waits for its sink.
@@ -328,25 +377,25 @@ impl FlowHandle {
 }
 
 /// What a record says.
-struct Said<'a> {
-    event: Event,
+pub(crate) struct Said<'a> {
+    pub(crate) event: Event,
+    pub(crate) level: Level,
+    pub(crate) place: Option<Place<'a>>,
+    pub(crate) message: &'a str,
     /// Empty: the one that it is in.
-    state: &'a str,
-    error: Option<&'a ErrorInfo<'a>>,
-    fields: &'a [(&'a str, Scalar<'a>)],
+    pub(crate) state: &'a str,
+    pub(crate) error: Option<&'a ErrorInfo<'a>>,
+    pub(crate) fields: &'a [(&'a str, Scalar<'a>)],
 }
 
 impl Said<'_> {
-    fn of(event: Event) -> Self {
-        Self { event, state: "", error: None, fields: &[] }
-    }
-
-    fn level(&self) -> Level {
-        match self.event {
+    pub(crate) fn of(event: Event) -> Self {
+        let level = match event {
             Event::Fail => Level::Error,
             Event::Cancel => Level::Warn,
             _ => Level::Info,
-        }
+        };
+        Self { event, level, place: None, message: "", state: "", error: None, fields: &[] }
     }
 }
 
@@ -355,6 +404,12 @@ impl Span {
     #[inline]
     fn lock(&self) -> Option<MutexGuard<'_, Work>> {
         held(&self.work, PATIENCE_WITH_DISKS + 5 * PATIENCE).ok()
+    }
+
+    fn keep_for_later(&self, name: Cow<'static, str>, value: Scalar<'static>) {
+        if let Some(mut work) = self.lock() {
+            work.late.push((name, value));
+        }
     }
 
     fn say(&self, said: Said<'_>) {
@@ -375,7 +430,7 @@ impl Span {
             work.state.push_str(said.state);
         }
         // What is told with the next record waits for one that is written.
-        let late = if self.emitter.writes(said.level()) { std::mem::take(&mut work.late) } else { Vec::new() };
+        let late = if self.emitter.writes(said.level) { std::mem::take(&mut work.late) } else { Vec::new() };
         let mut joined: Vec<(&str, Scalar<'_>)> = Vec::new();
         let fields = if late.is_empty() {
             said.fields
@@ -386,8 +441,9 @@ impl Span {
         };
         let line = Line {
             time,
-            level: said.level(),
-            message: "",
+            level: said.level,
+            place: said.place,
+            message: said.message,
             event: said.event,
             state: if said.event == Event::End { "" } else { &work.state },
             names_versions: matches!(said.event, Event::Start | Event::Fail),

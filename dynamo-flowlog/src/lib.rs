@@ -64,6 +64,8 @@ mod current;
 mod failure;
 #[cfg(feature = "tower")]
 pub mod tower;
+#[cfg(feature = "tracing")]
+pub mod layer;
 mod lane;
 mod sink;
 mod flight;
@@ -95,6 +97,8 @@ pub use flow::{Flow, FlowHandle};
 pub use flowlog_schema::propagation::TraceFlags;
 pub use flowlog_schema::{Clock, FlowId, Level, Scalar, SpanId};
 pub use health::Health;
+#[cfg(feature = "tracing")]
+pub use layer::FlowLayer;
 pub use reap::{Reaped, reap};
 pub use sampling::Sampling;
 pub use sink::{Form, PATIENCE, Rotation, Sink};

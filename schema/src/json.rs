@@ -13,7 +13,7 @@ pub(crate) use encode::{causes, string};
 pub use flat::{Fields, flat};
 pub use glance::glance;
 pub(crate) use glance::{PREFIX, fields, ids, number, read, tail};
-pub use stencil::{Line, Stencil};
+pub use stencil::{Line, Place, Stencil};
 
 /// The line is no flowlog record in JSON: not an object, or without a usable `component` and `event`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

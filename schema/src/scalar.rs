@@ -29,6 +29,17 @@ impl Scalar<'_> {
         }
     }
 
+    /// The value, which borrows from nothing any more.
+    pub fn into_owned(self) -> Scalar<'static> {
+        match self {
+            Self::Text(text) => Scalar::Text(Cow::Owned(text.into_owned())),
+            Self::Int(value) => Scalar::Int(value),
+            Self::Uint(value) => Scalar::Uint(value),
+            Self::Float(value) => Scalar::Float(value),
+            Self::Bool(value) => Scalar::Bool(value),
+        }
+    }
+
     /// The value as one would write it without quotes.
     pub fn to_text(&self) -> Cow<'_, str> {
         match self {

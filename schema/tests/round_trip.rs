@@ -104,13 +104,13 @@ proptest! {
     }
 
     #[test]
-    fn a_stencil_writes_what_the_encoder_does(record in record(), number in 0u64..1000) {
+    fn a_stencil_writes_what_the_encoder_does(record in record(), number in 0u64..1000, is_elsewhere in any::<bool>()) {
         let mut record = Record {
             time: record.time.or(Some(Time(0))),
             level: record.level.or(Some(Level::Info)),
             clock: record.clock.or(Some(Clock(1))),
-            file: None,
-            line: None,
+            file: record.file.filter(|_| is_elsewhere),
+            line: record.line.filter(|_| is_elsewhere),
             ..record
         };
         record.fields.retain(|(name, _)| name != "seq");
@@ -118,6 +118,11 @@ proptest! {
         let line = json::Line {
             time: record.time.unwrap(),
             level: record.level.unwrap(),
+            place: is_elsewhere.then(|| json::Place {
+                target: record.target.as_deref().unwrap_or_default(),
+                file: record.file.as_deref(),
+                line: record.line,
+            }),
             message: record.message.as_deref().unwrap_or_default(),
             event: record.event,
             state: record.state.as_deref().unwrap_or_default(),
@@ -128,7 +133,9 @@ proptest! {
             number,
         };
         let (mut quick, mut whole) = (Vec::new(), Vec::new());
-        let stencil = json::Stencil::of(&record);
+        // What all records of a span have in common is not where one of them was said.
+        let target = if is_elsewhere { Some("flowlog".into()) } else { record.target.clone() };
+        let stencil = json::Stencil::of(&Record { target, ..record.clone() });
         stencil.encode(&line, &mut SecondText::default(), &mut quick);
         if number > 0 {
             record.fields.insert(0, ("seq".into(), i64::try_from(number).unwrap().into()));

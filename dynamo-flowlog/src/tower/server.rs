@@ -33,11 +33,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        let flow = self.of.emitter().map_or_else(Flow::nothing, |emitter| emitter.accept(request.headers(), self.of.kind.clone()));
+        // A query may hold a secret, a path does not.
+        let flow = self.of.emitter().map_or_else(Flow::nothing, |emitter| {
+            let fields = [("http.request.method", request.method().as_str().into()), ("url.path", request.uri().path().into())];
+            emitter.accept_with(request.headers(), self.of.kind.clone(), &fields)
+        });
         if flow.is_enabled() {
-            // They are told with the flow's next record. A query may hold a secret, a path does not.
-            flow.late("http.request.method", request.method().to_string());
-            flow.late("url.path", request.uri().path().to_owned());
             request.extensions_mut().insert(flow.handle());
         }
         let answer = flow.run(|| self.inner.call(request));

@@ -18,6 +18,17 @@ pub struct Stencil {
     ids: Box<[u8]>,
 }
 
+/// Where in a program something was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The module.
+    pub target: &'a str,
+    /// Source file.
+    pub file: Option<&'a str>,
+    /// Line in it.
+    pub line: Option<u32>,
+}
+
 /// What is a record's own.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
@@ -25,6 +36,8 @@ pub struct Line<'a> {
     pub time: Time,
     /// How loud.
     pub level: Level,
+    /// Where it was said, if not where all of the span's are.
+    pub place: Option<Place<'a>>,
     /// Free words; empty where there are none.
     pub message: &'a str,
     /// What happened to the span.
@@ -86,12 +99,15 @@ impl Stencil {
             Level::Warn => b"\",\"level\":\"WARN\"",
             Level::Error => b"\",\"level\":\"ERROR\"",
         });
-        if line.message.is_empty() {
+        if line.message.is_empty() && line.place.is_none() {
             out.extend_from_slice(&self.who);
         } else {
             // The two quotes stand before it.
             let (before, behind) = self.who.split_at(self.message - 1);
-            out.extend_from_slice(before);
+            match line.place {
+                None => out.extend_from_slice(before),
+                Some(place) => self::place(out, place),
+            }
             string(out, line.message);
             out.extend_from_slice(behind.get(2..).unwrap_or_default());
         }
@@ -115,6 +131,20 @@ impl Stencil {
         fields(out, line.fields.iter().map(|(name, value)| (*name, value)));
         out.push(b'}');
     }
+}
+
+/// From `target` to the message's key.
+fn place(out: &mut Vec<u8>, place: Place<'_>) {
+    text(out, "target", place.target);
+    if let Some(file) = place.file {
+        text(out, "file", file);
+    }
+    if let Some(line) = place.line {
+        out.extend_from_slice(b",\"line\":");
+        // Writing to a Vec cannot fail.
+        let _ = serde_json::to_writer(&mut *out, &line);
+    }
+    out.extend_from_slice(b",\"message\":");
 }
 
 /// Bytes of what no stencil holds, but fields and errors.

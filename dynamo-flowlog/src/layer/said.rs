@@ -1,0 +1,174 @@
+//! What an event or a span says in its fields.
+
+use std::cell::Cell;
+use std::fmt::{Debug, Write};
+use std::ops::Range;
+
+use flowlog_schema::{ErrorInfo, Scalar};
+use smallvec::SmallVec;
+use tracing::field::{Field, Visit};
+
+/// Names and values, on the stack where they are few.
+pub(super) type Fields<'a> = SmallVec<[(&'static str, Scalar<'a>); 16]>;
+
+/// What was heard: strings lie one behind the other, so that an event after another needs no room of its own.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    text: String,
+    message: Option<Range<usize>>,
+    target: Option<Range<usize>>,
+    values: Vec<(&'static str, Value)>,
+}
+
+#[derive(Debug, Clone)]
+enum Value {
+    Text(Range<usize>),
+    Int(i64),
+    Uint(u64),
+    Float(f64),
+    Bool(bool),
+}
+
+/// Room that a thread keeps for what it hears.
+const KEPT: usize = 16 * 1024;
+
+thread_local! {
+    static HEARD: Cell<Option<Box<Heard>>> = const { Cell::new(None) };
+}
+
+/// Listens in the thread's own room; in new one where a value that is being written says something itself.
+pub(super) fn with_heard(work: impl FnOnce(&mut Heard)) {
+    let mut heard = HEARD.try_with(Cell::take).ok().flatten().unwrap_or_default();
+    work(&mut heard);
+    if heard.text.capacity() <= KEPT {
+        heard.clear();
+        let _ = HEARD.try_with(|kept| kept.set(Some(heard)));
+    }
+}
+
+impl Heard {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.values.clear();
+        (self.message, self.target) = (None, None);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    pub(super) fn message(&self) -> &str {
+        self.message.clone().and_then(|range| self.text.get(range)).unwrap_or_default()
+    }
+
+    /// The module that spoke, where the event came by way of the `log` crate.
+    pub(super) fn target(&self) -> Option<&str> {
+        self.target.clone().and_then(|range| self.text.get(range))
+    }
+
+    /// All but the message.
+    pub(super) fn fields(&self) -> Fields<'_> {
+        let scalar = |value: &Value| match value {
+            Value::Text(range) => self.text.get(range.clone()).unwrap_or_default().into(),
+            Value::Int(value) => (*value).into(),
+            Value::Uint(value) => (*value).into(),
+            Value::Float(value) => (*value).into(),
+            Value::Bool(value) => (*value).into(),
+        };
+        self.values.iter().map(|(name, value)| (*name, scalar(value))).collect()
+    }
+
+    /// What the field `error` says.
+    pub(super) fn error(&self) -> Option<ErrorInfo<'static>> {
+        let words = self.fields().into_iter().find(|(name, _)| *name == "error")?.1.to_text().into_owned();
+        let info = ErrorInfo::from_text(&words);
+        Some(ErrorInfo { kind: info.kind.into_owned().into(), message: info.message.into_owned().into(), causes: Vec::new() })
+    }
+
+    pub(super) fn forget(&mut self, name: &str) {
+        self.values.retain(|(other, _)| *other != name);
+    }
+
+    /// Adds what was heard elsewhere. Where both have a name, what stands first is written.
+    pub(super) fn append(&mut self, other: &Self) {
+        let at = self.text.len();
+        self.text.push_str(&other.text);
+        self.values.extend(other.values.iter().map(|(name, value)| {
+            let moved = match value {
+                Value::Text(range) => Value::Text(range.start + at..range.end + at),
+                other => other.clone(),
+            };
+            (*name, moved)
+        }));
+    }
+
+    /// Adds what was heard later, in place of what had its name.
+    pub(super) fn replace(&mut self, later: &Self) {
+        later.values.iter().for_each(|(name, _)| self.forget(name));
+        self.append(later);
+    }
+
+    /// Keeps a string, however it is written.
+    fn keep(&mut self, field: &Field, write: impl FnOnce(&mut String)) {
+        let start = self.text.len();
+        write(&mut self.text);
+        let range = start..self.text.len();
+        match field.name() {
+            "message" => self.message = Some(range),
+            "log.target" => self.target = Some(range),
+            // The rest of what that crate tells of a place.
+            name if name.starts_with("log.") => {}
+            // A raw identifier: `r#type`.
+            name => self.values.push((name.strip_prefix("r#").unwrap_or(name), Value::Text(range))),
+        }
+    }
+
+    fn keep_value(&mut self, field: &Field, value: Value) {
+        if !field.name().starts_with("log.") {
+            self.values.push((field.name(), value));
+        }
+    }
+}
+
+impl Visit for Heard {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // A value that cannot be written is written as far as it can.
+        self.keep(field, |text| {
+            let _ = write!(text, "{value:?}");
+        });
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.keep(field, |text| text.push_str(value));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.keep(field, |text| {
+            let _ = write!(text, "{value}");
+        });
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.keep_value(field, Value::Int(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.keep_value(field, Value::Uint(value));
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.record_debug(field, &value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.record_debug(field, &value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.keep_value(field, Value::Float(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.keep_value(field, Value::Bool(value));
+    }
+}
