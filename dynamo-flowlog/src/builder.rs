@@ -9,6 +9,7 @@ use flowlog_schema::{Level, is_component};
 
 use crate::emitter::{Emitter, Inner, Installed};
 use crate::environment::Environment;
+use crate::otlp::Otlp;
 use crate::reap::reap;
 use crate::sampler;
 use crate::sampling::Sampling;
@@ -41,6 +42,9 @@ pub enum InstallError {
         #[source]
         error: io::Error,
     },
+    /// Nothing can be sent to a collector.
+    #[error("failed to set OTLP up: {0}")]
+    Otlp(String),
 }
 
 /// Sets an emitter up.
@@ -56,6 +60,7 @@ pub struct Builder {
     pub(crate) sampling: Sampling,
     pub(crate) flight: Option<PathBuf>,
     samples: Option<Duration>,
+    pub(crate) otlp: Option<Otlp>,
     pub(crate) disabled: bool,
 }
 
@@ -71,6 +76,7 @@ impl Builder {
             sampling: Sampling::ALL,
             flight: None,
             samples: None,
+            otlp: None,
             disabled: false,
         }
     }
@@ -86,6 +92,7 @@ impl Builder {
         builder.level = environment.level.unwrap_or(Level::Info);
         builder.sampling = environment.sampling.unwrap_or_default();
         builder.flight = environment.flight;
+        builder.otlp = environment.otlp;
         builder.disabled = environment.disabled;
         builder
     }
@@ -138,6 +145,12 @@ impl Builder {
         self
     }
 
+    /// Sends spans and records to a collector, too.
+    pub fn otlp(mut self, otlp: Otlp) -> Self {
+        self.otlp = Some(otlp);
+        self
+    }
+
     /// Sets the emitter up as the process's own. It is closed when what is returned is dropped.
     ///
     /// # Errors
@@ -147,7 +160,7 @@ impl Builder {
             return Err(InstallError::Installed);
         }
         if self.disabled {
-            let nothing = Self { sink: Sink::Nothing, flight: None, samples: None, ..self };
+            let nothing = Self { sink: Sink::Nothing, flight: None, samples: None, otlp: None, ..self };
             return nothing.build().map(Installed::of);
         }
         let emitter = self.build()?;
@@ -165,6 +178,7 @@ impl Builder {
         let sink = OpenSink::open(&self.sink).map_err(|error| InstallError::Sink { sink: self.sink.clone(), error })?;
         let samples = self.samples;
         let emitter = Emitter(Arc::new(Inner::new(self, sink)));
+        emitter.0.begin_export().map_err(InstallError::Otlp)?;
         if let Some(folder) = &emitter.0.folder {
             let failed = |error| InstallError::Flight { folder: folder.clone(), error };
             emitter.0.begin_flight(folder).map_err(failed)?;

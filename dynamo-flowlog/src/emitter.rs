@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use flowlog_schema::flight::{LANES, number};
@@ -18,11 +18,12 @@ use crate::flight::{Flight, Writer};
 use crate::forks;
 use crate::health::{Counters, Health};
 use crate::lane::{Apart, Lane, with_lane};
+use crate::otlp::{Ended, Exporter, Otlp};
 use crate::sampler;
 use crate::sampling::Sampling;
 use crate::shared::Shared;
 use crate::sink::{Form, OpenSink, PATIENCE, PATIENCE_WITH_DISKS, held};
-use crate::system::now;
+use crate::system::{host, now};
 
 /// Who emits.
 #[derive(Debug, Clone)]
@@ -58,7 +59,8 @@ impl Emitter {
 
     /// What went wrong so far.
     pub fn health(&self) -> Health {
-        self.0.counters.health()
+        let (exported, not_exported) = self.0.exporter.load().as_ref().map_or((0, 0), |exporter| exporter.counts());
+        Health { exported, not_exported, ..self.0.counters.health() }
     }
 
     /// Flows that are open.
@@ -134,6 +136,8 @@ pub(crate) struct Inner {
     counts: [Apart<AtomicU64>; LANES],
     sink: OpenSink,
     flight: ArcSwapOption<Flight>,
+    otlp: Option<Otlp>,
+    exporter: ArcSwapOption<Exporter>,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) counters: Counters,
     pub(crate) open_flows: Apart<AtomicUsize>,
@@ -154,6 +158,9 @@ impl std::fmt::Debug for Inner {
         f.debug_struct("Emitter").field("component", &self.component).field("instance", &self.instance).field("sink", &self.sink).finish()
     }
 }
+
+/// How long the end waits for the collector.
+const PATIENCE_AT_END: Duration = Duration::from_secs(5);
 
 /// Of [`Inner::forks`], while files are made for a process that was forked.
 const SETTLING: u32 = u32::MAX;
@@ -176,6 +183,8 @@ impl Inner {
             counts: std::array::from_fn(|_| Apart::default()),
             sink,
             flight: ArcSwapOption::empty(),
+            otlp: builder.otlp,
+            exporter: ArcSwapOption::empty(),
             folder: builder.flight,
             counters: Counters::default(),
             open_flows: Apart::default(),
@@ -260,6 +269,12 @@ impl Inner {
             if is_taken && self.counters.unsaid.load(Ordering::Relaxed) > 0 {
                 self.say_lost(line.time, lane);
             }
+            if let Some(exporter) = &*self.exporter.load() {
+                exporter.record(shared, &Line { number, ..*line });
+                if is_taken {
+                    self.say_not_exported(exporter, line.time, lane);
+                }
+            }
         });
     }
 
@@ -302,17 +317,31 @@ impl Inner {
         if count == 0 {
             return;
         }
+        if !self.write_lost(vec![("count".into(), count.into())], now, lane) {
+            self.counters.unsaid.fetch_add(count, Ordering::Relaxed);
+        } else if let Some(flight) = &*self.flight.load() {
+            flight.said(count);
+        }
+    }
+
+    /// Says how many spans and records the collector did not get, if there are any.
+    fn say_not_exported(&self, exporter: &Exporter, now: Time, lane: &mut Lane) {
+        let Some((count, reason)) = exporter.take_unsaid() else { return };
+        let fields = vec![("count".into(), count.into()), ("sink".into(), "otlp".into()), ("reason".into(), reason.into())];
+        if !self.write_lost(fields, now, lane) {
+            exporter.put_back(count);
+        }
+    }
+
+    /// Writes a `lost` record; whether the sink took it.
+    fn write_lost(&self, fields: Vec<(Cow<'_, str>, Scalar<'_>)>, now: Time, lane: &mut Lane) -> bool {
         let mut record = self.record(None, None, None, "", Event::Lost);
         record.time = Some(now);
         record.level = Some(Level::Warn);
         record.versions.clear();
         record.clock = Some(self.tick(now));
-        record.fields = vec![("count".into(), count.into())];
-        if !self.write_record(record, now, lane) {
-            self.counters.unsaid.fetch_add(count, Ordering::Relaxed);
-        } else if let Some(flight) = &*self.flight.load() {
-            flight.said(count);
-        }
+        record.fields = fields;
+        self.write_record(record, now, lane)
     }
 
     /// Writes a record that no stencil was made for; whether the sink took it.
@@ -350,8 +379,7 @@ impl Inner {
     }
 
     pub(crate) fn process(&self, state: &str) {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        self.say(Event::Process, state, true, &[("pid", std::process::id().into()), ("host", host.trim().into())]);
+        self.say(Event::Process, state, true, &[("pid", std::process::id().into()), ("host", host().into())]);
     }
 
     pub(crate) fn begin_flight(&self, folder: &Path) -> io::Result<()> {
@@ -359,6 +387,26 @@ impl Inner {
         let writer = Writer { component: &self.component, instance, versions: &self.versions_json };
         self.flight.store(Some(Arc::new(Flight::begin(folder, &writer)?)));
         Ok(())
+    }
+
+    /// Begins to send to the collector, if there is one to send to.
+    pub(crate) fn begin_export(&self) -> Result<(), String> {
+        if let Some(otlp) = &self.otlp {
+            self.exporter.store(Some(Arc::new(Exporter::begin(otlp, self)?)));
+        }
+        Ok(())
+    }
+
+    /// Whether spans of flows are sent to a collector.
+    pub(crate) fn exports(&self) -> bool {
+        self.otlp.is_some()
+    }
+
+    /// Hands a span that ended to the exporter.
+    pub(crate) fn export(&self, ended: &Ended<'_>) {
+        if let Some(exporter) = &*self.exporter.load() {
+            exporter.span(ended);
+        }
     }
 
     /// Sees to it that a process that was forked has files of its own, before any of them is touched. Whether it has.
@@ -394,6 +442,11 @@ impl Inner {
         {
             self.counters.lose(&error);
         }
+        // The thread that sends is the parent's; what waits for it, too.
+        std::mem::forget(self.exporter.swap(None));
+        if let Err(error) = self.begin_export() {
+            self.counters.lose(&io::Error::other(error));
+        }
         self.forks.store(forks, Ordering::Release);
         self.process("fork");
         true
@@ -405,6 +458,10 @@ impl Inner {
         }
         self.process("stop");
         if !self.closed.swap(true, Ordering::Relaxed) {
+            if let Some(exporter) = &*self.exporter.load() {
+                exporter.close(PATIENCE_AT_END);
+                with_lane(|lane| self.say_not_exported(exporter, now(), lane));
+            }
             self.sink.close();
             if let Some(flight) = &*self.flight.load() {
                 flight.end();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use flowlog_schema::Level;
 use flowlog_schema::propagation::{TRACEPARENT, TRACESTATE};
 
+use crate::otlp::{Exporter, Otlp};
 use crate::sampling::Sampling;
 use crate::sink::{Form, Sink};
 
@@ -28,6 +29,9 @@ pub(crate) struct Environment {
     pub(crate) sampling: Option<Sampling>,
     /// `FLOWLOG_FLIGHT`: a folder.
     pub(crate) flight: Option<PathBuf>,
+    /// `OTEL_EXPORT_ENABLED`, which is Dynamo's, or `otlp` in `OTEL_TRACES_EXPORTER` or `OTEL_LOGS_EXPORTER`, and `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    /// `None` where this is built without.
+    pub(crate) otlp: Option<Otlp>,
     /// `OTEL_SDK_DISABLED`.
     pub(crate) disabled: bool,
 }
@@ -49,6 +53,9 @@ impl Environment {
             Some("readable") => Some(Form::Text),
             _ => variable("DYN_LOGGING_JSONL").map(|value| if is_true(value) { Form::Json } else { Form::Text }),
         };
+        let asks = |name| variable(name).is_some_and(|exporter| exporter == "otlp");
+        let exports = variable("OTEL_EXPORT_ENABLED").is_some_and(is_true) || asks("OTEL_TRACES_EXPORTER") || asks("OTEL_LOGS_EXPORTER");
+        let is_http = variable("OTEL_EXPORTER_OTLP_PROTOCOL").is_some_and(|protocol| protocol.starts_with("http"));
         Self {
             component: variable("OTEL_SERVICE_NAME").or_else(|| attribute("service.name")),
             instance: attribute("service.instance.id").or_else(|| attribute("k8s.pod.name")).or_else(|| variable("POD_NAME")),
@@ -58,6 +65,7 @@ impl Environment {
             level: variable("DYN_LOG").and_then(|filter| level_of(&filter)),
             sampling: variable("OTEL_TRACES_SAMPLER").and_then(|sampler| Sampling::of(&sampler, variable("OTEL_TRACES_SAMPLER_ARG").as_deref())),
             flight: variable("FLOWLOG_FLIGHT").map(PathBuf::from),
+            otlp: (exports && Exporter::is_built_in()).then(|| if is_http { Otlp::http() } else { Otlp::grpc() }),
             disabled: variable("OTEL_SDK_DISABLED").is_some_and(is_true),
         }
     }
@@ -106,6 +114,8 @@ mod tests {
             ("OTEL_SDK_DISABLED", "true"),
             ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ("OTEL_TRACES_EXPORTER", "otlp"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
         ]);
         let expected = Environment {
             component: Some("router".into()),
@@ -116,6 +126,7 @@ mod tests {
             level: Some(Level::Warn),
             sampling: Sampling::of("traceidratio", Some("0.25")),
             flight: Some("/var/log/flight".into()),
+            otlp: Exporter::is_built_in().then(Otlp::http),
             disabled: true,
         };
         assert_eq!(read, expected);

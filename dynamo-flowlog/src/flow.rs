@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::ops::Deref;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use flowlog_schema::json::{Line, Place};
-use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, HybridClock, Level, Scalar, SpanId};
+use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, HybridClock, Level, Scalar, SpanId, Time};
 
 use crate::carrier::{Extract, Inject};
 use crate::context::Context;
@@ -16,6 +16,7 @@ use crate::environment;
 use crate::failure::describe;
 use crate::flight::{Passenger, Seat};
 use crate::forks;
+use crate::otlp::Ended;
 use crate::shared::Shared;
 use crate::sink::{PATIENCE, PATIENCE_WITH_DISKS, held};
 use crate::system::now;
@@ -50,6 +51,9 @@ struct Span {
     /// [`forks::generation`] in which it began: a forked process inherits flows that are not its own.
     generation: u32,
     clock: HybridClock,
+    began: Time,
+    /// Whether another process was told of it.
+    is_sent: AtomicBool,
     work: Mutex<Work>,
 }
 
@@ -60,6 +64,8 @@ struct Work {
     ended: bool,
     /// What is to be told with the next record.
     late: Vec<(Cow<'static, str>, Scalar<'static>)>,
+    /// What the start said, and what was told late: for a span that is sent to a collector.
+    told: Vec<(String, Scalar<'static>)>,
 }
 
 /// Room for a state, so that the hot path finds it there.
@@ -178,6 +184,8 @@ impl Flow {
             seat: seat.flatten(),
             generation: forks::generation(),
             clock: own,
+            began: now,
+            is_sent: AtomicBool::new(false),
             work: Mutex::new(Work { state: String::with_capacity(STATE), ..Work::default() }),
         };
         if let Some(request_id) = context.request_id {
@@ -332,6 +340,7 @@ impl FlowHandle {
     /// What another process needs to join it; `None` where no emitter is installed.
     pub fn context(&self) -> Option<Context> {
         let span = self.span.as_ref()?;
+        span.is_sent.store(true, Ordering::Relaxed);
         Some(Context {
             span_id: span.shared.span_id,
             clock: Some(span.clock.last()),
@@ -406,6 +415,23 @@ impl Span {
         held(&self.work, PATIENCE_WITH_DISKS + 5 * PATIENCE).ok()
     }
 
+    #[cold]
+    fn export(&self, said: &Said<'_>, work: &Work, ended: Time) {
+        let is_sent = self.caller.is_some() && self.is_sent.load(Ordering::Relaxed);
+        let is_joined = self.caller.is_none() && self.shared.parent_id.is_some();
+        self.emitter.export(&Ended {
+            shared: &self.shared,
+            others: &self.others,
+            is_joined,
+            is_sent,
+            began: self.began,
+            ended,
+            state: &work.state,
+            told: &work.told,
+            said,
+        });
+    }
+
     fn keep_for_later(&self, name: Cow<'static, str>, value: Scalar<'static>) {
         if let Some(mut work) = self.lock() {
             work.late.push((name, value));
@@ -458,6 +484,16 @@ impl Span {
             flight.progress(seat, &work.state, clock, time);
         }
         self.emitter.emit(&self.shared, &line);
+        if self.emitter.exports() {
+            if said.event == Event::Start {
+                work.told.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into_owned())));
+            } else {
+                work.told.extend(late.iter().map(|(name, value)| (name.clone().into_owned(), value.clone())));
+            }
+            if is_last {
+                self.export(&said, &work, time);
+            }
+        }
         // The place is given back when the record stands in the ring; what a closed emitter does not say, whoever reads the flight
         // file does.
         if let Some((seat, flight)) = seat.filter(|_| is_last && !self.emitter.closed.load(Ordering::Relaxed)) {

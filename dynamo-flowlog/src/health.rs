@@ -20,6 +20,10 @@ pub struct Health {
     pub malformed_headers: u64,
     /// Clocks of others that were more than a day ahead: they were not taken over.
     pub refused_clocks: u64,
+    /// Spans and records that the collector took.
+    pub exported: u64,
+    /// Spans and records that the collector did not get.
+    pub not_exported: u64,
 }
 
 /// Counts it.
@@ -54,6 +58,8 @@ impl Counters {
             after_end: self.after_end.load(Ordering::Relaxed),
             malformed_headers: self.malformed_headers.load(Ordering::Relaxed),
             refused_clocks: self.refused_clocks.load(Ordering::Relaxed),
+            exported: 0,
+            not_exported: 0,
         }
     }
 }

@@ -70,6 +70,7 @@ mod lane;
 mod sink;
 mod flight;
 mod reap;
+mod otlp;
 mod sampler;
 mod health;
 mod room;
@@ -99,6 +100,7 @@ pub use flowlog_schema::{Clock, FlowId, Level, Scalar, SpanId};
 pub use health::Health;
 #[cfg(feature = "tracing")]
 pub use layer::FlowLayer;
+pub use otlp::Otlp;
 pub use reap::{Reaped, reap};
 pub use sampling::Sampling;
 pub use sink::{Form, PATIENCE, Rotation, Sink};

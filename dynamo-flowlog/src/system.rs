@@ -15,6 +15,11 @@ pub(crate) fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
+/// The machine's name.
+pub(crate) fn host() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
 /// What the system tells of a process.
 fn stat(process: u64) -> Option<String> {
     fs::read_to_string(format!("/proc/{process}/stat")).ok()

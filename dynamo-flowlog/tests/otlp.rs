@@ -1,0 +1,358 @@
+//! What a real collector receives: rotel, a process of its own, which prints it.
+#![cfg(all(feature = "otlp", feature = "integration"))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dynamo_flowlog::{Emitter, FlowId, Otlp, Sampling, Sink};
+use flowlog_schema::{Event, Record, json};
+
+/// A collector that prints what it receives.
+struct Collector {
+    grpc: u16,
+    http: u16,
+    folder: PathBuf,
+    runs: usize,
+    child: Option<Child>,
+}
+
+impl Collector {
+    fn new(folder: &Path) -> Self {
+        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut collector = Self { grpc: port(), http: port(), folder: folder.to_owned(), runs: 0, child: None };
+        collector.start();
+        collector
+    }
+
+    fn start(&mut self) {
+        self.runs += 1;
+        let log = File::create(self.folder.join(format!("collector.{}.log", self.runs))).unwrap();
+        let child = Command::new(rotel())
+            .args(["start", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log", "logs", "--debug-log-verbosity", "detailed"])
+            .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{}", self.grpc), "--otlp-http-endpoint", &format!("127.0.0.1:{}", self.http)])
+            .env("NO_COLOR", "1")
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let began = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.grpc)).is_err() || std::net::TcpStream::connect(("127.0.0.1", self.http)).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn log(&self) -> String {
+        (1..=self.runs).map(|run| fs::read_to_string(self.folder.join(format!("collector.{run}.log"))).unwrap()).collect()
+    }
+
+    fn grpc(&self) -> Otlp {
+        Otlp::grpc().endpoint(format!("http://127.0.0.1:{}", self.grpc)).delay(Duration::from_millis(50))
+    }
+
+    fn http(&self) -> Otlp {
+        Otlp::http().endpoint(format!("http://127.0.0.1:{}/", self.http)).delay(Duration::from_millis(50))
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// Where `scripts/test` puts it.
+fn rotel() -> PathBuf {
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/lib");
+    let found = fs::read_dir(packages).into_iter().flatten().flatten().map(|python| python.path().join("site-packages/rotel/rotel-agent"));
+    found.into_iter().find(|path| path.is_file()).unwrap_or_else(|| panic!("there is no collector: `scripts/test` installs it"))
+}
+
+/// What it printed of a kind: `(trace id, span id, what else tells it from others)`.
+type Received = Vec<(String, String, String)>;
+
+impl Collector {
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Spans and records, in the order in which they came.
+    fn received(&self) -> (Received, Received) {
+        let (mut spans, mut records) = (Received::new(), Received::new());
+        let (mut is_span, mut trace, mut span, mut seq) = (false, String::new(), String::new(), String::new());
+        for line in self.log().lines() {
+            is_span = line.starts_with("Span #") || is_span && !line.starts_with("LogRecord #");
+            let value = |name: &str| line.trim_start().strip_prefix(name).map(|value| value.trim().to_owned());
+            if let Some(id) = value("Trace ID       :") {
+                trace = id;
+            } else if let Some(id) = value("ID             :") {
+                span = id;
+            } else if let Some(kind) = value("Kind           :") {
+                spans.push((trace.clone(), span.clone(), kind));
+            } else if let Some(id) = value("Span ID        :").filter(|_| !is_span) {
+                records.push((trace.clone(), id, seq.clone()));
+            } else if let Some(number) = value("-> flowlog.seq:") {
+                seq = number;
+            }
+        }
+        (spans, records)
+    }
+
+    /// Once it has received as many spans and records as that.
+    fn wait(&self, spans: usize, records: usize) -> (Received, Received) {
+        let began = Instant::now();
+        loop {
+            let received = self.received();
+            if received.0.len() >= spans && received.1.len() >= records || began.elapsed() > Duration::from_secs(30) {
+                assert_eq!((received.0.len(), received.1.len()), (spans, records));
+                return received;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn distinct(received: &Received) -> usize {
+    received.iter().collect::<HashSet<_>>().len()
+}
+
+fn builder(folder: &Path, otlp: Otlp) -> dynamo_flowlog::Builder {
+    Emitter::builder("router").instance("router-0").version("dynamo", "1.6.1").sink(Sink::file(folder.join("log"))).otlp(otlp)
+}
+
+fn log(folder: &Path) -> Vec<Record<'static>> {
+    let log: &'static str = Box::leak(fs::read_to_string(folder.join("log")).unwrap().into_boxed_str());
+    log.lines().map(|line| json::decode(line.as_bytes()).unwrap().0).collect()
+}
+
+/// How many spans and records the log says were not exported.
+fn said_lost(folder: &Path) -> u64 {
+    let lost = log(folder).into_iter().filter(|record| record.event == Event::Lost && record.field("sink") == Some(&"otlp".into()));
+    lost.map(|record| record.field("count").unwrap().as_f64().unwrap() as u64).sum()
+}
+
+#[test]
+fn a_flow_is_a_trace_and_its_records_are_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(folder.path());
+    let emitter = builder(folder.path(), collector.grpc()).build().unwrap();
+    let caller = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("tracestate", "rojo=1")];
+    let flow = emitter.accept_with(caller.as_slice(), "chat_completion", &[("model", "tiny".into()), ("tokens", u64::MAX.into())]);
+    flow.state_with("select", &[("candidates", 3.into()), ("share", 0.5.into()), ("cached", true.into())]);
+    flow.late("model", "small".to_owned());
+    let call = flow.call("generate");
+    assert!(call.context().is_some());
+    call.fail(&std::io::Error::other("Unavailable: no ready worker"));
+    flow.call("inside").end_with(&[("blocks", 7.into())]);
+    flow.end();
+    drop(emitter);
+    let (spans, _) = collector.wait(3, 10);
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    assert!(spans.iter().all(|span| span.0 == trace));
+    let kinds: Vec<&str> = spans.iter().map(|span| span.2.as_str()).collect();
+    assert_eq!(kinds, ["SPAN_KIND_CLIENT", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER"]);
+    let log = collector.log();
+    for expected in [
+        "service.name: Str(router)",
+        "service.instance.id: Str(router-0)",
+        "service.version: Str(1.6.1)",
+        "flowlog.version.dynamo: Str(1.6.1)",
+        "telemetry.sdk.language: Str(rust)",
+        "InstrumentationScope dynamo-flowlog",
+        "Parent ID      : b7ad6b7169203331",
+        "Name           : chat_completion",
+        "Status code    : STATUS_CODE_ERROR",
+        "Status message : no ready worker",
+        "-> error.type: Str(Unavailable)",
+        "-> blocks: Int(7)",
+        "-> tokens: Str(18446744073709551615)",
+        "-> share: Double(0.5)",
+        "-> cached: Bool(true)",
+        "EventName: flowlog.process",
+        "EventName: flowlog.start",
+        "EventName: flowlog.state",
+        "EventName: flowlog.fail",
+        "-> exception.type: Str(Unavailable)",
+        "-> exception.message: Str(no ready worker)",
+        "-> flowlog.state: Str(select)",
+        "SeverityNumber: SEVERITY_NUMBER_ERROR(17)",
+    ] {
+        assert!(log.contains(expected), "{expected}\n{log}");
+    }
+    // What is known in the end stands on the span.
+    let of_flow = log.split("Span #2").nth(1).unwrap();
+    assert!(of_flow.contains("-> model: Str(small)") && !of_flow.split("ResourceLog").next().unwrap().contains("Str(tiny)"), "{log}");
+}
+
+#[test]
+fn ten_thousand_flows_arrive_once_by_either_protocol() {
+    for is_http in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let collector = Collector::new(folder.path());
+        let otlp = if is_http { collector.http() } else { collector.grpc() };
+        let emitter = builder(folder.path(), otlp.queue(1 << 16)).build().unwrap();
+        (0..10_000).for_each(|_| emitter.start("x").end());
+        let began = Instant::now();
+        drop(emitter);
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(said_lost(folder.path()), 0);
+        // Two records a flow, and two of the process.
+        let (spans, records) = collector.wait(10_000, 20_002);
+        assert_eq!((distinct(&spans), distinct(&records)), (10_000, 20_002));
+    }
+}
+
+#[test]
+fn a_collector_that_is_restarted_or_stopped_gets_everything_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::new(folder.path());
+    let emitter = builder(folder.path(), collector.grpc()).build().unwrap();
+    (0..1_000).for_each(|_| emitter.start("before").end());
+    collector.wait(1_000, 2_001);
+    collector.kill();
+    (0..1_000).for_each(|_| emitter.start("while it is down").end());
+    // Longer than what is sent waits for more, shorter than it is tried again.
+    std::thread::sleep(Duration::from_secs(1));
+    collector.start();
+    collector.wait(2_000, 4_001);
+    collector.signal(rustix::process::Signal::STOP);
+    let began = Instant::now();
+    (0..1_000).for_each(|_| emitter.start("while it sleeps").end());
+    assert!(began.elapsed() < Duration::from_secs(1), "a collector that does not answer delays nobody");
+    std::thread::sleep(Duration::from_millis(500));
+    collector.signal(rustix::process::Signal::CONT);
+    let (spans, records) = collector.wait(3_000, 6_001);
+    assert_eq!((distinct(&spans), distinct(&records)), (3_000, 6_001));
+    let health = emitter.health();
+    assert_eq!((health.exported, health.not_exported), (9_001, 0));
+}
+
+#[test]
+fn what_a_collector_does_not_get_is_counted_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Collector::new(folder.path());
+    let emitter = builder(folder.path(), collector.grpc().queue(100)).build().unwrap();
+    collector.wait(0, 1);
+    collector.kill();
+    // All that has room is a batch that is tried, and a queue of each.
+    (0..2_000).for_each(|_| emitter.start("while it is down").end());
+    let early = emitter.health().not_exported;
+    assert!(early > 2_000, "{early}");
+    emitter.start("says so").end();
+    assert!(said_lost(folder.path()) >= early);
+    collector.start();
+    // What was kept arrives.
+    let kept = 3 * 2_001 - emitter.health().not_exported;
+    let began = Instant::now();
+    while emitter.health().exported < kept + 1 && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let health = emitter.health();
+    // The process's start arrived before.
+    assert_eq!((health.exported, health.exported + health.not_exported), (kept + 1, 3 * 2_001 + 1));
+    drop(emitter);
+    let (spans, records) = collector.received();
+    assert_eq!(distinct(&spans) + distinct(&records), spans.len() + records.len());
+    // Every one is accounted for: received, or said to be lost; the last record is the process's stop.
+    assert_eq!((spans.len() + records.len()) as u64 + said_lost(folder.path()), 3 * 2_001 + 2);
+}
+
+#[test]
+fn without_a_collector_the_end_waits_no_longer_than_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let emitter = builder(folder.path(), Otlp::grpc().endpoint("http://127.0.0.1:1")).build().unwrap();
+    emitter.start("x").end();
+    let began = Instant::now();
+    drop(emitter);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    // A span, its two records, and the process's two.
+    assert_eq!(said_lost(folder.path()), 5);
+    let refused = builder(folder.path(), Otlp::http().endpoint("no address at all")).build().unwrap_err();
+    assert!(refused.to_string().starts_with("failed to set OTLP up: "), "{refused}");
+}
+
+#[test]
+fn only_what_is_sampled_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(folder.path());
+    let emitter = builder(folder.path(), collector.http()).sampling(Sampling::ratio(0.5)).build().unwrap();
+    let mut sampled = HashSet::new();
+    for _ in 0..200 {
+        let flow = emitter.start("x");
+        let context = flow.context().unwrap();
+        if context.flags.unwrap().is_sampled() {
+            sampled.insert(context.flow_id.trace_id().to_string());
+        }
+        flow.call("inside").end();
+        flow.end();
+    }
+    // A caller's word counts more than our share.
+    for (flags, is_sent) in [("00", false), ("01", true)] {
+        let flow_id = FlowId::new();
+        let parent = format!("00-{}-b7ad6b7169203331-{flags}", flow_id.trace_id());
+        emitter.accept([("traceparent", parent)].as_slice(), "y").end();
+        if is_sent {
+            sampled.insert(flow_id.trace_id().to_string());
+        }
+    }
+    drop(emitter);
+    let ours = sampled.len();
+    let (spans, _) = collector.wait(2 * ours - 1, 4 * ours - 2 + 2);
+    assert_eq!(spans.into_iter().map(|span| span.0).collect::<HashSet<_>>(), sampled);
+    assert!((60..=140).contains(&ours), "{ours}");
+}
+
+#[test]
+fn a_forked_process_sends_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(folder.path());
+    let out = folder.path().to_owned();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "forks"])
+        .env("FLOWLOG_TEST_FOLDER", &out)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", collector.grpc))
+        .env("OTEL_EXPORT_ENABLED", "1")
+        .env("FLOWLOG_SINK", format!("file:{}", out.join("log").display()))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let (spans, _) = collector.wait(2, 7);
+    assert_eq!(distinct(&spans), 2);
+}
+
+/// What [`a_forked_process_sends_for_itself`] runs: a process that forks.
+#[test]
+#[ignore = "run by another"]
+#[expect(unsafe_code, reason = "the test is about a fork")]
+fn forks() {
+    let emitter = Emitter::from_environment("worker").build().unwrap();
+    emitter.start("parent").end();
+    // SAFETY: the child does what Python's does, too: it goes on with the emitter, and exits.
+    let child = unsafe { libc::fork() };
+    emitter.start(if child == 0 { "child" } else { "again" }).end_with(&[]);
+    if child == 0 {
+        drop(emitter);
+        // SAFETY: the test harness's threads are not here; nothing is to be cleaned up.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: the child is ours.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0);
+}
