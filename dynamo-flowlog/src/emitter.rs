@@ -261,6 +261,8 @@ impl Inner {
             let number = self.number(flight.as_deref(), lane);
             lane.line.clear();
             match self.form {
+                // Nobody would read it.
+                _ if matches!(self.sink, OpenSink::Nothing) && flight.is_none() => {}
                 Form::Json => shared.stencil.encode(&Line { number, ..*line }, &mut lane.second, &mut lane.line),
                 Form::Text => self.encode_text(shared, line, number, &mut lane.line),
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use dynamo_flowlog::{Emitter, Flow, FlowHandle, Rotation, Sink};
+use dynamo_flowlog::{Emitter, Flow, FlowHandle, FlowLayer, Level, Rotation, Sink};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
@@ -162,6 +162,18 @@ fn cases(folder: &Path, emitters: &mut Vec<Emitter>) -> anyhow::Result<Vec<Case>
     std::mem::forget(provider);
     cases.push(of_tracing("tracing-opentelemetry", tracing::Dispatch::new(tracing_subscriber::registry().with(layer))));
 
+    // Beside the registry alone: what it costs to stamp an event, to write it too, and to leave it out.
+    cases.push(of_events("tracing registry", None, tracing::Dispatch::new(tracing_subscriber::registry())));
+    for (name, sink, level) in [
+        ("tracing layer, to nowhere", Sink::Nothing, Level::Info),
+        ("tracing layer, mapped", Sink::Mapped { path: folder.join("stamped"), rotation }, Level::Info),
+        ("tracing layer, filtered", Sink::Nothing, Level::Error),
+    ] {
+        let emitter = emitter(sink).level(level).build()?;
+        let layer = FlowLayer::new().emitter(&emitter);
+        cases.push(of_events(name, Some(emitter), tracing::Dispatch::new(tracing_subscriber::registry().with(layer))));
+    }
+
     fastrace::set_reporter(Forgetful, fastrace::collector::Config::default());
     cases.push(Case { name: "fastrace", write: Box::new(of_fastrace) });
 
@@ -202,6 +214,27 @@ fn of_tracing(name: &'static str, dispatch: tracing::Dispatch) -> Case {
                 });
             }
         });
+    };
+    Case { name, write: Box::new(write) }
+}
+
+/// One event of somebody who knows nothing of flows, sixteen to a span; in a flow, if there is an emitter.
+fn of_events(name: &'static str, emitter: Option<Emitter>, dispatch: tracing::Dispatch) -> Case {
+    let write = move |records: u32| {
+        let flow = emitter.as_ref().map(|emitter| emitter.start("chat_completion"));
+        let handle = flow.as_ref().map(|flow| flow.handle()).unwrap_or_default();
+        tracing::dispatcher::with_default(&dispatch, || {
+            handle.run(|| {
+                for at in (0..records).step_by(16) {
+                    tracing::info_span!("generate").in_scope(|| {
+                        for at in at..records.min(at + 16) {
+                            tracing::info!(tokens = at, model = MODEL, queue_depth = 3, cached_share = 0.5, streams = true, "prefill");
+                        }
+                    });
+                }
+            });
+        });
+        flow.into_iter().for_each(Flow::end);
     };
     Case { name, write: Box::new(write) }
 }
@@ -263,7 +296,7 @@ fn check(folder: &Path, arguments: &Arguments, emitters: &[Emitter]) -> anyhow::
         ensure!(emitter.health().lost == 0, "{:?}", emitter.health());
     }
     let all = u64::from(arguments.records) * (arguments.turns as u64 + 1) * (1 + arguments.threads as u64);
-    for (name, wanted) in [("mapped", 1_000), ("flown", 1_000), ("write.log", 1_000), ("tracing.log", all)] {
+    for (name, wanted) in [("mapped", 1_000), ("flown", 1_000), ("write.log", 1_000), ("stamped", 1_000), ("tracing.log", all)] {
         let (mut lines, mut records) = (0u64, 0u64);
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();

@@ -155,7 +155,9 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
     let status = STATUS.iter().find_map(|name| record.field(name)).and_then(|value| value.to_text().parse().ok());
     let foreign = FOREIGN.iter().find_map(|name| record.field(name)).and_then(|id| FlowKey::parse(&id.to_text()));
     let callee = CALLEE.iter().find_map(|name| record.field(name)).map(|id| Cow::Owned(id.to_text().into_owned()));
-    let lost = record.field("count").and_then(|count| count.to_text().parse().ok()).filter(|_| record.event == Event::Lost).unwrap_or(0);
+    // What a collector did not get stands in the log all the same.
+    let is_lost = record.event == Event::Lost && record.field("sink") != Some(&"otlp".into());
+    let lost = record.field("count").and_then(|count| count.to_text().parse().ok()).filter(|_| is_lost).unwrap_or(0);
     let signal = record.field("signal").map(|signal| signal.to_text().to_ascii_uppercase());
 
     let traced = record.flow_id.is_some();
