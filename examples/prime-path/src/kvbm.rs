@@ -1,0 +1,52 @@
+//! The KV block manager: gives blocks out, and takes them back.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use dynamo_flowlog::{Emitter, current, state};
+use serde_json::{Value, json};
+
+use crate::component::Place;
+use crate::wire::{Failed, answer};
+
+/// Blocks that there are.
+const BLOCKS: u64 = 24;
+
+pub(crate) async fn serve(place: Place, emitter: &Emitter) -> anyhow::Result<()> {
+    let free: Arc<Mutex<BTreeSet<u64>>> = Arc::new(Mutex::new((0..BLOCKS).collect()));
+    let gauged = Arc::clone(&free);
+    let used = move || BLOCKS - gauged.lock().map_or(BLOCKS, |free| free.len() as u64);
+    #[expect(clippy::cast_precision_loss, reason = "some dozens")]
+    emitter.gauge("kv_blocks_used", move || used() as f64);
+    let Place { listener, faulty, .. } = place;
+    let faulty = Arc::new(faulty);
+    answer(listener, "kv_blocks", move |asked| {
+        let (free, faulty) = (Arc::clone(&free), Arc::clone(&faulty));
+        async move { manage(&free, &faulty, &asked).await }
+    })
+    .await;
+    Ok(())
+}
+
+async fn manage(free: &Mutex<BTreeSet<u64>>, faulty: &crate::fault::Faulty, asked: &Value) -> Result<Value, Failed> {
+    let flow = current().unwrap_or_default();
+    let poisoned = |_| Failed::new("Internal", "the table of blocks is broken");
+    if let Some(count) = asked["allocate"].as_u64() {
+        state!(flow, "allocate", blocks = count);
+        faulty.strike().await?;
+        let mut free = free.lock().map_err(|_| poisoned(()))?;
+        let given: Vec<u64> = free.iter().copied().take(usize::try_from(count).unwrap_or(usize::MAX)).collect();
+        if given.len() as u64 != count {
+            let left = free.len();
+            return Err(Failed::new("ResourceExhausted", format!("{count} KV blocks are asked for, {left} of {BLOCKS} are free")));
+        }
+        free.retain(|block| !given.contains(block));
+        return Ok(json!(given));
+    }
+    let given_back: Vec<u64> = asked["free"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+    state!(flow, "free", blocks = given_back.len());
+    if !faulty.leaks() {
+        free.lock().map_err(|_| poisoned(()))?.extend(given_back);
+    }
+    Ok(json!({}))
+}

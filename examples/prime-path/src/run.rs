@@ -1,0 +1,224 @@
+//! Starts all of it, sends requests, and stops it again.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use clap::ValueEnum;
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use rustix::process::{Pid, Signal};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::component::Found;
+use crate::fault::Switch;
+use crate::router::INSTANCES;
+
+/// What the processes leave behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Logs {
+    /// Logs in JSON, and flight files.
+    Json,
+    /// Logs in text, and flight files.
+    Text,
+    /// Flight files alone: nothing else is written, and all processes are killed in the end.
+    Flight,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What goes wrong where; nothing where there is none.
+    pub fault: Option<Switch>,
+    /// What the processes leave behind.
+    pub logs: Logs,
+    /// Requests to send.
+    pub requests: usize,
+    /// Where all of it goes: `logs/`, `flight/`, `run.json`.
+    pub out: PathBuf,
+    /// The program `prime-path`; this process's own where none is named.
+    pub program: Option<PathBuf>,
+}
+
+/// What became of a request, as its client saw it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Answered {
+    /// The name that the client gave it.
+    pub request_id: String,
+    /// HTTP's; 0 where the answer broke off.
+    pub status: u16,
+    /// What it got instead of tokens.
+    pub error: Option<String>,
+}
+
+/// Those that are started here; `decode-1` is the planner's to start.
+const INSTANCES_STARTED: [&str; 6] = ["kvbm-0", "nixl-0", "prefill-0", "prefill-1", "decode-0", "frontend-0"];
+
+/// Requests at a time.
+const AT_ONCE: usize = 3;
+
+/// How long anything may take to be there, or to be gone.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process and all that it started: gone when this is.
+#[derive(Debug)]
+struct Group(Child);
+
+impl Group {
+    fn start(command: &mut Command) -> anyhow::Result<Self> {
+        use std::os::unix::process::CommandExt;
+        let child = command.stdin(Stdio::null()).process_group(0).spawn();
+        Ok(Self(child.with_context(|| format!("failed to start {}", command.get_program().display()))?))
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = rustix::process::kill_process_group(Pid::from_child(&self.0), signal);
+    }
+
+    /// Whether it is gone within a time.
+    fn is_gone(&mut self, patience: Duration) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < patience {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// Does what is planned, and tells what became of each request.
+///
+/// # Errors
+/// Where a process does not start, or NATS is not installed.
+pub fn run(plan: &Plan) -> anyhow::Result<Vec<Answered>> {
+    fs::create_dir_all(plan.out.join("logs")).with_context(|| format!("failed to make `{}`", plan.out.display()))?;
+    let began = Instant::now();
+    let (_nats, url) = nats(&plan.out)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = runtime.block_on(reach(&url))?;
+    let found = |wanted: usize| runtime.block_on(wait_for(&client, wanted));
+    // Who asks is there after who answers.
+    let mut groups = vec![start(plan, "router-0", &url)?];
+    found(1)?;
+    for instance in INSTANCES_STARTED {
+        groups.push(start(plan, instance, &url)?);
+    }
+    found(1 + INSTANCES_STARTED.len())?;
+    groups.push(start(plan, "planner-0", &url)?);
+    let all = found(3 + INSTANCES_STARTED.len())?;
+    let frontend = all.iter().find(|found| found.component == "frontend").context("there is no frontend")?;
+    let answers = runtime.block_on(send(&format!("http://{}/v1/completions", frontend.address), plan.requests));
+    // What goes on behind an answer comes to its end.
+    std::thread::sleep(Duration::from_millis(300));
+    let signal = if plan.logs == Logs::Flight { Signal::KILL } else { Signal::TERM };
+    groups.iter().for_each(|group| group.signal(signal));
+    for group in &mut groups {
+        if !group.is_gone(PATIENCE) {
+            bail!("a process did not stop within {} s", PATIENCE.as_secs());
+        }
+    }
+    let fault = plan.fault.as_ref().map(ToString::to_string);
+    let told = json!({"fault": fault, "seconds": began.elapsed().as_secs_f64(), "requests": answers});
+    fs::write(plan.out.join("run.json"), serde_json::to_vec_pretty(&told)?)?;
+    Ok(answers)
+}
+
+fn start(plan: &Plan, instance: &str, nats: &str) -> anyhow::Result<Group> {
+    let program = plan.program.clone().map_or_else(std::env::current_exe, Ok)?;
+    let mut command = Command::new(program);
+    command.args(["component", instance, "--nats", nats]);
+    if let Some(fault) = &plan.fault {
+        command.args(["--fault", &fault.to_string()]);
+    }
+    let sink = match plan.logs {
+        Logs::Flight => "none".to_owned(),
+        _ => format!("file:{}", plan.out.join("logs").join(format!("{instance}.log")).display()),
+    };
+    let form = if plan.logs == Logs::Text { "readable" } else { "jsonl" };
+    command.env("FLOWLOG_SINK", sink).env("FLOWLOG_FLIGHT", plan.out.join("flight")).env("DYN_LOGGING_CONSOLE_FORMAT", form);
+    Group::start(&mut command)
+}
+
+/// Starts NATS on loopback; where it is.
+fn nats(out: &Path) -> anyhow::Result<(Group, String)> {
+    // Debian puts it where not every user looks.
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+    let program = path.split(':').map(|folder| Path::new(folder).join("nats-server")).find(|program| program.is_file());
+    let program = program.context("there is no `nats-server`: Debian's package of that name has it")?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let log = File::create(out.join("nats.txt"))?;
+    let group = Group::start(Command::new(program).args(["-a", "127.0.0.1", "-p", &port.to_string()]).stdout(log.try_clone()?).stderr(log))?;
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if began.elapsed() > PATIENCE {
+            let mut words = String::new();
+            File::open(out.join("nats.txt"))?.read_to_string(&mut words)?;
+            bail!("NATS does not listen on port {port}: {words}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok((group, format!("nats://127.0.0.1:{port}")))
+}
+
+async fn reach(url: &str) -> anyhow::Result<async_nats::Client> {
+    async_nats::connect(url).await.with_context(|| format!("failed to reach NATS at {url}"))
+}
+
+/// Waits until the router has heard of so many components.
+async fn wait_for(nats: &async_nats::Client, wanted: usize) -> anyhow::Result<Vec<Found>> {
+    let began = Instant::now();
+    let mut found: Vec<Found> = Vec::new();
+    while began.elapsed() < PATIENCE {
+        if let Ok(answer) = nats.request(INSTANCES, "".into()).await {
+            let answer: Value = serde_json::from_slice(&answer.payload)?;
+            found = serde_json::from_value(answer["ok"].clone())?;
+            if found.len() >= wanted {
+                return Ok(found);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bail!("of {wanted} components {} are there: {:?}", found.len(), found.iter().map(|found| &found.instance).collect::<Vec<_>>())
+}
+
+/// Sends requests, some at a time.
+async fn send(url: &str, requests: usize) -> Vec<Answered> {
+    use futures_util::StreamExt;
+    let all = futures_util::stream::iter((0..requests).map(|number| ask(url, format!("req-{number:03}"))));
+    let mut answers: Vec<Answered> = all.buffer_unordered(AT_ONCE).collect().await;
+    answers.sort_by(|one, other| one.request_id.cmp(&other.request_id));
+    answers
+}
+
+async fn ask(url: &str, request_id: String) -> Answered {
+    let prompt = "tell me which component failed first and whose it is ".repeat(2);
+    let body = json!({"model": "tiny", "prompt": prompt, "max_tokens": 8}).to_string();
+    let asked = async {
+        let request = axum::http::Request::post(url).header("content-type", "application/json").header("x-request-id", &request_id);
+        let answer = Client::builder(TokioExecutor::new()).build_http().request(request.body(Body::from(body))?).await?;
+        let status = answer.status().as_u16();
+        let words = answer.into_body().collect().await?.to_bytes();
+        anyhow::Ok((status, String::from_utf8_lossy(&words).into_owned()))
+    };
+    match asked.await {
+        Ok((200, _)) => Answered { request_id, status: 200, error: None },
+        Ok((status, words)) => Answered { request_id, status, error: Some(words) },
+        Err(error) => Answered { request_id, status: 0, error: Some(format!("{error:#}")) },
+    }
+}
