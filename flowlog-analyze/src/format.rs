@@ -42,7 +42,7 @@ use flowlog_schema::{Glance, Level, Skim, Skimmer};
 
 use crate::observation::Observation;
 
-pub use fault::{Caller, caller_of, error_of, is_caller_gone, is_lost};
+pub use fault::{Caller, caller_of, error_of, is_caller_gone, is_lost, is_timeout};
 pub use flowlog::Fields;
 pub use process::words_with_digits;
 

@@ -89,6 +89,35 @@ fn one_rule_each() {
             &["16 router/r 7 2<1 fail dispatch {} Internal: gave up", "16.1 frontend/f 7 1 fail receive {} Internal: request failed"],
             "vllm/v-0 hang Failed",
         ),
+        (
+            "a silent callee is the origin though it was cancelled when its caller had waited long enough",
+            &[
+                "15.99 router/r 7 2<1 cancel dispatch {} abandoned: dropped without an end",
+                "16 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
+                "16.1 vllm/v-0 7 3<2 cancel decode {} abandoned: dropped without an end",
+                "16.1 vllm/v-0 7 4<3 start free",
+                "16.2 vllm/v-0 7 4<3 end free",
+            ],
+            "vllm/v-0 hang Failed",
+        ),
+        (
+            "and though it ended well when nobody waited any more",
+            &[
+                "16 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 6 s",
+                "16.1 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
+                "18 vllm/v-0 7 3<2 end decode",
+            ],
+            "vllm/v-0 hang Failed",
+        ),
+        (
+            "who gives up sooner than anything takes is the origin",
+            &[
+                "10.1 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 80 ms",
+                "10.11 vllm/v-0 7 3<2 cancel decode {} abandoned: dropped without an end",
+                "10.12 frontend/f 7 1 fail receive {} Internal: request failed",
+            ],
+            "router/r error Failed",
+        ),
         ("a flow whose callers wait hangs too", &[], "vllm/v-0 hang Failed"),
         ("a state without peers is judged by its callers", &["10.1 vllm/v-0 7 3<2 state preempted"], "vllm/v-0 hang Failed"),
         (

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use dynamo_flowlog::tower::ServerLayer;
-use dynamo_flowlog::{current, in_flow, state};
+use dynamo_flowlog::{FlowHandle, current, in_flow, state};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -59,12 +59,37 @@ async fn fill(State(place): State<Arc<Place>>, Json(asked): Json<Prefill>) -> Re
         let flow = current().unwrap_or_default();
         flow.state("allocate");
         let blocks = tell(&asked.kvbm, "kv_allocate", json!({"allocate": asked.tokens.div_ceil(BLOCK)})).await?;
+        let held = Held { blocks, kvbm: asked.kvbm, flow: flow.clone() };
         state!(flow, "prefill", tokens = asked.tokens);
         tokio::time::sleep(Duration::from_millis(20)).await;
         place.faulty.strike().await?;
-        Ok::<_, Failed>(Json(blocks))
+        // They go with the answer.
+        Ok::<_, Failed>(Json(held.hand_over()))
     };
     work.await.into_response()
+}
+
+/// Blocks that are given back whatever becomes of the work: it fails, or nobody waits for it any more.
+struct Held {
+    blocks: Value,
+    kvbm: String,
+    flow: FlowHandle,
+}
+
+impl Held {
+    fn hand_over(mut self) -> Value {
+        self.blocks.take()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let (blocks, kvbm) = (self.blocks.take(), std::mem::take(&mut self.kvbm));
+        // Where the process stops there is nobody left to do it.
+        if let (false, Ok(runtime)) = (blocks.is_null(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(in_flow(&self.flow, async move { tell(&kvbm, "kv_free", json!({"free": blocks})).await }));
+        }
+    }
 }
 
 async fn generate(State(place): State<Arc<Place>>, Json(asked): Json<Decode>) -> Response {
@@ -76,12 +101,12 @@ async fn generate(State(place): State<Arc<Place>>, Json(asked): Json<Decode>) ->
 
 async fn begin(place: &Arc<Place>, asked: Decode) -> Result<Body, Failed> {
     let flow = current().unwrap_or_default();
+    let held = Held { blocks: asked.blocks.clone(), kvbm: asked.kvbm, flow: flow.clone() };
     flow.state("transfer");
     tell(&asked.nixl, "kv_transfer", json!({"blocks": asked.blocks, "from": asked.from, "to": place.identity.instance})).await?;
     flow.state("decode");
     place.faulty.strike().await?;
     let (out, mut tokens) = mpsc::channel::<Bytes>(1);
-    // The blocks are given back even where nobody reads to the end.
     let work = async move {
         for token in 0..asked.max_tokens {
             tokio::time::sleep(Duration::from_millis(4)).await;
@@ -89,7 +114,7 @@ async fn begin(place: &Arc<Place>, asked: Decode) -> Result<Body, Failed> {
                 break;
             }
         }
-        let _ = tell(&asked.kvbm, "kv_free", json!({"free": asked.blocks})).await;
+        drop(held);
     };
     tokio::spawn(in_flow(&flow, work));
     let stream = futures_util::stream::poll_fn(move |context| tokens.poll_recv(context).map(|token| token.map(Ok::<_, Failed>)));

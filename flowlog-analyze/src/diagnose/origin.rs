@@ -158,7 +158,11 @@ fn recreated(span: &Span) -> How<'_> {
 fn faults<'a>(tree: &Tree<'a>, silences: &[Option<Silence>], leave: Option<Leave>, moment: i64, world: &World) -> Vec<Fault<'a>> {
     let mut faults = Vec::new();
     for (at, node) in tree.spans.iter().enumerate() {
-        if node.fate == Fate::Failed
+        // Whoever gave it up did so before the caller of all left.
+        let given_up = silence::when_given_up(tree, at, world).filter(|(mark, _)| !follows(tree, at, *mark, leave, world));
+        if let Some((mark, silence)) = given_up {
+            faults.push(Fault { at, mark, how: How::Silent(silence) });
+        } else if node.fate == Fate::Failed
             && let Some(failure) = node.span.failure()
             && !follows(tree, at, failure.mark, leave, world)
             && !(leave.is_some() && only_told(tree, at, failure))
@@ -379,7 +383,11 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
         component,
         instance: (!instance.is_empty()).then_some(instance),
         process: node.process,
-        state: node.span.state().into(),
+        state: match fault.how {
+            How::Said(_) => node.span.state().into(),
+            // Not what it came to later.
+            How::Silent(_) => node.span.state_since(fault.mark).into(),
+        },
         error_type,
         message,
         told: match fault.how {

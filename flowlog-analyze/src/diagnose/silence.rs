@@ -5,7 +5,8 @@ use flowlog_schema::report::FailureKind;
 use super::confidence::Basis;
 use super::processes::World;
 use super::tree::Tree;
-use crate::flow::Fate;
+use crate::flow::{Fate, Mark};
+use crate::format::{is_caller_gone, is_timeout};
 
 /// A span that fell silent.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +134,70 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
     }
     if longest.is_some_and(|longest| silent > longest) {
         return Some(Silence { kind: FailureKind::Hang, basis: Basis::OutlastedPeers, whole_process: false, since: last });
+    }
+    None
+}
+
+/// The silence of a span that was given up, and its last word before: it was open, with nothing open below it, when a caller in another
+/// process had waited long enough; what became of it later - cancelled, or ended when nobody waited any more - follows from that.
+///
+/// It was silent for longer than its peers take; where there are none, for half the time that the caller waited.
+pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option<(Mark, Silence)> {
+    let node = &tree.spans[at];
+    let only_left = node.span.failure().is_some_and(|failure| is_caller_gone(&failure.kind, &failure.message));
+    if !(matches!(node.fate, Fate::Ok | Fate::Cancelled) || node.fate == Fate::Failed && only_left) {
+        return None;
+    }
+    let (caller, gave_up) = who_gave_up(tree, at, world)?;
+    let caller = &tree.spans[caller];
+    let had_said = |mark: Mark, at: usize| tree.order(mark, at, gave_up.mark, gave_up.at, world).is_lt();
+    let was_open = |at: usize| {
+        let span = tree.spans[at].span;
+        had_said(span.first, at) && !span.finished().is_some_and(|end| had_said(end, at))
+    };
+    if node.process == caller.process || !was_open(at) || node.children.iter().any(|child| was_open(*child)) {
+        return None;
+    }
+    let words = std::iter::once(node.span.first).chain(node.span.states.iter().map(|(mark, _)| *mark));
+    let last = words.filter(|mark| had_said(*mark, at)).last()?;
+    let moment = world.time(gave_up.mark, tree.spans[gave_up.at].process)?;
+    let since = world.time(last, node.process)?;
+    let (silent, waited) = (moment.saturating_sub(since), moment.saturating_sub(caller.opened));
+    let is_silent = longest_peer(tree, at, world).map_or(silent.saturating_mul(2) >= waited, |longest| silent > longest);
+    let silence = Silence { kind: FailureKind::Hang, basis: Basis::LostByCaller, whole_process: false, since };
+    is_silent.then_some((last, silence))
+}
+
+/// What a span said, and which.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    mark: Mark,
+    at: usize,
+}
+
+/// The nearest caller that failed with a timeout, where all between were cancelled with it, and the first word of its giving up: its failure, or
+/// that of one between.
+fn who_gave_up(tree: &Tree<'_>, at: usize, world: &World) -> Option<(usize, Said)> {
+    let mut first: Option<Said> = None;
+    let mut hear = |said: Said| {
+        let is_first = first.is_none_or(|first| tree.order(said.mark, said.at, first.mark, first.at, world).is_lt());
+        if is_first {
+            first = Some(said);
+        }
+        first
+    };
+    for up in tree.ancestors(at) {
+        let node = &tree.spans[up];
+        match node.fate {
+            Fate::Cancelled => drop(node.span.finished().map(|mark| hear(Said { mark, at: up }))),
+            Fate::Failed => {
+                let failure = node.span.failure()?;
+                let gave_up = hear(Said { mark: failure.mark, at: up })?;
+                return is_timeout(&failure.kind, &failure.message, failure.status).then_some((up, gave_up));
+            }
+            Fate::Open => {}
+            Fate::Ok | Fate::Rejected => return None,
+        }
     }
     None
 }

@@ -304,6 +304,13 @@ impl Span {
         self.states.last().map_or("", |(_, state)| state)
     }
 
+    /// The state in which it has been silent since it said something. The line that ended it later names it again, if it names one.
+    pub fn state_since(&self, mark: Mark) -> &str {
+        let ended_in = self.states.last().filter(|(last, _)| Some(*last) == self.finished());
+        let state = ended_in.or_else(|| self.states.iter().rev().find(|(since, _)| *since <= mark));
+        state.map_or("", |(_, state)| state)
+    }
+
     /// What became of it by its own words.
     ///
     /// Its first terminal line counts. Without one, an exception with its stack fails it, and so does an error that

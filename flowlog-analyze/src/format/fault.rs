@@ -144,6 +144,14 @@ pub fn is_lost(kind: &str, message: &str, status: Option<u16>) -> bool {
     LOST_WORDS.iter().any(|words| message.contains(words))
 }
 
+/// Whether the error says that somebody waited long enough.
+pub fn is_timeout(kind: &str, message: &str, status: Option<u16>) -> bool {
+    let name = plain(kind);
+    let message = message.to_ascii_lowercase();
+    let says = |text: &str| ["timeout", "timed out", "deadline exceeded", "deadlineexceeded"].iter().any(|words| text.contains(words));
+    says(&name) || says(&message) || (matches!(status, Some(408 | 504)) && !OWN.contains(&name.as_str()))
+}
+
 /// Words of the side that serves when the side that asked has gone.
 const CALLER_GONE: [&str; 6] =
     ["client disconnect", "client gone", "caller gone", "failed to publish", "caller went away", "upstream cancelled"];
@@ -248,6 +256,8 @@ mod tests {
     #[test]
     fn lost_and_left() {
         assert!(is_lost("worker_disconnected", "", None) && is_lost("", "request timed out after 5s", None) && is_lost("", "", Some(504)));
+        assert!(is_timeout("ResponseTimeout", "", None) && is_timeout("", "request timed out after 5s", None) && is_timeout("", "", Some(504)));
+        assert!(!is_timeout("Disconnected", "the peer is gone", Some(503)) && !is_timeout("Internal", "boom", Some(504)));
         assert!(!is_lost("Internal", "index out of bounds", Some(503)) && !is_lost("ResourceExhausted", "KV cache full", None));
         assert!(is_caller_gone("Disconnected", "client disconnected") && !is_caller_gone("Disconnected", "worker gone"));
     }
