@@ -357,7 +357,8 @@ impl FlowHandle {
         }
     }
 
-    /// Writes the clock into the headers of an answer; nothing where no emitter is installed.
+    /// Writes the clock into the headers of an answer; nothing where no emitter is installed. What the caller is to come after is to be said
+    /// before: end the flow first, where it ends with the answer.
     pub fn answer<C: Inject + ?Sized>(&self, carrier: &mut C) {
         if let Some(context) = self.context() {
             context.answer(carrier);

@@ -12,7 +12,7 @@
 //! let client = ClientLayer::new("generate").layer(client);
 //! ```
 //!
-//! A flow ends with the answer's body, not with its head, and [`current`](crate::current) is that flow while handler and body are polled. What
+//! A flow ends with the answer's body, not with its head, unless that says that it failed; and [`current`](crate::current) is that flow while handler and body are polled. What
 //! becomes of it:
 //!
 //! | the answer | the flow |

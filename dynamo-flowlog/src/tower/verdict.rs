@@ -24,15 +24,26 @@ impl Side {
     pub(super) fn answered<B: Body>(self, flow: Flow, mut answer: Response<B>) -> Response<FlowBody<B>> {
         flow.late("http.response.status_code", u32::from(answer.status().as_u16()));
         let verdict = Verdict::of(&answer);
-        match self {
-            Self::Server => flow.answer(answer.headers_mut()),
-            Self::Client => {
-                if let Some(clock) = Context::clock_of(answer.headers()) {
-                    flow.receive(clock);
-                }
+        if self == Self::Client {
+            if let Some(clock) = Context::clock_of(answer.headers()) {
+                flow.receive(clock);
             }
+            return answer.map(|body| FlowBody::of(body, flow, self, verdict));
         }
-        answer.map(|body| FlowBody::of(body, flow, self, verdict))
+        // The caller is to say what it makes of it after this has been said: so it is, before the clock is read that goes with the answer.
+        let handle = flow.handle();
+        let flow = match &verdict {
+            Verdict::Ok => Some(flow),
+            known => {
+                known.clone().end(flow);
+                None
+            }
+        };
+        handle.answer(answer.headers_mut());
+        answer.map(|body| match flow {
+            Some(flow) => FlowBody::of(body, flow, self, verdict),
+            None => FlowBody::of_nothing(body),
+        })
     }
 
     /// There is no answer, or no more of it.

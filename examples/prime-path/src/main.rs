@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use prime_path::component::{self, Identity};
 use prime_path::fault::Switch;
-use prime_path::run::{self, Logs, Plan};
+use prime_path::run::{self, Logs, Plan, Skew};
 
 /// A small inference system of real processes, and a switch for each fault
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ enum Command {
         /// What the processes write; `flight`: nothing but flight files, and all are killed in the end
         #[arg(long, value_enum, default_value_t = Logs::Json)]
         logs: Logs,
+        /// A wall clock that is wrong, by how many seconds: `prefill-1=3600`
+        #[arg(long)]
+        skew: Option<Skew>,
         /// Requests to send
         #[arg(long, default_value_t = 24)]
         requests: usize,
@@ -41,7 +44,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Component(identity) => component::be(&identity),
-        Command::Run { fault, logs, requests, out } => run::run(&Plan { fault, logs, requests, out, program: None }).map(|answers| {
+        Command::Run { fault, logs, skew, requests, out } => run::run(&Plan { fault, logs, skew, requests, out, program: None }).map(|answers| {
             let ended_well = answers.iter().filter(|answer| answer.status == 200).count();
             println!("{ended_well} of {} requests ended well", answers.len());
         }),

@@ -82,10 +82,10 @@ async fn route(place: Arc<Place>, table: Arc<Table>, message: Message) {
     let Some(reply) = message.reply else { return };
     let flow = Flow::accept(&message.headers.unwrap_or_default(), "route");
     let done = in_flow(&flow, select(&place, &table)).await;
-    let mut headers = HeaderMap::new();
-    flow.answer(&mut headers);
-    let answer = write_answer(&done);
+    let (handle, answer) = (flow.handle(), write_answer(&done));
     let _ = ended(done, flow);
+    let mut headers = HeaderMap::new();
+    handle.answer(&mut headers);
     let _ = place.nats.publish_with_headers(reply, headers, answer.into()).await;
 }
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -39,12 +40,33 @@ pub struct Plan {
     pub fault: Option<Switch>,
     /// What the processes leave behind.
     pub logs: Logs,
+    /// An instance whose wall clock is wrong, if there is one.
+    pub skew: Option<Skew>,
     /// Requests to send.
     pub requests: usize,
     /// Where all of it goes: `logs/`, `flight/`, `run.json`.
     pub out: PathBuf,
     /// The program `prime-path`; this process's own where none is named.
     pub program: Option<PathBuf>,
+}
+
+/// A wall clock that is wrong. Needs `libfaketime` (Debian: `faketime`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skew {
+    /// Whose.
+    pub instance: String,
+    /// How far it is ahead, in seconds.
+    pub seconds: i64,
+}
+
+impl FromStr for Skew {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=').and_then(|(instance, seconds)| Some((instance, seconds.parse().ok()?)));
+        let (instance, seconds) = parts.ok_or("an instance and seconds are needed: `prefill-1=3600`")?;
+        Ok(Self { instance: instance.to_owned(), seconds })
+    }
 }
 
 /// What became of a request, as its client saw it.
@@ -152,7 +174,16 @@ fn start(plan: &Plan, instance: &str, nats: &str) -> anyhow::Result<Group> {
     };
     let form = if plan.logs == Logs::Text { "readable" } else { "jsonl" };
     command.env("FLOWLOG_SINK", sink).env("FLOWLOG_FLIGHT", plan.out.join("flight")).env("DYN_LOGGING_CONSOLE_FORMAT", form);
+    if let Some(skew) = plan.skew.as_ref().filter(|skew| skew.instance == instance) {
+        command.env("LD_PRELOAD", faketime()?).env("FAKETIME", format!("{:+}", skew.seconds)).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
     Group::start(&mut command)
+}
+
+/// The library that tells a process a wrong time.
+fn faketime() -> anyhow::Result<PathBuf> {
+    let folders = fs::read_dir("/usr/lib")?.flatten().map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+    folders.into_iter().find(|path| path.is_file()).context("there is no `libfaketime.so.1`: Debian's package `faketime` has it")
 }
 
 /// Starts NATS on loopback; where it is.

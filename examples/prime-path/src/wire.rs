@@ -218,12 +218,13 @@ where
             let Ok(asked) = serde_json::from_str::<Asked>(&line) else { return };
             let flow = Flow::accept(&asked.headers, kind);
             let done = in_flow(&flow, work(asked.body)).await;
-            let mut headers = HashMap::new();
-            flow.answer(&mut headers);
+            let handle = flow.handle();
             let told = match ended(done, flow) {
                 Ok(value) => Told::Ok(value),
                 Err(error) => Told::Error(error.to_string()),
             };
+            let mut headers = HashMap::new();
+            handle.answer(&mut headers);
             let mut line = serde_json::to_vec(&Answer { headers, told }).unwrap_or_default();
             line.push(b'\n');
             // Whoever asked may be gone.

@@ -150,17 +150,19 @@ pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option
     }
     let (caller, gave_up) = who_gave_up(tree, at, world)?;
     let caller = &tree.spans[caller];
-    let had_said = |mark: Mark, at: usize| tree.order(mark, at, gave_up.mark, gave_up.at, world).is_lt();
+    let moment = world.time(gave_up.mark, tree.spans[gave_up.at].process)?;
+    // Nobody sends a clock with giving up: by their clocks what both did since the call is in no order.
+    let had_said = |mark: Mark, at: usize| world.time(mark, tree.spans[at].process).is_some_and(|time| time < moment);
     let was_open = |at: usize| {
-        let span = tree.spans[at].span;
-        had_said(span.first, at) && !span.finished().is_some_and(|end| had_said(end, at))
+        let node = &tree.spans[at];
+        // Whoever is cancelled below it, is for that.
+        had_said(node.span.first, at) && (node.fate == Fate::Cancelled || !node.span.finished().is_some_and(|end| had_said(end, at)))
     };
     if node.process == caller.process || !was_open(at) || node.children.iter().any(|child| was_open(*child)) {
         return None;
     }
     let words = std::iter::once(node.span.first).chain(node.span.states.iter().map(|(mark, _)| *mark));
     let last = words.filter(|mark| had_said(*mark, at)).last()?;
-    let moment = world.time(gave_up.mark, tree.spans[gave_up.at].process)?;
     let since = world.time(last, node.process)?;
     let (silent, waited) = (moment.saturating_sub(since), moment.saturating_sub(caller.opened));
     let is_silent = longest_peer(tree, at, world).map_or(silent.saturating_mul(2) >= waited, |longest| silent > longest);
