@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use flowlog_schema::flight::{self, Flight};
@@ -60,6 +60,11 @@ fn is_flight(path: &Path) -> bool {
 /// How many flows of a dead process were closed; `None` where it is not for this one to say.
 fn reap_one(path: &Path, emitter: &Emitter) -> io::Result<Option<usize>> {
     let mut file = File::open(path)?;
+    // One that is being made is not locked yet, and must not be locked by anybody else.
+    let mut magic = [0; flight::MAGIC.len()];
+    if file.read_exact_at(&mut magic, 0).is_err() || magic != *flight::MAGIC {
+        return Err(not_whole());
+    }
     // Its process holds the lock as long as it lives, wherever it does; of several that look at once one gets it.
     match file.try_lock() {
         Ok(()) => {}
@@ -68,7 +73,7 @@ fn reap_one(path: &Path, emitter: &Emitter) -> io::Result<Option<usize>> {
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let found = flight::read(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no whole flight file"))?;
+    let found = flight::read(&bytes).ok_or_else(not_whole)?;
     // Of another machine's processes nothing is known here; and one that another reaped is gone from its name.
     if found.boot != boot() || !fs::metadata(path).is_ok_and(|named| file.metadata().is_ok_and(|own| own.ino() == named.ino())) {
         return Ok(None);
@@ -84,6 +89,10 @@ fn reap_one(path: &Path, emitter: &Emitter) -> io::Result<Option<usize>> {
     Ok(Some(found.open.len()))
 }
 
+fn not_whole() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "no whole flight file")
+}
+
 /// What a dead process lost and had no time to say, in its name.
 fn lost<'a>(dead: &'a Flight<'_>, count: u64) -> Record<'a> {
     let mut record = Record::new(dead.component, Event::Lost);
@@ -92,4 +101,24 @@ fn lost<'a>(dead: &'a Flight<'_>, count: u64) -> Record<'a> {
     record.instance = Some(dead.instance).filter(|name| !name.is_empty()).map(Into::into);
     record.fields = vec![("count".into(), count.into())];
     record
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Emitter, Sink};
+
+    #[test]
+    fn many_that_start_at_once_leave_each_others_files_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    for _ in 0..30 {
+                        drop(Emitter::builder("worker").sink(Sink::Nothing).flight(folder.path()).build().unwrap());
+                    }
+                });
+            }
+        });
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
