@@ -172,7 +172,10 @@ mod tests {
     fn every_carrier_brings_all_of_it() {
         let headers = [("traceparent", PARENT), ("tracestate", "rojo=1"), ("tracestate", "flowlog=019aaaacb23c001a,congo=2")];
         let (sent, _) = Context::extract(headers.as_slice());
-        assert_eq!((sent.others.as_str(), sent.clock, sent.flags), ("rojo=1,congo=2", Some(Clock(0x019a_aaac_b23c_001a)), Some(TraceFlags::RANDOM)));
+        assert_eq!(
+            (sent.others.as_str(), sent.clock, sent.flags),
+            ("rojo=1,congo=2", Some(Clock(0x019a_aaac_b23c_001a)), Some(TraceFlags::RANDOM))
+        );
         crosses(HashMap::from([("TraceParent".to_owned(), "old".to_owned())]), &sent);
         crosses(BTreeMap::from([("TRACEPARENT".to_owned(), "old".to_owned())]), &sent);
         crosses(vec![("TraceParent".to_owned(), "old".to_owned())], &sent);
@@ -188,10 +191,8 @@ mod tests {
         }
         let mut command = Command::new("true");
         sent.inject(&mut command);
-        let environment: Vec<(String, String)> = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned())))
-            .collect();
+        let environment: Vec<(String, String)> =
+            command.get_envs().filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned()))).collect();
         assert_eq!(environment[0].0, "TRACEPARENT");
         assert_eq!(Context::extract(&environment), (sent, 0));
     }

@@ -63,7 +63,8 @@ impl Environment {
             sink: variable("FLOWLOG_SINK").and_then(|sink| sink_of(&sink)),
             form,
             level: variable("DYN_LOG").and_then(|filter| level_of(&filter)),
-            sampling: variable("OTEL_TRACES_SAMPLER").and_then(|sampler| Sampling::of(&sampler, variable("OTEL_TRACES_SAMPLER_ARG").as_deref())),
+            sampling: variable("OTEL_TRACES_SAMPLER")
+                .and_then(|sampler| Sampling::of(&sampler, variable("OTEL_TRACES_SAMPLER_ARG").as_deref())),
             flight: variable("FLOWLOG_FLIGHT").map(PathBuf::from),
             otlp: (exports && Exporter::is_built_in()).then(|| if is_http { Otlp::http() } else { Otlp::grpc() }),
             disabled: variable("OTEL_SDK_DISABLED").is_some_and(is_true),

@@ -38,7 +38,8 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::current::{CURRENT, current};
 use crate::emitter::Emitter;
-use crate::flow::{Flow, FlowHandle, Said};
+use crate::flow::{Flow, FlowHandle};
+use crate::span::Said;
 use said::{Heard, with_heard};
 
 /// The field by which a span asks to be a flow span, and names its kind.

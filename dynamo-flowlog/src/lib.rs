@@ -53,12 +53,14 @@
 
 mod builder;
 mod emitter;
+mod writing;
 mod forks;
 mod environment;
 mod carrier;
 mod context;
 mod sampling;
 mod flow;
+mod span;
 mod shared;
 mod current;
 mod failure;
@@ -89,10 +91,10 @@ macro_rules! state {
 }
 
 pub use builder::{Builder, InstallError};
-pub use current::{InFlow, current, in_flow};
-pub use emitter::{Emitter, Installed};
 pub use carrier::{Extract, Inject};
 pub use context::Context;
+pub use current::{InFlow, current, in_flow};
+pub use emitter::{Emitter, Installed};
 pub use failure::Failure;
 pub use flow::{Flow, FlowHandle};
 pub use flowlog_schema::propagation::TraceFlags;

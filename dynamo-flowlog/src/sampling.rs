@@ -142,7 +142,10 @@ mod tests {
         ] {
             assert_eq!(Sampling::of(sampler, argument), expected, "{sampler}");
         }
-        assert_eq!((Sampling::ratio(-1.0), Sampling::ratio(2.0), Sampling::ratio(f64::NAN)), (Sampling::NONE, Sampling::ALL, Sampling::ALL));
+        assert_eq!(
+            (Sampling::ratio(-1.0), Sampling::ratio(2.0), Sampling::ratio(f64::NAN)),
+            (Sampling::NONE, Sampling::ALL, Sampling::ALL)
+        );
     }
 
     #[test]

@@ -104,7 +104,10 @@ fn app(emitter: &Emitter) -> Router {
         )
         .route("/breaks", get(|| async { Response::new(Body::new(Chunks { left: 2, breaks: true })) }))
         .route("/hangs", get(|| async { Response::new(Body::new(Chunks { left: 1, breaks: false })) }))
-        .route("/status/{code}", get(|axum::extract::Path(code): axum::extract::Path<u16>| async move { StatusCode::from_u16(code).unwrap() }))
+        .route(
+            "/status/{code}",
+            get(|axum::extract::Path(code): axum::extract::Path<u16>| async move { StatusCode::from_u16(code).unwrap() }),
+        )
         .route(
             "/why",
             get(|| async {
@@ -193,7 +196,10 @@ async fn who_goes_away_cancels() {
     assert_eq!(client.told(), ["cancel Cancelled"]);
     let (client, server) = (client.records(), server.records());
     let why = |records: &[Record<'_>]| records.last().unwrap().error.clone().unwrap().message.into_owned();
-    assert_eq!((why(&client).as_str(), why(&server).as_str()), ("the answer was not read to its end", "the caller went away before the answer's end"));
+    assert_eq!(
+        (why(&client).as_str(), why(&server).as_str()),
+        ("the answer was not read to its end", "the caller went away before the answer's end")
+    );
 }
 
 #[tokio::test]

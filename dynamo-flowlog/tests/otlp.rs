@@ -34,7 +34,12 @@ impl Collector {
         let log = File::create(self.folder.join(format!("collector.{}.log", self.runs))).unwrap();
         let child = Command::new(rotel())
             .args(["start", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log", "logs", "--debug-log-verbosity", "detailed"])
-            .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{}", self.grpc), "--otlp-http-endpoint", &format!("127.0.0.1:{}", self.http)])
+            .args([
+                "--otlp-grpc-endpoint",
+                &format!("127.0.0.1:{}", self.grpc),
+                "--otlp-http-endpoint",
+                &format!("127.0.0.1:{}", self.http),
+            ])
             .env("NO_COLOR", "1")
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -43,7 +48,9 @@ impl Collector {
             .unwrap();
         self.child = Some(child);
         let began = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.grpc)).is_err() || std::net::TcpStream::connect(("127.0.0.1", self.http)).is_err() {
+        while std::net::TcpStream::connect(("127.0.0.1", self.grpc)).is_err()
+            || std::net::TcpStream::connect(("127.0.0.1", self.http)).is_err()
+        {
             assert!(began.elapsed() < Duration::from_secs(20), "{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -38,27 +38,32 @@ fn shown(record: &Record<'_>) -> String {
 #[test]
 fn events_are_stamped_with_the_flow_and_its_state() {
     for form in [Form::Json, Form::Text] {
-        let records = written(form, |layer| layer, |emitter| {
-            info!("outside");
-            let flow = emitter.start("chat_completion");
-            flow.state("prefill");
-            flow.run(|| {
-                let outer = info_span!("outer", model = "tiny", tokens = 1);
-                let _outer = outer.enter();
-                let inner = info_span!("inner", tokens = 2, late = tracing::field::Empty);
-                inner.record("late", true);
-                inner.record("late", false);
-                let _inner = inner.enter();
-                warn!(target: "engine", tokens = 3, share = 0.5, big = u64::MAX, wide = i128::MAX, flow_id = "mine", "{} left", 7);
-                debug!("too quiet");
-                error!("fails nothing");
-            });
-            flow.end();
-        });
+        let records = written(
+            form,
+            |layer| layer,
+            |emitter| {
+                info!("outside");
+                let flow = emitter.start("chat_completion");
+                flow.state("prefill");
+                flow.run(|| {
+                    let outer = info_span!("outer", model = "tiny", tokens = 1);
+                    let _outer = outer.enter();
+                    let inner = info_span!("inner", tokens = 2, late = tracing::field::Empty);
+                    inner.record("late", true);
+                    inner.record("late", false);
+                    let _inner = inner.enter();
+                    warn!(target: "engine", tokens = 3, share = 0.5, big = u64::MAX, wide = i128::MAX, flow_id = "mine", "{} left", 7);
+                    debug!("too quiet");
+                    error!("fails nothing");
+                });
+                flow.end();
+            },
+        );
         let lines: Vec<String> = records.iter().map(shown).collect();
         // The inner ones first, no key twice, and none of ours.
         let own = if form == Form::Json { "field.flow_id" } else { "flow_id" };
-        let warned = format!("state prefill 7 left tokens=3 share=0.5 big={} wide={} {own}=mine late=false model=tiny", u64::MAX, i128::MAX);
+        let warned =
+            format!("state prefill 7 left tokens=3 share=0.5 big={} wide={} {own}=mine late=false model=tiny", u64::MAX, i128::MAX);
         let spans = "late=false tokens=2 model=tiny";
         let failed = format!("state prefill fails nothing {}", spans.replace("late=false tokens=2", "tokens=2 late=false"));
         assert_eq!(lines, ["start - ", "state prefill ", &warned, &failed, "end - "], "{form:?}");
@@ -95,15 +100,19 @@ fn wait<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn spans_are_flow_spans_where_they_ask_for_it() {
-    let records = written(Form::Json, |layer| layer, |emitter| {
-        let flow = emitter.start("chat_completion");
-        flow.run(|| transfer(1)).unwrap();
-        flow.run(|| transfer(3)).unwrap_err();
-        flow.end();
-        assert!(current().is_none());
-        wait(route(false)).unwrap();
-        wait(route(true)).unwrap_err();
-    });
+    let records = written(
+        Form::Json,
+        |layer| layer,
+        |emitter| {
+            let flow = emitter.start("chat_completion");
+            flow.run(|| transfer(1)).unwrap();
+            flow.run(|| transfer(3)).unwrap_err();
+            flow.end();
+            assert!(current().is_none());
+            wait(route(false)).unwrap();
+            wait(route(true)).unwrap_err();
+        },
+    );
     let lines: Vec<String> = records.iter().map(|record| format!("{} {}", record.flow.as_deref().unwrap(), shown(record))).collect();
     let expected = [
         "chat_completion start - ",
