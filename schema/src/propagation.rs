@@ -228,7 +228,11 @@ mod tests {
         let many: Vec<String> = (0..100).map(|at| format!("k{at}={at}")).collect();
         let kept = TraceState::parse(many.join(",").as_bytes()).unwrap();
         assert_eq!(kept.others, many[..31].join(","));
-        let long = format!("short=1,long={},{}", "x".repeat(256), (0..20).map(|at| format!("m{at}={}", "y".repeat(100))).collect::<Vec<_>>().join(","));
+        let long = format!(
+            "short=1,long={},{}",
+            "x".repeat(256),
+            (0..20).map(|at| format!("m{at}={}", "y".repeat(100))).collect::<Vec<_>>().join(",")
+        );
         let kept = TraceState::parse(long.as_bytes()).unwrap().others;
         assert!(kept.len() <= MOST_BYTES + 512 && !kept.contains("long=") && kept.starts_with("short=1,m0="), "{}", kept.len());
         assert!(kept.ends_with(&"y".repeat(100)));

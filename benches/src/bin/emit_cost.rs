@@ -222,7 +222,7 @@ fn of_tracing(name: &'static str, dispatch: tracing::Dispatch) -> Case {
 fn of_events(name: &'static str, emitter: Option<Emitter>, dispatch: tracing::Dispatch) -> Case {
     let write = move |records: u32| {
         let flow = emitter.as_ref().map(|emitter| emitter.start("chat_completion"));
-        let handle = flow.as_ref().map(|flow| flow.handle()).unwrap_or_default();
+        let handle = flow.as_deref().cloned().unwrap_or_default();
         tracing::dispatcher::with_default(&dispatch, || {
             handle.run(|| {
                 for at in (0..records).step_by(16) {

@@ -44,10 +44,7 @@ pub(crate) async fn serve(mut place: Place) -> anyhow::Result<()> {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let listener = std::mem::replace(&mut place.listener, nobody);
     let frontend = Arc::new(Frontend { place, prefill: Http::new("prefill"), decode: Http::new("decode") });
-    let app = Router::new()
-        .route("/v1/completions", post(complete))
-        .with_state(frontend)
-        .layer(ServerLayer::new("chat_completion"));
+    let app = Router::new().route("/v1/completions", post(complete)).with_state(frontend).layer(ServerLayer::new("chat_completion"));
     Ok(axum::serve(listener, app).await?)
 }
 
@@ -82,7 +79,8 @@ impl Frontend {
         });
         let answer = in_time(&whose, self.decode.post(&url, &body)).await?;
         // The rest comes token by token, and none may be late.
-        let tokens = answer.into_data_stream().map(move |token| token.map_err(|error| Failed::new("Disconnected", format!("{whose}: {error}"))));
+        let tokens =
+            answer.into_data_stream().map(move |token| token.map_err(|error| Failed::new("Disconnected", format!("{whose}: {error}"))));
         Ok(Body::from_stream(until_late(tokens)))
     }
 }

@@ -44,10 +44,12 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Component(identity) => component::be(&identity),
-        Command::Run { fault, logs, skew, requests, out } => run::run(&Plan { fault, logs, skew, requests, out, program: None }).map(|answers| {
-            let ended_well = answers.iter().filter(|answer| answer.status == 200).count();
-            println!("{ended_well} of {} requests ended well", answers.len());
-        }),
+        Command::Run { fault, logs, skew, requests, out } => {
+            run::run(&Plan { fault, logs, skew, requests, out, program: None }).map(|answers| {
+                let ended_well = answers.iter().filter(|answer| answer.status == 200).count();
+                println!("{ended_well} of {} requests ended well", answers.len());
+            })
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

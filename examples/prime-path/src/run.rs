@@ -194,7 +194,8 @@ fn nats(out: &Path) -> anyhow::Result<(Group, String)> {
     let program = program.context("there is no `nats-server`: Debian's package of that name has it")?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let log = File::create(out.join("nats.txt"))?;
-    let group = Group::start(Command::new(program).args(["-a", "127.0.0.1", "-p", &port.to_string()]).stdout(log.try_clone()?).stderr(log))?;
+    let group =
+        Group::start(Command::new(program).args(["-a", "127.0.0.1", "-p", &port.to_string()]).stdout(log.try_clone()?).stderr(log))?;
     let began = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if began.elapsed() > PATIENCE {

@@ -162,7 +162,7 @@ pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option
         return None;
     }
     let words = std::iter::once(node.span.first).chain(node.span.states.iter().map(|(mark, _)| *mark));
-    let last = words.filter(|mark| had_said(*mark, at)).last()?;
+    let last = words.rev().find(|mark| had_said(*mark, at))?;
     let since = world.time(last, node.process)?;
     let (silent, waited) = (moment.saturating_sub(since), moment.saturating_sub(caller.opened));
     let is_silent = longest_peer(tree, at, world).map_or(silent.saturating_mul(2) >= waited, |longest| silent > longest);

@@ -256,7 +256,9 @@ mod tests {
     #[test]
     fn lost_and_left() {
         assert!(is_lost("worker_disconnected", "", None) && is_lost("", "request timed out after 5s", None) && is_lost("", "", Some(504)));
-        assert!(is_timeout("ResponseTimeout", "", None) && is_timeout("", "request timed out after 5s", None) && is_timeout("", "", Some(504)));
+        assert!(
+            is_timeout("ResponseTimeout", "", None) && is_timeout("", "request timed out after 5s", None) && is_timeout("", "", Some(504))
+        );
         assert!(!is_timeout("Disconnected", "the peer is gone", Some(503)) && !is_timeout("Internal", "boom", Some(504)));
         assert!(!is_lost("Internal", "index out of bounds", Some(503)) && !is_lost("ResourceExhausted", "KV cache full", None));
         assert!(is_caller_gone("Disconnected", "client disconnected") && !is_caller_gone("Disconnected", "worker gone"));
