@@ -23,6 +23,18 @@
 //! A flow that is dropped without an end says so itself (`abandoned`). Nothing here needs a `tracing` subscriber, and nothing
 //! returns an error once [`Builder::install`] has: where no emitter is installed, all of it costs next to nothing.
 //!
+//! # Across processes
+//!
+//! [`Flow::accept`] takes up what a caller's headers name (W3C Trace Context, `x-flow-id`, request ids), [`FlowHandle::inject`] writes it for whoever is called,
+//! a child process included; [`FlowHandle::answer`] and [`FlowHandle::receive`] bring the clock back.
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `http`, `tonic`, `nats` | [`Extract`] and [`Inject`] for their header maps |
+//! | `tower` | layers for servers and clients that speak HTTP |
+//! | `tracing` | a layer that puts what `tracing` is told into flows |
+//! | `otlp` | [`Otlp`]: spans and records for a collector |
+//!
 //! # Durability
 //!
 //! | sink | after `exit`, a panic, SIGTERM, `abort`, SIGKILL | after the machine's death |
@@ -46,6 +58,8 @@
 //! | seen | why | way out |
 //! |---|---|---|
 //! | `lost` records | a full disk, a reader that does not read | `count` says how many; [`Health::reason`] why |
+//! | `lost` records with `sink=otlp` | the collector is down, or slower than the queue is long | `reason` says why; the log has them all the same |
+//! | a flow that begins anew at a callee | its caller's headers are malformed, or not handed on | [`Health::malformed_headers`]; [`FlowHandle::inject`] on every call |
 //! | no records | nothing installed, `DYN_LOG` above `info`, `OTEL_SDK_DISABLED=true` | [`Emitter::installed`] |
 //! | a flow of error type `abandoned` | it was dropped without [`Flow::end`], [`Flow::fail`] or [`Flow::cancel`] | end it, or let it: the future was dropped |
 //! | a flow of error type `process_killed` | its process died | its last records are in its flight file, until the next process reaps it |

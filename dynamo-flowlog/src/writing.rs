@@ -43,7 +43,9 @@ impl Inner {
             if is_taken && self.counters.unsaid.load(Ordering::Relaxed) > 0 {
                 self.say_lost(line.time, lane);
             }
-            if let Some(exporter) = &*self.exporter.load() {
+            if self.exports()
+                && let Some(exporter) = &*self.exporter.load()
+            {
                 exporter.record(shared, &Line { number, ..*line });
                 if is_taken {
                     self.say_not_exported(exporter, line.time, lane);

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use tracing::field::{Field, Visit};
 
 /// Names and values, on the stack where they are few.
-pub(super) type Fields<'a> = SmallVec<[(&'static str, Scalar<'a>); 16]>;
+pub(super) type Fields<'a> = SmallVec<[(&'static str, Scalar<'a>); 8]>;
 
 /// What was heard: strings lie one behind the other, so that an event after another needs no room of its own.
 #[derive(Debug, Default)]
