@@ -40,7 +40,8 @@ impl Emitter {
     /// An emitter as the environment asks for, of that component where it names none.
     ///
     /// Read are `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED`, `POD_NAME`, `DYN_LOG`,
-    /// `DYN_LOGGING_CONSOLE_FORMAT`, `DYN_LOGGING_JSONL`, `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`, `FLOWLOG_SINK` (`stderr`, `none`, `file:PATH`, `mapped:PATH`) and
+    /// `DYN_LOGGING_CONSOLE_FORMAT`, `DYN_LOGGING_JSONL`, `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`, `OTEL_EXPORT_ENABLED`, `OTEL_TRACES_EXPORTER`,
+    /// `OTEL_LOGS_EXPORTER`, `OTEL_EXPORTER_OTLP_PROTOCOL`, `FLOWLOG_SINK` (`stderr`, `none`, `file:PATH`, `mapped:PATH`) and
     /// `FLOWLOG_FLIGHT` (a folder).
     pub fn from_environment(component: &str) -> Builder {
         Builder::from_environment(component)

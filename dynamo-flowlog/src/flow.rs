@@ -142,6 +142,14 @@ impl Flow {
         self.finish(Said { error: Some(error), ..Said::of(Event::Fail) });
     }
 
+    /// It is one end of a call.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_a(&self, role: crate::otlp::Role) {
+        if let Some(span) = &self.span {
+            let _ = span.role.set(role);
+        }
+    }
+
     /// Its caller went away.
     pub fn cancel(self, why: &str) {
         self.finish(Said { error: Some(&plain("Cancelled", why)), ..Said::of(Event::Cancel) });

@@ -20,7 +20,7 @@
 //!   span is a call of it, else it begins a flow. It is [`current`](crate::current) while the span is entered, and ends when the span is closed: it
 //!   fails with what `#[instrument(err)]` says, or with a panic, else it ends well. That its future was dropped, `tracing` does not tell.
 //!
-//! An event that [`Builder::level`](crate::Builder::level) leaves out costs a comparison.
+//! A subscriber has one such layer. An event that [`Builder::level`](crate::Builder::level) leaves out costs a comparison.
 
 mod said;
 
@@ -116,38 +116,47 @@ where
         let mut heard = Heard::default();
         attributes.values().record(&mut heard);
         if self.is_asked_for(attributes.metadata()) {
-            let around = if attributes.is_contextual() { current() } else { span.parent().and_then(flow_of) };
-            let flow = self.begin(&around.unwrap_or_default(), attributes.metadata(), &heard);
+            let around = if attributes.is_contextual() { current() } else { None };
+            let around = around.or_else(|| span.parent().and_then(flow_of)).unwrap_or_default();
+            let flow = self.begin(&around, attributes.metadata(), &heard);
             if flow.is_enabled() {
-                span.extensions_mut().insert(FlowSpan { flow, failed: None });
+                span.extensions_mut().replace(FlowSpan { flow, failed: None });
                 self.open.fetch_add(1, Ordering::Relaxed);
             }
             heard.forget(FLOW);
         }
         if !heard.is_empty() {
-            span.extensions_mut().insert(heard);
+            span.extensions_mut().replace(heard);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut extensions = span.extensions_mut();
+        // A value that is written may say something itself: nobody holds the span then.
         let mut heard = Heard::default();
         values.record(&mut heard);
-        if let Some(own) = extensions.get_mut::<FlowSpan>() {
+        let flow = span.extensions().get::<FlowSpan>().map(|own| own.flow.handle());
+        if let Some(flow) = flow {
             heard.forget(FLOW);
-            heard.fields().into_iter().for_each(|(name, value)| own.flow.late(name, value.into_owned()));
+            heard.fields().into_iter().for_each(|(name, value)| flow.late(name, value.into_owned()));
         }
+        let mut extensions = span.extensions_mut();
         match extensions.get_mut::<Heard>() {
             Some(before) => before.replace(&heard),
-            None => extensions.insert(heard),
+            None => drop(extensions.replace(heard)),
         }
     }
 
     fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
         let level = level_of(*metadata.level());
-        let explicit = event.parent().and_then(|id| context.span(id)).and_then(flow_of);
+        let is_open = || self.open.load(Ordering::Relaxed) > 0;
+        let explicit = match event.parent() {
+            Some(id) => context.span(id).and_then(flow_of),
+            // Work that was handed to another task may have no more than a span of the flow around it.
+            None if is_open() && current().is_none() => context.event_span(event).and_then(flow_of),
+            None => None,
+        };
         // Nobody may hold what is current while values are written: one may enter a span.
         let with_flow = |work: &mut dyn FnMut(&FlowHandle)| match &explicit {
             Some(flow) => work(flow),
@@ -169,7 +178,7 @@ where
                 });
             });
         }
-        if is_instruments_own(metadata) && self.open.load(Ordering::Relaxed) > 0 {
+        if is_instruments_own(metadata) && is_open() {
             note_failure(event, &context);
         }
     }
@@ -222,19 +231,20 @@ fn with_current(work: impl FnOnce(&FlowHandle)) {
 /// Whether an event may be what `#[instrument(err)]` says: an error and nothing else.
 fn is_instruments_own(metadata: &Metadata<'_>) -> bool {
     let mut fields = metadata.fields().iter();
-    *metadata.level() == tracing::Level::ERROR && fields.next().is_some_and(|field| field.name() == "error") && fields.next().is_none()
+    fields.next().is_some_and(|field| field.name() == "error") && fields.next().is_none()
 }
 
 /// Keeps what `#[instrument(err)]` says of a flow span until that is closed.
 fn note_failure<S: Subscriber + for<'a> LookupSpan<'a>>(event: &tracing::Event<'_>, context: &Context<'_, S>) {
     let Some(span) = context.event_span(event) else { return };
     let (of_event, of_span) = (event.metadata(), span.metadata());
-    if (of_event.target(), of_event.file()) != (of_span.target(), of_span.file()) {
+    // Both come of the attribute, and of its line; another that says an error fails nothing.
+    if (of_event.target(), of_event.file(), of_event.line()) != (of_span.target(), of_span.file(), of_span.line()) {
         return;
     }
+    let mut heard = Heard::default();
+    event.record(&mut heard);
     if let Some(own) = span.extensions_mut().get_mut::<FlowSpan>() {
-        let mut heard = Heard::default();
-        event.record(&mut heard);
         own.failed = heard.error();
     }
 }

@@ -10,7 +10,7 @@
 //! | the first version; all of them | `service.version`; `flowlog.version.NAME` |
 //! | flow id, span id, parent id | trace id, span id, parent span id |
 //! | kind of flow | the span's name; `flowlog.flow` of a log record |
-//! | joined from another process; a call that was sent; else | span kind `SERVER`; `CLIENT`; `INTERNAL` |
+//! | joined from another process, or served over HTTP; a call that was sent; else | span kind `SERVER`; `CLIENT`; `INTERNAL` |
 //! | `fail`, `cancel` | span status `ERROR`; `error.type` on the span, `exception.type` and `exception.message` on the log record |
 //! | event, state, clock, number | event name `flowlog.EVENT`; `flowlog.state`, `flowlog.clock`, `flowlog.seq` |
 //! | message, level, target, file, line | body, severity, `flowlog.target`, `code.file.path`, `code.line.number` |
@@ -21,6 +21,7 @@ mod disabled;
 #[cfg(feature = "otlp")]
 mod enabled;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use flowlog_schema::{Scalar, Time};
@@ -75,6 +76,15 @@ impl Otlp {
     }
 }
 
+/// Which end of a call a span is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "nobody is told"))]
+pub(crate) enum Role {
+    Server,
+    Client,
+    Internal,
+}
+
 /// A flow's span at its end.
 #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "nobody is told"))]
 pub(crate) struct Ended<'a> {
@@ -83,14 +93,13 @@ pub(crate) struct Ended<'a> {
     pub(crate) others: &'a str,
     /// Whether its parent is another process's.
     pub(crate) is_joined: bool,
-    /// Whether it is a call that another process was told of.
-    pub(crate) is_sent: bool,
+    pub(crate) role: Role,
     pub(crate) began: Time,
     pub(crate) ended: Time,
     /// The state that it was in last.
     pub(crate) state: &'a str,
     /// Fields of its start, and those that were told late.
-    pub(crate) told: &'a [(String, Scalar<'static>)],
+    pub(crate) told: &'a [(Cow<'static, str>, Scalar<'static>)],
     /// How it ended.
     pub(crate) said: &'a Said<'a>,
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use flowlog_schema::json::{Line, Place};
 use flowlog_schema::{ErrorInfo, Event, HybridClock, Level, Scalar, SpanId, Time};
@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::emitter::Inner;
 use crate::flight::{Passenger, Seat};
 use crate::forks;
-use crate::otlp::Ended;
+use crate::otlp::{Ended, Role};
 use crate::shared::Shared;
 use crate::sink::{PATIENCE, PATIENCE_WITH_DISKS, held};
 use crate::system::now;
@@ -31,6 +31,8 @@ pub(crate) struct Span {
     began: Time,
     /// Whether another process was told of it.
     is_sent: AtomicBool,
+    /// Which end of a call it is, where that is known for sure.
+    pub(crate) role: OnceLock<Role>,
     work: Mutex<Work>,
 }
 
@@ -40,13 +42,24 @@ struct Work {
     state: String,
     ended: bool,
     /// What is to be told with the next record.
-    late: Vec<(Cow<'static, str>, Scalar<'static>)>,
+    late: Fields,
     /// What the start said, and what was told late: for a span that is sent to a collector.
-    told: Vec<(String, Scalar<'static>)>,
+    told: Fields,
 }
 
 /// Room for a state, so that the hot path finds it there.
 const STATE: usize = 32;
+
+/// Fields that are kept.
+type Fields = Vec<(Cow<'static, str>, Scalar<'static>)>;
+
+/// Keeps a field. What is known later is what counts.
+fn put(fields: &mut Fields, name: Cow<'static, str>, value: Scalar<'static>) {
+    match fields.iter_mut().find(|(other, _)| *other == name) {
+        Some((_, kept)) => *kept = value,
+        None => fields.push((name, value)),
+    }
+}
 
 /// What a record says.
 pub(crate) struct Said<'a> {
@@ -113,6 +126,7 @@ impl Span {
             clock: own,
             began: now,
             is_sent: AtomicBool::new(false),
+            role: OnceLock::new(),
             work: Mutex::new(Work { state: String::with_capacity(STATE), ..Work::default() }),
         };
         if let Some(request_id) = context.request_id {
@@ -130,13 +144,18 @@ impl Span {
 
     #[cold]
     fn export(&self, said: &Said<'_>, work: &Work, ended: Time) {
-        let is_sent = self.caller.is_some() && self.is_sent.load(Ordering::Relaxed);
         let is_joined = self.caller.is_none() && self.shared.parent_id.is_some();
+        let is_sent = self.caller.is_some() && self.is_sent.load(Ordering::Relaxed);
+        let by_structure = match (is_joined, is_sent) {
+            (true, _) => Role::Server,
+            (false, true) => Role::Client,
+            (false, false) => Role::Internal,
+        };
         self.emitter.export(&Ended {
             shared: &self.shared,
             others: &self.others,
             is_joined,
-            is_sent,
+            role: self.role.get().copied().unwrap_or(by_structure),
             began: self.began,
             ended,
             state: &work.state,
@@ -158,9 +177,11 @@ impl Span {
     }
 
     pub(crate) fn keep_for_later(&self, name: Cow<'static, str>, value: Scalar<'static>) {
-        if let Some(mut work) = self.lock() {
-            work.late.push((name, value));
+        let Some(mut work) = self.lock() else { return };
+        if work.ended {
+            return;
         }
+        put(&mut work.late, name, value);
     }
 
     pub(crate) fn say(&self, said: Said<'_>) {
@@ -209,11 +230,15 @@ impl Span {
             flight.progress(seat, &work.state, clock, time);
         }
         self.emitter.emit(&self.shared, &line);
-        if self.emitter.exports() {
-            if said.event == Event::Start {
-                work.told.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into_owned())));
-            } else {
-                work.told.extend(late.iter().map(|(name, value)| (name.clone().into_owned(), value.clone())));
+        if self.emitter.exports() && self.shared.flags.is_sampled() {
+            // What a log leaves out for its level, too.
+            let unsaid = if is_last { std::mem::take(&mut work.late) } else { Vec::new() };
+            let of_start = if said.event == Event::Start { said.fields } else { &[] };
+            for (name, value) in of_start {
+                put(&mut work.told, Cow::Owned((*name).to_owned()), value.clone().into_owned());
+            }
+            for (name, value) in late.iter().chain(&unsaid) {
+                put(&mut work.told, name.clone(), value.clone());
             }
             if is_last {
                 self.export(&said, &work, time);

@@ -18,9 +18,9 @@
 //! | the answer | the flow |
 //! |---|---|
 //! | below 400 | ends |
-//! | 408, 429, 500 and above; `grpc-status` that blames the server | fails, with Dynamo's type for it |
-//! | other 4xx; `grpc-status` that blames the caller | ends, with the status: the caller's fault |
-//! | 499; dropped before its end | cancelled |
+//! | 408, 429, 500 and above; a `grpc-status` but 0 and 1 | fails, with Dynamo's type for it: `InvalidArgument` where the caller is to blame |
+//! | other 4xx | ends, with the status: the caller's fault |
+//! | 499, `grpc-status` 1; dropped before its end | cancelled |
 //! | none: the service failed | fails |
 //!
 //! A handler that knows why it failed puts a [`Failure`] into the answer's extensions. The flow itself is in the request's: a [`FlowHandle`].

@@ -69,7 +69,9 @@ impl Inner {
             record.versions.clear();
         }
         record.fields.push(("seq".into(), number.into()));
-        record.fields.extend(line.fields.iter().map(|(name, value)| (Cow::Borrowed(*name), value.clone())));
+        record.fields.extend(
+            line.fields.iter().map(|(name, value)| (Cow::Borrowed(if *name == "seq" { "field.seq" } else { name }), value.clone())),
+        );
         text::encode(&record, out);
     }
 
@@ -102,7 +104,7 @@ impl Inner {
 
     /// Says how many spans and records the collector did not get, if there are any.
     pub(crate) fn say_not_exported(&self, exporter: &Exporter, now: Time, lane: &mut Lane) {
-        let Some((count, reason)) = exporter.take_unsaid() else { return };
+        let Some((count, reason)) = exporter.take_unsaid(now.unix_ms()) else { return };
         let fields = vec![("count".into(), count.into()), ("sink".into(), "otlp".into()), ("reason".into(), reason.into())];
         if !self.write_lost(fields, now, lane) {
             exporter.put_back(count);

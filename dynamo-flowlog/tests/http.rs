@@ -239,6 +239,7 @@ async fn grpc_tells_at_the_end() {
         let answer = move |_| {
             let mut headers = HeaderMap::new();
             headers.insert("grpc-status", code.parse().unwrap());
+            headers.insert("grpc-message", "no%20ready%20worker".parse().unwrap());
             let body = http_body_util::Full::new(Bytes::from_static(b"x"));
             if in_head {
                 let mut answer = Response::new(Body::new(body));
@@ -249,9 +250,28 @@ async fn grpc_tells_at_the_end() {
         };
         let mut service = ServerLayer::new("x").emitter(&server.emitter).layer(service(answer));
         let answer = service.call(http::Request::new(Body::empty())).await.unwrap();
-        answer.into_body().collect().await.unwrap();
+        // As servers do, which ask for nothing behind trailers.
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            if frame.unwrap().is_trailers() {
+                break;
+            }
+        }
+        drop(body);
         assert_eq!(server.ended(1).await, [told], "{code}");
+        let error = server.records().pop().unwrap().error;
+        assert!(error.is_none_or(|error| ["no ready worker", "the caller went away"].contains(&&*error.message)), "{code}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_ends_with_its_head() {
+    let server = Side::new("backend");
+    let address = serve(&server).await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let request = http::Request::head(format!("{address}/id")).body(Body::empty()).unwrap();
+    assert_eq!(client.request(request).await.unwrap().status(), 200);
+    assert_eq!(server.ended(1).await, ["state", "end"]);
 }
 
 #[tokio::test]

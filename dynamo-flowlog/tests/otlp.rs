@@ -162,6 +162,7 @@ fn a_flow_is_a_trace_and_its_records_are_logs() {
     let caller = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("tracestate", "rojo=1")];
     let flow = emitter.accept_with(caller.as_slice(), "chat_completion", &[("model", "tiny".into()), ("tokens", u64::MAX.into())]);
     flow.state_with("select", &[("candidates", 3.into()), ("share", 0.5.into()), ("cached", true.into())]);
+    flow.late("model", "medium".to_owned());
     flow.late("model", "small".to_owned());
     let call = flow.call("generate");
     assert!(call.context().is_some());
@@ -261,6 +262,8 @@ fn what_a_collector_does_not_get_is_counted_and_said() {
     (0..2_000).for_each(|_| emitter.start("while it is down").end());
     let early = emitter.health().not_exported;
     assert!(early > 2_000, "{early}");
+    // It is said once a second.
+    std::thread::sleep(Duration::from_millis(1_100));
     emitter.start("says so").end();
     assert!(said_lost(folder.path()) >= early);
     collector.start();
@@ -290,8 +293,11 @@ fn without_a_collector_the_end_waits_no_longer_than_it_says() {
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     // A span, its two records, and the process's two.
     assert_eq!(said_lost(folder.path()), 5);
-    let refused = builder(folder.path(), Otlp::http().endpoint("no address at all")).build().unwrap_err();
-    assert!(refused.to_string().starts_with("failed to set OTLP up: "), "{refused}");
+    let refuse = || builder(folder.path(), Otlp::http().endpoint("no address at all")).build().unwrap_err().to_string();
+    assert!(refuse().starts_with("failed to set OTLP up: "), "{}", refuse());
+    // Nor does it panic where somebody else's runtime works.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(async { refuse() }), refuse());
 }
 
 #[test]

@@ -89,6 +89,18 @@ async fn route(fails: bool) -> Result<(), String> {
     if fails { Err("no worker".to_owned()) } else { Ok(()) }
 }
 
+#[instrument(err(level = "warn"), fields(flow))]
+fn quiet() -> Result<(), String> {
+    Err("Unavailable: nobody is there".to_owned())
+}
+
+#[instrument(err, fields(flow))]
+fn retries() -> Result<(), String> {
+    // Handled: it ends well.
+    error!(error = "Unavailable: nobody is there");
+    Ok(())
+}
+
 fn wait<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     loop {
@@ -139,6 +151,41 @@ fn spans_are_flow_spans_where_they_ask_for_it() {
     // Within a flow it is a call of it; outside a flow of its own.
     assert_eq!((records[1].parent_id, records[1].flow_id), (records[0].span_id, records[0].flow_id));
     assert!(records[11].flow_id != records[14].flow_id && records[11].parent_id.is_none());
+}
+
+#[test]
+fn a_span_fails_with_what_it_returns_and_with_nothing_else() {
+    let records = written(
+        Form::Json,
+        |layer| layer,
+        |_| {
+            quiet().unwrap_err();
+            retries().unwrap();
+        },
+    );
+    let ends: Vec<String> = records.iter().filter(|record| matches!(record.event, Event::End | Event::Fail)).map(shown).collect();
+    assert_eq!(ends, ["fail -  Unavailable: nobody is there", "end - "]);
+}
+
+#[test]
+fn work_that_goes_on_elsewhere_under_a_span_of_the_flow_is_in_it() {
+    let records = written(
+        Form::Json,
+        |layer| layer,
+        |_| {
+            let flow = info_span!("first", flow = "x");
+            let work = flow.in_scope(|| info_span!("work"));
+            // As another task does, in which the flow's own span is not entered.
+            work.in_scope(|| {
+                info!(seq = 7, "elsewhere");
+                info_span!("second", flow = "y").in_scope(|| info!("deeper"));
+            });
+        },
+    );
+    let lines: Vec<String> = records.iter().map(|record| format!("{} {}", record.flow.as_deref().unwrap(), shown(record))).collect();
+    let expected = ["x start - ", "x state - elsewhere field.seq=7", "y start - ", "y state - deeper", "y end - ", "x end - "];
+    assert_eq!(lines, expected);
+    assert!(records.iter().all(|record| record.flow_id == records[0].flow_id));
 }
 
 #[test]

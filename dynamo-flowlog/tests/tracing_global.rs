@@ -29,9 +29,12 @@ fn a_value_that_talks_while_it_is_written() {
     let _installed = Emitter::builder("backend").sink(Sink::file(folder.path().join("log"))).install().unwrap();
     let flow = Flow::start("x");
     flow.run(|| info!(value = ?Talks, "said"));
+    // Also where a span is told of it later, in itself.
+    let span = info_span!("recorded", late = tracing::field::Empty);
+    flow.run(|| span.in_scope(|| span.record("late", tracing::field::debug(Talks))));
     flow.end();
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
     let records = log.lines().map(|line| json::decode(line.as_bytes()).unwrap().0).filter(|record| record.event != Event::Process);
     let said: Vec<String> = records.map(|record| format!("{} {}", record.event.as_str(), record.message.unwrap_or_default())).collect();
-    assert_eq!(said, ["start ", "start ", "state talking", "end ", "state said", "end "]);
+    assert_eq!(said, ["start ", "start ", "state talking", "end ", "state said", "start ", "state talking", "end ", "end "]);
 }

@@ -118,6 +118,39 @@ fn one_rule_each() {
             ],
             "router/r error Failed",
         ),
+        (
+            "who works on until its caller gives up does not hang",
+            &[
+                "12 vllm/v-0 7 3<2 state decode",
+                "15.9 vllm/v-0 7 3<2 state decode",
+                "16 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 6 s",
+                "16.1 vllm/v-0 7 3<2 cancel decode {} abandoned: dropped without an end",
+                "16.1 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
+            ],
+            "router/r error Failed",
+        ),
+        (
+            "what its caller gave up after it had been left itself is no failure",
+            &[
+                "10.3 frontend/f 7 1 cancel receive {} Cancelled: client disconnected",
+                "16 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 6 s",
+                "16.1 vllm/v-0 7 3<2 cancel decode {} abandoned: dropped without an end",
+            ],
+            "cancelled",
+        ),
+        (
+            "a hedge that was cancelled long before is not why",
+            &[
+                "10.9 router/r 7 5<2 start call",
+                "10.9 vllm/v-1 7 6<5 start decode",
+                "11 router/r 7 5<2 cancel call",
+                "11 vllm/v-1 7 6<5 cancel decode",
+                "16 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 6 s",
+                "16.1 vllm/v-0 7 3<2 cancel decode {} abandoned: dropped without an end",
+                "16.1 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
+            ],
+            "vllm/v-0 hang Failed",
+        ),
         ("a flow whose callers wait hangs too", &[], "vllm/v-0 hang Failed"),
         ("a state without peers is judged by its callers", &["10.1 vllm/v-0 7 3<2 state preempted"], "vllm/v-0 hang Failed"),
         (

@@ -116,11 +116,15 @@ pub struct TraceState {
 }
 
 impl TraceState {
-    /// Reads a header; several of one name are to be joined by commas before. `None` where a member is malformed: the specification
-    /// has the whole list thrown away then. A member of ours that holds no clock is malformed, too.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    /// Reads a header; several of one name are to be joined by commas before. Of a list with a malformed member nothing is taken: so the
+    /// specification has it. Second, how much was malformed; a member of ours that holds no clock is, and the others stay.
+    pub fn parse(text: &[u8]) -> (Self, u64) {
+        Self::read(text).unwrap_or((Self::default(), 1))
+    }
+
+    fn read(text: &[u8]) -> Option<(Self, u64)> {
         let text = std::str::from_utf8(text).ok()?;
-        let mut clock = None;
+        let (mut clock, mut malformed) = (None, 0);
         let mut others: Vec<&str> = Vec::new();
         let members = text.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty());
         for member in members {
@@ -131,7 +135,8 @@ impl TraceState {
             if key != OWN {
                 others.push(member);
             } else if clock.is_none() {
-                clock = Some(Clock::parse(value)?);
+                clock = Clock::parse(value);
+                malformed = u64::from(clock.is_none());
             }
         }
         // Ours takes a place.
@@ -142,7 +147,12 @@ impl TraceState {
             bytes -= if stays { 0 } else { member.len() + 1 };
             stays
         });
-        Some(Self { clock, others: others.join(",") })
+        while bytes > MOST_BYTES
+            && let Some(last) = others.pop()
+        {
+            bytes -= last.len() + 1;
+        }
+        Some((Self { clock, others: others.join(",") }, malformed))
     }
 
     /// What the header holds; empty where there is nothing to say. Our member stands first, as the one that was changed last.
@@ -214,27 +224,30 @@ mod tests {
             ("flowlog=019aaaacb23c001a", Some(0x019a_aaac_b23c_001a), "flowlog=019aaaacb23c001a"),
             ("flowlog=000000000000001a,flowlog=000000000000001b", Some(0x1a), "flowlog=000000000000001a"),
         ] {
-            let state = TraceState::parse(text.as_bytes()).unwrap();
-            assert_eq!((state.clock, state.to_header().as_str()), (clock.map(Clock), written), "{text}");
+            let (state, malformed) = TraceState::parse(text.as_bytes());
+            assert_eq!((state.clock, state.to_header().as_str(), malformed), (clock.map(Clock), written, 0), "{text}");
         }
-        for text in ["congo", "=1", "a=", "A=1", "a=\u{e9}", "a=1=2", "flowlog=soon", "a=\u{7f}", "a b=1"] {
-            assert_eq!(TraceState::parse(text.as_bytes()), None, "{text}");
+        let nothing = (TraceState::default(), 1);
+        for text in ["congo", "=1", "a=", "A=1", "a=\u{e9}", "a=1=2", "a=\u{7f}", "a b=1"] {
+            assert_eq!(TraceState::parse(text.as_bytes()), nothing, "{text}");
         }
-        assert_eq!(TraceState::parse(b"a=\xff"), None);
+        assert_eq!(TraceState::parse(b"a=\xff"), nothing);
+        let (kept, malformed) = TraceState::parse(b"flowlog=soon,rojo=1");
+        assert_eq!((kept.clock, kept.others.as_str(), malformed), (None, "rojo=1", 1));
     }
 
     #[test]
     fn a_state_is_bounded() {
         let many: Vec<String> = (0..100).map(|at| format!("k{at}={at}")).collect();
-        let kept = TraceState::parse(many.join(",").as_bytes()).unwrap();
+        let kept = TraceState::parse(many.join(",").as_bytes()).0;
         assert_eq!(kept.others, many[..31].join(","));
         let long = format!(
             "short=1,long={},{}",
             "x".repeat(256),
             (0..20).map(|at| format!("m{at}={}", "y".repeat(100))).collect::<Vec<_>>().join(",")
         );
-        let kept = TraceState::parse(long.as_bytes()).unwrap().others;
-        assert!(kept.len() <= MOST_BYTES + 512 && !kept.contains("long=") && kept.starts_with("short=1,m0="), "{}", kept.len());
+        let kept = TraceState::parse(long.as_bytes()).0.others;
+        assert!(kept.len() <= MOST_BYTES && !kept.contains("long=") && kept.starts_with("short=1,m0="), "{}", kept.len());
         assert!(kept.ends_with(&"y".repeat(100)));
     }
 }

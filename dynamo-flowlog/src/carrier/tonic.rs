@@ -12,8 +12,8 @@ impl Extract for MetadataMap {
 
 impl Inject for MetadataMap {
     fn set(&mut self, name: &'static str, value: &str) {
-        if let Ok(value) = AsciiMetadataValue::try_from(value) {
-            self.insert(AsciiMetadataKey::from_static(name), value);
+        if let (Ok(name), Ok(value)) = (AsciiMetadataKey::from_bytes(name.as_bytes()), AsciiMetadataValue::try_from(value)) {
+            self.insert(name, value);
         }
     }
 }

@@ -33,7 +33,7 @@ impl Exporter {
         match *self {}
     }
 
-    pub(crate) fn take_unsaid(&self) -> Option<(u64, String)> {
+    pub(crate) fn take_unsaid(&self, _now_ms: u64) -> Option<(u64, String)> {
         match *self {}
     }
 

@@ -2,7 +2,7 @@
 
 mod convert;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ use crate::shared::Shared;
 
 /// Spans or records of one request.
 const BATCH: usize = 512;
+
+/// How often what was lost is said, in milliseconds.
+const SAY_EVERY_MS: u64 = 1_000;
 
 /// Within its timeout (ten seconds, or `OTEL_EXPORTER_OTLP_TIMEOUT`) a request is tried again that often: a collector that is restarted is
 /// back in a few seconds.
@@ -49,6 +52,10 @@ struct Tally {
     lost: AtomicU64,
     /// Of those lost, how many no record has said yet.
     unsaid: AtomicU64,
+    /// When that was said last, in milliseconds since the epoch.
+    said: AtomicU64,
+    /// What is not sent yet was given up.
+    is_given_up: AtomicBool,
     reason: Mutex<String>,
 }
 
@@ -67,25 +74,32 @@ impl Tally {
 impl Exporter {
     /// Begins to send. What can be wrong is the endpoint; whether anybody listens there shows later.
     pub(crate) fn begin(otlp: &Otlp, emitter: &Inner) -> Result<Self, String> {
-        let failed = |error: &dyn std::error::Error| error.to_string();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
-        let (mut to_spans, mut to_records) = {
-            // Their connections live in the runtime that they are made in.
-            let _runtime = runtime.enter();
-            exporters(otlp).map_err(|error| failed(&error))?
-        };
         let resource = convert::resource(emitter);
-        to_spans.set_resource(&resource);
-        to_records.set_resource(&resource);
         let scope = InstrumentationScope::builder("dynamo-flowlog").with_version(env!("CARGO_PKG_VERSION")).build();
         let logger = SdkLoggerProvider::builder().build().logger_with_scope(scope.clone());
         let (spans, mut spans_out) = mpsc::channel(otlp.queue);
         let (records, mut records_out) = mpsc::channel(otlp.queue);
         let (closing, closed) = watch::channel(false);
         let (working, done) = std::sync::mpsc::channel();
+        let (began, begun) = std::sync::mpsc::channel();
         let tally = Arc::new(Tally::default());
-        let (delay, its_tally, its_scope) = (otlp.delay, Arc::clone(&tally), scope.clone());
+        let (otlp, its_tally, its_scope) = (otlp.clone(), Arc::clone(&tally), scope.clone());
         let run = move || {
+            let delay = otlp.delay;
+            // In no other thread: one of somebody else's runtime may not even drop it.
+            let made = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
+            let made = made.and_then(|runtime| {
+                // Their connections live in the runtime that they are made in.
+                let made = runtime.block_on(async { exporters(&otlp) });
+                made.map(|exporters| (runtime, exporters)).map_err(|error| error.to_string())
+            });
+            let (runtime, (mut to_spans, mut to_records)) = match made {
+                Ok(made) => made,
+                Err(error) => return drop(began.send(Err(error))),
+            };
+            let _ = began.send(Ok(()));
+            to_spans.set_resource(&resource);
+            to_records.set_resource(&resource);
             runtime.block_on(async {
                 let of_spans = pump(&mut spans_out, closed.clone(), delay, &its_tally, async |batch: &mut Vec<SpanData>| {
                     to_spans.export(std::mem::take(batch)).await
@@ -101,7 +115,8 @@ impl Exporter {
             drop(working);
         };
         let thread = std::thread::Builder::new().name("flowlog-otlp".to_owned());
-        thread.spawn(run).map_err(|error| failed(&error))?;
+        thread.spawn(run).map_err(|error| error.to_string())?;
+        begun.recv().map_err(|_| "the thread that sends did not start".to_owned())??;
         Ok(Self { spans, records, scope, logger, tally, closing, done: Mutex::new(done) })
     }
 
@@ -137,9 +152,14 @@ impl Exporter {
         (self.tally.exported.load(Ordering::Relaxed), self.tally.lost.load(Ordering::Relaxed))
     }
 
-    /// How many were lost that nobody has said yet, and why the last of them was.
-    pub(crate) fn take_unsaid(&self) -> Option<(u64, String)> {
-        if self.tally.unsaid.load(Ordering::Relaxed) == 0 {
+    /// How many were lost that nobody has said yet, and why the last of them was; once a second, or a collector that is down would have
+    /// every other line.
+    pub(crate) fn take_unsaid(&self, now_ms: u64) -> Option<(u64, String)> {
+        let said = self.tally.said.load(Ordering::Relaxed);
+        if self.tally.unsaid.load(Ordering::Relaxed) == 0 || now_ms < said.saturating_add(SAY_EVERY_MS) {
+            return None;
+        }
+        if self.tally.said.compare_exchange(said, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return None;
         }
         let unsaid = self.tally.unsaid.swap(0, Ordering::Relaxed);
@@ -151,16 +171,18 @@ impl Exporter {
         self.tally.unsaid.fetch_add(unsaid, Ordering::Relaxed);
     }
 
-    /// Sends what waits; what is not sent by then is lost.
+    /// Sends what waits; what is not sent by then is lost, and is not sent later.
     pub(crate) fn close(&self, patience: Duration) {
         let _ = self.closing.send(true);
         let Ok(done) = self.done.try_lock() else { return };
-        // It is disconnected when all is sent.
-        if done.recv_timeout(patience) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            let (exported, lost) = self.counts();
-            let waiting = self.tally.handed.load(Ordering::Relaxed).saturating_sub(exported + lost);
-            self.tally.lose(waiting, "the process ended before the collector had taken all");
-        }
+        // It is disconnected when all is sent, or the thread is no more.
+        let _ = done.recv_timeout(patience);
+        self.tally.is_given_up.store(true, Ordering::Relaxed);
+        let (exported, lost) = self.counts();
+        let waiting = self.tally.handed.load(Ordering::Relaxed).saturating_sub(exported + lost);
+        self.tally.lose(waiting, "the process ended before the collector had taken all");
+        // The last word on it is not put off.
+        self.tally.said.store(0, Ordering::Relaxed);
     }
 }
 
@@ -215,7 +237,13 @@ async fn pump<T>(
             }
         }
         let count = batch.len() as u64;
+        let is_given_up = || tally.is_given_up.load(Ordering::Relaxed);
+        if is_given_up() {
+            return;
+        }
         match export(&mut batch).await {
+            // They were counted as lost.
+            _ if is_given_up() => return,
             Ok(()) => drop(tally.exported.fetch_add(count, Ordering::Relaxed)),
             Err(error) => tally.lose(count, &error.to_string()),
         }

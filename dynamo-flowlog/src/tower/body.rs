@@ -89,7 +89,8 @@ where
                 if let Some(trailers) = frame.trailers_ref() {
                     open.verdict.read_trailers(trailers);
                 }
-                *this.is_done = this.body.is_end_stream();
+                // Trailers are the last that is asked for.
+                *this.is_done = frame.is_trailers() || this.body.is_end_stream();
             }
             Some(Err(error)) => {
                 if let Some(open) = this.open.take() {

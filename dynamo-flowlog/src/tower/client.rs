@@ -11,6 +11,7 @@ use super::verdict::Side;
 use super::{Answer, FlowBody, Of};
 use crate::current::current;
 use crate::flow::{Flow, FlowHandle};
+use crate::otlp::Role;
 
 /// A service that is called within flows. See [`ClientLayer`](super::ClientLayer).
 #[derive(Debug, Clone)]
@@ -42,6 +43,7 @@ where
             (None, Some(emitter)) => emitter.start(kind),
             (None, None) => Flow::nothing(),
         };
+        flow.is_a(Role::Client);
         flow.inject(request.headers_mut());
         let answer = flow.run(|| self.inner.call(request));
         Answer::of(flow, Side::Client, answer)

@@ -3,13 +3,14 @@
 use std::fmt::Display;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::verdict::Side;
 use super::{Answer, FlowBody, Of};
 use crate::flow::Flow;
+use crate::otlp::Role;
 
 /// A service whose requests are flows. See [`ServerLayer`](super::ServerLayer).
 #[derive(Debug, Clone)]
@@ -38,10 +39,13 @@ where
             let fields = [("http.request.method", request.method().as_str().into()), ("url.path", request.uri().path().into())];
             emitter.accept_with(request.headers(), self.of.kind.clone(), &fields)
         });
+        flow.is_a(Role::Server);
+        // Whatever body is made for it is thrown away.
+        let is_bare = request.method() == Method::HEAD;
         if flow.is_enabled() {
             request.extensions_mut().insert(flow.handle());
         }
         let answer = flow.run(|| self.inner.call(request));
-        Answer::of(flow, Side::Server, answer)
+        Answer::of(flow, Side::Server { is_bare }, answer)
     }
 }

@@ -1,11 +1,12 @@
 //! What an answer says of its flow.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 
 use flowlog_schema::ErrorInfo;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
+use percent_encoding::percent_decode;
 
 use super::FlowBody;
 use crate::context::Context;
@@ -15,7 +16,10 @@ use crate::flow::Flow;
 /// Which end of the request this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
-    Server,
+    Server {
+        /// Whether no body goes with the answer's head, whatever the handler made.
+        is_bare: bool,
+    },
     Client,
 }
 
@@ -24,16 +28,17 @@ impl Side {
     pub(super) fn answered<B: Body>(self, flow: Flow, mut answer: Response<B>) -> Response<FlowBody<B>> {
         flow.late("http.response.status_code", u32::from(answer.status().as_u16()));
         let verdict = Verdict::of(&answer);
-        if self == Self::Client {
+        let Self::Server { is_bare } = self else {
             if let Some(clock) = Context::clock_of(answer.headers()) {
                 flow.receive(clock);
             }
             return answer.map(|body| FlowBody::of(body, flow, self, verdict));
-        }
+        };
+        let is_bare = is_bare || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         // The caller is to say what it makes of it after this has been said: so it is, before the clock is read that goes with the answer.
         let handle = flow.handle();
         let flow = match &verdict {
-            Verdict::Ok => Some(flow),
+            Verdict::Ok if !is_bare => Some(flow),
             known => {
                 known.clone().end(flow);
                 None
@@ -48,7 +53,9 @@ impl Side {
 
     /// There is no answer, or no more of it.
     pub(super) fn failed(self, flow: Flow, error: &impl Display) {
-        let words = error.to_string();
+        // As far as it can be written: `to_string` panics where it cannot.
+        let mut words = String::new();
+        let _ = write!(words, "{error}");
         let kind = dynamo_type(&words).unwrap_or_else(|| self.kind(&words));
         flow.fail_with(kind, words.strip_prefix(kind).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&words));
     }
@@ -57,7 +64,7 @@ impl Side {
     fn kind(self, words: &str) -> &'static str {
         let has = |any: &[&str]| any.iter().any(|part| words.contains(part));
         match self {
-            Self::Server => "Unknown",
+            Self::Server { .. } => "Unknown",
             Self::Client if has(&["timed out", "timeout", "deadline", "elapsed"]) => "ResponseTimeout",
             Self::Client if has(&["(Connect)", "refused", "dns error", "tcp connect"]) => "CannotConnect",
             Self::Client => "Disconnected",
@@ -67,7 +74,7 @@ impl Side {
     /// Why a flow is cancelled whose answer was dropped before its end.
     pub(super) fn left(self) -> &'static str {
         match self {
-            Self::Server => "the caller went away before the answer's end",
+            Self::Server { .. } => "the caller went away before the answer's end",
             Self::Client => "the answer was not read to its end",
         }
     }
@@ -138,6 +145,6 @@ fn of_grpc(headers: &HeaderMap) -> Option<Verdict> {
         "14" => "Unavailable",
         _ => "Unknown",
     };
-    let message = headers.get("grpc-message").and_then(|message| message.to_str().ok());
-    Some(Verdict::Failed(failure_of(kind, message.map_or_else(|| format!("grpc-status {code}"), str::to_owned))))
+    let message = headers.get("grpc-message").map(|message| percent_decode(message.as_bytes()).decode_utf8_lossy().into_owned());
+    Some(Verdict::Failed(failure_of(kind, message.unwrap_or_else(|| format!("grpc-status {code}")))))
 }

@@ -159,9 +159,10 @@ fn faults<'a>(tree: &Tree<'a>, silences: &[Option<Silence>], leave: Option<Leave
     let mut faults = Vec::new();
     for (at, node) in tree.spans.iter().enumerate() {
         // Whoever gave it up did so before the caller of all left.
-        let given_up = silence::when_given_up(tree, at, world).filter(|(mark, _)| !follows(tree, at, *mark, leave, world));
-        if let Some((mark, silence)) = given_up {
-            faults.push(Fault { at, mark, how: How::Silent(silence) });
+        let given_up =
+            silence::when_given_up(tree, at, world).filter(|given_up| !follows(tree, given_up.by.at, given_up.by.mark, leave, world));
+        if let Some(given_up) = given_up {
+            faults.push(Fault { at, mark: given_up.last, how: How::Silent(given_up.silence) });
         } else if node.fate == Fate::Failed
             && let Some(failure) = node.span.failure()
             && !follows(tree, at, failure.mark, leave, world)
@@ -177,6 +178,11 @@ fn faults<'a>(tree: &Tree<'a>, silences: &[Option<Silence>], leave: Option<Leave
             let silence = lost(tree, at, world);
             faults.push(Fault { at, mark: node.span.last, how: How::Silent(silence) });
         }
+    }
+    // Of several that were waited for at once, one that answered after all is not why, where another never did.
+    let never = |fault: &Fault<'_>| matches!(fault.how, How::Silent(_)) && tree.spans[fault.at].fate == Fate::Open;
+    if faults.iter().any(never) {
+        faults.retain(|fault| matches!(fault.how, How::Said(_)) || tree.spans[fault.at].fate != Fate::Ok);
     }
     faults
 }

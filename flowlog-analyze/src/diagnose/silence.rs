@@ -138,64 +138,81 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
     None
 }
 
-/// The silence of a span that was given up, and its last word before: it was open, with nothing open below it, when a caller in another
-/// process had waited long enough; what became of it later - cancelled, or ended when nobody waited any more - follows from that.
+/// A span that was given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GivenUp {
+    /// Its last word before.
+    pub last: Mark,
+    /// How it was silent.
+    pub silence: Silence,
+    /// The first word of giving it up, and whose.
+    pub by: Said,
+}
+
+/// Whether a span was given up: it was open, with nothing open below it, when a caller in another process had waited long enough; what
+/// became of it later - cancelled, or ended when nobody waited any more - follows from that.
 ///
 /// It was silent for longer than its peers take; where there are none, for half the time that the caller waited.
-pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option<(Mark, Silence)> {
+pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option<GivenUp> {
     let node = &tree.spans[at];
     let only_left = node.span.failure().is_some_and(|failure| is_caller_gone(&failure.kind, &failure.message));
     if !(matches!(node.fate, Fate::Ok | Fate::Cancelled) || node.fate == Fate::Failed && only_left) {
         return None;
     }
-    let (caller, gave_up) = who_gave_up(tree, at, world)?;
+    let (caller, by) = who_gave_up(tree, at, world)?;
     let caller = &tree.spans[caller];
-    let moment = world.time(gave_up.mark, tree.spans[gave_up.at].process)?;
+    let moment = world.time(by.mark, tree.spans[by.at].process)?;
     // Nobody sends a clock with giving up: by their clocks what both did since the call is in no order.
-    let had_said = |mark: Mark, at: usize| world.time(mark, tree.spans[at].process).is_some_and(|time| time < moment);
+    let before = |mark: Mark, at: usize| world.time(mark, tree.spans[at].process).filter(|time| *time < moment);
     let was_open = |at: usize| {
         let node = &tree.spans[at];
         // Whoever is cancelled below it, is for that.
-        had_said(node.span.first, at) && (node.fate == Fate::Cancelled || !node.span.finished().is_some_and(|end| had_said(end, at)))
+        let is_done = node.fate != Fate::Cancelled && node.span.finished().is_some_and(|end| before(end, at).is_some());
+        before(node.span.first, at).is_some() && !is_done
     };
     if node.process == caller.process || !was_open(at) || node.children.iter().any(|child| was_open(*child)) {
         return None;
     }
-    let words = std::iter::once(node.span.first).chain(node.span.states.iter().map(|(mark, _)| *mark));
-    let last = words.rev().find(|mark| had_said(*mark, at))?;
-    let since = world.time(last, node.process)?;
+    let words = std::iter::once(node.span.first).chain(node.span.states.iter().map(|(mark, _)| *mark)).chain(node.span.spoke);
+    let last = words.filter(|mark| before(*mark, at).is_some()).max()?;
+    // An answer is a sign of life, too.
+    let answers = node.children.iter().filter_map(|child| before(tree.spans[*child].span.finished()?, *child));
+    let since = answers.chain(before(last, at)).max()?;
     let (silent, waited) = (moment.saturating_sub(since), moment.saturating_sub(caller.opened));
     let is_silent = longest_peer(tree, at, world).map_or(silent.saturating_mul(2) >= waited, |longest| silent > longest);
     let silence = Silence { kind: FailureKind::Hang, basis: Basis::LostByCaller, whole_process: false, since };
-    is_silent.then_some((last, silence))
+    is_silent.then_some(GivenUp { last, silence, by })
 }
 
 /// What a span said, and which.
 #[derive(Debug, Clone, Copy)]
-struct Said {
-    mark: Mark,
-    at: usize,
+pub(super) struct Said {
+    pub mark: Mark,
+    pub at: usize,
 }
+
+/// How long before a caller's failure its own calls are cancelled for it: it drops them, then says so.
+const AT_ONCE: i64 = 1_000_000_000;
 
 /// The nearest caller that failed with a timeout, where all between were cancelled with it, and the first word of its giving up: its failure, or
 /// that of one between.
 fn who_gave_up(tree: &Tree<'_>, at: usize, world: &World) -> Option<(usize, Said)> {
-    let mut first: Option<Said> = None;
-    let mut hear = |said: Said| {
-        let is_first = first.is_none_or(|first| tree.order(said.mark, said.at, first.mark, first.at, world).is_lt());
-        if is_first {
-            first = Some(said);
-        }
-        first
-    };
+    let mut between: Vec<Said> = Vec::new();
     for up in tree.ancestors(at) {
         let node = &tree.spans[up];
         match node.fate {
-            Fate::Cancelled => drop(node.span.finished().map(|mark| hear(Said { mark, at: up }))),
+            Fate::Cancelled => between.extend(node.span.finished().map(|mark| Said { mark, at: up })),
             Fate::Failed => {
-                let failure = node.span.failure()?;
-                let gave_up = hear(Said { mark: failure.mark, at: up })?;
-                return is_timeout(&failure.kind, &failure.message, failure.status).then_some((up, gave_up));
+                let failure = node.span.failure().filter(|failure| is_timeout(&failure.kind, &failure.message, failure.status))?;
+                let failed = world.time(failure.mark, node.process)?;
+                let said = |said: &Said| world.time(said.mark, tree.spans[said.at].process).unwrap_or(failed);
+                // One that was cancelled long before was cancelled for another reason.
+                if between.iter().any(|cancelled| said(cancelled) < failed.saturating_sub(AT_ONCE)) {
+                    return None;
+                }
+                let by =
+                    between.into_iter().chain([Said { mark: failure.mark, at: up }]).min_by_key(|one| (said(one), one.mark, one.at))?;
+                return Some((up, by));
             }
             Fate::Open => {}
             Fate::Ok | Fate::Rejected => return None,

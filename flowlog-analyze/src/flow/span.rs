@@ -127,6 +127,8 @@ pub struct Span {
     pub last: Mark,
     /// Its last line but a mere close.
     pub word: Option<Mark>,
+    /// Its last line that ended nothing.
+    pub spoke: Option<Mark>,
     /// What its lines hold.
     pub held: Held,
     /// Its end.
@@ -160,6 +162,7 @@ impl Span {
             first: mark,
             last: mark,
             word: None,
+            spoke: None,
             held: Held::default(),
             ended: None,
             closed: None,
@@ -180,6 +183,9 @@ impl Span {
         keep_longer(&mut self.instance, pass.instance);
         self.note_words(pass.mark, pass.callee, pass.state);
         keep_max(&mut self.word, Some(pass.mark));
+        if !matches!(pass.kind, Kind::End) {
+            keep_max(&mut self.spoke, Some(pass.mark));
+        }
         self.held.record = true;
         match pass.kind {
             Kind::Start => {
@@ -212,6 +218,9 @@ impl Span {
         self.note_words(mark, reference.callee.as_deref(), observation.state.as_deref());
         if !matches!(observation.said, Said::Closed) {
             keep_max(&mut self.word, Some(mark));
+        }
+        if !matches!(observation.said, Said::Closed | Said::End | Said::Cancel | Said::Fail(_)) {
+            keep_max(&mut self.spoke, Some(mark));
         }
         self.held.note(observation);
         let failure = |fault: &crate::observation::Fault<'_>, traceback: bool| {
@@ -257,6 +266,7 @@ impl Span {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         keep_max(&mut self.word, other.word);
+        keep_max(&mut self.spoke, other.spoke);
         self.held.merge(other.held);
         keep_min(&mut self.ended, other.ended);
         keep_min(&mut self.closed, other.closed);

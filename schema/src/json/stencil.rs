@@ -128,7 +128,9 @@ impl Stencil {
             // Writing to a Vec cannot fail.
             let _ = serde_json::to_writer(&mut *out, &line.number);
         }
-        fields(out, line.fields.iter().map(|(name, value)| (*name, value)));
+        // A field of the same name is somebody else's.
+        let own = |name| if line.number > 0 && name == "seq" { "field.seq" } else { name };
+        fields(out, line.fields.iter().map(|(name, value)| (own(*name), value)));
         out.push(b'}');
     }
 }

@@ -14,7 +14,7 @@ use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::emitter::Inner;
-use crate::otlp::Ended;
+use crate::otlp::{Ended, Role};
 use crate::shared::Shared;
 
 /// The process: what it is in our words, and what `OTEL_RESOURCE_ATTRIBUTES` says besides.
@@ -43,10 +43,10 @@ pub(super) fn span(scope: &InstrumentationScope, ended: &Ended<'_>) -> Option<Sp
             Status::error(error.message.to_string())
         }
     };
-    let span_kind = match (ended.is_joined, ended.is_sent) {
-        (true, _) => SpanKind::Server,
-        (false, true) => SpanKind::Client,
-        (false, false) => SpanKind::Internal,
+    let span_kind = match ended.role {
+        Role::Server => SpanKind::Server,
+        Role::Client => SpanKind::Client,
+        Role::Internal => SpanKind::Internal,
     };
     let (trace_id, flags) = (TraceId::from(shared.flow_id?.as_u128()), TraceFlags::new(shared.flags.byte()));
     let span_id = SpanId::from(shared.span_id?.as_u64());
