@@ -78,7 +78,6 @@ impl Otlp {
 
 /// Which end of a call a span is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "nobody is told"))]
 pub(crate) enum Role {
     Server,
     Client,
