@@ -215,8 +215,9 @@ impl Inner {
     }
 
     #[inline]
-    pub(crate) fn flight(&self) -> arc_swap::Guard<Option<Arc<Flight>>> {
-        self.flight.load()
+    pub(crate) fn flight(&self) -> Option<arc_swap::Guard<Option<Arc<Flight>>>> {
+        // Where none was asked for, the hot path looks for none.
+        self.folder.is_some().then(|| self.flight.load())
     }
 
     pub(crate) fn record<'a>(

@@ -109,7 +109,8 @@ impl Span {
             parent_id: context.span_id.map_or(0, SpanId::as_u64),
             kind: &kind,
         };
-        let seat = emitter.flight().as_ref().map(|flight| flight.board(&passenger, own.last(), now));
+        let flight = emitter.flight();
+        let seat = flight.as_ref().and_then(|flight| flight.as_deref()).map(|flight| flight.board(&passenger, own.last(), now));
         if seat == Some(None) {
             emitter.counters.untracked_flows.fetch_add(1, Ordering::Relaxed);
         }
@@ -225,7 +226,8 @@ impl Span {
             number: 0,
         };
         let flight = self.emitter.flight();
-        let seat = self.seat.filter(|_| self.generation == forks::generation()).zip(flight.as_deref());
+        let flight = flight.as_ref().and_then(|flight| flight.as_deref());
+        let seat = self.seat.filter(|_| self.generation == forks::generation()).zip(flight);
         if let Some((seat, flight)) = seat.filter(|_| !is_last) {
             flight.progress(seat, &work.state, clock, time);
         }

@@ -29,8 +29,9 @@ impl Inner {
             return self.counters.lose(&io::Error::new(io::ErrorKind::NotConnected, "the emitter is closed"));
         }
         with_lane(|lane| {
-            let flight = self.flight.load();
-            let number = self.number(flight.as_deref(), lane);
+            let flight = self.flight();
+            let flight = flight.as_ref().and_then(|flight| flight.as_deref());
+            let number = self.number(flight, lane);
             lane.line.clear();
             match self.form {
                 // Nobody would read it.
@@ -39,7 +40,7 @@ impl Inner {
                 Form::Text => self.encode_text(shared, line, number, &mut lane.line),
             }
             lane.line.push(b'\n');
-            let is_taken = self.deliver(flight.as_deref(), &lane.line, line.time);
+            let is_taken = self.deliver(flight, &lane.line, line.time);
             if is_taken && self.counters.unsaid.load(Ordering::Relaxed) > 0 {
                 self.say_lost(line.time, lane);
             }
@@ -124,8 +125,9 @@ impl Inner {
 
     /// Writes a record that no stencil was made for; whether the sink took it.
     pub(crate) fn write_record(&self, mut record: Record<'_>, now: Time, lane: &mut Lane) -> bool {
-        let flight = self.flight.load();
-        let number = self.number(flight.as_deref(), lane);
+        let flight = self.flight();
+        let flight = flight.as_ref().and_then(|flight| flight.as_deref());
+        let number = self.number(flight, lane);
         record.fields.insert(0, ("seq".into(), number.into()));
         lane.line.clear();
         match self.form {
@@ -133,7 +135,7 @@ impl Inner {
             Form::Text => text::encode(&record, &mut lane.line),
         }
         lane.line.push(b'\n');
-        self.deliver(flight.as_deref(), &lane.line, now)
+        self.deliver(flight, &lane.line, now)
     }
 
     /// The number of a lane's next record.
