@@ -14,7 +14,8 @@ use crate::emitter::Emitter;
 use crate::environment;
 use crate::failure::describe;
 use crate::forks;
-use crate::span::{Said, Span};
+use crate::said::Said;
+use crate::span::Span;
 use crate::system::now;
 
 /// One component's share of one flow, to be ended by whoever holds it: with [`Flow::end`], [`Flow::fail`] or [`Flow::cancel`].

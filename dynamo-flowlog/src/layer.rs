@@ -22,7 +22,7 @@
 //!
 //! A subscriber has one such layer. An event that [`Builder::level`](crate::Builder::level) leaves out costs a comparison.
 
-mod said;
+mod heard;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -39,8 +39,8 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use crate::current::{CURRENT, current};
 use crate::emitter::Emitter;
 use crate::flow::{Flow, FlowHandle};
-use crate::span::Said;
-use said::{Heard, with_heard};
+use crate::said::Said;
+use heard::{Heard, with_heard};
 
 /// The field by which a span asks to be a flow span, and names its kind.
 const FLOW: &str = "flow";
@@ -93,7 +93,7 @@ impl FlowLayer {
         let fields = heard.fields();
         let kind = fields.iter().find(|(name, _)| *name == FLOW).map(|(_, kind)| kind.to_text().into_owned());
         let kind = kind.filter(|kind| !kind.is_empty()).unwrap_or_else(|| metadata.name().to_owned());
-        let fields: said::Fields<'_> = fields.into_iter().filter(|(name, _)| *name != FLOW).collect();
+        let fields: heard::Fields<'_> = fields.into_iter().filter(|(name, _)| *name != FLOW).collect();
         if around.is_enabled() {
             return around.call_with(kind, &fields);
         }

@@ -74,6 +74,7 @@ mod carrier;
 mod context;
 mod sampling;
 mod flow;
+mod said;
 mod span;
 mod shared;
 mod current;

@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use flowlog_schema::{Scalar, Time};
 
+use crate::said::Said;
 use crate::shared::Shared;
-use crate::span::Said;
 
 #[cfg(not(feature = "otlp"))]
 pub(crate) use disabled::Exporter;

@@ -12,6 +12,7 @@ use crate::emitter::Inner;
 use crate::flight::{Passenger, Seat};
 use crate::forks;
 use crate::otlp::{Ended, Role};
+use crate::said::Said;
 use crate::shared::Shared;
 use crate::sink::{PATIENCE, PATIENCE_WITH_DISKS, held};
 use crate::system::now;
@@ -58,29 +59,6 @@ fn put(fields: &mut Fields, name: Cow<'static, str>, value: Scalar<'static>) {
     match fields.iter_mut().find(|(other, _)| *other == name) {
         Some((_, kept)) => *kept = value,
         None => fields.push((name, value)),
-    }
-}
-
-/// What a record says.
-pub(crate) struct Said<'a> {
-    pub(crate) event: Event,
-    pub(crate) level: Level,
-    pub(crate) place: Option<Place<'a>>,
-    pub(crate) message: &'a str,
-    /// Empty: the one that it is in.
-    pub(crate) state: &'a str,
-    pub(crate) error: Option<&'a ErrorInfo<'a>>,
-    pub(crate) fields: &'a [(&'a str, Scalar<'a>)],
-}
-
-impl Said<'_> {
-    pub(crate) fn of(event: Event) -> Self {
-        let level = match event {
-            Event::Fail => Level::Error,
-            Event::Cancel => Level::Warn,
-            _ => Level::Info,
-        };
-        Self { event, level, place: None, message: "", state: "", error: None, fields: &[] }
     }
 }
 
