@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use flowlog_schema::json::{Line, Place};
-use flowlog_schema::{ErrorInfo, Event, HybridClock, Level, Scalar, SpanId, Time};
+use flowlog_schema::json::Line;
+use flowlog_schema::{Event, HybridClock, Scalar, SpanId, Time};
 
 use crate::context::Context;
 use crate::emitter::Inner;
