@@ -231,6 +231,10 @@ const CHANGES: [u8; 6] = *b"012459";
 
 /// What a line means, if that is nothing but that somebody spoke; and its own stamp and its envelope's.
 fn read(line: &[u8]) -> Option<(Known, [Option<Stamp>; 2])> {
+    // What stands before a zero is no part of a line (see `lines`), and of these nobody asks where it ends.
+    if memchr::memchr(0, line).is_some() {
+        return None;
+    }
     let (text, facts) = peel_whole(line);
     if facts.partial || facts.continues || facts.marks_later {
         return None;

@@ -130,6 +130,18 @@ proptest! {
     }
 }
 
+/// What stands before a zero is no part of a line, of a record neither.
+#[test]
+fn a_zero_in_a_line_means_the_same_by_sight_and_in_full() {
+    let chatter = "2025-11-22T08:27:11.136Z  INFO worker.stop: [VllmWorker:1] Received\0 a signal\n";
+    let record = "2025-11-22T08:27:15.705274Z  INFO router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - start a {span=24b5dddcfdbbee4f x=\"\0\"} y\0z\n";
+    for line in [chatter, record] {
+        let cluster = Cluster { logs: vec![("a.log".into(), line.repeat(5).into_bytes())], truth: Vec::new() };
+        let expected = report(&cluster, Plan { by_sight: false, ..Plan::default() }, 1);
+        assert_eq!(report(&cluster, Plan::default(), 1), expected, "{line}");
+    }
+}
+
 /// Lines whose numbers matter, that go on, or that tell of a failure, as they come between others; `{}` is a number.
 const ODD: [&str; 14] = [
     "INFO:     10.0.0.{}:1 - \"POST /v1/chat/completions HTTP/1.1\" 500 Internal Server Error",

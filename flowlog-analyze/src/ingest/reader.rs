@@ -290,7 +290,7 @@ impl<'t> Reader<'t> {
 
     /// Takes an event that is an ordinary record; whether it did.
     fn glance(&mut self, event: &Event<'_>) -> bool {
-        if !self.by_sight || event.lines > 1 {
+        if !self.by_sight || event.lines > 1 || memchr::memchr(0, &event.text).is_some() {
             return false;
         }
         let Some((format, glance, fields)) = format::glance(event.text.trim_ascii_end()) else { return false };
