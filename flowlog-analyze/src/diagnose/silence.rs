@@ -161,7 +161,10 @@ pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option
     }
     let (caller, by) = who_gave_up(tree, at, world)?;
     let caller = &tree.spans[caller];
-    let moment = world.time(by.mark, tree.spans[by.at].process)?;
+    let gave_up = world.time(by.mark, tree.spans[by.at].process)?;
+    let waited = gave_up.saturating_sub(caller.opened);
+    // A little before: two hosts' clocks are known no better, and what is tidied up at once follows from the giving up.
+    let moment = gave_up.saturating_sub(CLOSE.min(waited / 10));
     // Nobody sends a clock with giving up: by their clocks what both did since the call is in no order.
     let before = |mark: Mark, at: usize| world.time(mark, tree.spans[at].process).filter(|time| *time < moment);
     let was_open = |at: usize| {
@@ -178,7 +181,7 @@ pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option
     // An answer is a sign of life, too.
     let answers = node.children.iter().filter_map(|child| before(tree.spans[*child].span.finished()?, *child));
     let since = answers.chain(before(last, at)).max()?;
-    let (silent, waited) = (moment.saturating_sub(since), moment.saturating_sub(caller.opened));
+    let silent = moment.saturating_sub(since);
     let is_silent = longest_peer(tree, at, world).map_or(silent.saturating_mul(2) >= waited, |longest| silent > longest);
     let silence = Silence { kind: FailureKind::Hang, basis: Basis::LostByCaller, whole_process: false, since };
     is_silent.then_some(GivenUp { last, silence, by })
@@ -190,6 +193,9 @@ pub(super) struct Said {
     pub mark: Mark,
     pub at: usize,
 }
+
+/// How far apart what happens on two hosts has to be for its order to be told by their clocks.
+const CLOSE: i64 = 50_000_000;
 
 /// How long before a caller's failure its own calls are cancelled for it: it drops them, then says so.
 const AT_ONCE: i64 = 1_000_000_000;
