@@ -17,7 +17,9 @@ fuzz_target!(|bytes: &[u8]| {
     for output in [Output::Text, Output::Json, Output::Markdown] {
         render::report(&report, output, Paint::Never, &mut std::io::sink()).unwrap();
     }
-    let plan = Plan { chunk: 64, batch: 3, by_sight: false, at_hand: 0, ..Plan::default() };
+    // As small as it gets; of what unpacks to much, not so small that looking for the end of one long line takes the square of it.
+    let chunk = 64.max(report.input.bytes / 512);
+    let plan = Plan { chunk, batch: 3, by_sight: false, at_hand: 0, ..Plan::default() };
     assert_eq!(analyze(&sources, &Options { plan, ..Options::default() }, &|_| {}), report);
     let lint = check(&sources, &Options::default(), 100.0, &|_| {});
     render::lint_report(&lint, Output::Markdown, Paint::Never, &mut std::io::sink()).unwrap();
