@@ -3,7 +3,7 @@
 use std::any::type_name;
 use std::borrow::Cow;
 use std::error::Error;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use flowlog_schema::{DYNAMO_ERROR_TYPES, ErrorInfo, is_error_type};
 
@@ -40,7 +40,7 @@ pub(crate) fn describe<E: Error + ?Sized>(error: &E) -> ErrorInfo<'static> {
 }
 
 /// What an error says, as far as it says it: `to_string` panics where `Display` fails.
-fn words<E: Error + ?Sized>(error: &E) -> String {
+pub(crate) fn words<E: Display + ?Sized>(error: &E) -> String {
     let mut words = String::new();
     let _ = write!(words, "{error}");
     words
@@ -69,7 +69,7 @@ mod tests {
     #[derive(Debug)]
     struct Wrapped(&'static str, Option<Box<Self>>);
 
-    impl std::fmt::Display for Wrapped {
+    impl Display for Wrapped {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str(self.0)
         }

@@ -1,7 +1,7 @@
 //! What an answer says of its flow.
 
 use std::borrow::Cow;
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 
 use flowlog_schema::ErrorInfo;
 use http::{HeaderMap, Response, StatusCode};
@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 
 use super::FlowBody;
 use crate::context::Context;
-use crate::failure::{Failure, dynamo_type};
+use crate::failure::{Failure, dynamo_type, words};
 use crate::flow::Flow;
 
 /// Which end of the request this is.
@@ -53,9 +53,7 @@ impl Side {
 
     /// There is no answer, or no more of it.
     pub(super) fn failed(self, flow: Flow, error: &impl Display) {
-        // As far as it can be written: `to_string` panics where it cannot.
-        let mut words = String::new();
-        let _ = write!(words, "{error}");
+        let words = words(error);
         let kind = dynamo_type(&words).unwrap_or_else(|| self.kind(&words));
         flow.fail_with(kind, words.strip_prefix(kind).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&words));
     }
