@@ -64,16 +64,28 @@ impl Emitter {
         Health { exported, not_exported, ..self.0.counters.health() }
     }
 
+    /// Whether a record may have to wait: for a reader, or for a call into the kernel. One who holds a lock that many want lets go of it first.
+    pub fn may_wait(&self) -> bool {
+        self.0.may_wait()
+    }
+
     /// Flows that are open.
     pub fn open_flows(&self) -> usize {
         self.0.open_flows.0.load(Ordering::Relaxed)
     }
 
-    /// A reading that every `sample` record carries: KV blocks in use, a queue's depth. It is asked for on the sampler's thread.
+    /// A reading that every `sample` record carries: KV blocks in use, a queue's depth. It is asked for on the sampler's thread; what is no
+    /// number then is left out.
     pub fn gauge(&self, name: impl Into<String>, read: impl Fn() -> f64 + Send + Sync + 'static) {
         if let Ok(mut gauges) = held(&self.0.gauges, PATIENCE) {
             gauges.push((name.into(), Arc::new(read)));
         }
+    }
+
+    /// Says that the process ends, and gives back what it holds: for an emitter that is not the process's own, and so has no
+    /// [`Installed`] to drop. Records that come later are counted as lost.
+    pub fn close(&self) {
+        self.0.close();
     }
 
     /// Writes a `sample` record now.
@@ -199,6 +211,12 @@ impl Inner {
     #[inline]
     pub(crate) fn writes(&self, level: Level) -> bool {
         level >= self.level
+    }
+
+    /// See [`Emitter::may_wait`].
+    #[inline]
+    pub(crate) fn may_wait(&self) -> bool {
+        matches!(self.sink, OpenSink::Pipe(_) | OpenSink::File(_))
     }
 
     /// Counts a record that was not taken, or could not even be made.

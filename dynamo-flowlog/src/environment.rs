@@ -60,7 +60,7 @@ impl Environment {
             component: variable("OTEL_SERVICE_NAME").or_else(|| attribute("service.name")),
             instance: attribute("service.instance.id").or_else(|| attribute("k8s.pod.name")).or_else(|| variable("POD_NAME")),
             version: attribute("service.version"),
-            sink: variable("FLOWLOG_SINK").and_then(|sink| sink_of(&sink)),
+            sink: variable("FLOWLOG_SINK").and_then(|sink| sink.parse().ok()),
             form,
             level: variable("DYN_LOG").and_then(|filter| level_of(&filter)),
             sampling: variable("OTEL_TRACES_SAMPLER")
@@ -75,16 +75,6 @@ impl Environment {
 /// What a parent process wrote there of the flow that it worked on: see `Inject for Command`.
 pub(crate) fn carrier() -> Vec<(&'static str, String)> {
     [TRACEPARENT, TRACESTATE].into_iter().filter_map(|name| Some((name, std::env::var(name.to_ascii_uppercase()).ok()?))).collect()
-}
-
-fn sink_of(text: &str) -> Option<Sink> {
-    match text.split_once(':') {
-        None if text == "stderr" => Some(Sink::Stderr),
-        None if text == "none" => Some(Sink::Nothing),
-        Some(("file", path)) => Some(Sink::file(path)),
-        Some(("mapped", path)) => Some(Sink::mapped(path)),
-        _ => None,
-    }
 }
 
 /// `info,dynamo_runtime=debug,flowlog=warn`: the last that is for us counts.

@@ -16,6 +16,20 @@ impl Failure {
     pub fn of<E: Error + ?Sized>(error: &E) -> Self {
         Self(describe(error))
     }
+
+    /// An error that is no `Error`: its type, its words, and what caused it, nearest first; at most eight causes are kept.
+    ///
+    /// Where the words begin with a type that Dynamo names (`Unavailable: no ready worker`), that is its type. A name that cannot stand in
+    /// a record is put before the words, and the type is `Unknown`.
+    pub fn new(kind: &str, message: &str, causes: impl IntoIterator<Item = String>) -> Self {
+        let (kind, message) = match dynamo_type(message) {
+            Some(named) => (named, Cow::Borrowed(message[named.len() + 1..].trim_start())),
+            None if is_error_type(kind) => (kind, Cow::Borrowed(message)),
+            None => ("Unknown", Cow::Owned(format!("{kind}: {message}"))),
+        };
+        let causes = causes.into_iter().take(MOST_CAUSES).map(Cow::Owned).collect();
+        Self(ErrorInfo { kind: Cow::Owned(kind.to_owned()), message: Cow::Owned(message.into_owned()), causes })
+    }
 }
 
 /// Most causes of an error that are told.
@@ -100,6 +114,19 @@ mod tests {
         assert_eq!(told(anything), of("Unknown", "gone", &[]));
         assert_eq!(of_type("alloc::boxed::Box<my_crate::deep::Error>"), Some("Error"));
         assert_eq!(told(&"x".parse::<u8>().unwrap_err()).0, "ParseIntError");
+    }
+
+    #[test]
+    fn an_error_of_another_language() {
+        for (kind, message, expected) in [
+            ("RuntimeError", "gone", ("RuntimeError", "gone")),
+            ("RuntimeError", "Disconnected: the stream ended", ("Disconnected", "the stream ended")),
+            ("RuntimeError", "Disconnected:", ("Disconnected", "")),
+            ("a b", "gone", ("Unknown", "a b: gone")),
+        ] {
+            let Failure(info) = Failure::new(kind, message, (0..9).map(|at| at.to_string()));
+            assert_eq!((info.kind.as_ref(), info.message.as_ref(), info.causes.len()), (expected.0, expected.1, MOST_CAUSES));
+        }
     }
 
     #[test]

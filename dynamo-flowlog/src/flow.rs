@@ -6,13 +6,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Scalar};
+use flowlog_schema::json::Place;
+use flowlog_schema::propagation::TraceFlags;
+use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, Scalar, SpanId};
 
 use crate::carrier::{Extract, Inject};
 use crate::context::Context;
 use crate::emitter::Emitter;
 use crate::environment;
-use crate::failure::describe;
+use crate::failure::{Failure, describe};
 use crate::forks;
 use crate::said::Said;
 use crate::span::Span;
@@ -27,6 +29,25 @@ use crate::system::now;
 pub struct Flow {
     handle: FlowHandle,
     is_ended: bool,
+}
+
+/// A line of a log, as somebody else's logger has it.
+#[derive(Debug, Clone, Copy)]
+pub struct LogRecord<'a> {
+    /// How loud.
+    pub level: Level,
+    /// The logger's name.
+    pub target: &'a str,
+    /// Where in the source it was written.
+    pub file: Option<&'a str>,
+    /// Its line there.
+    pub line: Option<u32>,
+    /// What it says.
+    pub message: &'a str,
+    /// The error that goes with it.
+    pub failure: Option<&'a Failure>,
+    /// What else it says.
+    pub fields: &'a [(&'a str, Scalar<'a>)],
 }
 
 /// A flow that somebody else ends.
@@ -49,7 +70,19 @@ impl Emitter {
 
     /// Takes up a flow that another process started.
     pub fn join(&self, context: Context, kind: impl Into<Cow<'static, str>>) -> Flow {
-        Flow::of(Span::begin(&self.0, kind.into(), context, None, &[]))
+        self.join_with(context, kind, &[])
+    }
+
+    /// Takes up a flow that another process started, and something is to be told of it.
+    pub fn join_with(&self, context: Context, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
+        Flow::of(Span::begin(&self.0, kind.into(), context, None, fields))
+    }
+
+    /// Reads what a caller's headers say of a flow: see [`Context::extract`]. What is malformed among them is counted.
+    pub fn extract<C: Extract + ?Sized>(&self, carrier: &C) -> Context {
+        let (context, malformed) = Context::extract(carrier);
+        self.0.counters.malformed_headers.fetch_add(malformed, Ordering::Relaxed);
+        context
     }
 
     /// Takes up the flow that a caller's headers name, or a new one: see [`Context::extract`]. What is malformed among them is counted.
@@ -59,14 +92,17 @@ impl Emitter {
 
     /// Takes up the flow that a caller's headers name, or a new one, and something is to be told of it.
     pub fn accept_with<C: Extract + ?Sized>(&self, carrier: &C, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
-        let (context, malformed) = Context::extract(carrier);
-        self.0.counters.malformed_headers.fetch_add(malformed, Ordering::Relaxed);
-        Flow::of(Span::begin(&self.0, kind.into(), context, None, fields))
+        self.join_with(self.extract(carrier), kind, fields)
     }
 
     /// Takes up the flow that the parent process worked on when it started this one (`TRACEPARENT`, `TRACESTATE`), or a new one.
     pub fn inherit(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
-        self.accept(&environment::carrier(), kind)
+        self.inherit_with(kind, &[])
+    }
+
+    /// Takes up the flow that the parent process worked on, or a new one, and something is to be told of it.
+    pub fn inherit_with(&self, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
+        self.accept_with(&environment::carrier(), kind, fields)
     }
 }
 
@@ -138,9 +174,8 @@ impl Flow {
     }
 
     /// It failed, as was told before.
-    #[cfg(any(feature = "tower", feature = "tracing"))]
-    pub(crate) fn fail_of(self, error: &ErrorInfo<'_>) {
-        self.finish(Said { error: Some(error), ..Said::of(Event::Fail) });
+    pub fn fail_of(self, failure: &Failure) {
+        self.finish(Said { error: Some(&failure.0), ..Said::of(Event::Fail) });
     }
 
     /// It is one end of a call.
@@ -200,8 +235,15 @@ fn plain<'a>(kind: &'a str, message: &'a str) -> ErrorInfo<'a> {
 }
 
 impl FlowHandle {
+    /// A line of a log that was written while it was worked on. Its level proves nothing: it fails nobody.
+    pub fn log(&self, record: &LogRecord<'_>) {
+        let place = Place { target: record.target, file: record.file, line: record.line };
+        let error = record.failure.map(|failure| &failure.0);
+        let LogRecord { level, message, fields, .. } = *record;
+        self.say(Said { level, place: Some(place), message, fields, error, ..Said::of(Event::State) });
+    }
+
     /// Something is said of it.
-    #[cfg(feature = "tracing")]
     #[inline]
     pub(crate) fn say(&self, said: Said<'_>) {
         if let Some(span) = &self.span {
@@ -210,9 +252,8 @@ impl FlowHandle {
     }
 
     /// Whether records of that level are written of it.
-    #[cfg(feature = "tracing")]
     #[inline]
-    pub(crate) fn writes(&self, level: flowlog_schema::Level) -> bool {
+    pub fn writes(&self, level: Level) -> bool {
         self.span.as_ref().is_some_and(|span| span.emitter.writes(level))
     }
 
@@ -302,6 +343,21 @@ impl FlowHandle {
     /// The flow's id; `None` where no emitter is installed.
     pub fn flow_id(&self) -> Option<FlowId> {
         self.span.as_ref()?.shared.flow_id
+    }
+
+    /// The id of this share of the flow.
+    pub fn span_id(&self) -> Option<SpanId> {
+        self.span.as_ref()?.shared.span_id
+    }
+
+    /// What callees are told of sampling and of the id.
+    pub fn flags(&self) -> TraceFlags {
+        self.span.as_ref().map(|span| span.shared.flags).unwrap_or_default()
+    }
+
+    /// See [`Emitter::may_wait`].
+    pub fn may_wait(&self) -> bool {
+        self.span.as_ref().is_some_and(|span| span.emitter.may_wait())
     }
 
     /// Whether records of it are written.

@@ -29,8 +29,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use flowlog_schema::json::Place;
-use flowlog_schema::{ErrorInfo, Event, Level};
+use flowlog_schema::Level;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
@@ -38,8 +37,8 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::current::{CURRENT, current};
 use crate::emitter::Emitter;
-use crate::flow::{Flow, FlowHandle};
-use crate::said::Said;
+use crate::failure::Failure;
+use crate::flow::{Flow, FlowHandle, LogRecord};
 use heard::{Heard, with_heard};
 
 /// The field by which a span asks to be a flow span, and names its kind.
@@ -58,7 +57,7 @@ pub struct FlowLayer {
 /// A span that is a flow span.
 struct FlowSpan {
     flow: Flow,
-    failed: Option<ErrorInfo<'static>>,
+    failed: Option<Failure>,
 }
 
 thread_local! {
@@ -171,11 +170,10 @@ where
                     scope.for_each(|span| span.extensions().get::<Heard>().into_iter().for_each(|around| heard.append(around)));
                 }
                 let target = heard.target().unwrap_or(metadata.target());
-                let place = Place { target, file: metadata.file(), line: metadata.line() };
+                let (file, line, message) = (metadata.file(), metadata.line(), heard.message());
                 let fields = heard.fields();
-                with_flow(&mut |flow| {
-                    flow.say(Said { level, place: Some(place), message: heard.message(), fields: &fields, ..Said::of(Event::State) });
-                });
+                let record = LogRecord { level, target, file, line, message, failure: None, fields: &fields };
+                with_flow(&mut |flow| flow.log(&record));
             });
         }
         if is_instruments_own(metadata) && is_open() {
@@ -215,7 +213,7 @@ where
         let Some(FlowSpan { flow, failed }) = own else { return };
         self.open.fetch_sub(1, Ordering::Relaxed);
         match failed {
-            Some(error) => flow.fail_of(&error),
+            Some(failure) => flow.fail_of(&failure),
             // Dropped, it says so itself.
             None if std::thread::panicking() => drop(flow),
             None => flow.end(),
@@ -245,7 +243,7 @@ fn note_failure<S: Subscriber + for<'a> LookupSpan<'a>>(event: &tracing::Event<'
     let mut heard = Heard::default();
     event.record(&mut heard);
     if let Some(own) = span.extensions_mut().get_mut::<FlowSpan>() {
-        own.failed = heard.error();
+        own.failed = heard.failure();
     }
 }
 

@@ -36,9 +36,8 @@ pub(crate) fn sample(inner: &Inner) {
     // They are the application's: one may ask for more, and one that panics must not end the samples.
     let gauges = held(&inner.gauges, PATIENCE).map(|gauges| gauges.clone()).unwrap_or_default();
     for (name, read) in gauges {
-        if let Ok(value) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read())) {
-            readings.push((name, value));
-        }
+        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read()));
+        readings.extend(read.ok().filter(|value| value.is_finite()).map(|value| (name, value)));
     }
     let fields: Vec<(&str, Scalar<'_>)> = readings.iter().map(|(name, value)| (name.as_str(), number(*value))).collect();
     inner.say(Event::Sample, "", false, &fields);

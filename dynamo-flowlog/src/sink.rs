@@ -18,6 +18,7 @@ mod pipe;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,26 @@ impl Sink {
         Self::Mapped { path: path.into(), rotation: Rotation::default() }
     }
 }
+
+/// A sink as it is written in `FLOWLOG_SINK`: `stderr`, `none`, `file:PATH` or `mapped:PATH`.
+impl FromStr for Sink {
+    type Err = UnknownSink;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSink> {
+        match text.split_once(':') {
+            None if text == "stderr" => Ok(Self::Stderr),
+            None if text == "none" => Ok(Self::Nothing),
+            Some(("file", path)) => Ok(Self::file(path)),
+            Some(("mapped", path)) => Ok(Self::mapped(path)),
+            _ => Err(UnknownSink(text.to_owned())),
+        }
+    }
+}
+
+/// What a text says is no sink.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no sink: `stderr`, `none`, `file:PATH` or `mapped:PATH`")]
+pub struct UnknownSink(String);
 
 /// When a file is done and the next is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

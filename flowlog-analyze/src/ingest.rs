@@ -6,12 +6,15 @@ mod alert;
 mod chosen;
 mod chunk;
 mod told;
+mod logged;
 mod part;
 mod reader;
 mod live;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flowlog_schema::Time;
 use flowlog_schema::report::{Input, InputProblems, Unread};
@@ -28,6 +31,7 @@ pub use alert::Alert;
 pub use around::around;
 use chosen::is_of_others;
 use chunk::{Pool, read_part};
+pub use logged::LoggedEvent;
 pub use live::{Moment, Watcher, ingest_growing};
 use part::Part;
 use schedule::{Schedule, Task};
@@ -46,6 +50,8 @@ pub struct Plan {
     pub keeps_all: bool,
     /// Whether the lines themselves are judged too.
     pub keeps_ledger: bool,
+    /// Whether the events are kept, to be handed on: see [`hand_on`].
+    pub keeps_events: bool,
     /// Whether what goes wrong is told while reading goes on, and sources are not waited for that have come to rest.
     pub follows: bool,
     /// Most memory for flows, in bytes, about; what does not fit is given up, counted and said.
@@ -62,6 +68,8 @@ pub struct Plan {
     pub flows: Vec<FlowKey>,
     /// Whether lines may be known at sight, by what they share with those before them.
     pub by_sight: bool,
+    /// Somebody sets it: nobody waits for the answer any more, and reading ends early.
+    pub stopped: Arc<AtomicBool>,
 }
 
 impl Default for Plan {
@@ -72,6 +80,7 @@ impl Default for Plan {
             linger: 60_000_000_000,
             keeps_all: false,
             keeps_ledger: false,
+            keeps_events: false,
             follows: false,
             memory: None,
             at_hand: 16 << 20,
@@ -80,6 +89,7 @@ impl Default for Plan {
             components: Components::default(),
             flows: Vec::new(),
             by_sight: true,
+            stopped: Arc::default(),
         }
     }
 }
@@ -110,8 +120,18 @@ pub struct Progress {
 pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(Progress) + Sync)) -> Ingested {
     let mut reading = Reading::new(plan);
     reading.update(sources, &|_| false, progress);
-    while reading.step(sources, &mut |told| progress(told.progress)) {}
+    while !plan.stopped.load(Ordering::Relaxed) && reading.step(sources, &mut |told| progress(told.progress)) {}
     reading.finish(sources)
+}
+
+/// Reads all sources and hands their events on, source by source in the order of its lines, as long as `take` wants more. All sources advance
+/// together in time, and no more of them is held than one round of chunks.
+pub fn hand_on(sources: &Sources, plan: &Plan, take: &mut dyn FnMut(Vec<LoggedEvent>) -> bool) {
+    let plan = Plan { keeps_events: true, ..plan.clone() };
+    let mut reading = Reading::new(&plan);
+    reading.update(sources, &|_| false, &|_| ());
+    let mut wants_more = true;
+    while wants_more && reading.step(sources, &mut |told| wants_more = wants_more && (told.events.is_empty() || take(told.events))) {}
 }
 
 /// Reading in steps.
@@ -134,6 +154,7 @@ struct Reading<'p> {
 struct Step {
     progress: Progress,
     alerts: Vec<Alert>,
+    events: Vec<LoggedEvent>,
 }
 
 impl<'p> Reading<'p> {
@@ -188,7 +209,8 @@ impl<'p> Reading<'p> {
             match part {
                 Ok(mut part) => {
                     let progress = Progress { bytes: part.input.bytes, failures: part.failures };
-                    told(Step { progress, alerts: std::mem::take(&mut part.alerts) });
+                    let (alerts, events) = (std::mem::take(&mut part.alerts), std::mem::take(&mut part.events));
+                    told(Step { progress, alerts, events });
                     self.schedule.was_read(task, part.first, part.last);
                     read.push(part);
                 }

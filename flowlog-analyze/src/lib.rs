@@ -32,7 +32,7 @@ use std::ops::RangeInclusive;
 use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 
-use ingest::{Ingested, Plan, Progress, Watcher, around, ingest, ingest_growing};
+use ingest::{Ingested, LoggedEvent, Plan, Progress, Watcher, around, hand_on, ingest, ingest_growing};
 use observation::FlowKey;
 use owners::Owners;
 use render::{FlowPicture, Paint};
@@ -76,6 +76,11 @@ fn conclude(mut ingested: Ingested, sources: &Sources, options: &Options) -> Rep
     ingested.input.problems.late_records = ingested.table.late;
     ingested.input.problems.given_up_flows = diagnosis.given_up;
     report::build(ingested.input, diagnosis, sources, &ingested.index, &options.owners)
+}
+
+/// Hands on the events of all sources, as rows, as long as `take` wants more.
+pub fn events(sources: &Sources, options: &Options, take: &mut dyn FnMut(Vec<LoggedEvent>) -> bool) {
+    hand_on(sources, &narrow(sources, &options.plan), take);
 }
 
 /// Says how well the logs of each component follow the structure. `threshold` is the least score that passes.

@@ -169,6 +169,7 @@ impl Observation<'_> {
     /// The words, with the error beside them.
     pub fn words(&self) -> Cow<'_, str> {
         match self.error.as_deref() {
+            Some(error) if self.message.is_empty() => Cow::Borrowed(error),
             Some(error) if !error.is_empty() && !self.message.contains(error) => Cow::Owned(format!("{}: {error}", self.message)),
             _ => Cow::Borrowed(&self.message),
         }

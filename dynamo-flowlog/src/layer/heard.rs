@@ -8,6 +8,8 @@ use flowlog_schema::{ErrorInfo, Scalar};
 use smallvec::SmallVec;
 use tracing::field::{Field, Visit};
 
+use crate::failure::Failure;
+
 /// Names and values, on the stack where they are few.
 pub(super) type Fields<'a> = SmallVec<[(&'static str, Scalar<'a>); 8]>;
 
@@ -79,10 +81,10 @@ impl Heard {
     }
 
     /// What the field `error` says.
-    pub(super) fn error(&self) -> Option<ErrorInfo<'static>> {
+    pub(super) fn failure(&self) -> Option<Failure> {
         let words = self.fields().into_iter().find(|(name, _)| *name == "error")?.1.to_text().into_owned();
         let info = ErrorInfo::from_text(&words);
-        Some(ErrorInfo { kind: info.kind.into_owned().into(), message: info.message.into_owned().into(), causes: Vec::new() })
+        Some(Failure(ErrorInfo { kind: info.kind.into_owned().into(), message: info.message.into_owned().into(), causes: Vec::new() }))
     }
 
     pub(super) fn forget(&mut self, name: &str) {

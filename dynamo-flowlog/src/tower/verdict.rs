@@ -86,13 +86,13 @@ pub(super) enum Verdict {
     Rejected,
     /// The caller left.
     Left,
-    Failed(ErrorInfo<'static>),
+    Failed(Failure),
 }
 
 impl Verdict {
     fn of<B>(answer: &Response<B>) -> Self {
         if let Some(failure) = answer.extensions().get::<Failure>() {
-            return Self::Failed(failure.0.clone());
+            return Self::Failed(failure.clone());
         }
         let status = answer.status();
         let failed = |kind| Self::Failed(failure_of(kind, status.canonical_reason().unwrap_or("answered with an error").to_owned()));
@@ -119,13 +119,13 @@ impl Verdict {
         match self {
             Self::Ok | Self::Rejected => flow.end(),
             Self::Left => flow.cancel("the caller went away"),
-            Self::Failed(error) => flow.fail_of(&error),
+            Self::Failed(failure) => flow.fail_of(&failure),
         }
     }
 }
 
-fn failure_of(kind: &'static str, message: String) -> ErrorInfo<'static> {
-    ErrorInfo { kind: Cow::Borrowed(kind), message: Cow::Owned(message), causes: Vec::new() }
+fn failure_of(kind: &'static str, message: String) -> Failure {
+    Failure(ErrorInfo { kind: Cow::Borrowed(kind), message: Cow::Owned(message), causes: Vec::new() })
 }
 
 /// What `grpc-status` says, if it is there and not zero. Codes: <https://grpc.io/docs/guides/status-codes/>.

@@ -85,7 +85,8 @@ impl Alert {
     }
 }
 
-fn name_of(speaker: &Speaker) -> &str {
+/// The narrowest name that the envelopes tell of who speaks.
+pub(super) fn name_of(speaker: &Speaker) -> &str {
     [&speaker.pod, &speaker.container, &speaker.process, &speaker.host].into_iter().find(|name| !name.is_empty()).map_or("", |name| name)
 }
 

@@ -3,6 +3,7 @@
 use flowlog_schema::report::Input;
 
 use super::alert::Alert;
+use super::logged::LoggedEvent;
 use crate::flow::{Ledger, Notes};
 use crate::format::Format;
 
@@ -20,6 +21,8 @@ pub(super) struct Part {
     pub(super) failures: u64,
     /// See [`Plan::follows`](super::Plan::follows).
     pub(super) alerts: Vec<Alert>,
+    /// See [`Plan::keeps_events`](super::Plan::keeps_events).
+    pub(super) events: Vec<LoggedEvent>,
 }
 
 impl Part {
@@ -35,6 +38,7 @@ impl Part {
             ledger: Ledger::default(),
             failures: 0,
             alerts: Vec::new(),
+            events: Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use super::Plan;
 use super::alert::Alert;
 use super::chunk::Stop;
+use super::logged::LoggedEvent;
 use super::part::Part;
 use super::told::Told;
 use crate::envelope::Speaker;
@@ -32,7 +33,9 @@ pub(super) struct Reader<'t> {
     keeps_ledger: bool,
     /// See [`Plan::follows`].
     follows: bool,
-    /// See [`Plan::by_sight`]; the ledger wants every line.
+    /// See [`Plan::keeps_events`].
+    keeps_events: bool,
+    /// See [`Plan::by_sight`]; ledger and events want every line.
     by_sight: bool,
     /// The times that count,
     span: RangeInclusive<i64>,
@@ -137,7 +140,7 @@ impl<'c> Hearer<'c> for Reader<'_> {
 impl<'t> Reader<'t> {
     /// A reader of a chunk that begins there and whose past is known or not.
     pub(super) fn new(part: Part, (sources, timelines): Known<'t>, begins: (u64, bool), shapes: Box<Shapes>, plan: &'t Plan) -> Self {
-        let file = sources.read.get(part.place.0 as usize).filter(|_| !plan.components.is_all());
+        let file = sources.read.get(part.place.0 as usize).filter(|_| plan.keeps_events || !plan.components.is_all());
         Self {
             source: part.place.0,
             part,
@@ -146,7 +149,8 @@ impl<'t> Reader<'t> {
             follows: plan.follows,
             told: Told::default(),
             keeps_ledger: plan.keeps_ledger,
-            by_sight: plan.by_sight && !plan.keeps_ledger,
+            keeps_events: plan.keeps_events,
+            by_sight: plan.by_sight && !plan.keeps_ledger && !plan.keeps_events,
             span: plan.since..=plan.until,
             components: &plan.components,
             of_file: file.and_then(|file| names::of_file(&file.name).component),
@@ -257,6 +261,7 @@ impl<'t> Reader<'t> {
         let Some(mut observation) = observation else {
             // What no format takes may still be the one line that tells why: a build tool's, a shell's.
             let words = Observation { message: text, ..Observation::default() };
+            self.keep("", &words, &event.facts.speaker, mark);
             self.note_sign("", &words, &event.facts.speaker, mark);
             return needs_past;
         };
@@ -270,6 +275,7 @@ impl<'t> Reader<'t> {
         for flow in &mut observation.flows {
             flow.belongs_to(self.source);
         }
+        self.keep(format.name(), &observation, &event.facts.speaker, mark);
         self.part.failures += u64::from(matches!(observation.said, Said::Fail(_)));
         self.part.notes.insert(&observation, mark);
         if self.follows {
@@ -277,6 +283,13 @@ impl<'t> Reader<'t> {
         }
         self.note_sign(format.name(), &observation, &event.facts.speaker, mark);
         needs_past
+    }
+
+    /// Keeps an event, where events are asked for.
+    fn keep(&mut self, format: &'static str, observation: &Observation<'_>, speaker: &Speaker, mark: Mark) {
+        if self.keeps_events {
+            self.part.events.push(LoggedEvent::of(format, observation, self.of_file, speaker, mark));
+        }
     }
 
     /// Notes what an event tells of the run, in a format; empty where none takes it.

@@ -1,0 +1,98 @@
+"""A flow as a decorator: each call is a flow of its own."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
+
+from ._flowlog import Flow
+
+
+def decorate(flow: Flow, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a function, a coroutine function or a generator function of either kind.
+
+    A generator works on its flow while it runs, and not between its items: what it yields to works on its own.
+    """
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def items(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            own = flow._again().start()
+            with own.scope():
+                generator = function(*args, **kwargs)
+            step = functools.partial(generator.__anext__)
+            try:
+                while True:
+                    try:
+                        with own.scope():
+                            item = await step()
+                    except StopAsyncIteration:
+                        break
+                    try:
+                        sent = yield item
+                    except GeneratorExit:
+                        with own.scope():
+                            await generator.aclose()
+                        raise
+                    except BaseException as error:
+                        step = functools.partial(generator.athrow, error)
+                    else:
+                        step = functools.partial(generator.asend, sent)
+            except BaseException as error:
+                own._leave(error)
+                raise
+            own._leave(None)
+
+        return items
+
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def steps(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            own = flow._again().start()
+            with own.scope():
+                generator = function(*args, **kwargs)
+            step = functools.partial(next, generator)
+            try:
+                while True:
+                    try:
+                        with own.scope():
+                            item = step()
+                    except StopIteration as stop:
+                        result = stop.value
+                        break
+                    try:
+                        sent = yield item
+                    except GeneratorExit:
+                        with own.scope():
+                            generator.close()
+                        raise
+                    except BaseException as error:
+                        step = functools.partial(generator.throw, error)
+                    else:
+                        step = functools.partial(generator.send, sent)
+            except BaseException as error:
+                own._leave(error)
+                raise
+            own._leave(None)
+            return result
+
+        return steps
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            with flow._again():
+                return await function(*args, **kwargs)
+
+        return awaited
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with flow._again():
+            return function(*args, **kwargs)
+
+    return called

@@ -1,0 +1,61 @@
+"""Work that is handed to where context variables do not reach: threads, executors, processes."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from ._flowlog import current, join
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def wrap(function: Callable[P, R]) -> Wrapped[P, R]:
+    """A function that works on the flow that is current now, wherever it is called.
+
+    In a thread of this process it is the same share of the flow, with all other context variables as they are now. In another process
+    (``ProcessPoolExecutor``, ``multiprocessing`` with spawn) each call is a share of its own, of the same kind.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor() as pool:
+    ...     list(pool.map(wrap(len), ["one", "three"]))
+    [3, 5]
+    """
+    return Wrapped(function, contextvars.copy_context())
+
+
+class Wrapped(Generic[P, R]):
+    """A function with the flow that it works on. It can be called by many threads at once, and be pickled."""
+
+    def __init__(self, function: Callable[P, R], context: contextvars.Context) -> None:
+        self.__wrapped__ = function
+        self._context = context
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        # A context can be entered once at a time, a copy of it costs nothing.
+        return self._context.copy().run(self.__wrapped__, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        flow = self._context.copy().run(current)
+        if flow is None:
+            return _as_it_is, (self.__wrapped__,)
+        return Joined, (self.__wrapped__, flow.kind, flow.inject({}))
+
+
+def _as_it_is(function: Callable[P, R]) -> Callable[P, R]:
+    return function
+
+
+class Joined(Generic[P, R]):
+    """A function that came from another process with the flow that it works on."""
+
+    def __init__(self, function: Callable[P, R], kind: str, headers: dict[str, str]) -> None:
+        self.__wrapped__ = function
+        self._kind = kind
+        self._headers = headers
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        with join(self._headers, self._kind):
+            return self.__wrapped__(*args, **kwargs)

@@ -1,0 +1,36 @@
+"""What markers tell of a test. Some are spelt twice in the field: ``gpu_1`` and ``gpus_needed_1``, ``pre_merge`` and ``premerge``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pytest
+
+_FRAMEWORKS = {"vllm": "vllm", "trtllm": "trtllm", "tensorrtllm": "trtllm", "tensorrt_llm": "trtllm", "sglang": "sglang"}
+_LIFECYCLES = ("pre_merge", "post_merge", "nightly", "weekly", "pre_release", "release")
+_COMPONENTS = (
+    *("frontend", "router", "planner", "prefill", "decode", "backend", "worker", "kvbm", "nixl", "operator", "runtime"),
+    *("mocker", "etcd", "nats", "discovery", "profiler", "multimodal", "lora", "grove"),
+)
+
+_GPUS = re.compile(r"(?:gpus?|gpus?_needed|num_gpus)_(\d+)")
+_BY_SPELLING = {name.replace("_", ""): name for name in _LIFECYCLES}
+
+
+def fields(markers: Iterable[pytest.Mark]) -> dict[str, object]:
+    """``framework``, ``gpus``, ``lifecycle`` and ``test_component``, as far as markers tell them; of several the nearest to the test counts."""
+    told: dict[str, object] = {}
+    for marker in markers:
+        name = marker.name.lower()
+        if name == "component" and marker.args:
+            told.setdefault("test_component", str(marker.args[0]))
+        elif name in _FRAMEWORKS:
+            told.setdefault("framework", _FRAMEWORKS[name])
+        elif name in _COMPONENTS:
+            told.setdefault("test_component", name)
+        elif found := _GPUS.fullmatch(name):
+            told.setdefault("gpus", int(found[1]))
+        elif (spelt := name.replace("_", "")) in _BY_SPELLING:
+            told.setdefault("lifecycle", _BY_SPELLING[spelt])
+    return told

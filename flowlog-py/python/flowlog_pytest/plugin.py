@@ -1,0 +1,243 @@
+"""What is done for each test, once it is asked for."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import pytest
+
+import flowlog
+
+from . import markers
+from .triage import Finding, expand, find, safe
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Most characters of an exception that a record keeps: an assertion may show whole documents.
+_WORDS = 2000
+
+#: What a test's own processes take from the environment.
+_VARIABLES = ("TRACEPARENT", "TRACESTATE", "FLOWLOG_SINK", "FLOWLOG_FLIGHT")
+
+
+class Test:
+    """A test that runs: its flow, and what became of its phases."""
+
+    __test__ = False
+
+    def __init__(self, flow: flowlog.Flow, folder: Path) -> None:
+        self.flow = flow
+        self.folder = folder
+        self.began = time.time()
+        self.attempt = 1
+        self.duration = 0.0
+        self.outcome = "passed"
+        self.error: BaseException | None = None
+
+
+def _never_fails(hook: Callable[P, R]) -> Callable[P, R | None]:
+    """Keeps trouble of ours away from the tests: it is said in the summary."""
+
+    @functools.wraps(hook)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return hook(*args, **kwargs)
+        except Exception as error:
+            plugin: Any = args[0]
+            plugin.trouble.append(f"{hook.__name__}: {type(error).__name__}: {error}")
+            return None
+
+    return guarded
+
+
+class Plugin:
+    """Makes each test a flow. In a worker of xdist it runs the worker's tests, in the process that started them it sums up."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.trouble: list[str] = []
+        self.test: Test | None = None
+        self.emitter: flowlog.Emitter | None = None
+        self.owners: list[Path] = []
+        self.patterns: list[str] = []
+        self.run = Path()
+        self._begin()
+
+    @_never_fails
+    def _begin(self) -> None:
+        config = self.config
+        workerinput: dict[str, Any] = getattr(config, "workerinput", {})
+        worker = workerinput.get("workerid", "main")
+        folder = config.invocation_params.dir / (config.getoption("--flowlog-dir") or "flowlog-results")
+        self.run = Path(workerinput.get("flowlog_run") or folder / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")
+        self.owners = [config.invocation_params.dir / path for path in config.getoption("--flowlog-owners") or ()]
+        self.owners += [config.rootpath / path for path in config.getini("flowlog_owners")]
+        self.patterns = [*(config.getoption("--flowlog-logs") or ()), *config.getini("flowlog_logs")]
+        versions = {"pytest": pytest.__version__, "python": platform.python_version()}
+        sink = flowlog.Sink.file(self.run / f"pytest-{worker}.jsonl")
+        self.emitter = flowlog.Emitter("pytest", worker, versions, sink, flight=self.run / "flight", form="json")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Workers write where this process does."""
+        node.workerinput["flowlog_run"] = str(self.run)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """All attempts of a test, setup and teardown included."""
+        before = {name: os.environ.get(name) for name in _VARIABLES}
+        scope = self._start(item)
+        try:
+            return (yield)
+        finally:
+            self._end()
+            if scope is not None:
+                scope.__exit__(None, None, None)
+            for name, value in before.items():
+                if value is not None:
+                    os.environ[name] = value
+                elif name in os.environ:
+                    del os.environ[name]
+
+    @_never_fails
+    def _start(self, item: pytest.Item) -> Any:
+        if self.emitter is None:
+            return None
+        flow = self.emitter.flow("test", test=item.nodeid, **markers.fields(item.iter_markers())).start()
+        test = Test(flow, self.run / "tests" / safe(item.nodeid))
+        scope = flow.scope()
+        scope.__enter__()
+        self.test = test
+        for name, value in flow.inject({}).items():
+            os.environ[name.upper()] = value
+        # Whoever chose where records go has chosen.
+        os.environ.setdefault("FLOWLOG_SINK", f"file:{test.folder / 'flow.jsonl'}")
+        os.environ.setdefault("FLOWLOG_FLIGHT", str(test.folder / "flight"))
+        return scope
+
+    @_never_fails
+    def _end(self) -> None:
+        test, self.test = self.test, None
+        if test is None:
+            return
+        told = {"outcome": test.outcome, "duration_s": round(test.duration, 6), "attempts": test.attempt}
+        if isinstance(test.error, KeyboardInterrupt):
+            test.flow.cancel("KeyboardInterrupt")
+        elif test.error is not None:
+            test.flow.fail(_short(test.error), **told)
+        else:
+            test.flow.end(**told)
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self._enter("setup", item)
+
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        self._enter("call", item)
+
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        self._enter("teardown", item)
+
+    @_never_fails
+    def _enter(self, phase: str, item: pytest.Item) -> None:
+        test = self.test
+        if test is None:
+            return
+        attempt: int = getattr(item, "execution_count", 1)
+        if phase == "setup" and attempt > test.attempt:
+            # What failed before is a share of the flow that failed; a retry may carry it.
+            if test.error is not None:
+                test.flow.child("attempt", attempt=test.attempt).fail(_short(test.error))
+            test.attempt, test.outcome, test.error = attempt, "passed", None
+        # The state in which it failed stays.
+        if test.error is None:
+            test.flow.state(phase)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        self._note(item, call, report)
+        return report
+
+    @_never_fails
+    def _note(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        test = self.test
+        if test is None:
+            return
+        test.duration += call.duration
+        if report.skipped:
+            test.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+        if not report.failed:
+            return
+        if test.error is None:
+            test.outcome = "failed" if report.when == "call" else "error"
+            test.error = call.excinfo.value if call.excinfo else AssertionError(str(report.longrepr)[:_WORDS])
+        finding = self._triage(item, test, report)
+        properties: list[tuple[str, object]] = [("flowlog.flow_id", test.flow.flow_id or "")]
+        if finding is not None:
+            report.sections.append(("flowlog", finding.text()))
+            properties += finding.properties()
+            test.flow.late(first_failure=finding.component)
+        # JUnit's XML takes them with the teardown's report, the summary from this one.
+        report.user_properties += properties
+        item.user_properties += properties
+
+    def _triage(self, item: pytest.Item, test: Test, report: pytest.TestReport) -> Finding | None:
+        captured = "".join(text for name, text in report.sections if name.startswith("Captured"))
+        if captured:
+            test.folder.mkdir(parents=True, exist_ok=True)
+            # An attempt's output does not stand in for the next one's.
+            (test.folder / f"captured-{test.attempt}-{report.when}.log").write_text(captured, errors="replace")
+        paths = [test.folder, *expand(self.patterns, item.name, self.config.invocation_params.dir)]
+        return find(paths, self.owners, test.began)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        self._close()
+
+    @_never_fails
+    def _close(self) -> None:
+        if self.emitter is not None:
+            self.emitter.close()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        self._sum_up(terminalreporter)
+        for trouble in self.trouble[:3]:
+            terminalreporter.write_line(f"flowlog: {trouble}", yellow=True)
+
+    @_never_fails
+    def _sum_up(self, terminal: pytest.TerminalReporter) -> None:
+        found = []
+        for report in [*terminal.stats.get("failed", ()), *terminal.stats.get("error", ())]:
+            told = dict(getattr(report, "user_properties", ()))
+            if "flowlog.component" in told:
+                lines = [value for name, value in report.user_properties if name == "flowlog.evidence"]
+                found.append((report.nodeid, told, list(dict.fromkeys(lines))))
+        if not found:
+            return
+        terminal.section("flowlog: who failed first")
+        for nodeid, told, lines in found:
+            pic = f"  [{told['flowlog.pic']}]" if "flowlog.pic" in told else ""
+            terminal.write_line(f"{nodeid}{pic}")
+            terminal.write_line(f"  {told['flowlog.summary']}", red=True)
+            for line in lines[:3]:
+                terminal.write_line(f"  {line}")
+        terminal.write_line(f"flows and logs of the run: {self.run}")
+
+
+def _short(error: BaseException) -> BaseException | str:
+    """An exception whose words fit in a record."""
+    words = str(error)
+    if len(words) <= _WORDS:
+        return error
+    return f"{type(error).__name__}: {words[:_WORDS]}..."

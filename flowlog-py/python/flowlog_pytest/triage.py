@@ -1,0 +1,68 @@
+"""Why a test failed, as the logs of the processes that it started tell."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import flowlog
+
+#: Most characters of a line that the summary shows.
+_WIDTH = 200
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The first failing component of a test's logs."""
+
+    component: str
+    instance: str | None
+    pic: str | None
+    summary: str
+    evidence: tuple[flowlog.Evidence, ...]
+
+    def properties(self) -> list[tuple[str, object]]:
+        """The same for JUnit's XML, and for the process that writes it."""
+        told = {"component": self.component, "instance": self.instance, "pic": self.pic, "summary": self.summary}
+        properties: list[tuple[str, object]] = [(f"flowlog.{name}", value) for name, value in told.items() if value]
+        return properties + [("flowlog.evidence", f"{line.source}:{line.line}") for line in self.evidence]
+
+    def text(self) -> str:
+        lines = [self.summary]
+        if self.pic:
+            lines.append(f"whose: {self.pic}")
+        lines += [f"{line.source}:{line.line}: {line.text[:_WIDTH]}" for line in self.evidence]
+        return "\n".join(lines)
+
+
+def safe(name: str) -> str:
+    """A test's name as that of a folder, no longer than file systems allow."""
+    return re.sub(r"[^\w.\[\]=,+-]+", "_", name)[-180:].lstrip(".") or "_"
+
+
+def expand(patterns: Iterable[str], name: str, root: Path) -> list[Path]:
+    """The files and folders that patterns name, with the test's name in them."""
+    found: list[Path] = []
+    for pattern in patterns:
+        named = pattern.replace("{name}", glob.escape(name))
+        found += [Path(path) for path in sorted(glob.glob(named, root_dir=root, recursive=True))]
+    return [root / path for path in found]
+
+
+def find(paths: Sequence[Path], owners: Sequence[Path], since: float) -> Finding | None:
+    """Says who failed first from that moment on; None where nobody did."""
+    paths = [path for path in paths if path.exists()]
+    if not paths:
+        return None
+    try:
+        report = flowlog.analyze(paths, owners=owners, since=datetime.fromtimestamp(since, timezone.utc))
+    except FileNotFoundError:
+        return None
+    verdict = report.verdict
+    if verdict.outcome not in ("failed", "recovered") or verdict.component is None:
+        return None
+    return Finding(verdict.component, verdict.instance, verdict.owner.pic, verdict.summary, verdict.evidence[:3])

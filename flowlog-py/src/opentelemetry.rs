@@ -1,0 +1,38 @@
+//! OpenTelemetry's current span, honoured both ways: a flow that begins inside one is part of its trace, and spans that begin inside a
+//! flow are part of the flow. Only where the program has imported it.
+
+use dynamo_flowlog::{Context, FlowHandle, FlowId, SpanId, TraceFlags};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::current::current;
+
+/// Our half of the bridge, where there is another.
+fn bridge(py: Python<'_>) -> Option<Bound<'_, PyModule>> {
+    let modules = py.import(intern!(py, "sys")).ok()?.getattr(intern!(py, "modules")).ok()?;
+    let is_imported = modules.contains(intern!(py, "opentelemetry.trace")).unwrap_or(false);
+    is_imported.then(|| py.import(intern!(py, "flowlog._opentelemetry")).ok()).flatten()
+}
+
+/// The flow that OpenTelemetry's current span is part of. The span that stands for a flow of ours is no such span.
+pub(crate) fn context(py: Python<'_>) -> Option<Context> {
+    let (trace_id, span_id, flags) = bridge(py)?.call_method0("current").ok()?.extract::<Option<(u128, u64, u8)>>().ok()??;
+    let span_id = SpanId::from_u64(span_id).ok();
+    let is_ours = current(py).is_some_and(|flow| flow.span_id() == span_id);
+    let flow_id = FlowId::from_u128(trace_id).ok().filter(|_| !is_ours)?;
+    Some(Context { span_id, flags: Some(TraceFlags::of_byte(flags)), ..flow_id.into() })
+}
+
+/// Puts a span in place that stands for a flow; what takes it away.
+pub(crate) fn attach(py: Python<'_>, flow: &FlowHandle) -> Option<Py<PyAny>> {
+    let bridge = bridge(py)?;
+    let ids = (flow.flow_id()?.as_u128(), flow.span_id()?.as_u64(), flow.flags().byte());
+    Some(bridge.call_method1("attach", ids).ok()?.unbind())
+}
+
+/// Takes it away.
+pub(crate) fn detach(py: Python<'_>, attached: &Py<PyAny>) {
+    if let Some(bridge) = bridge(py) {
+        let _ = bridge.call_method1("detach", (attached,));
+    }
+}
