@@ -4,12 +4,16 @@
 use dynamo_flowlog::{Context, FlowHandle, FlowId, SpanId, TraceFlags};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
 
 use crate::current::current;
 
 /// Our half of the bridge, where there is another.
 fn bridge(py: Python<'_>) -> Option<Bound<'_, PyModule>> {
-    let modules = py.import(intern!(py, "sys")).ok()?.getattr(intern!(py, "modules")).ok()?;
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let find = || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind());
+    let modules = MODULES.get_or_try_init(py, find).ok()?.bind(py);
     let is_imported = modules.contains(intern!(py, "opentelemetry.trace")).unwrap_or(false);
     is_imported.then(|| py.import(intern!(py, "flowlog._opentelemetry")).ok()).flatten()
 }

@@ -11,6 +11,9 @@ const INTRODUCERS: [&str; 10] =
 /// Those of them that may introduce a number too: without the word id a number counts something.
 const OF_NUMBERS: [&str; 6] = ["request_id", "request-id", "requestid", "request id", "req_id", "rid"];
 
+/// Words that introduce the id of a flow: those of our stamp, and of OpenTelemetry's.
+const OF_FLOWS: [&[u8]; 2] = [b"flow_id", b"trace_id"];
+
 /// Where somebody else's words begin.
 const QUOTES: [&str; 3] = ["prompt:", "prompt=", "prompt_token_ids"];
 
@@ -27,6 +30,9 @@ pub(super) fn in_words(words: &str) -> Vec<FlowKey> {
     let first = words.lines().next().unwrap_or_default();
     let first = QUOTES.iter().filter_map(|quote| first.find(quote)).min().and_then(|end| first.get(..end)).unwrap_or(first);
     let bytes = first.as_bytes();
+    for word in OF_FLOWS {
+        add_flow(first, word, &mut keys);
+    }
     let mut at = 0;
     while let Some(found) = memchr::memchr3(b'r', b'R', b'c', bytes.get(at..).unwrap_or_default()).map(|found| at + found) {
         at = found + 1;
@@ -52,6 +58,19 @@ pub(super) fn in_words(words: &str) -> Vec<FlowKey> {
         }
     }
     keys
+}
+
+/// Adds the flow that a word introduces, where it does.
+fn add_flow(first: &str, word: &[u8], keys: &mut Vec<FlowKey>) {
+    let Some(found) = memchr::memmem::find(first.as_bytes(), word) else { return };
+    let is_word = !first.as_bytes().get(..found).unwrap_or_default().last().is_some_and(u8::is_ascii_alphanumeric);
+    let after = first.get(found + word.len()..).unwrap_or_default();
+    let id = after.trim_start_matches([' ', '=', ':', '\'', '"']);
+    // Outside traces some write one of zeros.
+    let is_nothing = id.bytes().take_while(u8::is_ascii_hexdigit).all(|byte| byte == b'0');
+    if is_word && id.len() < after.len() && !is_nothing {
+        add(id, keys, false);
+    }
 }
 
 fn has_prefix(text: &str, word: &str) -> bool {
@@ -114,6 +133,10 @@ mod tests {
             (format!("Loaded nixl metadata from engine {uuid}"), vec![]),
             (format!("Initialized NIXL agent: {uuid}"), vec![]),
             (format!("reconcileID {uuid}, object uid {uuid}"), vec![]),
+            (format!("flow_id={uuid} no block left"), vec![uuid]),
+            ("flow_id=019aaaac-a5da-7347-bb80-1089c1876100 x".into(), vec!["019aaaac-a5da-7347-bb80-1089c1876100"]),
+            (format!("step 7 [trace_id='5e2f81c093ad4f078c1e6a47b0d9e215' span_id=1] request {uuid}"), vec![uuid]),
+            (format!("subflow_id={uuid} flow_id=- trace_id={}", "0".repeat(32)), vec![]),
             ("request completed".into(), vec![]),
             ("Waiting for 2 inflight requests to complete".into(), vec![]),
             ("required: 1".into(), vec![]),

@@ -17,26 +17,29 @@ from __future__ import annotations
 import atexit as _atexit
 import os as _os
 import sys as _sys
-from collections.abc import Callable as _Callable
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from ._analysis import analyze, events
 from ._flowlog import Emitter, Flow, Sink, Table, __version__, close, current, flow, gauge, health, inject, join
 from ._logging import FlowFilter, FlowHandler, fields
-from ._report import (
-    Evidence,
-    Failure,
-    FlowCounts,
-    FlowFailure,
-    Input,
-    Owner,
-    Problems,
-    Report,
-    Rows,
-    Unread,
-    Verdict,
-)
 from ._wrap import wrap
+
+if _TYPE_CHECKING:
+    from ._analysis import analyze, events
+    from ._report import (
+        Evidence,
+        Failure,
+        FlowCounts,
+        FlowFailure,
+        Input,
+        Owner,
+        Problems,
+        Report,
+        Rows,
+        Unread,
+        Verdict,
+    )
 
 __all__ = [
     "Emitter",
@@ -111,15 +114,29 @@ def child_env(env: dict[str, str] | None = None) -> dict[str, str]:
     return copy
 
 
+def __getattr__(name: str) -> _Any:
+    """Loads the analyzer when it is asked for: a component that only emits starts sooner without."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(_import_module("._analysis" if name in ("analyze", "events") else "._report", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 def _watch_forks() -> None:
     """Lets processes of ``multiprocessing`` that are forked say that they end: they leave without ``atexit``."""
     util: _Any = _sys.modules.get("multiprocessing.util")
     if util is not None and not _watched:
-        _watched.append(close)
-        util.register_after_fork(_watched, lambda _: util.Finalize(None, close, exitpriority=-100))
+        _watched.append(util)
+        # What it is registered for is kept by a weak reference: the module stays.
+        util.register_after_fork(_sys.modules[__name__], lambda _: util.Finalize(None, close, exitpriority=-100))
 
 
-_watched: list[_Callable[[], None]] = []
+_watched: list[object] = []
 _atexit.register(close)
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(before=_watch_forks)

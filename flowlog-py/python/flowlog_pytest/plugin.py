@@ -5,23 +5,32 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pytest
 
 import flowlog
 
 from . import markers
-from .triage import Finding, expand, find, safe
+
+if TYPE_CHECKING:
+    from .triage import Finding
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 #: Most characters of an exception that a record keeps: an assertion may show whole documents.
 _WORDS = 2000
+
+#: What stands in no folder's name.
+_UNSAFE = re.compile(r"[^\w.\[\]=,+-]+")
+
+#: Bytes of each file that the tests' own records go to.
+_SEGMENT = 1 << 20
 
 #: What a test's own processes take from the environment.
 _VARIABLES = ("TRACEPARENT", "TRACESTATE", "FLOWLOG_SINK", "FLOWLOG_FLIGHT")
@@ -30,16 +39,17 @@ _VARIABLES = ("TRACEPARENT", "TRACESTATE", "FLOWLOG_SINK", "FLOWLOG_FLIGHT")
 class Test:
     """A test that runs: its flow, and what became of its phases."""
 
+    __slots__ = ("attempt", "began", "duration", "error", "flow", "left", "outcome")
     __test__ = False
 
-    def __init__(self, flow: flowlog.Flow, folder: Path) -> None:
+    def __init__(self, flow: flowlog.Flow) -> None:
         self.flow = flow
-        self.folder = folder
         self.began = time.time()
         self.attempt = 1
         self.duration = 0.0
         self.outcome = "passed"
         self.error: BaseException | None = None
+        self.left: BaseException | None = None
 
 
 def _never_fails(hook: Callable[P, R]) -> Callable[P, R | None]:
@@ -67,7 +77,10 @@ class Plugin:
         self.emitter: flowlog.Emitter | None = None
         self.owners: list[Path] = []
         self.patterns: list[str] = []
-        self.run = Path()
+        self.chosen: list[str] = []
+        self.run = self.own = Path()
+        self.logs: list[Path] = []
+        self.before = {name: os.environ.get(name) for name in _VARIABLES}
         self._begin()
 
     @_never_fails
@@ -81,47 +94,53 @@ class Plugin:
         (folder / ".gitignore").write_text("*\n")
         self.owners = [config.invocation_params.dir / path for path in config.getoption("--flowlog-owners") or ()]
         self.owners += [config.rootpath / path for path in config.getini("flowlog_owners")]
+        self.chosen = workerinput.get("flowlog_chosen", [name for name, value in self.before.items() if value is not None])
         self.patterns = [*(config.getoption("--flowlog-logs") or ()), *config.getini("flowlog_logs")]
         versions = {"pytest": pytest.__version__, "python": platform.python_version()}
-        sink = flowlog.Sink.file(self.run / f"pytest-{worker}.jsonl")
+        self.own = self.run / worker
+        # What the tests' processes write lies together: one may be started by a test, or a session, and fail in another.
+        self.logs = [self.own / "flow.jsonl", self.own / "flight"]
+        for name, value in (("FLOWLOG_SINK", f"file:{self.logs[0]}"), ("FLOWLOG_FLIGHT", str(self.logs[1]))):
+            # Whoever chose where records go has chosen. What a worker finds there otherwise is of the process that started it.
+            if name not in self.chosen:
+                os.environ[name] = value
+        sink = flowlog.Sink.mapped(self.run / f"pytest-{worker}", max_bytes=_SEGMENT)
         self.emitter = flowlog.Emitter("pytest", worker, versions, sink, flight=self.run / "flight", form="json")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Workers write where this process does."""
         node.workerinput["flowlog_run"] = str(self.run)
+        node.workerinput["flowlog_chosen"] = self.chosen
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """All attempts of a test, setup and teardown included."""
-        before = {name: os.environ.get(name) for name in _VARIABLES}
         scope = self._start(item)
         try:
             return (yield)
+        except BaseException as error:
+            # Ctrl-C, `pytest.exit`: the session ends, and the test with it.
+            if self.test is not None:
+                self.test.left = error
+            raise
         finally:
             self._end()
             if scope is not None:
                 scope.__exit__(None, None, None)
-            for name, value in before.items():
-                if value is not None:
-                    os.environ[name] = value
-                elif name in os.environ:
-                    del os.environ[name]
 
     @_never_fails
     def _start(self, item: pytest.Item) -> Any:
         if self.emitter is None:
             return None
-        flow = self.emitter.flow("test", test=item.nodeid, **markers.fields(item.iter_markers())).start()
-        test = Test(flow, self.run / "tests" / safe(item.nodeid))
+        flow = self.emitter.flow("test", test=item.nodeid, **markers.fields(item.iter_markers()))
+        self.test = Test(flow)
         scope = flow.scope()
         scope.__enter__()
-        self.test = test
-        for name, value in flow.inject({}).items():
-            os.environ[name.upper()] = value
-        # Whoever chose where records go has chosen.
-        os.environ.setdefault("FLOWLOG_SINK", f"file:{test.folder / 'flow.jsonl'}")
-        os.environ.setdefault("FLOWLOG_FLIGHT", str(test.folder / "flight"))
+        # What a test leaves there stays for the next one to replace: nothing is started between them.
+        headers = flow.inject({})
+        os.environ["TRACEPARENT"] = headers["traceparent"]
+        os.environ["TRACESTATE"] = headers["tracestate"]
         return scope
 
     @_never_fails
@@ -130,36 +149,12 @@ class Plugin:
         if test is None:
             return
         told = {"outcome": test.outcome, "duration_s": round(test.duration, 6), "attempts": test.attempt}
-        if isinstance(test.error, KeyboardInterrupt):
-            test.flow.cancel("KeyboardInterrupt")
+        if test.left is not None:
+            test.flow.cancel(type(test.left).__name__)
         elif test.error is not None:
             test.flow.fail(_short(test.error), **told)
         else:
             test.flow.end(**told)
-
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        self._enter("setup", item)
-
-    def pytest_runtest_call(self, item: pytest.Item) -> None:
-        self._enter("call", item)
-
-    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        self._enter("teardown", item)
-
-    @_never_fails
-    def _enter(self, phase: str, item: pytest.Item) -> None:
-        test = self.test
-        if test is None:
-            return
-        attempt: int = getattr(item, "execution_count", 1)
-        if phase == "setup" and attempt > test.attempt:
-            # What failed before is a share of the flow that failed; a retry may carry it.
-            if test.error is not None:
-                test.flow.child("attempt", attempt=test.attempt).fail(_short(test.error))
-            test.attempt, test.outcome, test.error = attempt, "passed", None
-        # The state in which it failed stays.
-        if test.error is None:
-            test.flow.state(phase)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -174,10 +169,15 @@ class Plugin:
         test = self.test
         if test is None:
             return
+        if call.when == "setup" and (attempt := getattr(item, "execution_count", 1)) > test.attempt:
+            self._try_again(test, attempt)
         test.duration += call.duration
-        if report.skipped:
-            test.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
         if not report.failed:
+            if report.skipped:
+                test.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+            # The state in which it failed stays.
+            if test.error is None and call.when != "teardown":
+                test.flow.state("call" if call.when == "setup" else "teardown")
             return
         if test.error is None:
             test.outcome = "failed" if report.when == "call" else "error"
@@ -192,13 +192,25 @@ class Plugin:
         report.user_properties += properties
         item.user_properties += properties
 
+    def _try_again(self, test: Test, attempt: int) -> None:
+        """What failed before is a share of the flow that failed; a retry may carry it."""
+        if test.error is not None:
+            test.flow.child("attempt", attempt=test.attempt).fail(_short(test.error))
+        test.attempt, test.outcome, test.error = attempt, "passed", None
+        test.flow.state("setup", attempt=attempt)
+
     def _triage(self, item: pytest.Item, test: Test, report: pytest.TestReport) -> Finding | None:
+        # Loaded when a test fails: most sessions have no use for it.
+        from .triage import expand, find
+
+        paths = [*self.logs, *expand(self.patterns, item.name, self.config.invocation_params.dir)]
         captured = "".join(text for name, text in report.sections if name.startswith("Captured"))
         if captured:
-            test.folder.mkdir(parents=True, exist_ok=True)
-            # An attempt's output does not stand in for the next one's.
-            (test.folder / f"captured-{test.attempt}-{report.when}.log").write_text(captured, errors="replace")
-        paths = [test.folder, *expand(self.patterns, item.name, self.config.invocation_params.dir)]
+            # Of its own for each attempt and phase: such lines may have no times, and earlier ones are not this one's.
+            path = self.own / "tests" / _folder_of(item.nodeid) / f"captured-{test.attempt}-{report.when}.log"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(captured, errors="replace")
+            paths.append(path)
         return find(paths, self.owners, test.began)
 
     @pytest.hookimpl(trylast=True)
@@ -207,6 +219,11 @@ class Plugin:
 
     @_never_fails
     def _close(self) -> None:
+        for name, value in self.before.items():
+            if value is not None:
+                os.environ[name] = value
+            else:
+                os.environ.pop(name, None)
         if self.emitter is not None:
             self.emitter.close()
 
@@ -233,6 +250,11 @@ class Plugin:
             for line in lines[:3]:
                 terminal.write_line(f"  {line}")
         terminal.write_line(f"flows and logs of the run: {self.run}")
+
+
+def _folder_of(name: str) -> str:
+    """A test's name as that of a folder, no longer than file systems allow."""
+    return _UNSAFE.sub("_", name)[-180:].lstrip(".") or "_"
 
 
 def _short(error: BaseException) -> BaseException | str:

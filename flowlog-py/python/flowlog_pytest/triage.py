@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -37,11 +36,6 @@ class Finding:
             lines.append(f"whose: {self.pic}")
         lines += [f"{line.source}:{line.line}: {line.text[:_WIDTH]}" for line in self.evidence]
         return "\n".join(lines)
-
-
-def safe(name: str) -> str:
-    """A test's name as that of a folder, no longer than file systems allow."""
-    return re.sub(r"[^\w.\[\]=,+-]+", "_", name)[-180:].lstrip(".") or "_"
 
 
 def expand(patterns: Iterable[str], name: str, root: Path) -> list[Path]:

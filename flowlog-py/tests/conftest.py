@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flowlog
+
+pytest_plugins = ["pytester"]
+
+Record = dict[str, Any]
+
+
+def read(*paths: Path) -> list[Record]:
+    """The records of logs, mapped ones included: what is not written yet is zeros."""
+    lines = [line for path in paths for line in path.read_bytes().strip(b"\0").splitlines()]
+    return [json.loads(line) for line in lines if line.strip(b"\0")]
+
+
+class Log:
+    """An emitter of its own, and what it wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "flow.jsonl"
+        self.emitter = flowlog.Emitter("backend", "backend-0", {"dynamo": "1.6.1"}, self.path, form="json", level="trace")
+
+    def flow(self, kind: str = "chat_completion", /, **fields: object) -> flowlog.Flow:
+        return self.emitter.flow(kind, **fields)
+
+    def records(self) -> list[Record]:
+        return [record for record in read(self.path) if record["event"] != "process"]
+
+    def said(self) -> list[tuple[str, str]]:
+        """Kind and event of each record."""
+        return [(record["flow"], record["event"]) for record in self.records()]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = Log(tmp_path)
+    with log.emitter:
+        yield log
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a program in a process of its own, in a folder of its own."""
+
+    def run(program: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+
+    return run
