@@ -36,11 +36,11 @@ impl Analysis {
     }
 
     /// The report as `--format markdown` and `--format text` write it.
-    fn render(&self, format: &str) -> PyResult<String> {
-        let output = match format {
+    fn render(&self, form: &str) -> PyResult<String> {
+        let output = match form {
             "text" => flowlog_analyze::render::Output::Text,
             "markdown" => flowlog_analyze::render::Output::Markdown,
-            other => return Err(PyValueError::new_err(format!("`format`: `{other}` is neither `text` nor `markdown`"))),
+            other => return Err(PyValueError::new_err(format!("`form`: `{other}` is neither `text` nor `markdown`"))),
         };
         let mut out = Vec::new();
         flowlog_analyze::render::report(&self.0, output, flowlog_analyze::render::Paint::Never, &mut out)

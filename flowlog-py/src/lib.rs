@@ -29,7 +29,7 @@ pub mod _flowlog {
     #[pymodule_export]
     use crate::emitter::{Emitter, close, flow, gauge, health, join};
     #[pymodule_export]
-    use crate::flow::Flow;
+    use crate::flow::{Flow, Scope};
     #[pymodule_export]
     use crate::sink::Sink;
     #[pymodule_export]

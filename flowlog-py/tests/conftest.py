@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import flowlog
+import pytest
 
 pytest_plugins = ["pytester"]
 

@@ -9,18 +9,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import flowlog
 import pandas
 import polars
 import pyarrow
 import pytest
 import rich.console
-
-import flowlog
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "examples" / "failed-run"
@@ -147,10 +146,10 @@ def test_events(tmp_path: Path) -> None:
     assert "prefill" in whole["component"].to_list()
     first = whole.row(0, named=True)
     assert Path(first["source"]).read_bytes()[first["offset"] :].startswith(b"{")
-    few = polars.DataFrame(flowlog.events([RUN], components=["prefill"], since=datetime(2026, 11, 22, 18, 39, 19, tzinfo=timezone.utc)))
+    few = polars.DataFrame(flowlog.events([RUN], components=["prefill"], since=datetime(2026, 11, 22, 18, 39, 19, tzinfo=UTC)))
     assert 0 < len(few) < len(whole)
     assert set(few["source"]) == {str(RUN / "prefill-0.log")}
-    (tmp_path / "stack.log").write_text("what nobody knows\nTraceback (most recent call last):\n  File \"x.py\", line 1, in f\nValueError: gone\n")
+    (tmp_path / "stack.log").write_text('what nobody knows\nTraceback (most recent call last):\n  File "x.py", line 1, in f\nValueError: gone\n')
     stack = polars.DataFrame(flowlog.events(tmp_path / "stack.log"))
     assert stack["message"].to_list()[0] == "what nobody knows"
     assert len(stack) == 2
@@ -191,7 +190,7 @@ def test_parts_of_a_run() -> None:
     flow = flowlog.analyze(RUN).flow_failures[0].flow_id
     one = flowlog.analyze(RUN, flows=[flow], threads=1, memory_limit=1 << 30)
     assert (one.flows.total, one.flow_failures[0].flow_id) == (1, flow)
-    naive = datetime(2026, 11, 22, 18, 39, 18)  # noqa: DTZ001
+    naive = datetime(2026, 11, 22, 18, 39, 18)
     assert flowlog.analyze(RUN, until=naive).verdict.outcome == "healthy"
     assert flowlog.analyze(RUN, until=naive.replace(tzinfo=timezone(timedelta(hours=2)))).input.lines == 0
     assert flowlog.analyze(RUN, components=["router"]).input.lines < 1238
@@ -201,7 +200,10 @@ def test_parts_of_a_run() -> None:
 def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log that takes seconds: no line of it is like another."""
     path = tmp_path_factory.mktemp("big") / "big.log"
-    lines = [f"2025-11-22T08:{n // 60000 % 60:02}:{n // 1000 % 60:02}.{n % 1000:03}Z ERROR {'xyz'[n % 3] * (n % 97)} request {n:x} of {n * 7919:x} gone: Error {n}\n" for n in range(100_000)]
+    lines = [
+        f"2025-11-22T08:{n // 60000 % 60:02}:{n // 1000 % 60:02}.{n % 1000:03}Z ERROR {'xyz'[n % 3] * (n % 97)} request {n:x} of {n * 7919:x} gone: Error {n}\n"
+        for n in range(100_000)
+    ]
     text = "".join(lines)
     path.write_text(text * 4)
     return path

@@ -15,10 +15,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import flowlog
 import pytest
 from conftest import Log, read
-
-import flowlog
 
 
 def _kind() -> str | None:
@@ -206,7 +205,16 @@ def test_streams_work_on_it_while_they_run(log: Log) -> None:
             assert both == [0, 0]
 
     asyncio.run(main())
-    assert [event for kind, event in log.said() if kind == "stream"][:8] == ["start", "end", "start", "cancel", "start", "end", "start", "fail"]
+    assert [event for kind, event in log.said() if kind == "stream"][:8] == [
+        "start",
+        "end",
+        "start",
+        "cancel",
+        "start",
+        "end",
+        "start",
+        "fail",
+    ]
 
 
 def test_threads_get_it_by_wrap(log: Log) -> None:

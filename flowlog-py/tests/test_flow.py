@@ -11,11 +11,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+import flowlog
 import numpy
 import pytest
 from conftest import Log, read
-
-import flowlog
 
 
 def test_a_block_is_a_flow(log: Log) -> None:
@@ -27,7 +26,12 @@ def test_a_block_is_a_flow(log: Log) -> None:
     assert not flow.is_open
     start, prefill, decode, end = log.records()
     assert [record["event"] for record in (start, prefill, decode, end)] == ["start", "state", "state", "end"]
-    assert (start["component"], start["instance"], start["versions"], start["model"]) == ("backend", "backend-0", {"dynamo": "1.6.1"}, "tiny")
+    assert (start["component"], start["instance"], start["versions"], start["model"]) == (
+        "backend",
+        "backend-0",
+        {"dynamo": "1.6.1"},
+        "tiny",
+    )
     assert (prefill["state"], prefill["tokens"], decode["cached"]) == ("prefill", 12, 3)
     assert {record["flow_id"] for record in log.records()} == {flow.flow_id}
     assert (start["trace_id"], start["span_id"], start["flow"]) == (flow.trace_id, flow.span_id, flow.kind)
@@ -55,7 +59,7 @@ class Silent:
         (True, True),
         (0.25, 0.25),
         (math.inf, "inf"),
-        ("a \"b\"\n\x1b[2J", 'a "b"\n\x1b[2J'),
+        ('a "b"\n\x1b[2J', 'a "b"\n\x1b[2J'),
         ("lone \ud800 half", "lone � half"),
         (numpy.int64(5), 5),
         (numpy.float64(0.5), 0.5),

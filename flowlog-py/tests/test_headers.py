@@ -6,10 +6,9 @@ from collections import UserDict
 from collections.abc import Callable
 from typing import Any
 
+import flowlog
 import pytest
 from conftest import Log, read
-
-import flowlog
 
 PARENT = "00-019aaaaca5da7347bb801089c1876100-24b5dddcfdbbee4f-02"
 FLOW = "019aaaac-a5da-7347-bb80-1089c1876100"

@@ -8,12 +8,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import flowlog
 import loguru
 import pytest
 import structlog
 from conftest import Log
-
-import flowlog
 
 
 @pytest.fixture
@@ -41,7 +40,13 @@ def test_the_handler_puts_lines_into_flows(log: Log, logger: logging.Logger, cap
     records = log.records()[2:-1]
     assert [record["level"] for record in records] == ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "ERROR"]
     first, failed = records[0], records[-1]
-    assert (first["event"], first["state"], first["message"], first["target"], first["rank"]) == ("state", "decode", "step 7", "vllm.engine", 3)
+    assert (first["event"], first["state"], first["message"], first["target"], first["rank"]) == (
+        "state",
+        "decode",
+        "step 7",
+        "vllm.engine",
+        3,
+    )
     assert first["file"].endswith("test_logging.py")
     assert first["line"] > 0
     assert (failed["message"], failed["error"]) == ("it failed", {"type": "ValueError", "message": "gone"})
@@ -91,7 +96,14 @@ def test_structlog(log: Log) -> None:
         logger.info("inside", rank=3)
     outside, inside = (json.loads(line) for line in text.getvalue().splitlines())
     assert outside == {"event": "outside"}
-    assert inside == {"event": "inside", "rank": 3, "flow_id": flow.flow_id, "trace_id": flow.trace_id, "span_id": flow.span_id, "flow": flow.kind}
+    assert inside == {
+        "event": "inside",
+        "rank": 3,
+        "flow_id": flow.flow_id,
+        "trace_id": flow.trace_id,
+        "span_id": flow.span_id,
+        "flow": flow.kind,
+    }
 
 
 def test_loguru(log: Log) -> None:

@@ -7,11 +7,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
+import flowlog
 import polars
 import pytest
 from conftest import Record, read
-
-import flowlog
 from flowlog_pytest import markers
 
 #: A server that a test starts: it joins the test's flow, and waits to be killed.
@@ -75,7 +74,9 @@ def test_passes():
 
 
 def test_off_unless_asked_for(session: Run, pytester: pytest.Pytester) -> None:
-    result = session("def test_it():\n    assert flowlog.current() is None and 'TRACEPARENT' not in os.environ and 'flowlog_pytest.plugin' not in sys.modules")
+    result = session(
+        "def test_it():\n    assert flowlog.current() is None and 'TRACEPARENT' not in os.environ and 'flowlog_pytest.plugin' not in sys.modules"
+    )
     result.assert_outcomes(passed=1)
     assert not (pytester.path / "flowlog-results").exists()
 
@@ -207,7 +208,10 @@ def test_outcomes(session: Run, pytester: pytest.Pytester) -> None:
     [
         (["gpu_1", "pre_merge", "vllm"], {"gpus": 1, "lifecycle": "pre_merge", "framework": "vllm"}),
         (["gpus_needed_1", "premerge", "tensorrtllm"], {"gpus": 1, "lifecycle": "pre_merge", "framework": "trtllm"}),
-        (["gpus_8", "postmerge", "sglang", "router"], {"gpus": 8, "lifecycle": "post_merge", "framework": "sglang", "test_component": "router"}),
+        (
+            ["gpus_8", "postmerge", "sglang", "router"],
+            {"gpus": 8, "lifecycle": "post_merge", "framework": "sglang", "test_component": "router"},
+        ),
         (["gpu_0", "gpu_2", "nightly"], {"gpus": 0, "lifecycle": "nightly"}),
         (["slow", "parametrize", "gpus"], {}),
     ],
@@ -235,7 +239,9 @@ def test_it(number):
     result = session(test, "--flowlog", "-n4", "--junitxml=junit.xml")
     result.assert_outcomes(passed=20, failed=4)
     for number in (0, 6, 12, 18):
-        result.stdout.fnmatch_lines_random([f"test_it.py::test_it[[]{number}[]]", f"  worker{number} (worker{number}-0) failed first: process_killed*"])
+        result.stdout.fnmatch_lines_random(
+            [f"test_it.py::test_it[[]{number}[]]", f"  worker{number} (worker{number}-0) failed first: process_killed*"]
+        )
     folders = list(pytester.path.glob("flowlog-results/2*"))
     assert len(folders) == 1
     assert {path.name for path in folders[0].glob("gw*")} == {"gw0", "gw1", "gw2", "gw3"}
@@ -254,7 +260,11 @@ def test_fails(): assert False
     result = session(test, "--flowlog", "--reruns=2")
     result.assert_outcomes(passed=1, failed=1)
     names = {record["flow_id"]: record["test"] for record in records(pytester) if record["flow"] == "test" and record["event"] == "start"}
-    said = [(record["flow"], record["event"], record.get("attempt"), record.get("attempts")) for record in records(pytester) if names[record["flow_id"]].endswith("test_it")]
+    said = [
+        (record["flow"], record["event"], record.get("attempt"), record.get("attempts"))
+        for record in records(pytester)
+        if names[record["flow_id"]].endswith("test_it")
+    ]
     assert [each for each in said if each[1] in ("fail", "end") or each[0] == "attempt"] == [
         ("attempt", "start", 1, None),
         ("attempt", "fail", None, None),

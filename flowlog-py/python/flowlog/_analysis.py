@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from . import _flowlog
 from ._report import Report
@@ -12,7 +12,7 @@ from ._report import Report
 _Path = str | os.PathLike[str]
 
 #: The epoch of log times.
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def analyze(
@@ -90,5 +90,5 @@ def _nanoseconds(time: datetime | None) -> int | None:
     if time is None:
         return None
     if time.tzinfo is None:
-        time = time.replace(tzinfo=timezone.utc)
+        time = time.replace(tzinfo=UTC)
     return (time - _EPOCH) // timedelta(microseconds=1) * 1000

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import glob
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import flowlog
@@ -40,11 +40,13 @@ class Finding:
 
 def expand(patterns: Iterable[str], name: str, root: Path) -> list[Path]:
     """The files and folders that patterns name, with the test's name in them."""
+    escaped = re.sub(r"([*?\[])", r"[\1]", name)
     found: list[Path] = []
     for pattern in patterns:
-        named = pattern.replace("{name}", glob.escape(name))
-        found += [Path(path) for path in sorted(glob.glob(named, root_dir=root, recursive=True))]
-    return [root / path for path in found]
+        named = root / pattern.replace("{name}", escaped)
+        anchor = Path(named.anchor)
+        found += sorted(anchor.glob(str(named.relative_to(anchor))))
+    return found
 
 
 def find(paths: Sequence[Path], owners: Sequence[Path], since: float) -> Finding | None:
@@ -53,7 +55,7 @@ def find(paths: Sequence[Path], owners: Sequence[Path], since: float) -> Finding
     if not paths:
         return None
     try:
-        report = flowlog.analyze(paths, owners=owners, since=datetime.fromtimestamp(since, timezone.utc))
+        report = flowlog.analyze(paths, owners=owners, since=datetime.fromtimestamp(since, UTC))
     except FileNotFoundError:
         return None
     verdict = report.verdict
