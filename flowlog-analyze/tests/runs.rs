@@ -1,4 +1,4 @@
-//! Real runs of Dynamo 1.6.1 with one fault each, made by `examples/make_run.py`: what was done to them is what the
+//! Real runs of Dynamo 1.6.1 with one fault each, made by `examples/dynamo/make_run.py`: what was done to them is what the
 //! analyzer finds.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
 
@@ -23,7 +23,7 @@ const fn case(folder: &'static str, outcome: RunOutcome) -> Case {
     Case { folder, outcome, component: None, instance: None, failed: 0, cancelled: 0, rejected: 0 }
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     // SIGKILL to the only prefill worker: four flows were in it, three were refused, three more after it had expired.
     Case {
         component: Some("prefill"),
@@ -60,6 +60,15 @@ const CASES: [Case; 9] = [
     },
     // SIGTERM to everything with six requests in flight, SIGKILL three seconds later.
     Case { cancelled: 6, ..case("tests/runs/sigterm-all-inflight-grace3", RunOutcome::Cancelled) },
+    // Four clients that leave in the middle of long streams, of which no line tells how they go on.
+    Case { cancelled: 4, ..case("tests/runs/client-abort", RunOutcome::Cancelled) },
+    // A worker in Python that writes flowlog records among Dynamo's lines, under the same ids: its long requests fail.
+    Case {
+        component: Some("backend"),
+        instance: Some("14958789042134741166"),
+        failed: 4,
+        ..case("tests/runs/python-worker-fails", RunOutcome::Failed)
+    },
     // SIGTERM to one worker, which serves what it has to the end: loud, and healthy.
     case("tests/runs/graceful-worker-term", RunOutcome::Healthy),
 ];

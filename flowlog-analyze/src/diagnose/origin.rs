@@ -67,7 +67,12 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
         Some(Leave::Mark(mark)) => world.time(mark, root.process).unwrap_or(world.end),
         None => world.end,
     };
-    let silences = silence::of_tree(tree, moment, world);
+    let mut silences = silence::of_tree(tree, moment, world);
+    // Of a stream that goes on no line tells: who leaves one in the middle proves nothing of those that it came from, but where a whole
+    // process was silent.
+    if matches!(leave, Some(Leave::Mark(_))) && root.span.streaming && root.span.answered {
+        silences.iter_mut().for_each(|silence| *silence = silence.filter(|silence| silence.whole_process));
+    }
     let mut faults = faults(tree, &silences, leave, moment, world);
     if faults.len() > MAX_FAULTS {
         // The deepest stand last, of them the earliest: they are nearest to an origin.

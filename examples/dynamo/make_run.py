@@ -70,6 +70,7 @@ class Chat(threading.Thread):
         super().__init__(daemon=True)
         self.port, self.timeout = port, timeout
         self.last = time.monotonic()
+        self.conn: http.client.HTTPConnection | None = None
         self.info: dict = {"phase": phase, "request_id": str(uuid.uuid4()), "sent": now(), "status": None,
                            "chunks": 0, "outcome": None, "detail": "", "max_silence_s": 0.0}
         text = " ".join(WORDS[i * 7 % len(WORDS)] for i in range(prompt))
@@ -82,14 +83,20 @@ class Chat(threading.Thread):
             outcome, detail = self.talk()
         except TimeoutError as e:
             outcome, detail = "gave_up", f"no data for {self.timeout} s: {e}"
-        except (OSError, http.client.HTTPException) as e:
+        except (OSError, ValueError, AttributeError, http.client.HTTPException) as e:
             outcome, detail = "failed", f"{type(e).__name__}: {e}"
         if self.info["outcome"] is None:
             self.info["outcome"] = outcome
         self.info.update(detail=detail, ended=now())
 
+    def leave(self) -> None:
+        """The client goes away in the middle of its answer."""
+        self.info["outcome"] = "left"
+        if self.conn is not None and self.conn.sock is not None:
+            self.conn.sock.shutdown(socket.SHUT_RDWR)
+
     def talk(self) -> tuple[str, str]:
-        conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
+        conn = self.conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
         try:
             conn.request("POST", "/v1/chat/completions", self.body, {"content-type": "application/json",
                                                                     "x-request-id": self.info["request_id"]})
@@ -128,10 +135,11 @@ class Run:
         self.env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self.work / "home"), "TMPDIR": str(self.work / "tmp"),
                     "DYN_FILE_KV": str(self.work / "kv"), "HF_HUB_OFFLINE": "1", "DYN_LOG": "debug",
                     "DYN_LOGGING_JSONL": "1" if args.format == "jsonl" else "0", "DYN_LOGGING_SPAN_EVENTS": "1",
-                    "DYN_SDK_DISABLE_ANSI_LOGGING": "1", "ETCD_ENDPOINTS": f"http://127.0.0.1:{args.etcd_port}"}
+                    "DYN_SDK_DISABLE_ANSI_LOGGING": "1", "DYN_DISCOVERY_BACKEND": "file", "DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq", "ETCD_ENDPOINTS": f"http://127.0.0.1:{args.etcd_port}"}
         self.backend = "file"
         self.wake = True
         self.procs: dict[str, subprocess.Popen] = {}
+        self.instances: dict[str, str] = {}
         self.chats: list[Chat] = []
         self.events: list[dict] = []
 
@@ -156,6 +164,23 @@ class Run:
     def worker(self, name: str, *more: str, model: str | None = None, speed: float = 0.1) -> None:
         self.spawn(name, [sys.executable, "-m", "dynamo.mocker", "--model-path", model or str(self.model), "--model-name", MODEL,
                           "--max-model-len", "30000", "--speedup-ratio", str(speed), *more, *self.planes()])
+
+    def python_worker(self, name: str, *more: str) -> None:
+        """A worker of ours, which writes its flows among its other lines."""
+        self.spawn(name, [sys.executable, str(Path(__file__).with_name("worker.py")), "--model-path", str(self.model), "--model-name", MODEL,
+                          *more])
+
+    def identify(self, name: str, limit: float = 40) -> None:
+        """Wait until the worker that was started last is registered, and note by which instance id."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            found = {str(i["instance_id"]) for i in self.get("/health").get("instances", []) if i.get("endpoint") == "generate"}
+            if new := found - set(self.instances.values()):
+                self.instances[name] = new.pop()
+                self.note("registered", process=name, instance=self.instances[name])
+                return
+            time.sleep(0.2)
+        self.note("NOT registered", process=name)
 
     def etcd(self) -> None:
         client, peer = (f"http://127.0.0.1:{self.args.etcd_port + i}" for i in (0, 1))
@@ -240,7 +265,7 @@ class Run:
             except OSError:
                 address = "127.0.0.1"
         paths = {sys.prefix: "/opt/dynamo/venv", sys.base_prefix: "/usr", self.model: "/models/tiny", self.model.parent: "/models",
-                 self.work / "kv": "/srv/dynamo/kv", self.work / "home": "/home/dynamo", self.work / "tmp": "/scratch",
+                 Path(__file__).resolve().parent: "/opt/dynamo/examples", self.work / "kv": "/srv/dynamo/kv", self.work / "home": "/home/dynamo", self.work / "tmp": "/scratch",
                  self.work / "etcd": "/srv/etcd", self.work: "/srv/dynamo", self.out: "/var/log/dynamo"}
         swaps = sorted(((str(k), v) for k, v in paths.items()), key=lambda kv: -len(kv[0]))
         part = r'\\?"%s\\?":\{[^{}]*\},?'
@@ -264,7 +289,7 @@ class Run:
                 info["log_request_ids"] = sorted({*info.get("log_request_ids", ()), *re.findall(
                     r'(?<!x_)\brequest_id\W{1,3}([0-9a-f-]{36})', line)})
         (self.out / "run.json").write_text(json.dumps({
-            "fault": self.args.fault, "format": self.args.format, "events": self.events,
+            "fault": self.args.fault, "format": self.args.format, "events": self.events, "instances": self.instances,
             "exit_codes": {n: p.returncode for n, p in self.procs.items()}, "requests": [c.info for c in self.chats]}, indent=1))
         shutil.rmtree(self.work, ignore_errors=True)
 
@@ -278,6 +303,83 @@ def two_workers(run: Run) -> None:
     run.worker("worker-1")
     run.served(2)
     run.finish(run.send(3, "before", tokens=20))
+
+
+def identified_workers(run: Run) -> None:
+    """As the above, and which worker is which instance is known from the frontend's own list."""
+    run.frontend()
+    for name in ("worker-0", "worker-1"):
+        run.worker(name)
+        run.identify(name)
+    run.served(2)
+    run.finish(run.send(3, "before", tokens=20))
+
+
+def healthy(run: Run) -> None:
+    identified_workers(run)
+    run.finish(run.send(6, "more", tokens=40))
+
+
+def worker_kill(run: Run) -> None:
+    identified_workers(run)
+    flight = run.send(6, "in flight")
+    time.sleep(3)
+    run.signal("worker-0", signal.SIGKILL)
+    run.finish(flight, 60)
+    run.finish(run.send(3, "after", tokens=20), 30)
+
+
+def worker_kill_migrated(run: Run) -> None:
+    """What the dead worker worked on is carried by the other."""
+    run.args.migration_limit = 3
+    worker_kill(run)
+
+
+def worker_hang(run: Run) -> None:
+    identified_workers(run)
+    flight = run.send(6, "in flight", timeout=12)
+    time.sleep(3)
+    run.signal("worker-0", signal.SIGSTOP)
+    run.finish(flight, 40)
+    time.sleep(2)
+
+
+def client_abort(run: Run) -> None:
+    identified_workers(run)
+    left = run.send(4, "left", tokens=400, timeout=600)
+    time.sleep(2)
+    for chat in left:
+        chat.leave()
+    time.sleep(2)
+    run.finish(run.send(3, "after", tokens=20))
+
+
+def split_prefill_kill(run: Run) -> None:
+    run.frontend()
+    for name, mode, speed in (("prefill-0", "prefill", 0.05), ("decode-0", "decode", 0.1), ("decode-1", "decode", 0.1)):
+        run.worker(name, "--disaggregation-mode", mode, speed=speed)
+        run.identify(name)
+    run.served(3)
+    run.finish(run.send(4, "before", tokens=20))
+    flight = run.send(4, "in prefill", tokens=60, prompt=4000)
+    time.sleep(1.5)
+    run.signal("prefill-0", signal.SIGKILL)
+    time.sleep(1)
+    run.finish(flight + run.send(3, "after", tokens=20), 60)
+
+
+def python_worker(run: Run, *more: str) -> None:
+    run.frontend()
+    run.python_worker("python-0", *more)
+    run.identify("python-0")
+    run.served(1)
+    run.finish(run.send(3, "before", tokens=10))
+    run.finish(run.send(4, "long", tokens=60))
+
+
+def python_worker_fails(run: Run) -> None:
+    """Its long requests run out of blocks."""
+    python_worker(run, "--fail-after", "30")
 
 
 def prefill_kill(run: Run, *prefill_flags: str) -> None:
@@ -414,11 +516,12 @@ def sigterm_all_inflight(run: Run) -> None:
 
 
 FAULTS: dict[str, Callable[[Run], None]] = {f.__name__.replace("_", "-"): f for f in (
+    healthy, worker_kill, worker_kill_migrated, worker_hang, client_abort, split_prefill_kill, python_worker, python_worker_fails,
     prefill_kill, prefill_kill_bootstrap, worker_stop, worker_stop_noclientgiveup, worker_stop_hardkill, worker_kill_idle, wrong_model_path,
     wrong_model_path_alone, port_in_use, etcd_lost, etcd_absent, etcd_absent_long, frontend_kill, graceful_worker_term, sigterm_all_inflight)}
 
 
-def main() -> None:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fault", required=True, choices=FAULTS)
     parser.add_argument("--out", required=True)
@@ -428,13 +531,24 @@ def main() -> None:
     parser.add_argument("--etcd", default=shutil.which("etcd"), help="the etcd binary, for the etcd faults")
     parser.add_argument("--etcd-port", type=int, default=12379)
     parser.add_argument("--grace", type=float, default=40, help="seconds between SIGTERM and SIGKILL")
-    run = Run(parser.parse_args())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    return parser.parse_args(arguments)
+
+
+def make(args: argparse.Namespace) -> Run:
+    """Make one run, and stop it whatever happens."""
+    run = Run(args)
     try:
-        FAULTS[run.args.fault](run)
+        FAULTS[args.fault](run)
     finally:
         run.stop()
         run.scrub()
+    return run
+
+
+def main() -> None:
+    args = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    make(args)
 
 
 if __name__ == "__main__":

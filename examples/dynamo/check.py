@@ -1,0 +1,88 @@
+"""Make real runs of Dynamo with real faults, let the analyzer say who failed first, and compare with what was done.
+
+    PYTHON_OF_THE_DYNAMO_VENV check.py --out DIR [--fault FAULT ...]
+
+Exits with 1 where an answer is wrong. What was done to which process, and by which instance id the frontend knew it, is in DIR/FAULT/run.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import flowlog
+import make_run
+from make_run import Run
+
+Expected = tuple[str, str | None, str | None]
+
+
+def is_healthy(_: Run) -> Expected:
+    return "healthy", None, None
+
+
+def is_left(_: Run) -> Expected:
+    return "cancelled", None, None
+
+
+def failed(component: str, process: str) -> Callable[[Run], Expected]:
+    return lambda run: ("failed", component, run.instances[process])
+
+
+#: For each fault, what the answer should be: outcome, component, instance.
+EXPECTED: dict[str, Callable[[Run], Expected]] = {
+    "healthy": is_healthy,
+    "worker-kill": failed("backend", "worker-0"),
+    "worker-kill-migrated": lambda run: ("recovered", "backend", run.instances["worker-0"]),
+    "worker-hang": failed("backend", "worker-0"),
+    "client-abort": is_left,
+    "split-prefill-kill": failed("prefill", "prefill-0"),
+    "etcd-lost": lambda _: ("failed", "etcd", None),
+    "python-worker": is_healthy,
+    "python-worker-fails": failed("backend", "python-0"),
+}
+
+
+def joined(report: flowlog.Report, folder: Path) -> bool:
+    """Whether each record of our worker's share is in a flow that Dynamo's frontend speaks of under the same id."""
+    frontend = (folder / "frontend.log").read_text(errors="replace")
+    flows = [flow for flow in report.flow_failures if flow.component == "backend"]
+    return bool(flows) and all(flow.flow_id.replace("-", "") in frontend for flow in flows)
+
+
+def check(fault: str, out: Path, port: int) -> bool:
+    """Makes one run and judges the answer."""
+    arguments = ["--fault", fault, "--out", str(out / fault), "--port", str(port), "--grace", "10"]
+    run = make_run.make(make_run.parse(arguments))
+    expected = EXPECTED[fault](run)
+    report = flowlog.analyze(out / fault)
+    found = (report.verdict.outcome, report.verdict.component, report.verdict.instance)
+    right = all(want is None or want == got for want, got in zip(expected, found, strict=True))
+    if fault == "python-worker-fails":
+        right = right and joined(report, out / fault) and report.failures[0].error_type == "OutOfBlocksError"
+    print(f"{'right' if right else 'WRONG'}  {fault}: {report.verdict.summary}", flush=True)
+    if not right:
+        print(f"       expected {expected}, found {found}\n{report}", flush=True)
+    return right
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--fault", action="append", choices=EXPECTED, help="may be given several times; all without")
+    parser.add_argument("--port", type=int, default=18080)
+    args = parser.parse_args()
+    faults = args.fault or list(EXPECTED)
+    if "etcd-lost" in faults and shutil.which("etcd") is None:
+        print("SKIPPED  etcd-lost: there is no etcd (Debian: apt install etcd-server)")
+        faults.remove("etcd-lost")
+    right = [check(fault, args.out, args.port) for fault in faults]
+    print(f"{sum(right)} of {len(right)} right")
+    sys.exit(0 if all(right) else 1)
+
+
+if __name__ == "__main__":
+    main()

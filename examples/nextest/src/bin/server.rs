@@ -1,0 +1,16 @@
+//! A server that a test starts: it takes up the test's flow, and waits for the end.
+#![expect(clippy::print_stdout, reason = "the test waits for it")]
+
+use std::time::Duration;
+
+use dynamo_flowlog::{Emitter, Flow, InstallError};
+
+fn main() -> Result<(), InstallError> {
+    let _installed = Emitter::from_environment("prefill").instance("prefill-0").install()?;
+    let flow = Flow::inherit("generate");
+    flow.state("prefill");
+    println!("ready");
+    std::thread::sleep(Duration::from_secs(60));
+    flow.end();
+    Ok(())
+}
