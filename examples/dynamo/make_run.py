@@ -265,7 +265,7 @@ class Run:
             except OSError:
                 address = "127.0.0.1"
         paths = {sys.prefix: "/opt/dynamo/venv", sys.base_prefix: "/usr", self.model: "/models/tiny", self.model.parent: "/models",
-                 Path(__file__).resolve().parent: "/opt/dynamo/examples", self.work / "kv": "/srv/dynamo/kv", self.work / "home": "/home/dynamo", self.work / "tmp": "/scratch",
+                 Path(__file__).resolve().parents[2]: "/opt/flowlog", self.work / "kv": "/srv/dynamo/kv", self.work / "home": "/home/dynamo", self.work / "tmp": "/scratch",
                  self.work / "etcd": "/srv/etcd", self.work: "/srv/dynamo", self.out: "/var/log/dynamo"}
         swaps = sorted(((str(k), v) for k, v in paths.items()), key=lambda kv: -len(kv[0]))
         part = r'\\?"%s\\?":\{[^{}]*\},?'
