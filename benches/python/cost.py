@@ -21,13 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flowlog
 import loguru
 import structlog
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExportResult
 from pythonjsonlogger.json import JsonFormatter
-
-import flowlog
 
 FLOW = "019aaaac-a5da-7347-bb80-1089c1876100"
 
@@ -124,7 +123,7 @@ class Count:
 
     def shutdown(self) -> None: ...
 
-    def force_flush(self, timeout_millis: int = 0) -> bool:
+    def force_flush(self, _timeout_millis: int = 0) -> bool:
         return True
 
 

@@ -9,6 +9,7 @@ waits, stops everything with SIGTERM (SIGKILL after --grace seconds) and takes t
 and name out of the logs.  DIR/run.json tells what was done when (UTC) and what became of each request as its
 client saw it: ok, failed, gave_up (client timeout) or open_at_stop (still waiting when the stop began).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -25,16 +26,44 @@ import tempfile
 import threading
 import time
 import uuid
-from datetime import datetime, timezone
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Callable
 
 MODEL = "tiny"
-WORDS = "a the of and to in is it that for on with as was at by be this from or one had not but what all were".split()
+WORDS = [
+    "a",
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+    "it",
+    "that",
+    "for",
+    "on",
+    "with",
+    "as",
+    "was",
+    "at",
+    "by",
+    "be",
+    "this",
+    "from",
+    "or",
+    "one",
+    "had",
+    "not",
+    "but",
+    "what",
+    "all",
+    "were",
+]
 
 
 def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def write_model(folder: Path) -> None:
@@ -44,21 +73,48 @@ def write_model(folder: Path) -> None:
     vocab = {w: i for i, w in enumerate(special + WORDS + [f"w{i}" for i in range(2048 - len(special) - len(WORDS))])}
     files = {
         "tokenizer.json": {
-            "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
-            "added_tokens": [{"id": i, "content": s, "single_word": False, "lstrip": False, "rstrip": False,
-                              "normalized": False, "special": True} for i, s in enumerate(special)],
-            "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": None, "decoder": None,
-            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}},
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "normalizer": None,
+            "added_tokens": [
+                {"id": i, "content": s, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+                for i, s in enumerate(special)
+            ],
+            "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "post_processor": None,
+            "decoder": None,
+            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
+        },
         "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>",
-            "model_max_length": 32768, "chat_template": "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} "
-                                                        "{% endfor %}{% if add_generation_prompt %}<|assistant|> {% endif %}"},
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "unk_token": "<unk>",
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "model_max_length": 32768,
+            "chat_template": "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} "
+            "{% endfor %}{% if add_generation_prompt %}<|assistant|> {% endif %}",
+        },
         "config.json": {
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 128,
-            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "hidden_act": "silu",
-            "vocab_size": 2048, "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-            "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "float32"},
-        "generation_config.json": {"bos_token_id": 1, "eos_token_id": 2}}
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "hidden_act": "silu",
+            "vocab_size": 2048,
+            "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "torch_dtype": "float32",
+        },
+        "generation_config.json": {"bos_token_id": 1, "eos_token_id": 2},
+    }
     for name, body in files.items():
         (folder / name).write_text(json.dumps(body, indent=1))
 
@@ -71,11 +127,20 @@ class Chat(threading.Thread):
         self.port, self.timeout = port, timeout
         self.last = time.monotonic()
         self.conn: http.client.HTTPConnection | None = None
-        self.info: dict = {"phase": phase, "request_id": str(uuid.uuid4()), "sent": now(), "status": None,
-                           "chunks": 0, "outcome": None, "detail": "", "max_silence_s": 0.0}
+        self.info: dict = {
+            "phase": phase,
+            "request_id": str(uuid.uuid4()),
+            "sent": now(),
+            "status": None,
+            "chunks": 0,
+            "outcome": None,
+            "detail": "",
+            "max_silence_s": 0.0,
+        }
         text = " ".join(WORDS[i * 7 % len(WORDS)] for i in range(prompt))
-        self.body = json.dumps({"model": MODEL, "stream": True, "max_tokens": tokens, "ignore_eos": True,
-                                "messages": [{"role": "user", "content": text}]})
+        self.body = json.dumps(
+            {"model": MODEL, "stream": True, "max_tokens": tokens, "ignore_eos": True, "messages": [{"role": "user", "content": text}]}
+        )
         self.start()
 
     def run(self) -> None:
@@ -98,8 +163,7 @@ class Chat(threading.Thread):
     def talk(self) -> tuple[str, str]:
         conn = self.conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
         try:
-            conn.request("POST", "/v1/chat/completions", self.body, {"content-type": "application/json",
-                                                                    "x-request-id": self.info["request_id"]})
+            conn.request("POST", "/v1/chat/completions", self.body, {"content-type": "application/json", "x-request-id": self.info["request_id"]})
             answer = conn.getresponse()
             self.info["status"] = answer.status
             if answer.status != 200:
@@ -132,10 +196,22 @@ class Run:
         write_model(self.model)
         for name in ("kv", "home", "tmp", "etcd"):
             (self.work / name).mkdir()
-        self.env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self.work / "home"), "TMPDIR": str(self.work / "tmp"),
-                    "DYN_FILE_KV": str(self.work / "kv"), "HF_HUB_OFFLINE": "1", "DYN_LOG": "debug",
-                    "DYN_LOGGING_JSONL": "1" if args.format == "jsonl" else "0", "DYN_LOGGING_SPAN_EVENTS": "1",
-                    "DYN_SDK_DISABLE_ANSI_LOGGING": "1", "DYN_DISCOVERY_BACKEND": "file", "DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq", "ETCD_ENDPOINTS": f"http://127.0.0.1:{args.etcd_port}"}
+        self.env = {
+            "PATH": "/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(self.work / "home"),
+            "TMPDIR": str(self.work / "tmp"),
+            "DYN_FILE_KV": str(self.work / "kv"),
+            "HF_HUB_OFFLINE": "1",
+            "DYN_LOG": "debug",
+            "DYN_LOGGING_JSONL": "1" if args.format == "jsonl" else "0",
+            "DYN_LOGGING_SPAN_EVENTS": "1",
+            "DYN_SDK_DISABLE_ANSI_LOGGING": "1",
+            "DYN_DISCOVERY_BACKEND": "file",
+            "DYN_REQUEST_PLANE": "tcp",
+            "DYN_EVENT_PLANE": "zmq",
+            "ETCD_ENDPOINTS": f"http://127.0.0.1:{args.etcd_port}",
+        }
         self.backend = "file"
         self.wake = True
         self.procs: dict[str, subprocess.Popen] = {}
@@ -149,26 +225,55 @@ class Run:
 
     def spawn(self, name: str, command: list[str]) -> None:
         env = {k: v for k, v in self.env.items() if name != "etcd" or k != "ETCD_ENDPOINTS"}
-        with open(self.out / f"{name}.log", "wb") as log:
-            self.procs[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                                env=env, cwd=self.work, start_new_session=True)
+        with (self.out / f"{name}.log").open("wb") as log:
+            self.procs[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=self.work, start_new_session=True
+            )
         self.note("started", process=name, pid=self.procs[name].pid)
 
     def planes(self) -> list[str]:
         return ["--discovery-backend", self.backend, "--request-plane", "tcp", "--event-plane", "zmq"]
 
     def frontend(self) -> None:
-        self.spawn("frontend", [sys.executable, "-m", "dynamo.frontend", "--http-port", str(self.args.port), "--http-host",
-                                "127.0.0.1", "--migration-limit", str(self.args.migration_limit), *self.planes()])
+        self.spawn(
+            "frontend",
+            [
+                sys.executable,
+                "-m",
+                "dynamo.frontend",
+                "--http-port",
+                str(self.args.port),
+                "--http-host",
+                "127.0.0.1",
+                "--migration-limit",
+                str(self.args.migration_limit),
+                *self.planes(),
+            ],
+        )
 
     def worker(self, name: str, *more: str, model: str | None = None, speed: float = 0.1) -> None:
-        self.spawn(name, [sys.executable, "-m", "dynamo.mocker", "--model-path", model or str(self.model), "--model-name", MODEL,
-                          "--max-model-len", "30000", "--speedup-ratio", str(speed), *more, *self.planes()])
+        self.spawn(
+            name,
+            [
+                sys.executable,
+                "-m",
+                "dynamo.mocker",
+                "--model-path",
+                model or str(self.model),
+                "--model-name",
+                MODEL,
+                "--max-model-len",
+                "30000",
+                "--speedup-ratio",
+                str(speed),
+                *more,
+                *self.planes(),
+            ],
+        )
 
     def python_worker(self, name: str, *more: str) -> None:
         """A worker of ours, which writes its flows among its other lines."""
-        self.spawn(name, [sys.executable, str(Path(__file__).with_name("worker.py")), "--model-path", str(self.model), "--model-name", MODEL,
-                          *more])
+        self.spawn(name, [sys.executable, str(Path(__file__).with_name("worker.py")), "--model-path", str(self.model), "--model-name", MODEL, *more])
 
     def identify(self, name: str, limit: float = 40) -> None:
         """Wait until the worker that was started last is registered, and note by which instance id."""
@@ -184,9 +289,28 @@ class Run:
 
     def etcd(self) -> None:
         client, peer = (f"http://127.0.0.1:{self.args.etcd_port + i}" for i in (0, 1))
-        self.spawn("etcd", [self.args.etcd, "--logger", "zap", "--log-outputs", "stderr", "--data-dir", str(self.work / "etcd/data"),
-                            "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
-                            "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"])
+        self.spawn(
+            "etcd",
+            [
+                self.args.etcd,
+                "--logger",
+                "zap",
+                "--log-outputs",
+                "stderr",
+                "--data-dir",
+                str(self.work / "etcd/data"),
+                "--listen-client-urls",
+                client,
+                "--advertise-client-urls",
+                client,
+                "--listen-peer-urls",
+                peer,
+                "--initial-advertise-peer-urls",
+                peer,
+                "--initial-cluster",
+                f"default={peer}",
+            ],
+        )
         time.sleep(2)
 
     def get(self, path: str) -> dict:
@@ -264,9 +388,19 @@ class Run:
                 address = s.getsockname()[0]
             except OSError:
                 address = "127.0.0.1"
-        paths = {sys.prefix: "/opt/dynamo/venv", sys.base_prefix: "/usr", self.model: "/models/tiny", self.model.parent: "/models",
-                 Path(__file__).resolve().parents[2]: "/opt/flowlog", self.work / "kv": "/srv/dynamo/kv", self.work / "home": "/home/dynamo", self.work / "tmp": "/scratch",
-                 self.work / "etcd": "/srv/etcd", self.work: "/srv/dynamo", self.out: "/var/log/dynamo"}
+        paths = {
+            sys.prefix: "/opt/dynamo/venv",
+            sys.base_prefix: "/usr",
+            self.model: "/models/tiny",
+            self.model.parent: "/models",
+            Path(__file__).resolve().parents[2]: "/opt/flowlog",
+            self.work / "kv": "/srv/dynamo/kv",
+            self.work / "home": "/home/dynamo",
+            self.work / "tmp": "/scratch",
+            self.work / "etcd": "/srv/etcd",
+            self.work: "/srv/dynamo",
+            self.out: "/var/log/dynamo",
+        }
         swaps = sorted(((str(k), v) for k, v in paths.items()), key=lambda kv: -len(kv[0]))
         part = r'\\?"%s\\?":\{[^{}]*\},?'
         dump = re.compile("|".join(part % p for p in ("environment", "installed_packages", "system_info")))
@@ -282,19 +416,29 @@ class Run:
                 lines[i] = re.sub(rf"(?<![\w.-]){re.escape(socket.gethostname())}(?![\w.-])", "host-0", line)
             log.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
         ours = {chat.info["request_id"]: chat.info for chat in self.chats}  # what the frontend calls our requests
-        for line in open(self.out / "frontend.log", errors="replace"):
-            found = dict(re.findall(r'\b(x_request_id|trace_id)\W{1,3}([0-9a-f-]{32,36})', line))
+        for line in (self.out / "frontend.log").read_text(errors="replace").splitlines():
+            found = dict(re.findall(r"\b(x_request_id|trace_id)\W{1,3}([0-9a-f-]{32,36})", line))
             if info := ours.get(found.pop("x_request_id", "")):
                 info.update(found)
-                info["log_request_ids"] = sorted({*info.get("log_request_ids", ()), *re.findall(
-                    r'(?<!x_)\brequest_id\W{1,3}([0-9a-f-]{36})', line)})
-        (self.out / "run.json").write_text(json.dumps({
-            "fault": self.args.fault, "format": self.args.format, "events": self.events, "instances": self.instances,
-            "exit_codes": {n: p.returncode for n, p in self.procs.items()}, "requests": [c.info for c in self.chats]}, indent=1))
+                info["log_request_ids"] = sorted({*info.get("log_request_ids", ()), *re.findall(r"(?<!x_)\brequest_id\W{1,3}([0-9a-f-]{36})", line)})
+        (self.out / "run.json").write_text(
+            json.dumps(
+                {
+                    "fault": self.args.fault,
+                    "format": self.args.format,
+                    "events": self.events,
+                    "instances": self.instances,
+                    "exit_codes": {n: p.returncode for n, p in self.procs.items()},
+                    "requests": [c.info for c in self.chats],
+                },
+                indent=1,
+            )
+        )
         shutil.rmtree(self.work, ignore_errors=True)
 
 
 # --- the faults: each is the whole course of a run up to the ordinary stop ---------------------------------------------
+
 
 def two_workers(run: Run) -> None:
     """One frontend and two aggregated workers, served, three short requests answered."""
@@ -515,10 +659,34 @@ def sigterm_all_inflight(run: Run) -> None:
     time.sleep(3)  # and the ordinary stop comes now
 
 
-FAULTS: dict[str, Callable[[Run], None]] = {f.__name__.replace("_", "-"): f for f in (
-    healthy, worker_kill, worker_kill_migrated, worker_hang, client_abort, split_prefill_kill, python_worker, python_worker_fails,
-    prefill_kill, prefill_kill_bootstrap, worker_stop, worker_stop_noclientgiveup, worker_stop_hardkill, worker_kill_idle, wrong_model_path,
-    wrong_model_path_alone, port_in_use, etcd_lost, etcd_absent, etcd_absent_long, frontend_kill, graceful_worker_term, sigterm_all_inflight)}
+FAULTS: dict[str, Callable[[Run], None]] = {
+    f.__name__.replace("_", "-"): f
+    for f in (
+        healthy,
+        worker_kill,
+        worker_kill_migrated,
+        worker_hang,
+        client_abort,
+        split_prefill_kill,
+        python_worker,
+        python_worker_fails,
+        prefill_kill,
+        prefill_kill_bootstrap,
+        worker_stop,
+        worker_stop_noclientgiveup,
+        worker_stop_hardkill,
+        worker_kill_idle,
+        wrong_model_path,
+        wrong_model_path_alone,
+        port_in_use,
+        etcd_lost,
+        etcd_absent,
+        etcd_absent_long,
+        frontend_kill,
+        graceful_worker_term,
+        sigterm_all_inflight,
+    )
+}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

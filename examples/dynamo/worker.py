@@ -13,11 +13,10 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Any
 
+import flowlog
 from dynamo.llm import ModelInput, ModelType, register_model
 from dynamo.llm import WorkerType as Stage
 from dynamo.runtime import Context, DistributedRuntime, dynamo_worker
-
-import flowlog
 
 TOKENS_PER_SECOND = 50
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import read
 
 needs_component = pytest.mark.skipif(
-    importlib.util.find_spec("component") is None, reason="the example `component` is not built: `cargo test -p flowlog-py` does"
+    importlib.util.find_spec("component") is None, reason="the example `component` is not there: `scripts/test` builds it"
 )
 
 BEGIN = (
