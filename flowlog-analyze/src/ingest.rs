@@ -31,8 +31,8 @@ pub use alert::Alert;
 pub use around::around;
 use chosen::is_of_others;
 use chunk::{Pool, read_part};
-pub use logged::LoggedEvent;
 pub use live::{Moment, Watcher, ingest_growing};
+pub use logged::LoggedEvent;
 use part::Part;
 use schedule::{Schedule, Task};
 

@@ -100,8 +100,8 @@ impl Wanted {
 fn read_owners(files: &[PathBuf]) -> PyResult<Owners> {
     let mut owners = Owners::default();
     for file in files {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| PyOSError::new_err(format!("failed to read `{}`: {error}", file.display())))?;
+        let text =
+            std::fs::read_to_string(file).map_err(|error| PyOSError::new_err(format!("failed to read `{}`: {error}", file.display())))?;
         let read = Owners::read(&file.to_string_lossy(), &text)
             .map_err(|error| PyValueError::new_err(format!("`{}`: {error}", file.display())))?;
         // Of two tables that differ the first counts.
@@ -156,7 +156,9 @@ pub(crate) fn analyze(
     };
     thread::Builder::new().name("flowlog-analyze".to_owned()).spawn(work)?;
     let tell = || match progress {
-        Some(progress) => progress.call1((told[0].load(Ordering::Relaxed), told[1].load(Ordering::Relaxed), told[2].load(Ordering::Relaxed))).map(drop),
+        Some(progress) => {
+            progress.call1((told[0].load(Ordering::Relaxed), told[1].load(Ordering::Relaxed), told[2].load(Ordering::Relaxed))).map(drop)
+        }
         None => Ok(()),
     };
     let answers = Mutex::new(answers);
@@ -167,7 +169,9 @@ pub(crate) fn analyze(
                 tell()?;
                 return answer.map(Analysis).map_err(PyFileNotFoundError::new_err);
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(PyRuntimeError::new_err("the analysis broke off; this is a bug of flowlog's")),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err("the analysis broke off; this is a bug of flowlog's"));
+            }
             Err(RecvTimeoutError::Timeout) => {
                 if let Err(interrupted) = py.check_signals().and_then(|()| tell()) {
                     stopped.store(true, Ordering::Relaxed);

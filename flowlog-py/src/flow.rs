@@ -332,10 +332,11 @@ impl Flow {
 
     #[pyo3(signature = (kind, error, traceback, /))]
     fn __aexit__(&self, kind: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>, traceback: &Bound<'_, PyAny>) -> Ready {
-        Ready(self.__exit__(kind, error, traceback).into_pyobject(error.py()).map_or_else(
-            |_| error.py().None(),
-            |is_handled| is_handled.to_owned().into_any().unbind(),
-        ))
+        Ready(
+            self.__exit__(kind, error, traceback)
+                .into_pyobject(error.py())
+                .map_or_else(|_| error.py().None(), |is_handled| is_handled.to_owned().into_any().unbind()),
+        )
     }
 
     #[pyo3(signature = (function, /))]
@@ -372,8 +373,7 @@ impl Flow {
         let held = Held::of(fields);
         let (fields, words) = (held.fields(), words_of(message));
         let failure = (!error.is_none()).then(|| failure(error));
-        let record =
-            LogRecord {
+        let record = LogRecord {
             level,
             target: &target,
             file: Some(&file),

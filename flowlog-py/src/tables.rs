@@ -84,7 +84,10 @@ impl Table {
     }
 
     fn of<const COLUMNS: usize>(columns: [(&str, ArrayRef); COLUMNS]) -> Self {
-        Self(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).map_err(|error| error.to_string()))
+        Self(
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+                .map_err(|error| error.to_string()),
+        )
     }
 }
 

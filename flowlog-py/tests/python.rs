@@ -1,6 +1,4 @@
 //! The tests in Python, with the module as it is built here: so their lines count, in both languages.
-#![expect(clippy::print_stderr, reason = "a test that is not run says so")]
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::env;
 use std::fs;
