@@ -355,6 +355,9 @@ impl Inner {
         if self.closed.load(Ordering::Relaxed) || !self.settle() {
             return;
         }
+        // They are the application's, and may hold whatever holds this.
+        let gauges = held(&self.gauges, PATIENCE).map(|mut gauges| std::mem::take(&mut *gauges));
+        drop(gauges);
         self.process("stop");
         if !self.closed.swap(true, Ordering::Relaxed) {
             if let Some(exporter) = &*self.exporter.load() {

@@ -1,5 +1,6 @@
 //! The analyzer, for Python.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
@@ -59,6 +60,9 @@ impl Analysis {
     }
 }
 
+/// Threads beyond this only cost.
+const MOST_THREADS: usize = 256;
+
 /// What is to be read, and how.
 struct Wanted {
     paths: Vec<PathBuf>,
@@ -92,7 +96,7 @@ impl Wanted {
 
     /// Does work on threads of its own: those of the process are no more after a fork.
     fn begin<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, String> {
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build();
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(self.threads.min(MOST_THREADS)).build();
         Ok(threads.map_err(|error| error.to_string())?.install(work))
     }
 }
@@ -100,8 +104,10 @@ impl Wanted {
 fn read_owners(files: &[PathBuf]) -> PyResult<Owners> {
     let mut owners = Owners::default();
     for file in files {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| PyOSError::new_err(format!("failed to read `{}`: {error}", file.display())))?;
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let words = format!("failed to read `{}`: {error}", file.display());
+            if error.kind() == ErrorKind::NotFound { PyFileNotFoundError::new_err(words) } else { PyOSError::new_err(words) }
+        })?;
         let read = Owners::read(&file.to_string_lossy(), &text)
             .map_err(|error| PyValueError::new_err(format!("`{}`: {error}", file.display())))?;
         // Of two tables that differ the first counts.

@@ -1,35 +1,46 @@
 //! The flow that Python code works on: one context variable, which asyncio's tasks inherit.
 
 use dynamo_flowlog::FlowHandle;
-use pyo3::intern;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::flow::Flow;
 use crate::headers;
 
-static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// What the context variable does. It is made when the module is loaded: what is made later, another thread may be making when the process is
+/// forked, and the child would wait for it for ever.
+struct Variable {
+    get: Py<PyAny>,
+    set: Py<PyAny>,
+    reset: Py<PyAny>,
+}
 
-/// The context variable.
-fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    let make = || {
-        let class = py.import("contextvars")?.getattr("ContextVar")?;
-        let options = pyo3::types::PyDict::new(py);
-        options.set_item("default", py.None())?;
-        Ok::<_, PyErr>(class.call(("flowlog",), Some(&options))?.unbind())
-    };
-    Ok(CURRENT.get_or_try_init(py, make)?.bind(py))
+static VARIABLE: PyOnceLock<Variable> = PyOnceLock::new();
+
+/// Makes the variable.
+pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
+    let options = PyDict::new(py);
+    options.set_item("default", py.None())?;
+    let variable = py.import("contextvars")?.getattr("ContextVar")?.call(("flowlog",), Some(&options))?;
+    let does = |name: &str| variable.getattr(name).map(Bound::unbind);
+    let _ = VARIABLE.set(py, Variable { get: does("get")?, set: does("set")?, reset: does("reset")? });
+    Ok(())
+}
+
+fn variable(py: Python<'_>) -> PyResult<&'static Variable> {
+    VARIABLE.get(py).ok_or_else(|| PyRuntimeError::new_err("the module is not loaded"))
 }
 
 /// Puts a flow in place; what puts back what was there.
 pub(crate) fn set(flow: &Bound<'_, Flow>) -> PyResult<Py<PyAny>> {
-    Ok(variable(flow.py())?.call_method1(intern!(flow.py(), "set"), (flow,))?.unbind())
+    variable(flow.py())?.set.call1(flow.py(), (flow,))
 }
 
-/// Puts back what was there. A generator that is closed by somebody else, in a context of theirs, has nothing to put back there.
-pub(crate) fn reset(py: Python<'_>, token: &Py<PyAny>) {
-    let _ = variable(py).and_then(|variable| variable.call_method1(intern!(py, "reset"), (token,)));
+/// Puts back what was there; whether it was put in place in this context.
+pub(crate) fn reset(py: Python<'_>, token: &Py<PyAny>) -> bool {
+    variable(py).and_then(|variable| variable.reset.call1(py, (token,))).is_ok()
 }
 
 /// The flow that is worked on, or None.
@@ -37,7 +48,7 @@ pub(crate) fn reset(py: Python<'_>, token: &Py<PyAny>) {
 /// Where Python code has none, it is the one of the Rust code that called it.
 #[pyfunction(name = "current")]
 pub(crate) fn current_flow(py: Python<'_>) -> PyResult<Option<Bound<'_, Flow>>> {
-    let found = variable(py)?.call_method0(intern!(py, "get"))?;
+    let found = variable(py)?.get.bind(py).call0()?;
     if let Ok(flow) = found.cast_into::<Flow>() {
         return Ok(Some(flow));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dynamo_flowlog::{Builder, Form, InstallError, Installed, Level};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::flow::{Flow, Origin, Speaker};
 use crate::headers;
@@ -90,23 +90,24 @@ pub(crate) fn close(py: Python<'_>) {
     py.detach(|| drop(installed));
 }
 
-fn own() -> Option<Speaker> {
-    dynamo_flowlog::Emitter::installed().map(|emitter| Speaker { emitter: emitter.clone(), is_own: true })
-}
-
 /// A new flow. The first of a process is part of the one that it was started in, if there was one, and one that begins inside a span of
 /// OpenTelemetry's is part of its trace.
 #[pyfunction]
 #[pyo3(signature = (kind, /, **fields))]
-pub(crate) fn flow(kind: &str, fields: Option<&Bound<'_, PyDict>>) -> Flow {
-    Flow::new(Origin::New, kind, fields, own())
+pub(crate) fn flow(kind: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>>) -> Flow {
+    Flow::new(Origin::New, kind, fields, Speaker::Own)
 }
 
 /// The flow that a caller's headers name (W3C Trace Context, `x-flow-id`, request ids), or a new one.
 #[pyfunction]
-#[pyo3(signature = (headers, kind="request", /, **fields))]
-pub(crate) fn join(headers: &Bound<'_, PyAny>, kind: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Flow> {
-    Ok(Flow::new(Origin::Headers(headers::read(headers)?), kind, fields, own()))
+#[pyo3(signature = (headers, kind=None, /, **fields), text_signature = "(headers, kind='request', /, **fields)")]
+pub(crate) fn join(headers: &Bound<'_, PyAny>, kind: Option<&Bound<'_, PyString>>, fields: Option<&Bound<'_, PyDict>>) -> Flow {
+    joined(headers, kind, fields, Speaker::Own)
+}
+
+fn joined(headers: &Bound<'_, PyAny>, kind: Option<&Bound<'_, PyString>>, fields: Option<&Bound<'_, PyDict>>, speaker: Speaker) -> Flow {
+    let kind = kind.cloned().unwrap_or_else(|| PyString::new(headers.py(), "request"));
+    Flow::new(Origin::Headers(headers::read(headers)), &kind, fields, speaker)
 }
 
 /// What went wrong with records of the process's own emitter so far; empty where there is none.
@@ -174,14 +175,14 @@ impl Emitter {
 
     /// A new flow.
     #[pyo3(signature = (kind, /, **fields))]
-    fn flow(&self, kind: &str, fields: Option<&Bound<'_, PyDict>>) -> Flow {
-        Flow::new(Origin::New, kind, fields, Some(self.speaker()))
+    fn flow(&self, kind: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>>) -> Flow {
+        Flow::new(Origin::New, kind, fields, self.speaker())
     }
 
     /// The flow that a caller's headers name, or a new one.
-    #[pyo3(signature = (headers, kind="request", /, **fields))]
-    fn join(&self, headers: &Bound<'_, PyAny>, kind: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Flow> {
-        Ok(Flow::new(Origin::Headers(headers::read(headers)?), kind, fields, Some(self.speaker())))
+    #[pyo3(signature = (headers, kind=None, /, **fields), text_signature = "($self, headers, kind='request', /, **fields)")]
+    fn join(&self, headers: &Bound<'_, PyAny>, kind: Option<&Bound<'_, PyString>>, fields: Option<&Bound<'_, PyDict>>) -> Flow {
+        joined(headers, kind, fields, self.speaker())
     }
 
     /// What went wrong with its records so far.
@@ -220,6 +221,6 @@ impl Emitter {
 
 impl Emitter {
     fn speaker(&self) -> Speaker {
-        Speaker { emitter: self.emitter.clone(), is_own: self.is_own }
+        if self.is_own { Speaker::Own } else { Speaker::Other(self.emitter.clone()) }
     }
 }

@@ -3,10 +3,11 @@
 use dynamo_flowlog::Failure;
 use pyo3::exceptions::{PyBaseException, PyException, PyGeneratorExit, PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
 
-use crate::fields::told;
+use crate::fields::{cut, told};
 
-/// Most links of a chain that are followed; a record keeps fewer.
+/// Most links of a chain, and parts of a group, that are followed; a record keeps fewer.
 const LONGEST: usize = 16;
 
 /// What an exception that leaves a flow means for it.
@@ -27,21 +28,50 @@ pub(crate) fn leaving(error: &Bound<'_, PyAny>) -> Leaving {
         let code = error.getattr("code").ok().filter(|code| code.is_truthy().unwrap_or(true));
         return code.map_or(Leaving::Ended, |_| Leaving::Failed(failure(error)));
     }
-    // The base of `Exception`s is for what is no error: `asyncio.CancelledError` is one of those, wherever it is from.
-    let is_cancelled = !error.is_instance_of::<PyException>() && name_of(error) == "CancelledError";
-    if is_cancelled || error.is_instance_of::<PyGeneratorExit>() || error.is_instance_of::<PyKeyboardInterrupt>() {
+    let leaves = leaves(error);
+    if !leaves.is_empty() && leaves.iter().all(is_left) {
         let words = told(error);
         return Leaving::Cancelled(if words.is_empty() { name_of(error) } else { words });
     }
     Leaving::Failed(failure(error))
 }
 
-/// Type, words and causes of an exception; of a string its words, of a class its name.
+/// Whether an exception says that a caller went away. `CancelledError` is asyncio's and others', `Cancelled` trio's; both are no `Exception`.
+fn is_left(error: &Bound<'_, PyAny>) -> bool {
+    let is_cancelled = || {
+        let of = error.get_type().mro();
+        of.iter().any(|class| {
+            class.getattr("__name__").is_ok_and(|name| name.eq("CancelledError").unwrap_or(false) || name.eq("Cancelled").unwrap_or(false))
+        })
+    };
+    error.is_instance_of::<PyGeneratorExit>()
+        || error.is_instance_of::<PyKeyboardInterrupt>()
+        || (!error.is_instance_of::<PyException>() && is_cancelled())
+}
+
+/// The exceptions that a group is made of, however deep; any other is its own.
+fn leaves<'py>(error: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
+    let mut found = Vec::new();
+    let mut open = vec![error.clone()];
+    while let Some(next) = open.pop().filter(|_| found.len() < LONGEST) {
+        match next.getattr("exceptions").ok().and_then(|parts| parts.cast_into::<PyTuple>().ok()).filter(|parts| !parts.is_empty()) {
+            Some(parts) if next.is_instance_of::<PyBaseException>() => open.extend(parts.iter().rev()),
+            _ => found.push(next),
+        }
+    }
+    found
+}
+
+/// Type, words and causes of an exception; of a string its words, of a class its name. A group of one is that one, since `TaskGroup`s put
+/// everything into groups; the causes of another are its parts.
 pub(crate) fn failure(error: &Bound<'_, PyAny>) -> Failure {
     if error.is_instance_of::<PyBaseException>() {
-        return Failure::new(&name_of(error), &told(error), causes(error));
+        return match leaves(error).as_slice() {
+            [one] => Failure::new(&name_of(one), &told(one), causes(one).into_iter().chain((!one.is(error)).then(|| line(error)))),
+            several => Failure::new(&name_of(error), &told(error), several.iter().map(line)),
+        };
     }
-    if let Ok(class) = error.cast::<pyo3::types::PyType>() {
+    if let Ok(class) = error.cast::<PyType>() {
         return Failure::new(&class.name().map_or_else(|_| "Unknown".to_owned(), |name| name.to_string()), "", []);
     }
     Failure::new("Unknown", &told(error), [])
@@ -51,13 +81,21 @@ fn name_of(error: &Bound<'_, PyAny>) -> String {
     error.get_type().name().map_or_else(|_| "Unknown".to_owned(), |name| name.to_string())
 }
 
-/// What it was raised from, else what was being handled when it was raised; as a traceback shows it.
+/// Most bytes of a cause.
+const CAUSE: usize = 1024;
+
+/// An exception as the last line of its traceback has it.
+fn line(error: &Bound<'_, PyAny>) -> String {
+    let (name, words) = (name_of(error), told(error));
+    if words.is_empty() { name } else { cut(format!("{name}: {words}"), CAUSE) }
+}
+
+/// What it was raised from, else what was being handled when it was raised; nearest first.
 fn causes(error: &Bound<'_, PyAny>) -> Vec<String> {
     let mut causes = Vec::new();
     let mut next = cause_of(error);
     while let Some(cause) = next.filter(|_| causes.len() < LONGEST) {
-        let (name, words) = (name_of(&cause), told(&cause));
-        causes.push(if words.is_empty() { name } else { format!("{name}: {words}") });
+        causes.push(line(&cause));
         next = cause_of(&cause);
     }
     causes

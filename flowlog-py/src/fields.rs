@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use dynamo_flowlog::Scalar;
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 use smallvec::SmallVec;
@@ -67,10 +68,34 @@ pub(crate) fn words_of<'a>(text: &'a Bound<'_, PyString>) -> Cow<'a, str> {
     text.to_str().map_or_else(|_| Cow::Owned(text.to_string_lossy().into_owned()), Cow::Borrowed)
 }
 
+/// Most bytes of what a value says of itself: it may show a whole document, and a record is a line.
+const LONGEST: usize = 8 * 1024;
+
 /// What `str` says of a value, as far as it says anything.
 pub(crate) fn told(value: &Bound<'_, PyAny>) -> String {
     match value.str() {
-        Ok(text) => text.to_string_lossy().into_owned(),
-        Err(_) => format!("<{} without words>", value.get_type().name().map_or_else(|_| "value".to_owned(), |name| name.to_string())),
+        Ok(text) => cut(text.to_string_lossy().into_owned(), LONGEST),
+        Err(error) => {
+            let words = without_words(value);
+            // Ctrl-C is the program's, and comes again as soon as it goes on.
+            if error.is_instance_of::<PyKeyboardInterrupt>(value.py()) {
+                let _ = value.py().import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
+            }
+            words
+        }
     }
+}
+
+/// The beginning of a text that is too long.
+pub(crate) fn cut(mut text: String, longest: usize) -> String {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest));
+        text.push_str("...");
+    }
+    text
+}
+
+fn without_words(value: &Bound<'_, PyAny>) -> String {
+    let name = value.get_type().name().map_or_else(|_| "value".to_owned(), |name| name.to_string());
+    format!("<{name} without words>")
 }

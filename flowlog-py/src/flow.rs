@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use dynamo_flowlog::{Context, FlowHandle, Level, LogRecord, Scalar};
+use dynamo_flowlog::{Context, Emitter, FlowHandle, Level, LogRecord, Scalar};
 use pyo3::exceptions::PyStopIteration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -12,16 +12,27 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::current;
 use crate::exceptions::{Leaving, failure, leaving};
-use crate::fields::{Held, lent, words_of};
+use crate::fields::{Held, lent, told, words_of};
 use crate::headers::{self, Pairs};
 use crate::opentelemetry;
 
-/// Who emits, and whether a record may have to wait there.
+/// Who emits.
 #[derive(Debug, Clone)]
-pub(crate) struct Speaker {
-    pub(crate) emitter: dynamo_flowlog::Emitter,
-    /// It is the process's own: the flow that the process was started in is taken up with its first.
-    pub(crate) is_own: bool,
+pub(crate) enum Speaker {
+    /// The process's own emitter, as soon as there is one: a decorator stands in a module that is loaded before. The flow that the process was
+    /// started in is taken up with its first.
+    Own,
+    /// One beside it.
+    Other(Emitter),
+}
+
+impl Speaker {
+    fn emitter(&self) -> Option<Emitter> {
+        match self {
+            Self::Own => Emitter::installed().cloned(),
+            Self::Other(emitter) => Some(emitter.clone()),
+        }
+    }
 }
 
 /// Where a flow comes from.
@@ -46,7 +57,7 @@ pub struct Flow {
     kind: String,
     fields: Vec<(String, Scalar<'static>)>,
     origin: Origin,
-    speaker: Option<Speaker>,
+    speaker: Speaker,
     /// Somebody begins it.
     is_begun: AtomicBool,
     handle: OnceLock<FlowHandle>,
@@ -72,11 +83,11 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Flow {
-    pub(crate) fn new(origin: Origin, kind: &str, fields: Option<&Bound<'_, PyDict>>, speaker: Option<Speaker>) -> Self {
-        Self::of(origin, kind.to_owned(), Held::of(fields).owned(), speaker)
+    pub(crate) fn new(origin: Origin, kind: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>>, speaker: Speaker) -> Self {
+        Self::of(origin, words_of(kind).into_owned(), Held::of(fields).owned(), speaker)
     }
 
-    fn of(origin: Origin, kind: String, fields: Vec<(String, Scalar<'static>)>, speaker: Option<Speaker>) -> Self {
+    fn of(origin: Origin, kind: String, fields: Vec<(String, Scalar<'static>)>, speaker: Speaker) -> Self {
         Self {
             kind,
             fields,
@@ -91,7 +102,7 @@ impl Flow {
 
     /// One of Rust's.
     pub(crate) fn held(handle: FlowHandle) -> Self {
-        Self::of(Origin::Held(handle), String::new(), Vec::new(), None)
+        Self::of(Origin::Held(handle), String::new(), Vec::new(), Speaker::Own)
     }
 
     /// Begins it, if nobody has yet.
@@ -105,22 +116,22 @@ impl Flow {
         let fields = lent(&self.fields);
         let flow = match &self.origin {
             Origin::Held(handle) => return self.handle.get_or_init(|| handle.clone()),
-            Origin::Call(caller) => Some(self.aside(py, || caller.call_with(self.kind.clone(), &fields))),
-            Origin::New => self.speaker.as_ref().map(|speaker| {
+            Origin::Call(caller) => Some(aside(py, caller.may_wait(), || caller.call_with(self.kind.clone(), &fields))),
+            Origin::New => self.speaker.emitter().map(|emitter| {
                 let context = opentelemetry::context(py);
-                let is_first = || speaker.is_own && !IS_INHERITED.swap(true, Ordering::Relaxed);
-                self.aside(py, || match context {
-                    Some(context) => speaker.emitter.join_with(context, self.kind.clone(), &fields),
-                    None if is_first() => speaker.emitter.inherit_with(self.kind.clone(), &fields),
-                    None => speaker.emitter.start_with(self.kind.clone(), &fields),
+                let is_first = || matches!(self.speaker, Speaker::Own) && !IS_INHERITED.swap(true, Ordering::Relaxed);
+                aside(py, emitter.may_wait(), || match context {
+                    Some(context) => emitter.join_with(context, self.kind.clone(), &fields),
+                    None if is_first() => emitter.inherit_with(self.kind.clone(), &fields),
+                    None => emitter.start_with(self.kind.clone(), &fields),
                 })
             }),
-            Origin::Headers(pairs) => self.speaker.as_ref().map(|speaker| {
-                let sent = speaker.emitter.extract(pairs);
+            Origin::Headers(pairs) => self.speaker.emitter().map(|emitter| {
+                let sent = emitter.extract(pairs);
                 let around = opentelemetry::context(py).filter(|around| around.flow_id == sent.flow_id);
                 // Who instrumented the server stands between the caller and this.
                 let context = Context { span_id: around.and_then(|around| around.span_id).or(sent.span_id), ..sent };
-                self.aside(py, || speaker.emitter.join_with(context, self.kind.clone(), &fields))
+                aside(py, emitter.may_wait(), || emitter.join_with(context, self.kind.clone(), &fields))
             }),
         };
         let handle = flow.as_ref().map(dynamo_flowlog::Flow::handle).unwrap_or_default();
@@ -139,23 +150,13 @@ impl Flow {
         self.handle.get_or_init(FlowHandle::default)
     }
 
-    /// Does what may have to wait for a reader or a disk, and lets the interpreter go on meanwhile.
-    fn aside<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
-        let may_wait = match (&self.speaker, &self.origin) {
-            (Some(speaker), _) => speaker.emitter.may_wait(),
-            (None, Origin::Call(handle) | Origin::Held(handle)) => handle.may_wait(),
-            (None, _) => false,
-        };
-        if may_wait { py.detach(work) } else { work() }
-    }
-
     /// Ends it, if it is ours to end and nobody has.
     fn finish(&self, py: Python<'_>, how: impl FnOnce(dynamo_flowlog::Flow) + Send) {
         self.begin(py);
         // Nobody holds the lock while something is written: in a process that was forked they would hold it for ever.
         let own = locked(&self.own).take();
         if let Some(flow) = own {
-            self.aside(py, || how(flow));
+            aside(py, flow.may_wait(), || how(flow));
         }
     }
 
@@ -182,18 +183,31 @@ impl Flow {
         let own = flow.get();
         let handle = own.begin(flow.py());
         let attached = opentelemetry::attach(flow.py(), handle);
-        locked(&own.entered).push(Entered { token: current::set(flow)?, attached });
+        // Nobody may hold the lock while Python is called: it may collect garbage, and let another thread go on.
+        let token = current::set(flow)?;
+        locked(&own.entered).push(Entered { token, attached });
         Ok(())
     }
 
+    /// Puts back what was there before it was entered last in this context. In a context of somebody else's - that of who closes a
+    /// generator - there is nothing to put back.
     fn take_away(&self, py: Python<'_>) {
-        let entered = locked(&self.entered).pop();
-        if let Some(Entered { token, attached }) = entered {
-            if let Some(attached) = attached {
-                opentelemetry::detach(py, &attached);
+        let mut of_others: Vec<Entered> = Vec::new();
+        loop {
+            let Some(entered) = locked(&self.entered).pop() else {
+                // The latest is the one that is left.
+                of_others.drain(..1.min(of_others.len()));
+                break;
+            };
+            if current::reset(py, &entered.token) {
+                if let Some(attached) = &entered.attached {
+                    opentelemetry::detach(py, attached);
+                }
+                break;
             }
-            current::reset(py, &token);
+            of_others.push(entered);
         }
+        locked(&self.entered).extend(of_others.into_iter().rev());
     }
 }
 
@@ -214,7 +228,7 @@ impl Flow {
         }
         let held = Held::of(fields);
         let (name, fields) = (words_of(state), held.fields());
-        self.aside(state.py(), || handle.state_with(&name, &fields));
+        aside(state.py(), handle.may_wait(), || handle.state_with(&name, &fields));
     }
 
     /// Keeps what is known only now for the next record.
@@ -241,15 +255,16 @@ impl Flow {
     }
 
     /// Its caller went away.
-    #[pyo3(signature = (why = ""))]
-    fn cancel(&self, py: Python<'_>, why: &str) {
-        self.finish(py, |flow| flow.cancel(why));
+    #[pyo3(signature = (why=None))]
+    fn cancel(&self, py: Python<'_>, why: Option<&Bound<'_, PyAny>>) {
+        let why = why.map(told).unwrap_or_default();
+        self.finish(py, |flow| flow.cancel(&why));
     }
 
     /// A call that it makes: a span of its own in the same flow.
     #[pyo3(signature = (kind, /, **fields))]
-    fn child(&self, py: Python<'_>, kind: &str, fields: Option<&Bound<'_, PyDict>>) -> Self {
-        Self::new(Origin::Call(self.begin(py).clone()), kind, fields, self.speaker.clone())
+    fn child(&self, kind: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::new(Origin::Call(self.begin(kind.py()).clone()), kind, fields, self.speaker.clone())
     }
 
     /// A block in which it is `current()`, and at whose end it goes on.
@@ -274,12 +289,11 @@ impl Flow {
     }
 
     /// Takes over the clock that an answer's headers bring.
-    fn receive(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn receive(&self, headers: &Bound<'_, PyAny>) {
         let handle = self.begin(headers.py());
-        if let Some(clock) = Context::clock_of(&headers::read(headers)?) {
+        if let Some(clock) = Context::clock_of(&headers::read(headers)) {
             handle.receive(clock);
         }
-        Ok(())
     }
 
     /// What kind of flow it is.
@@ -382,7 +396,7 @@ impl Flow {
             failure: failure.as_ref(),
             fields: &fields,
         };
-        self.aside(message.py(), || handle.log(&record));
+        aside(message.py(), handle.may_wait(), || handle.log(&record));
     }
 
     fn __repr__(&self) -> String {
@@ -401,10 +415,15 @@ impl Flow {
     }
 
     fn __clear__(&self) {
-        if let Ok(mut entered) = self.entered.try_lock() {
-            entered.clear();
-        }
+        // What is let go of may end flows.
+        let entered = self.entered.try_lock().map(|mut entered| std::mem::take(&mut *entered));
+        drop(entered);
     }
+}
+
+/// Does what may have to wait for a reader or a disk, and lets the interpreter go on meanwhile.
+fn aside<T: Send>(py: Python<'_>, may_wait: bool, work: impl FnOnce() -> T + Send) -> T {
+    if may_wait { py.detach(work) } else { work() }
 }
 
 /// The levels of `logging`.
@@ -435,6 +454,11 @@ impl Scope {
         self.0.get().take_away(py);
         false
     }
+}
+
+/// Makes the classes that the module does not name, for the reason that the context variable is made early.
+pub(crate) fn prepare(py: Python<'_>) {
+    py.get_type::<Ready>();
 }
 
 /// What is awaited and there at once.

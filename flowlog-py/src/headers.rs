@@ -1,26 +1,19 @@
 //! Headers of requests, as Python has them: a mapping, or pairs; strings or bytes.
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMapping, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyString};
 
 /// Names and values.
 pub(crate) type Pairs = Vec<(String, Vec<u8>)>;
 
-/// Reads a mapping of names to values (or to lists of them), or pairs as ASGI has them. What is no header is left out.
-pub(crate) fn read(headers: &Bound<'_, PyAny>) -> PyResult<Pairs> {
-    let items = match headers.cast::<PyMapping>() {
-        // Header maps that hold several values of a name tell all of them there.
-        Ok(_) => match headers.call_method0("multi_items") {
-            Ok(items) => items,
-            Err(_) => headers.call_method0("items")?,
-        },
-        Err(_) => headers.clone(),
-    };
+/// Reads whatever has `items` (names to values, or to lists of them), or pairs as ASGI has them. What is no header is left out: no request fails
+/// for it.
+pub(crate) fn read(headers: &Bound<'_, PyAny>) -> Pairs {
+    // Header maps that hold several values of a name tell all of them there.
+    let items = headers.call_method0("multi_items").or_else(|_| headers.call_method0("items")).unwrap_or_else(|_| headers.clone());
     let mut pairs = Pairs::new();
-    for item in items.try_iter()? {
-        let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
-            item?.extract().map_err(|_| PyTypeError::new_err("headers are a mapping, or pairs of a name and a value"))?;
+    for item in items.try_iter().into_iter().flatten().flatten() {
+        let (Ok(name), Ok(value)) = (item.get_item(0), item.get_item(1)) else { continue };
         let Some(name) = bytes_of(&name).and_then(|name| String::from_utf8(name).ok()) else { continue };
         match bytes_of(&value) {
             Some(value) => pairs.push((name, value)),
@@ -31,23 +24,27 @@ pub(crate) fn read(headers: &Bound<'_, PyAny>) -> PyResult<Pairs> {
             }
         }
     }
-    Ok(pairs)
+    pairs
 }
 
 fn bytes_of(value: &Bound<'_, PyAny>) -> Option<Vec<u8>> {
     if let Ok(text) = value.cast::<PyString>() {
         return text.to_str().ok().map(|text| text.as_bytes().to_vec());
     }
+    if let Ok(bytes) = value.cast::<PyByteArray>() {
+        return Some(bytes.to_vec());
+    }
     value.cast::<PyBytes>().ok().map(|bytes| bytes.as_bytes().to_vec())
 }
 
-/// Writes headers into a mutable mapping, or puts them behind a list of pairs, in place of what was there.
+/// Writes headers into whatever has `keys` and takes items, or puts them behind a list of pairs, in place of what was there.
 pub(crate) fn write(headers: &Bound<'_, PyAny>, pairs: Vec<(String, String)>) -> PyResult<()> {
-    if headers.cast::<PyMapping>().is_ok() {
+    if headers.hasattr("keys")? {
         for (name, value) in pairs {
             let others = headers.call_method0("keys")?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-            for other in others.into_iter().filter(|other| is_named(other, &name) && !other.eq(name.as_str()).unwrap_or(false)) {
-                headers.del_item(other)?;
+            // Some hold several of a name, and add to them.
+            for other in others.into_iter().filter(|other| is_named(other, &name)) {
+                let _ = headers.del_item(other);
             }
             headers.set_item(name, value)?;
         }

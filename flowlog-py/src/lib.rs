@@ -38,7 +38,10 @@ pub mod _flowlog {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_init]
-    fn add_version(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn prepare(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::current::prepare(module.py())?;
+        crate::opentelemetry::prepare(module.py())?;
+        crate::flow::prepare(module.py());
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -2,20 +2,27 @@
 //! flow are part of the flow. Only where the program has imported it.
 
 use dynamo_flowlog::{Context, FlowHandle, FlowId, SpanId, TraceFlags};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use crate::current::current;
 
+/// Which modules are loaded, and the name of the one that is asked for; made when ours is loaded, as the context variable is.
+static MODULES: PyOnceLock<(Py<PyDict>, Py<PyString>)> = PyOnceLock::new();
+
+/// Finds out where to look for the other half of the bridge.
+pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
+    let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind();
+    let _ = MODULES.set(py, (modules, PyString::new(py, "opentelemetry.trace").unbind()));
+    Ok(())
+}
+
 /// Our half of the bridge, where there is another.
 fn bridge(py: Python<'_>) -> Option<Bound<'_, PyModule>> {
-    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let find = || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind());
-    let modules = MODULES.get_or_try_init(py, find).ok()?.bind(py);
-    let is_imported = modules.contains(intern!(py, "opentelemetry.trace")).unwrap_or(false);
-    is_imported.then(|| py.import(intern!(py, "flowlog._opentelemetry")).ok()).flatten()
+    let (modules, name) = MODULES.get(py)?;
+    let is_imported = modules.bind(py).contains(name).unwrap_or(false);
+    is_imported.then(|| py.import("flowlog._opentelemetry").ok()).flatten()
 }
 
 /// The flow that OpenTelemetry's current span is part of. The span that stands for a flow of ours is no such span.

@@ -174,7 +174,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
             ask(RUN, flows=[" "])
     report = flowlog.analyze([RUN, tmp_path / "no-such.log"])
     assert [unread.source for unread in report.input.unread] == [str(tmp_path / "no-such.log")]
-    with pytest.raises(OSError, match="no-owners"):
+    with pytest.raises(FileNotFoundError, match="no-owners"):
         flowlog.analyze(RUN, owners=tmp_path / "no-owners.toml")
     (tmp_path / "owners.toml").write_text("[component")
     with pytest.raises(ValueError, match=r"owners\.toml"):
@@ -194,6 +194,11 @@ def test_parts_of_a_run() -> None:
     assert flowlog.analyze(RUN, until=naive).verdict.outcome == "healthy"
     assert flowlog.analyze(RUN, until=naive.replace(tzinfo=timezone(timedelta(hours=2)))).input.lines == 0
     assert flowlog.analyze(RUN, components=["router"]).input.lines < 1238
+    # One is one, not its letters.
+    assert flowlog.analyze(RUN, components="prefill").input == flowlog.analyze(RUN, components=["prefill"]).input
+    assert flowlog.analyze(RUN, flows=flow).flow_failures == one.flow_failures
+    always = flowlog.analyze(RUN, since=datetime.min, until=datetime.max, threads=100_000)
+    assert always.flows.failed == 10
 
 
 @pytest.fixture(scope="module")

@@ -356,3 +356,68 @@ def test_records_survive(run: Callable[..., Any], tmp_path: Path, sink: str, dea
     report = flowlog.analyze(tmp_path)
     if death not in ("return", "exception", "sys.exit"):
         assert (report.verdict.outcome, report.verdict.component) == ("failed", "backend")
+
+
+def test_one_flow_in_two_tasks(log: Log) -> None:
+    """Each puts back what was there in its own context, in whatever order they leave."""
+
+    async def work(flow: flowlog.Flow, delay: float) -> None:
+        await asyncio.sleep(delay)
+        with flow.scope():
+            await asyncio.sleep(0.05)
+        assert flowlog.current() is None
+
+    async def main() -> None:
+        flow = log.flow().start()
+        await asyncio.gather(work(flow, 0), work(flow, 0.02), work(flow, 0.01))
+        flow.end()
+
+    asyncio.run(main())
+
+
+def test_garbage_that_is_collected_meanwhile_stops_nobody(run: Callable[..., Any]) -> None:
+    done = run(
+        "import flowlog, gc, threading, time\n"
+        "flow = flowlog.Emitter('backend', sink='none').flow('x').start()\n"
+        "gc.callbacks.append(lambda phase, info: time.sleep(0.0005))\n"
+        "gc.set_threshold(3)\n"
+        "def work():\n"
+        "    kept = []\n"
+        "    for i in range(300):\n"
+        "        with flow.scope(): pass\n"
+        "        kept.append([[] for _ in range(i % 7)])\n"
+        "threads = [threading.Thread(target=work) for _ in range(4)]\n"
+        "[thread.start() for thread in threads]; [thread.join() for thread in threads]\n"
+        "print('done')\n"
+    )
+    assert done.stdout == "done\n"
+
+
+class Callable2:
+    async def __call__(self) -> str | None:
+        await asyncio.sleep(0)
+        return _kind()
+
+
+def test_work_that_is_still_to_be_done(log: Log) -> None:
+    async def late() -> str | None:
+        await asyncio.sleep(0)
+        return _kind()
+
+    async def main() -> None:
+        assert await log.flow("object")(Callable2())() == "object"  # type: ignore[func-returns-value]
+        assert await log.flow("lambda")(lambda: late())() == "lambda"
+        with log.flow("outer"):
+            wrapped, free = flowlog.wrap(late), flowlog.wrap(lambda: late())
+        assert await wrapped() == "outer"
+        assert await asyncio.create_task(free()) == "outer"  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="gone"):
+
+            async def broken() -> None:
+                raise ValueError("gone")
+
+            await log.flow("broken")(lambda: broken())()
+
+    asyncio.run(main())
+    assert [event for kind, event in log.said() if kind == "lambda"] == ["start", "end"]
+    assert [event for kind, event in log.said() if kind == "broken"] == ["start", "fail"]

@@ -133,7 +133,6 @@ def _round() -> BaseException:
     [
         (_chained(), {"type": "OutOfBlocks", "message": "none left", "causes": ["FileNotFoundError: [Errno 2] gone"]}),
         (_hidden(), {"type": "OutOfBlocks", "message": ""}),
-        (ExceptionGroup("several", [ValueError("a")]), {"type": "ExceptionGroup", "message": "several (1 sub-exception)"}),
         (TimeoutError, {"type": "TimeoutError", "message": ""}),
         ("no ready worker", {"type": "Unknown", "message": "no ready worker"}),
         ("ResourceExhausted: no blocks", {"type": "ResourceExhausted", "message": "no blocks"}),
@@ -373,3 +372,104 @@ def test_the_interpreters_exit_is_said(run: Callable[..., Any], tmp_path: Path) 
     said = [record for record in read(tmp_path / "own.jsonl") if record["event"] != "sample"]
     assert [record.get("state") for record in said if record["event"] == "process"] == ["start", "stop"]
     assert os.environ.get("TRACEPARENT") is None
+
+
+def test_a_decorator_may_stand_before_init(run: Callable[..., Any], tmp_path: Path) -> None:
+    """As at a module's top: it is loaded before `main` calls `init`."""
+    done = run(
+        "import flowlog\n"
+        "@flowlog.flow('generate', model='tiny')\n"
+        "def generate(): return flowlog.current().flow_id\n"
+        "early = flowlog.flow('early')\n"
+        "joined = flowlog.join({})\n"
+        "assert generate() is None\n"
+        "flowlog.init('backend', sink='own.jsonl')\n"
+        "assert generate() is not None\n"
+        "with early: pass\n"
+        "with joined: pass\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    said = [(record["flow"], record["event"]) for record in read(tmp_path / "own.jsonl") if "flow" in record]
+    assert said == [(kind, event) for kind in ("generate", "early", "request") for event in ("start", "end")]
+
+
+def test_groups_tell_what_is_in_them(log: Log) -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+
+    async def fails() -> None:
+        raise ValueError("Unavailable: no worker")
+
+    with pytest.raises(ExceptionGroup), log.flow():
+        asyncio.run(main())
+    assert log.records()[-1]["error"] == {
+        "type": "Unavailable",
+        "message": "no worker",
+        "causes": ["ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)"],
+    }
+    log.flow().fail(ExceptionGroup("two", [ValueError("a"), ExceptionGroup("inner", [KeyError("b")])]))
+    assert log.records()[-1]["error"]["causes"] == ["ValueError: a", "KeyError: 'b'"]
+    with pytest.raises(BaseExceptionGroup), log.flow():
+        raise BaseExceptionGroup("left", [asyncio.CancelledError(), GeneratorExit()])
+    assert log.records()[-1]["event"] == "cancel"
+
+
+class OwnCancelledError(asyncio.CancelledError):
+    pass
+
+
+def test_cancellations_of_others(log: Log) -> None:
+    with pytest.raises(OwnCancelledError), log.flow():
+        raise OwnCancelledError
+    assert log.records()[-1]["event"] == "cancel"
+
+
+def test_words_without_end_are_cut(log: Log) -> None:
+    try:
+        raise AssertionError("x" * 10_000_000) from ValueError("y" * 10_000_000)
+    except AssertionError as error:
+        log.flow().fail(error)
+    error = log.records()[-1]["error"]
+    assert error["message"].endswith("xxx...")
+    assert len(error["message"]) < 10_000
+    assert len(error["causes"][0]) < 2_000
+
+
+def test_names_that_are_no_text(log: Log) -> None:
+    log.flow("lone \ud800").cancel("why \ud800")
+    log.flow().cancel(None)
+    assert [record["event"] for record in log.records()] == ["start", "cancel"] * 2
+
+
+def test_ctrl_c_is_the_programs(run: Callable[..., Any]) -> None:
+    done = run(
+        "import flowlog, os, signal, time\n"
+        "class Slow:\n"
+        "    def __str__(self): os.kill(os.getpid(), signal.SIGINT); time.sleep(1); return 'late'\n"
+        "flowlog.init('backend', sink='own.jsonl')\n"
+        "try:\n"
+        "    flowlog.flow('x').state('y', value=Slow())\n"
+        "    time.sleep(5)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    assert done.stdout == "interrupted\n"
+
+
+def test_a_gauge_holds_nobody(tmp_path: Path) -> None:
+    import weakref
+
+    class Owner:
+        def __init__(self) -> None:
+            self.emitter = flowlog.Emitter("kvbm", sink="none")
+            self.emitter.gauge("g", self.read)
+
+        def read(self) -> float:
+            return 1.0
+
+    owner = Owner()
+    found = weakref.ref(owner)
+    owner.emitter.close()
+    del owner
+    gc.collect()
+    assert found() is None

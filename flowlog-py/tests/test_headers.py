@@ -50,13 +50,6 @@ def test_a_callers_flow_is_taken_up(log: Log, headers: Any, flow_id: str | None,
         assert start["parent_id"] == "24b5dddcfdbbee4f"
 
 
-def test_what_is_no_header(log: Log) -> None:
-    with pytest.raises(TypeError, match="mapping"):
-        log.emitter.join(["traceparent"])  # type: ignore[list-item]
-    with pytest.raises(TypeError):
-        log.emitter.join(7)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     "headers",
     [{}, {"TRACEPARENT": "old", "a": "b"}, [], [("Traceparent", "old"), ("a", "b")], [(b"traceparent", b"old"), (b"a", b"b")]],
@@ -97,3 +90,22 @@ def test_functions_of_the_process(run: Callable[..., Any], tmp_path: Any) -> Non
     )
     assert run(program).stdout == f"rojo=1 {FLOW}\n"
     assert read(tmp_path / "own.jsonl")[1]["flow_id"] == FLOW
+
+
+def test_header_maps_of_all_kinds(log: Log) -> None:
+    import email.message
+
+    message = email.message.Message()
+    message["Traceparent"] = PARENT
+    for headers in (message, [[b"traceparent", bytearray(PARENT.encode())]], (("traceparent", PARENT),)):
+        with log.emitter.join(headers) as flow:  # type: ignore[arg-type]
+            assert flow.flow_id == FLOW
+    for nothing in (None, 7, [7], ["traceparent"], object()):
+        with log.emitter.join(nothing) as flow:  # type: ignore[arg-type]
+            assert flow.flow_id not in (None, FLOW)
+    with log.flow() as flow:
+        flow.inject(message)  # type: ignore[type-var]
+        assert message.get_all("traceparent") == [flow.inject({})["traceparent"]]
+        for fixed in ((), 7):
+            with pytest.raises((TypeError, AttributeError)):
+                flow.inject(fixed)  # type: ignore[type-var]

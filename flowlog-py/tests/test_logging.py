@@ -85,6 +85,15 @@ def test_stamped_lines_are_found_by_the_analyzer(log: Log, logger: logging.Logge
     assert events["component"].to_list() == ["vllm", "vllm"]
 
 
+def test_what_others_put_there_stays(log: Log) -> None:
+    record = logging.makeLogRecord({"trace_id": "other-1", "flow": "users"})
+    assert flowlog.FlowFilter().filter(record)
+    assert (record.trace_id, record.flow, record.flow_id) == ("other-1", "users", "-")  # type: ignore[attr-defined]
+    with log.flow() as flow:
+        flowlog.FlowFilter().filter(record)
+    assert (record.trace_id, record.flow) == (flow.trace_id, "users")  # type: ignore[attr-defined]
+
+
 def test_structlog(log: Log) -> None:
     text = io.StringIO()
     logger = structlog.wrap_logger(

@@ -82,3 +82,13 @@ def test_a_block_that_is_left_elsewhere_leaves_their_context_alone(log: Log, tra
 def test_without_it_nothing_of_it_is_loaded(run: Callable[..., Any]) -> None:
     done = run("import flowlog, sys\nflowlog.init('b', sink='none')\nwith flowlog.flow('x'): pass\nprint('opentelemetry' in sys.modules)")
     assert done.stdout == "False\n"
+
+
+def test_what_others_attach_and_leave_is_taken_away_too(log: Log) -> None:
+    from opentelemetry import baggage, context
+
+    with log.flow("one") as one:
+        context.attach(baggage.set_baggage("k", "v"))
+    assert not trace.get_current_span().get_span_context().is_valid
+    with log.flow("two") as two:
+        assert one.flow_id != two.flow_id

@@ -14,6 +14,9 @@ _Path = str | os.PathLike[str]
 #: The epoch of log times.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+#: The last moment that log times can tell, in nanoseconds.
+_LAST = 2**63 - 1
+
 
 def analyze(
     paths: _Path | Iterable[_Path],
@@ -21,8 +24,8 @@ def analyze(
     owners: _Path | Iterable[_Path] = (),
     since: datetime | None = None,
     until: datetime | None = None,
-    components: Iterable[str] = (),
-    flows: Iterable[str] = (),
+    components: str | Iterable[str] = (),
+    flows: str | Iterable[str] = (),
     memory_limit: int | None = None,
     threads: int = 0,
     progress: Callable[[int, int, int], object] | None = None,
@@ -45,8 +48,8 @@ def analyze(
         owners=_paths(owners),
         since=_nanoseconds(since),
         until=_nanoseconds(until),
-        components=list(components),
-        flows=list(flows),
+        components=_texts(components),
+        flows=_texts(flows),
         memory_limit=memory_limit,
         threads=threads,
         progress=progress,
@@ -59,8 +62,8 @@ def events(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    components: Iterable[str] = (),
-    flows: Iterable[str] = (),
+    components: str | Iterable[str] = (),
+    flows: str | Iterable[str] = (),
     threads: int = 0,
 ) -> _flowlog.Events:
     """The events of logs as an Arrow stream, read while it is asked for: no more than a few chunks are held.
@@ -74,8 +77,8 @@ def events(
         _paths(paths),
         since=_nanoseconds(since),
         until=_nanoseconds(until),
-        components=list(components),
-        flows=list(flows),
+        components=_texts(components),
+        flows=_texts(flows),
         threads=threads,
     )
 
@@ -86,9 +89,13 @@ def _paths(paths: _Path | Iterable[_Path]) -> list[str]:
     return [os.fspath(path) for path in paths]
 
 
+def _texts(texts: str | Iterable[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
 def _nanoseconds(time: datetime | None) -> int | None:
     if time is None:
         return None
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
-    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
+    return max(-_LAST, min((time - _EPOCH) // timedelta(microseconds=1) * 1000, _LAST))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any
 
 from ._flowlog import Flow
@@ -15,7 +15,9 @@ def decorate(flow: Flow, function: Callable[..., Any]) -> Callable[..., Any]:
 
     A generator works on its flow while it runs, and not between its items: what it yields to works on its own.
     """
-    if inspect.isasyncgenfunction(function):
+    # An object that is called is what its `__call__` is.
+    kind = function if inspect.isroutine(function) or hasattr(function, "func") else type(function).__call__
+    if inspect.isasyncgenfunction(kind):
 
         @functools.wraps(function)
         async def items(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
@@ -47,7 +49,7 @@ def decorate(flow: Flow, function: Callable[..., Any]) -> Callable[..., Any]:
 
         return items
 
-    if inspect.isgeneratorfunction(function):
+    if inspect.isgeneratorfunction(kind):
 
         @functools.wraps(function)
         def steps(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
@@ -81,7 +83,7 @@ def decorate(flow: Flow, function: Callable[..., Any]) -> Callable[..., Any]:
 
         return steps
 
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(kind):
 
         @functools.wraps(function)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
@@ -92,7 +94,22 @@ def decorate(flow: Flow, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        with flow._again():
-            return function(*args, **kwargs)
+        own = flow._again().start()
+        try:
+            with own.scope():
+                result = function(*args, **kwargs)
+        except BaseException as error:
+            own._leave(error)
+            raise
+        if inspect.iscoroutine(result):
+            return _finish(own, result)
+        own._leave(None)
+        return result
 
     return called
+
+
+async def _finish(flow: Flow, work: Coroutine[Any, Any, Any]) -> Any:
+    """The work is still to be done: the flow ends with it."""
+    with flow:
+        return await work

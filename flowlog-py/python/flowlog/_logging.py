@@ -20,7 +20,7 @@ import logging
 from ._flowlog import current
 
 #: What a record of ``logging`` has of itself; anything else in it is an extra.
-_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "flow_id", "trace_id", "span_id", "flow"}
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "flow_id", "trace_id", "span_id"}
 
 
 def fields() -> dict[str, str]:
@@ -32,12 +32,12 @@ def fields() -> dict[str, str]:
 
 
 class FlowFilter(logging.Filter):
-    """Gives every record ``flow_id``, ``trace_id``, ``span_id`` and ``flow``, for the formatter to show: ``-`` outside flows."""
+    """Gives every record ``flow_id``, ``trace_id`` and ``span_id`` for the formatter to show: ``-`` outside flows, but for what others put there."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         stamp = fields()
-        for name in ("flow_id", "trace_id", "span_id", "flow"):
-            setattr(record, name, stamp.get(name, "-"))
+        for name in ("flow_id", "trace_id", "span_id"):
+            setattr(record, name, stamp.get(name) or getattr(record, name, "-"))
         return super().filter(record)
 
 

@@ -6,7 +6,7 @@ from contextvars import Token
 
 from opentelemetry import context, trace
 
-Attached = tuple[Token[context.Context], context.Context]
+Attached = Token[context.Context]
 
 
 def current() -> tuple[int, int, int] | None:
@@ -18,12 +18,9 @@ def current() -> tuple[int, int, int] | None:
 def attach(trace_id: int, span_id: int, flags: int) -> Attached:
     """Makes a span current that stands for a flow's: what OpenTelemetry begins now is below it."""
     span = trace.SpanContext(trace_id, span_id, is_remote=False, trace_flags=trace.TraceFlags(flags))
-    attached = trace.set_span_in_context(trace.NonRecordingSpan(span))
-    return context.attach(attached), attached
+    return context.attach(trace.set_span_in_context(trace.NonRecordingSpan(span)))
 
 
 def detach(attached: Attached) -> None:
-    """Puts back what was current. In a context of somebody else's there is nothing to put back."""
-    token, own = attached
-    if context.get_current() is own:
-        context.detach(token)
+    """Puts back what was current then, whatever others attached since. Called in the context that it was attached in."""
+    context.detach(attached)

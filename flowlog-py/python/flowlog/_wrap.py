@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from ._flowlog import current, join
+from ._flowlog import Flow, current, join
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,13 +36,22 @@ class Wrapped(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         # A context can be entered once at a time, a copy of it costs nothing.
-        return self._context.copy().run(self.__wrapped__, *args, **kwargs)
+        result = self._context.copy().run(self.__wrapped__, *args, **kwargs)
+        if inspect.iscoroutine(result) and (flow := self._context.copy().run(current)) is not None:
+            return cast("R", _inside(flow, result))
+        return result
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         flow = self._context.copy().run(current)
         if flow is None:
             return _as_it_is, (self.__wrapped__,)
         return Joined, (self.__wrapped__, flow.kind, flow.inject({}))
+
+
+async def _inside(flow: Flow, work: Coroutine[Any, Any, Any]) -> Any:
+    """The work is still to be done, by whoever awaits it."""
+    with flow.scope():
+        return await work
 
 
 def _as_it_is(function: Callable[P, R]) -> Callable[P, R]:

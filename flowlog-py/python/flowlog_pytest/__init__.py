@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "component(name): the component that a test is about, for flowlog")
-    if config.getoption("--flowlog"):
+    if config.getoption("--flowlog") and not config.option.collectonly:
         from .plugin import Plugin
 
         config.pluginmanager.register(Plugin(config), "flowlog-plugin")

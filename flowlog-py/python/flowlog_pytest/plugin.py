@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Most characters of an exception that a record keeps: an assertion may show whole documents.
-_WORDS = 2000
-
 #: What stands in no folder's name.
 _UNSAFE = re.compile(r"[^\w.\[\]=,+-]+")
 
@@ -58,7 +55,7 @@ def _never_fails(hook: Callable[P, R]) -> Callable[P, R | None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             return hook(*args, **kwargs)
-        except Exception as error:
+        except (Exception, pytest.fail.Exception) as error:  # the latter is no Exception: a timeout of pytest-timeout's
             plugin: Any = args[0]
             plugin.trouble.append(f"{hook.__name__}: {type(error).__name__}: {error}")
             return None
@@ -88,9 +85,7 @@ class Plugin:
         workerinput: dict[str, Any] = getattr(config, "workerinput", {})
         worker = workerinput.get("workerid", "main")
         folder = config.invocation_params.dir / (config.getoption("--flowlog-dir") or "flowlog-results")
-        self.run = Path(workerinput.get("flowlog_run") or folder / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".gitignore").write_text("*\n")
+        self.run = Path(workerinput["flowlog_run"]) if "flowlog_run" in workerinput else _new_folder(folder)
         self.owners = [config.invocation_params.dir / path for path in config.getoption("--flowlog-owners") or ()]
         self.owners += [config.rootpath / path for path in config.getini("flowlog_owners")]
         self.chosen = workerinput.get("flowlog_chosen", [name for name, value in self.before.items() if value is not None])
@@ -148,10 +143,10 @@ class Plugin:
         if test is None:
             return
         told = {"outcome": test.outcome, "duration_s": round(test.duration, 6), "attempts": test.attempt}
-        if test.left is not None:
+        if test.error is not None:
+            test.flow.fail(test.error, **told)
+        elif test.left is not None:
             test.flow.cancel(type(test.left).__name__)
-        elif test.error is not None:
-            test.flow.fail(_short(test.error), **told)
         else:
             test.flow.end(**told)
 
@@ -167,10 +162,10 @@ class Plugin:
         if test is None:
             return
         if call.when == "setup" and (attempt := getattr(item, "execution_count", 1)) > test.attempt:
-            self._try_again(test, attempt)
+            self._try_again(item, test, attempt)
         test.duration += call.duration
         if not report.failed:
-            if report.skipped:
+            if report.skipped and test.error is None:
                 test.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
             # The state in which it failed stays.
             if test.error is None and call.when != "teardown":
@@ -178,7 +173,7 @@ class Plugin:
             return
         if test.error is None:
             test.outcome = "failed" if report.when == "call" else "error"
-            test.error = call.excinfo.value if call.excinfo else AssertionError(str(report.longrepr)[:_WORDS])
+            test.error = call.excinfo.value if call.excinfo else AssertionError(str(report.longrepr))
         finding = self._triage(item, test, report)
         properties: list[tuple[str, object]] = [("flowlog.flow_id", test.flow.flow_id or "")]
         if finding is not None:
@@ -189,11 +184,12 @@ class Plugin:
         report.user_properties += properties
         item.user_properties += properties
 
-    def _try_again(self, test: Test, attempt: int) -> None:
-        """What failed before is a share of the flow that failed; a retry may carry it."""
+    def _try_again(self, item: pytest.Item, test: Test, attempt: int) -> None:
+        """What failed before is a share of the flow that failed; a retry may carry it. What is found from here on is the retry's."""
         if test.error is not None:
-            test.flow.child("attempt", attempt=test.attempt).fail(_short(test.error))
-        test.attempt, test.outcome, test.error = attempt, "passed", None
+            test.flow.child("attempt", attempt=test.attempt).fail(test.error)
+        item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("flowlog.")]
+        test.attempt, test.outcome, test.error, test.began = attempt, "passed", None, time.time()
         test.flow.state("setup", attempt=attempt)
 
     def _triage(self, item: pytest.Item, test: Test, report: pytest.TestReport) -> Finding | None:
@@ -224,6 +220,15 @@ class Plugin:
         if self.emitter is not None:
             self.emitter.close()
 
+    def pytest_sessionfinish(self) -> None:
+        """What a worker has to say it says by who started it."""
+        if (output := getattr(self.config, "workeroutput", None)) is not None:
+            output["flowlog_trouble"] = self.trouble
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.trouble += getattr(node, "workeroutput", {}).get("flowlog_trouble", ())
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         self._sum_up(terminalreporter)
         for trouble in self.trouble[:3]:
@@ -249,14 +254,20 @@ class Plugin:
         terminal.write_line(f"flows and logs of the run: {self.run}")
 
 
+def _new_folder(folder: Path) -> Path:
+    """A folder for this session alone, which git leaves alone."""
+    name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    for number in range(1, 1000):
+        run = folder / (name if number == 1 else f"{name}-{number}")
+        try:
+            run.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        (run / ".gitignore").write_text("*\n")
+        return run
+    raise FileExistsError(f"`{folder}` holds too many runs of one second")
+
+
 def _folder_of(name: str) -> str:
     """A test's name as that of a folder, no longer than file systems allow."""
     return _UNSAFE.sub("_", name)[-180:].lstrip(".") or "_"
-
-
-def _short(error: BaseException) -> BaseException | str:
-    """An exception whose words fit in a record."""
-    words = str(error)
-    if len(words) <= _WORDS:
-        return error
-    return f"{type(error).__name__}: {words[:_WORDS]}..."

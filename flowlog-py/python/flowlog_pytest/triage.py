@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import flowlog
+
+#: Seconds that a failed test waits for the answer.
+_PATIENCE = 20
 
 #: Most characters of a line that the summary shows.
 _WIDTH = 200
@@ -54,10 +58,13 @@ def find(paths: Sequence[Path], owners: Sequence[Path], since: float) -> Finding
     paths = [path for path in paths if path.exists()]
     if not paths:
         return None
-    try:
-        report = flowlog.analyze(paths, owners=owners, since=datetime.fromtimestamp(since, UTC))
-    except FileNotFoundError:
-        return None
+    deadline = time.monotonic() + _PATIENCE
+
+    def check(read: int, total: int, _failures: int) -> None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{read >> 20} of {total >> 20} MiB of logs were read in {_PATIENCE} s; `flowlog-analyze` reads them all")
+
+    report = flowlog.analyze(paths, owners=owners, since=datetime.fromtimestamp(since, UTC), progress=check)
     verdict = report.verdict
     if verdict.outcome not in ("failed", "recovered") or verdict.component is None:
         return None
