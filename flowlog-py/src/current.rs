@@ -1,55 +1,19 @@
-//! The flow that Python code works on: one context variable, which asyncio's tasks inherit.
+//! The flow that is worked on, for Python and for Rust.
 
 use dynamo_flowlog::FlowHandle;
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyTuple;
 
 use crate::flow::Flow;
 use crate::headers;
-
-/// What the context variable does. It is made when the module is loaded: what is made later, another thread may be making when the process is
-/// forked, and the child would wait for it for ever.
-struct Variable {
-    get: Py<PyAny>,
-    set: Py<PyAny>,
-    reset: Py<PyAny>,
-}
-
-static VARIABLE: PyOnceLock<Variable> = PyOnceLock::new();
-
-/// Makes the variable.
-pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
-    let options = PyDict::new(py);
-    options.set_item("default", py.None())?;
-    let variable = py.import("contextvars")?.getattr("ContextVar")?.call(("flowlog",), Some(&options))?;
-    let does = |name: &str| variable.getattr(name).map(Bound::unbind);
-    let _ = VARIABLE.set(py, Variable { get: does("get")?, set: does("set")?, reset: does("reset")? });
-    Ok(())
-}
-
-fn variable(py: Python<'_>) -> PyResult<&'static Variable> {
-    VARIABLE.get(py).ok_or_else(|| PyRuntimeError::new_err("the module is not loaded"))
-}
-
-/// Puts a flow in place; what puts back what was there.
-pub(crate) fn set(flow: &Bound<'_, Flow>) -> PyResult<Py<PyAny>> {
-    variable(flow.py())?.set.call1(flow.py(), (flow,))
-}
-
-/// Puts back what was there; whether it was put in place in this context.
-pub(crate) fn reset(py: Python<'_>, token: &Py<PyAny>) -> bool {
-    variable(py).and_then(|variable| variable.reset.call1(py, (token,))).is_ok()
-}
+use crate::variable;
 
 /// The flow that is worked on, or None.
 ///
 /// Where Python code has none, it is the one of the Rust code that called it.
 #[pyfunction(name = "current")]
 pub(crate) fn current_flow(py: Python<'_>) -> PyResult<Option<Bound<'_, Flow>>> {
-    let found = variable(py)?.get.bind(py).call0()?;
-    if let Ok(flow) = found.cast_into::<Flow>() {
+    if let Some(flow) = Flow::current(py) {
         return Ok(Some(flow));
     }
     dynamo_flowlog::current().map(|handle| Bound::new(py, Flow::held(handle))).transpose()
@@ -85,8 +49,8 @@ pub fn run<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
 /// What the callable raises.
 pub fn call<'py>(flow: &FlowHandle, callable: &Bound<'py, PyAny>, arguments: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
-    let token = set(&Bound::new(py, Flow::held(flow.clone()))?)?;
+    let token = variable::set(Bound::new(py, Flow::held(flow.clone()))?.as_any())?;
     let result = callable.call1(arguments);
-    reset(py, &token);
+    variable::reset(py, &token);
     result
 }

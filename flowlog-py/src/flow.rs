@@ -10,11 +10,11 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::current;
 use crate::exceptions::{Leaving, failure, leaving};
 use crate::fields::{Held, lent, told, words_of};
 use crate::headers::{self, Pairs};
 use crate::opentelemetry;
+use crate::variable;
 
 /// Who emits.
 #[derive(Debug, Clone)]
@@ -100,6 +100,18 @@ impl Flow {
         }
     }
 
+    /// The one that Python code works on.
+    pub(crate) fn current(py: Python<'_>) -> Option<Bound<'_, Self>> {
+        variable::get(py).ok()?.cast_into().ok()
+    }
+
+    /// What OpenTelemetry's current span is part of. The span that stands for a flow of ours is no such span.
+    fn around(py: Python<'_>) -> Option<Context> {
+        let context = opentelemetry::context(py)?;
+        let ours = Self::current(py).and_then(|flow| flow.get().begin(py).span_id());
+        (ours.is_none() || context.span_id != ours).then_some(context)
+    }
+
     /// One of Rust's.
     pub(crate) fn held(handle: FlowHandle) -> Self {
         Self::of(Origin::Held(handle), String::new(), Vec::new(), Speaker::Own)
@@ -118,7 +130,7 @@ impl Flow {
             Origin::Held(handle) => return self.handle.get_or_init(|| handle.clone()),
             Origin::Call(caller) => Some(aside(py, caller.may_wait(), || caller.call_with(self.kind.clone(), &fields))),
             Origin::New => self.speaker.emitter().map(|emitter| {
-                let context = opentelemetry::context(py);
+                let context = Self::around(py);
                 let is_first = || matches!(self.speaker, Speaker::Own) && !IS_INHERITED.swap(true, Ordering::Relaxed);
                 aside(py, emitter.may_wait(), || match context {
                     Some(context) => emitter.join_with(context, self.kind.clone(), &fields),
@@ -128,7 +140,7 @@ impl Flow {
             }),
             Origin::Headers(pairs) => self.speaker.emitter().map(|emitter| {
                 let sent = emitter.extract(pairs);
-                let around = opentelemetry::context(py).filter(|around| around.flow_id == sent.flow_id);
+                let around = Self::around(py).filter(|around| around.flow_id == sent.flow_id);
                 // Who instrumented the server stands between the caller and this.
                 let context = Context { span_id: around.and_then(|around| around.span_id).or(sent.span_id), ..sent };
                 aside(py, emitter.may_wait(), || emitter.join_with(context, self.kind.clone(), &fields))
@@ -184,7 +196,7 @@ impl Flow {
         let handle = own.begin(flow.py());
         let attached = opentelemetry::attach(flow.py(), handle);
         // Nobody may hold the lock while Python is called: it may collect garbage, and let another thread go on.
-        let token = current::set(flow)?;
+        let token = variable::set(flow.as_any())?;
         locked(&own.entered).push(Entered { token, attached });
         Ok(())
     }
@@ -199,7 +211,7 @@ impl Flow {
                 of_others.drain(..1.min(of_others.len()));
                 break;
             };
-            if current::reset(py, &entered.token) {
+            if variable::reset(py, &entered.token) {
                 if let Some(attached) = &entered.attached {
                     opentelemetry::detach(py, attached);
                 }

@@ -4,16 +4,17 @@
 //! module sees it: [`run`] works on it with [`dynamo_flowlog::current`], and [`call`] calls Python back with a flow of Rust's in it. A record is written
 //! without a word to the interpreter; where a sink may have to wait for a reader or a disk, the interpreter does not wait with it.
 
-mod analysis;
-mod current;
-mod emitter;
-mod exceptions;
+mod variable;
 mod fields;
-mod flow;
+mod exceptions;
 mod headers;
 mod opentelemetry;
 mod sink;
+mod flow;
+mod current;
+mod emitter;
 mod tables;
+mod analysis;
 
 use pyo3::prelude::*;
 
@@ -39,7 +40,7 @@ pub mod _flowlog {
 
     #[pymodule_init]
     fn prepare(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::current::prepare(module.py())?;
+        crate::variable::prepare(module.py())?;
         crate::opentelemetry::prepare(module.py())?;
         crate::flow::prepare(module.py());
         module.add("__version__", env!("CARGO_PKG_VERSION"))

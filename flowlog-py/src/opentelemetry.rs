@@ -6,8 +6,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
-use crate::current::current;
-
 /// Which modules are loaded, and the name of the one that is asked for; made when ours is loaded, as the context variable is.
 static MODULES: PyOnceLock<(Py<PyDict>, Py<PyString>)> = PyOnceLock::new();
 
@@ -25,12 +23,11 @@ fn bridge(py: Python<'_>) -> Option<Bound<'_, PyModule>> {
     is_imported.then(|| py.import("flowlog._opentelemetry").ok()).flatten()
 }
 
-/// The flow that OpenTelemetry's current span is part of. The span that stands for a flow of ours is no such span.
+/// What OpenTelemetry's current span is part of.
 pub(crate) fn context(py: Python<'_>) -> Option<Context> {
     let (trace_id, span_id, flags) = bridge(py)?.call_method0("current").ok()?.extract::<Option<(u128, u64, u8)>>().ok()??;
     let span_id = SpanId::from_u64(span_id).ok();
-    let is_ours = current(py).is_some_and(|flow| flow.span_id() == span_id);
-    let flow_id = FlowId::from_u128(trace_id).ok().filter(|_| !is_ours)?;
+    let flow_id = FlowId::from_u128(trace_id).ok()?;
     Some(Context { span_id, flags: Some(TraceFlags::of_byte(flags)), ..flow_id.into() })
 }
 

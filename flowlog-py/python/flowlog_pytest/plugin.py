@@ -196,7 +196,8 @@ class Plugin:
         # Loaded when a test fails: most sessions have no use for it.
         from .triage import expand, find
 
-        paths = [*self.logs, *expand(self.patterns, item.name, self.config.invocation_params.dir)]
+        root = self.config.invocation_params.dir
+        paths = [*self.logs, *expand(self.patterns, item.name, root)]
         captured = "".join(text for name, text in report.sections if name.startswith("Captured"))
         if captured:
             # Of its own for each attempt and phase: such lines may have no times, and earlier ones are not this one's.
@@ -204,7 +205,7 @@ class Plugin:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(captured, errors="replace")
             paths.append(path)
-        return find(paths, self.owners, test.began)
+        return find(paths, self.owners, test.began, root)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,8 +53,8 @@ def expand(patterns: Iterable[str], name: str, root: Path) -> list[Path]:
     return found
 
 
-def find(paths: Sequence[Path], owners: Sequence[Path], since: float) -> Finding | None:
-    """Says who failed first from that moment on; None where nobody did."""
+def find(paths: Sequence[Path], owners: Sequence[Path], since: float, root: Path) -> Finding | None:
+    """Says who failed first from that moment on, with paths below ``root`` from there; None where nobody did."""
     paths = [path for path in paths if path.exists()]
     if not paths:
         return None
@@ -68,4 +68,5 @@ def find(paths: Sequence[Path], owners: Sequence[Path], since: float) -> Finding
     verdict = report.verdict
     if verdict.outcome not in ("failed", "recovered") or verdict.component is None:
         return None
-    return Finding(verdict.component, verdict.instance, verdict.owner.pic, verdict.summary, verdict.evidence[:3])
+    evidence = tuple(replace(line, source=line.source.removeprefix(f"{root}/")) for line in verdict.evidence[:3])
+    return Finding(verdict.component, verdict.instance, verdict.owner.pic, verdict.summary, evidence)
