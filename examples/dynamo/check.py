@@ -17,32 +17,33 @@ import flowlog
 import make_run
 from make_run import Run
 
-Expected = tuple[str, str | None, str | None]
+#: Outcome, component, instance and kind of failure; None where it does not matter.
+Expected = tuple[str, str | None, str | None, str | None]
 
 
 def is_healthy(_: Run) -> Expected:
-    return "healthy", None, None
+    return "healthy", None, None, None
 
 
 def is_left(_: Run) -> Expected:
-    return "cancelled", None, None
+    return "cancelled", None, None, None
 
 
-def failed(component: str, process: str) -> Callable[[Run], Expected]:
-    return lambda run: ("failed", component, run.instances[process])
+def failed(component: str, process: str, kind: str) -> Callable[[Run], Expected]:
+    return lambda run: ("failed", component, run.instances[process], kind)
 
 
-#: For each fault, what the answer should be: outcome, component, instance.
+#: For each fault, what the answer should be.
 EXPECTED: dict[str, Callable[[Run], Expected]] = {
     "healthy": is_healthy,
-    "worker-kill": failed("backend", "worker-0"),
-    "worker-kill-migrated": lambda run: ("recovered", "backend", run.instances["worker-0"]),
-    "worker-hang": failed("backend", "worker-0"),
+    "worker-kill": failed("backend", "worker-0", "crash"),
+    "worker-kill-migrated": lambda run: ("recovered", "backend", run.instances["worker-0"], "crash"),
+    "worker-hang": failed("backend", "worker-0", "hang"),
     "client-abort": is_left,
-    "split-prefill-kill": failed("prefill", "prefill-0"),
-    "etcd-lost": lambda _: ("failed", "etcd", None),
+    "split-prefill-kill": failed("prefill", "prefill-0", "crash"),
+    "etcd-lost": lambda _: ("failed", "etcd", None, None),
     "python-worker": is_healthy,
-    "python-worker-fails": failed("backend", "python-0"),
+    "python-worker-fails": failed("backend", "python-0", "error"),
 }
 
 
@@ -59,7 +60,8 @@ def check(fault: str, out: Path, port: int) -> bool:
     run = make_run.make(make_run.parse(arguments))
     expected = EXPECTED[fault](run)
     report = flowlog.analyze(out / fault)
-    found = (report.verdict.outcome, report.verdict.component, report.verdict.instance)
+    kind = report.failures[0].kind if len(report.failures) else None
+    found = (report.verdict.outcome, report.verdict.component, report.verdict.instance, kind)
     right = all(want is None or want == got for want, got in zip(expected, found, strict=True))
     if fault == "python-worker-fails":
         right = right and joined(report, out / fault) and report.failures[0].error_type == "OutOfBlocksError"

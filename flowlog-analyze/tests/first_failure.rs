@@ -217,6 +217,23 @@ fn one_rule_each() {
 }
 
 #[test]
+fn a_worker_that_is_never_heard_again_crashed() {
+    // It took eight seconds at most before, was heard every second, and the logs end six seconds after its last word.
+    let peers = [1, 10, 19]
+        .into_iter()
+        .flat_map(|at| [format!("{at} vllm/v-1 {at} {at}3 start long"), format!("{} vllm/v-1 {at} {at}3 end long", at + 8)]);
+    let beats = |until: u32| {
+        (0..until).flat_map(|at| [format!("{at}.1 vllm/v-1 4{at} 4{at}3 start free"), format!("{at}.2 vllm/v-1 4{at} 4{at}3 end free")])
+    };
+    let open = ["30 frontend/f 7 1 start receive".to_owned(), "30.02 vllm/v-1 7 3<1 start long".to_owned()];
+    for (until, expected) in [(54, "vllm/v-1 crash Failed"), (60, "vllm/v-1 hang Failed")] {
+        let case: Vec<String> = peers.clone().chain(beats(until)).chain(open.clone()).collect();
+        let case: Vec<&str> = case.iter().map(String::as_str).collect();
+        assert_eq!(answer(&report(&case, true)), expected, "heard until {until}");
+    }
+}
+
+#[test]
 fn what_a_dead_worker_leaves_behind() {
     // v-0 speaks last at 10.02: everybody else goes on.
     let dead = "10.02 vllm/v-0 6 3<2 start decode";

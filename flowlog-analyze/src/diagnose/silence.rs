@@ -101,6 +101,9 @@ fn outlasts(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> bool {
     longest_peer(tree, at, world).is_some_and(|longest| moment.saturating_sub(last) > longest)
 }
 
+/// How long a process has to be silent at least, to be over.
+const OVER: i64 = 2_000_000_000;
+
 /// A span's own silence, whatever it calls.
 pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> Option<Silence> {
     let node = &tree.spans[at];
@@ -133,6 +136,11 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
         return Some(Silence { kind, basis: Basis::ProcessSilent, whole_process: true, since: spoke });
     }
     if longest.is_some_and(|longest| silent > longest) {
+        // It may never have been heard again: then it did not hang.
+        let is_over = !speaks_again && !shut_down && process_silent > process.facts.activity.longest_gap().saturating_mul(2).max(OVER);
+        if is_over && world.end > spoke {
+            return Some(Silence { kind: FailureKind::Crash, basis: Basis::ProcessSilent, whole_process: true, since: spoke });
+        }
         return Some(Silence { kind: FailureKind::Hang, basis: Basis::OutlastedPeers, whole_process: false, since: last });
     }
     None
