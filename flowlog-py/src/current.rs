@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::flow::Flow;
-use crate::headers;
 use crate::variable;
 
 /// The flow that is worked on, or None.
@@ -22,12 +21,10 @@ pub(crate) fn current_flow(py: Python<'_>) -> PyResult<Option<Bound<'_, Flow>>> 
 /// Writes the flow that is worked on into the headers of a call; returns them. Outside flows it writes nothing.
 #[pyfunction]
 pub(crate) fn inject<'py>(headers: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    if let Some(handle) = current(headers.py()) {
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        handle.inject(&mut pairs);
-        headers::write(&headers, pairs)?;
+    match current_flow(headers.py())? {
+        Some(flow) => flow.get().inject(headers),
+        None => Ok(headers),
     }
-    Ok(headers)
 }
 
 /// The flow that the calling Python code works on.

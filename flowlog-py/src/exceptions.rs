@@ -5,7 +5,7 @@ use pyo3::exceptions::{PyBaseException, PyException, PyGeneratorExit, PyKeyboard
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
-use crate::fields::{cut, told};
+use crate::fields::{class_name, cut, told};
 
 /// Most links of a chain, and parts of a group, that are followed; a record keeps fewer.
 const LONGEST: usize = 16;
@@ -72,13 +72,13 @@ pub(crate) fn failure(error: &Bound<'_, PyAny>) -> Failure {
         };
     }
     if let Ok(class) = error.cast::<PyType>() {
-        return Failure::new(&class.name().map_or_else(|_| "Unknown".to_owned(), |name| name.to_string()), "", []);
+        return Failure::new(&class_name(class), "", []);
     }
     Failure::new("Unknown", &told(error), [])
 }
 
 fn name_of(error: &Bound<'_, PyAny>) -> String {
-    error.get_type().name().map_or_else(|_| "Unknown".to_owned(), |name| name.to_string())
+    class_name(&error.get_type())
 }
 
 /// Most bytes of a cause.

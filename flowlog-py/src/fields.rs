@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use dynamo_flowlog::Scalar;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
 use smallvec::SmallVec;
 
 /// Names and values that are Python's.
@@ -76,7 +76,7 @@ pub(crate) fn told(value: &Bound<'_, PyAny>) -> String {
     match value.str() {
         Ok(text) => cut(text.to_string_lossy().into_owned(), LONGEST),
         Err(error) => {
-            let words = without_words(value);
+            let words = format!("<{} without words>", class_name(&value.get_type()));
             // Ctrl-C is the program's, and comes again as soon as it goes on.
             if error.is_instance_of::<PyKeyboardInterrupt>(value.py()) {
                 let _ = value.py().import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
@@ -95,7 +95,7 @@ pub(crate) fn cut(mut text: String, longest: usize) -> String {
     text
 }
 
-fn without_words(value: &Bound<'_, PyAny>) -> String {
-    let name = value.get_type().name().map_or_else(|_| "value".to_owned(), |name| name.to_string());
-    format!("<{name} without words>")
+/// The name of a class, without its module.
+pub(crate) fn class_name(class: &Bound<'_, PyType>) -> String {
+    class.name().map_or_else(|_| "Unknown".to_owned(), |name| name.to_string())
 }

@@ -8,7 +8,7 @@ use dynamo_flowlog::{Context, Emitter, FlowHandle, Level, LogRecord, Scalar};
 use pyo3::exceptions::PyStopIteration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use crate::exceptions::{Leaving, failure, leaving};
 use crate::fields::{Held, lent, told, words_of};
@@ -173,10 +173,7 @@ impl Flow {
     }
 
     fn fail_with(&self, py: Python<'_>, failure: &dynamo_flowlog::Failure, fields: Option<&Bound<'_, PyDict>>) {
-        let handle = self.begin(py);
-        for (name, value) in Held::of(fields).owned() {
-            handle.late(name, value);
-        }
+        self.late(py, fields);
         self.finish(py, |flow| flow.fail_of(failure));
     }
 
@@ -285,7 +282,7 @@ impl Flow {
     }
 
     /// Writes it into the headers of a call; returns them.
-    fn inject<'py>(&self, headers: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn inject<'py>(&self, headers: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         self.begin(headers.py()).inject(&mut pairs);
         headers::write(&headers, pairs)?;
@@ -358,11 +355,8 @@ impl Flow {
 
     #[pyo3(signature = (kind, error, traceback, /))]
     fn __aexit__(&self, kind: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>, traceback: &Bound<'_, PyAny>) -> Ready {
-        Ready(
-            self.__exit__(kind, error, traceback)
-                .into_pyobject(error.py())
-                .map_or_else(|_| error.py().None(), |is_handled| is_handled.to_owned().into_any().unbind()),
-        )
+        let is_handled = self.__exit__(kind, error, traceback);
+        Ready(PyBool::new(error.py(), is_handled).to_owned().into_any().unbind())
     }
 
     #[pyo3(signature = (function, /))]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, Generic, TypeVar, cast, overload
 
 from ._flowlog import Analysis, Table
@@ -169,7 +169,7 @@ class Rows(Generic[Row]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"{list(self)!r}"
+        return repr(list(self))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """See https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html."""
@@ -240,21 +240,17 @@ class Report:
         """For notebooks. Everything in it was written by strangers and is escaped."""
         verdict = self.verdict
         color = {"failed": "#b00020", "recovered": "#b06000"}.get(verdict.outcome, "#006b3c")
-        shown = [f'<p><b style="color:{color}">{_html(verdict.outcome.upper())}</b> {_html(verdict.summary)}</p>']
+        shown = [f'<p><b style="color:{color}">{escape(verdict.outcome.upper())}</b> {escape(verdict.summary)}</p>']
         if self.failures:
             head = "".join(f"<th>{name}</th>" for name in ("component", "instances", "what", "flows", "PIC", "where"))
             shown.append(f"<table><thead><tr>{head}</tr></thead><tbody>")
             for failure in self.failures:
                 what = ": ".join(part for part in (failure.error_type, failure.message) if part) or failure.kind
-                where = "".join(f"<div><code>{_html(f'{line.source}:{line.line}')}</code></div>" for line in failure.evidence[:3])
+                where = "".join(f"<div><code>{escape(f'{line.source}:{line.line}')}</code></div>" for line in failure.evidence[:3])
                 cells = (failure.component, ", ".join(failure.instances), what, str(failure.flows), failure.owner.pic or "")
-                shown.append("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in cells) + f"<td>{where}</td></tr>")
+                shown.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + f"<td>{where}</td></tr>")
             shown.append("</tbody></table>")
         return "".join(shown)
-
-
-def _html(text: str) -> str:
-    return html.escape(text)
 
 
 def _with_lines(told: Mapping[str, Any]) -> dict[str, Any]:
