@@ -15,7 +15,11 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     // No log at all: what the kernel keeps of the flight file is enough.
-    let emitter = Emitter::builder("prefill").instance("prefill-0").version("dynamo", "1.6.1").sink(Sink::Nothing).flight(folder);
+    let emitter = Emitter::builder("prefill")
+        .instance("prefill-0")
+        .version("dynamo", "1.6.1")
+        .sink(Sink::Nothing)
+        .flight(folder);
     let emitter = match emitter.install() {
         Ok(installed) => installed,
         Err(error) => {

@@ -25,7 +25,8 @@ type Anything = Box<dyn Error + Send + Sync>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Anything> {
     let mut arguments = std::env::args().skip(1);
-    let (first, second) = (arguments.next().ok_or("a folder for the logs is needed")?, arguments.next());
+    let (first, second) =
+        (arguments.next().ok_or("a folder for the logs is needed")?, arguments.next());
     match second.as_deref() {
         Some("worker") => worker(Path::new(&first)).await,
         _ => frontend(Path::new(&first)).await,
@@ -34,7 +35,11 @@ async fn main() -> Result<(), Anything> {
 
 fn install(component: &str, out: &Path) -> Result<Installed, Anything> {
     let log = out.join(format!("{component}.log"));
-    Ok(Emitter::builder(component).instance(format!("{component}-0")).version("example", "0.1.0").sink(Sink::file(log)).install()?)
+    Ok(Emitter::builder(component)
+        .instance(format!("{component}-0"))
+        .version("example", "0.1.0")
+        .sink(Sink::file(log))
+        .install()?)
 }
 
 /// Sends requests to a worker of its own.
@@ -50,11 +55,13 @@ async fn frontend(out: &Path) -> Result<(), Anything> {
     BufReader::new(worker.stdout.take().ok_or("no output")?).read_line(&mut address)?;
     scaling.end();
 
-    let client = ClientLayer::new("generate").layer(Client::builder(TokioExecutor::new()).build_http::<Body>());
+    let client = ClientLayer::new("generate")
+        .layer(Client::builder(TokioExecutor::new()).build_http::<Body>());
     for tokens in [3, 700] {
         let flow = Flow::start("chat_completion");
         let mut client = client.clone();
-        let request = Request::post(format!("http://{}/generate", address.trim())).body(Body::from(tokens.to_string()))?;
+        let request = Request::post(format!("http://{}/generate", address.trim()))
+            .body(Body::from(tokens.to_string()))?;
         let answered = in_flow(&flow, async {
             let (head, body) = client.call(request).await?.into_parts();
             Ok::<_, Anything>((head.status, body.collect().await?.to_bytes()))

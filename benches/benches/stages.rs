@@ -1,5 +1,10 @@
 //! What each stage of a line's way costs, by itself: `cargo bench -p flowlog-benches`.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a benchmark stops at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a benchmark stops at what it did not expect"
+)]
 
 use std::hint::black_box;
 
@@ -19,10 +24,16 @@ const CHATTER: &str = "[pod/vllm-worker-1/main] 2025-11-22T08:27:15.705274123Z I
 fn lines(c: &mut Criterion) {
     let mut group = c.benchmark_group("record");
     group.throughput(Throughput::Bytes(RECORD.len() as u64));
-    group.bench_function("decode", |b| b.iter(|| json::decode(black_box(RECORD.as_bytes())).expect("a record")));
-    group.bench_function("glance", |b| b.iter(|| json::glance(black_box(RECORD.as_bytes()), &mut |_, _| true).expect("ordinary")));
+    group.bench_function("decode", |b| {
+        b.iter(|| json::decode(black_box(RECORD.as_bytes())).expect("a record"))
+    });
+    group.bench_function("glance", |b| {
+        b.iter(|| json::glance(black_box(RECORD.as_bytes()), &mut |_, _| true).expect("ordinary"))
+    });
     let mut skimmer = Skimmer::default();
-    group.bench_function("skim", |b| b.iter(|| skimmer.skim(black_box(RECORD.as_bytes()), &mut |_, _| true).expect("ordinary")));
+    group.bench_function("skim", |b| {
+        b.iter(|| skimmer.skim(black_box(RECORD.as_bytes()), &mut |_, _| true).expect("ordinary"))
+    });
     group.finish();
 
     let mut group = c.benchmark_group("chatter");
@@ -36,19 +47,31 @@ fn lines(c: &mut Criterion) {
     let mut shapes = Shapes::default();
     // It is learnt when it comes again.
     assert!((0..2).all(|_| shapes.recall(CHATTER.as_bytes()).is_none()));
-    group.bench_function("recall", |b| b.iter(|| shapes.recall(black_box(CHATTER.as_bytes())).expect("a known shape")));
+    group.bench_function("recall", |b| {
+        b.iter(|| shapes.recall(black_box(CHATTER.as_bytes())).expect("a known shape"))
+    });
     let number = shapes.recall(CHATTER.as_bytes()).unwrap();
-    group.bench_function("stamps", |b| b.iter(|| shapes.stamps(number, black_box(CHATTER.as_bytes())).expect("stamps")));
+    group.bench_function("stamps", |b| {
+        b.iter(|| shapes.stamps(number, black_box(CHATTER.as_bytes())).expect("stamps"))
+    });
     group.finish();
 }
 
 fn triage(c: &mut Criterion) {
     let mut group = c.benchmark_group("triage");
     for form in [Form::Json, Form::Text, Form::Mixed, Form::Dynamo] {
-        let cluster = simulate(&flowlog_simulator::Options { form, flows: 500, ..Default::default() });
-        let sources = Sources::of_texts(cluster.logs.iter().map(|(name, log)| (name.as_str(), log.as_slice()))).unwrap();
-        group.throughput(Throughput::Bytes(cluster.logs.iter().map(|(_, log)| log.len() as u64).sum()));
-        group.bench_function(format!("{form:?}"), |b| b.iter(|| analyze(&sources, &Options::default(), &|_| {})));
+        let cluster =
+            simulate(&flowlog_simulator::Options { form, flows: 500, ..Default::default() });
+        let sources = Sources::of_texts(
+            cluster.logs.iter().map(|(name, log)| (name.as_str(), log.as_slice())),
+        )
+        .unwrap();
+        group.throughput(Throughput::Bytes(
+            cluster.logs.iter().map(|(_, log)| log.len() as u64).sum(),
+        ));
+        group.bench_function(format!("{form:?}"), |b| {
+            b.iter(|| analyze(&sources, &Options::default(), &|_| {}))
+        });
     }
     group.finish();
 }

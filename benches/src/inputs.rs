@@ -29,13 +29,20 @@ impl Input {
 
     /// Nothing yet, in a folder that is made.
     fn empty(folder: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("failed to make the folder `{}`", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("failed to make the folder `{}`", folder.display()))?;
         Ok(Self { folder: folder.to_path_buf(), bytes: 0, lines: 0, flows: [0; 5] })
     }
 
     /// Adds what became of a cluster's flows.
     fn count(&mut self, cluster: &Cluster) {
-        let all = [Outcome::Ok, Outcome::Recovered, Outcome::Cancelled, Outcome::Rejected, Outcome::Failed];
+        let all = [
+            Outcome::Ok,
+            Outcome::Recovered,
+            Outcome::Cancelled,
+            Outcome::Rejected,
+            Outcome::Failed,
+        ];
         for (count, outcome) in self.flows.iter_mut().zip(all) {
             *count += cluster.truth.iter().filter(|truth| truth.outcome == outcome).count() as u64;
         }
@@ -44,7 +51,9 @@ impl Input {
 
 fn create(folder: &Path, name: &str) -> anyhow::Result<BufWriter<File>> {
     let path = folder.join(name);
-    Ok(BufWriter::new(File::create(&path).with_context(|| format!("failed to write `{}`", path.display()))?))
+    Ok(BufWriter::new(
+        File::create(&path).with_context(|| format!("failed to write `{}`", path.display()))?,
+    ))
 }
 
 /// Requests of a run that is simulated at once: what does not fit into memory is many runs, one after the other.
@@ -65,7 +74,8 @@ pub fn records(folder: &Path, form: Form, bytes: u64) -> anyhow::Result<Input> {
         }
         // The last run is as long as what is left.
         let per_flow = if run == 0 { 6_600 } else { input.bytes / (run * FLOWS_AT_ONCE as u64) };
-        let flows = FLOWS_AT_ONCE.min(usize::try_from((bytes - input.bytes) / per_flow.max(1))? + 1);
+        let flows =
+            FLOWS_AT_ONCE.min(usize::try_from((bytes - input.bytes) / per_flow.max(1))? + 1);
         let options = Options {
             seed: run + 1,
             begin: run * APART,
@@ -103,7 +113,10 @@ pub fn in_files(folder: &Path, bytes: u64, files: usize) -> anyhow::Result<Input
     let mut lines: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for entry in fs::read_dir(&whole)? {
         let text = fs::read(entry?.path())?;
-        lines.extend(text.split_inclusive(|byte| *byte == b'\n').map(|line| (line.get(9..35).unwrap_or_default().to_vec(), line.to_vec())));
+        lines.extend(
+            text.split_inclusive(|byte| *byte == b'\n')
+                .map(|line| (line.get(9..35).unwrap_or_default().to_vec(), line.to_vec())),
+        );
     }
     fs::remove_dir_all(&whole)?;
     lines.sort_by(|a, b| a.0.cmp(&b.0));
@@ -123,8 +136,9 @@ pub fn in_files(folder: &Path, bytes: u64, files: usize) -> anyhow::Result<Input
 pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
     let mut input = Input::empty(folder)?;
     let mut joined = create(folder, "kubectl.log")?;
-    let mut runtime: Vec<BufWriter<File>> =
-        (0..PODS).map(|pod| create(folder, &format!("pod-{pod}.log"))).collect::<anyhow::Result<_>>()?;
+    let mut runtime: Vec<BufWriter<File>> = (0..PODS)
+        .map(|pod| create(folder, &format!("pod-{pod}.log")))
+        .collect::<anyhow::Result<_>>()?;
     let mut random = fastrand::Rng::with_seed(7);
     let mut text = String::new();
     let mut line = String::new();
@@ -150,7 +164,10 @@ pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
         }
         records.sort_unstable();
         for (time, log, record) in records {
-            let micros = flowlog_schema::Time::parse(&format!("{time}Z")).context("a record without a time")?.0 / 1_000;
+            let micros = flowlog_schema::Time::parse(&format!("{time}Z"))
+                .context("a record without a time")?
+                .0
+                / 1_000;
             for at in 0..RATIO {
                 // All of a record's chatter comes right after it.
                 let (pod, micros) = (random.usize(0..2 * PODS), micros + i64::from(at) * 7);
@@ -162,14 +179,22 @@ pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
                     text.push('\n');
                 } else {
                     let voices = Voice::ALL;
-                    flowlog_simulator::chat(&mut random, voices[pod % voices.len()], micros, &mut text);
+                    flowlog_simulator::chat(
+                        &mut random,
+                        voices[pod % voices.len()],
+                        micros,
+                        &mut text,
+                    );
                 }
                 let pod = if at == 0 { log % (2 * PODS) } else { pod };
                 line.clear();
                 for said in text.lines() {
                     match pod.checked_sub(PODS) {
                         Some(_) => line.push_str(&format!("{stamp}123Z stdout F {said}\n")),
-                        None => line.push_str(&format!("[pod/{}-{pod}-7d9f/main] {stamp}123Z {said}\n", NAMES[pod % NAMES.len()])),
+                        None => line.push_str(&format!(
+                            "[pod/{}-{pod}-7d9f/main] {stamp}123Z {said}\n",
+                            NAMES[pod % NAMES.len()]
+                        )),
                     }
                     input.lines += 1;
                 }

@@ -21,7 +21,11 @@ pub struct Cost {
 }
 
 /// Runs a program to its end; what it cost and what it wrote. A status that is neither of `good` is an error.
-pub fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr], good: &[i32]) -> anyhow::Result<(Cost, String)> {
+pub fn run(
+    program: impl AsRef<OsStr>,
+    arguments: &[&OsStr],
+    good: &[i32],
+) -> anyhow::Result<(Cost, String)> {
     let name = program.as_ref().to_string_lossy().into_owned();
     let began = Instant::now();
     let mut child = Command::new(&program)
@@ -33,7 +37,8 @@ pub fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr], good: &[i32]) -> an
         .with_context(|| format!("failed to start `{name}`"))?;
     let mut text = String::new();
     if let Some(mut out) = child.stdout.take() {
-        std::io::Read::read_to_string(&mut out, &mut text).with_context(|| format!("failed to read what `{name}` writes"))?;
+        std::io::Read::read_to_string(&mut out, &mut text)
+            .with_context(|| format!("failed to read what `{name}` writes"))?;
     }
     let used = child.wait4().with_context(|| format!("failed to wait for `{name}`"))?;
     let wall = began.elapsed();
@@ -53,28 +58,50 @@ pub fn triage(folder: &Path) -> anyhow::Result<(Cost, Value)> {
 
 /// Counts lines that hold a literal with ripgrep.
 pub fn ripgrep(folder: &Path, literal: &str) -> anyhow::Result<Cost> {
-    run("rg", &["-c", "-F", literal].map(OsStr::new).into_iter().chain([folder.as_os_str()]).collect::<Vec<_>>(), &[0, 1])
-        .map(|(cost, _)| cost)
+    run(
+        "rg",
+        &["-c", "-F", literal]
+            .map(OsStr::new)
+            .into_iter()
+            .chain([folder.as_os_str()])
+            .collect::<Vec<_>>(),
+        &[0, 1],
+    )
+    .map(|(cost, _)| cost)
 }
 
 /// Asks a table that Python knows; what its query took without start-up, and the number of flows that it answers.
 pub fn python(script: &str, folder: &Path) -> anyhow::Result<(Cost, u64)> {
-    let (cost, text) = run("python3", &[OsStr::new("-c"), OsStr::new(script), folder.as_os_str()], &[0])?;
-    let answer: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).context("the script wrote no answer")?;
-    let seconds = answer.get("seconds").and_then(Value::as_f64).context("the script wrote no time")?;
-    let flows = answer.get("flows").and_then(Value::as_u64).context("the script wrote no number of flows")?;
+    let (cost, text) =
+        run("python3", &[OsStr::new("-c"), OsStr::new(script), folder.as_os_str()], &[0])?;
+    let answer: Value = serde_json::from_str(text.lines().last().unwrap_or_default())
+        .context("the script wrote no answer")?;
+    let seconds =
+        answer.get("seconds").and_then(Value::as_f64).context("the script wrote no time")?;
+    let flows = answer
+        .get("flows")
+        .and_then(Value::as_u64)
+        .context("the script wrote no number of flows")?;
     Ok((Cost { wall: Duration::from_secs_f64(seconds), ..cost }, flows))
 }
 
 /// Whether Python finds a module.
 pub fn has_module(name: &str) -> bool {
-    let found = Command::new("python3").args(["-c", &format!("import {name}")]).stderr(Stdio::null()).status();
+    let found = Command::new("python3")
+        .args(["-c", &format!("import {name}")])
+        .stderr(Stdio::null())
+        .status();
     found.is_ok_and(|status| status.success())
 }
 
 /// Whether a program can be run.
 pub fn has_program(name: &str) -> bool {
-    Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    Command::new(name)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// `DuckDB`: which component failed first in each flow.

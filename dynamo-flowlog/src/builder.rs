@@ -86,7 +86,9 @@ impl Builder {
         let environment = Environment::read();
         let mut builder = Self::new(environment.component.as_deref().unwrap_or(component));
         builder.instance = environment.instance;
-        builder.versions.extend(environment.version.map(|version| (builder.component.clone(), version)));
+        builder
+            .versions
+            .extend(environment.version.map(|version| (builder.component.clone(), version)));
         builder.sink = environment.sink.unwrap_or_default();
         builder.form = environment.form;
         builder.level = environment.level.unwrap_or(Level::Info);
@@ -160,11 +162,16 @@ impl Builder {
             return Err(InstallError::Installed);
         }
         if self.disabled {
-            let nothing = Self { sink: Sink::Nothing, flight: None, samples: None, otlp: None, ..self };
+            let nothing =
+                Self { sink: Sink::Nothing, flight: None, samples: None, otlp: None, ..self };
             return nothing.build().map(Installed::of);
         }
         let emitter = self.build()?;
-        if emitter.put_in_place() { Ok(Installed::of(emitter)) } else { Err(InstallError::Installed) }
+        if emitter.put_in_place() {
+            Ok(Installed::of(emitter))
+        } else {
+            Err(InstallError::Installed)
+        }
     }
 
     /// Sets the emitter up for whoever holds it: several may stand side by side in a process.
@@ -175,7 +182,8 @@ impl Builder {
         if !is_component(&self.component) {
             return Err(InstallError::Component(self.component));
         }
-        let sink = OpenSink::open(&self.sink).map_err(|error| InstallError::Sink { sink: self.sink.clone(), error })?;
+        let sink = OpenSink::open(&self.sink)
+            .map_err(|error| InstallError::Sink { sink: self.sink.clone(), error })?;
         let samples = self.samples;
         let emitter = Emitter(Arc::new(Inner::new(self, sink)));
         emitter.0.begin_export().map_err(InstallError::Otlp)?;

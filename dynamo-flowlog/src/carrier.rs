@@ -48,7 +48,11 @@ impl<K: AsRef<str>, V: AsRef<[u8]>> Extract for BTreeMap<K, V> {
     }
 }
 
-fn each<'a>(pairs: impl Iterator<Item = (&'a str, &'a [u8])>, name: &str, found: &mut dyn FnMut(&[u8])) {
+fn each<'a>(
+    pairs: impl Iterator<Item = (&'a str, &'a [u8])>,
+    name: &str,
+    found: &mut dyn FnMut(&[u8]),
+) {
     pairs.filter(|(key, _)| key.eq_ignore_ascii_case(name)).for_each(|(_, value)| found(value));
 }
 

@@ -33,7 +33,14 @@ pub struct Context {
 
 impl From<FlowId> for Context {
     fn from(flow_id: FlowId) -> Self {
-        Self { flow_id, span_id: None, clock: None, flags: None, others: String::new(), request_id: None }
+        Self {
+            flow_id,
+            span_id: None,
+            clock: None,
+            flags: None,
+            others: String::new(),
+            request_id: None,
+        }
     }
 }
 
@@ -50,7 +57,10 @@ impl Context {
         };
         let parents = values(TRACEPARENT);
         // Which of two that differ is right, nobody knows.
-        let parent = parents.first().filter(|first| parents.iter().all(|other| other == *first)).and_then(|text| TraceParent::parse(text));
+        let parent = parents
+            .first()
+            .filter(|first| parents.iter().all(|other| other == *first))
+            .and_then(|text| TraceParent::parse(text));
         malformed += u64::from(!parents.is_empty() && parent.is_none());
 
         // Without its `traceparent` the other header means nothing.
@@ -61,12 +71,15 @@ impl Context {
         let named = values(FLOW_ID).first().map(|text| flow_id_of(text));
         malformed += u64::from(named == Some(None));
 
-        let requests: Vec<Option<String>> =
-            REQUEST_IDS.iter().filter_map(|name| values(name).first().map(|text| foreign_id(text))).collect();
+        let requests: Vec<Option<String>> = REQUEST_IDS
+            .iter()
+            .filter_map(|name| values(name).first().map(|text| foreign_id(text)))
+            .collect();
         malformed += requests.iter().filter(|id| id.is_none()).count() as u64;
         let requests: Vec<String> = requests.into_iter().flatten().collect();
 
-        let adopted = named.flatten().or_else(|| requests.iter().find_map(|id| flow_id_of(id.as_bytes())));
+        let adopted =
+            named.flatten().or_else(|| requests.iter().find_map(|id| flow_id_of(id.as_bytes())));
         let flow_id = parent.map(|parent| parent.flow_id).or(adopted).unwrap_or_default();
         let request_id = requests.into_iter().find(|id| flow_id_of(id.as_bytes()) != Some(flow_id));
         let context = Self {
@@ -86,7 +99,8 @@ impl Context {
         let made_up = || SpanId::from_u64(uuid::Uuid::new_v4().as_u64_pair().1).ok();
         let Some(span_id) = self.span_id.or_else(made_up) else { return };
         let flags = self.flags.unwrap_or(TraceFlags::SAMPLED);
-        carrier.set(TRACEPARENT, &TraceParent { flow_id: self.flow_id, span_id, flags }.to_string());
+        carrier
+            .set(TRACEPARENT, &TraceParent { flow_id: self.flow_id, span_id, flags }.to_string());
         let state = TraceState { clock: self.clock, others: self.others.clone() }.to_header();
         if !state.is_empty() {
             carrier.set(TRACESTATE, &state);
@@ -96,13 +110,16 @@ impl Context {
     /// The clock that an answer brought in its `tracestate`, if it did.
     pub fn clock_of<C: Extract + ?Sized>(answer: &C) -> Option<Clock> {
         let mut clock = None;
-        answer.values(TRACESTATE, &mut |value| clock = clock.or_else(|| TraceState::parse(value).0.clock));
+        answer.values(TRACESTATE, &mut |value| {
+            clock = clock.or_else(|| TraceState::parse(value).0.clock)
+        });
         clock
     }
 
     /// Tells whoever called, with an answer, what the clock shows: what the caller says from then on comes after it.
     pub fn answer<C: Inject + ?Sized>(&self, carrier: &mut C) {
-        carrier.set(TRACESTATE, &TraceState { clock: self.clock, others: String::new() }.to_header());
+        carrier
+            .set(TRACESTATE, &TraceState { clock: self.clock, others: String::new() }.to_header());
     }
 }
 
@@ -133,7 +150,13 @@ mod tests {
     #[test]
     fn who_decides_the_flow() {
         for (headers, flow, span, request_id, malformed) in [
-            (&[("Traceparent", PARENT), ("x-flow-id", OTHER), ("x-request-id", "r-7")][..], Some(FLOW), true, Some("r-7"), 0),
+            (
+                &[("Traceparent", PARENT), ("x-flow-id", OTHER), ("x-request-id", "r-7")][..],
+                Some(FLOW),
+                true,
+                Some("r-7"),
+                0,
+            ),
             (&[("traceparent", PARENT), ("traceparent", PARENT)], Some(FLOW), true, None, 0),
             (&[("traceparent", PARENT), ("traceparent", "00-1")], None, false, None, 1),
             (&[("traceparent", "gone"), ("X-Flow-Id", OTHER)], Some(OTHER), false, None, 1),
@@ -149,10 +172,17 @@ mod tests {
         ] {
             let (context, found) = Context::extract(headers);
             assert_eq!(found, malformed, "{headers:?}");
-            assert_eq!((context.span_id.is_some(), context.request_id.as_deref()), (span, request_id), "{headers:?}");
+            assert_eq!(
+                (context.span_id.is_some(), context.request_id.as_deref()),
+                (span, request_id),
+                "{headers:?}"
+            );
             match flow {
                 Some(flow) => assert_eq!(context.flow_id.to_string(), flow, "{headers:?}"),
-                None => assert!(![FLOW, OTHER].contains(&context.flow_id.to_string().as_str()), "{headers:?}"),
+                None => assert!(
+                    ![FLOW, OTHER].contains(&context.flow_id.to_string().as_str()),
+                    "{headers:?}"
+                ),
             }
         }
     }
@@ -170,7 +200,11 @@ mod tests {
 
     #[test]
     fn every_carrier_brings_all_of_it() {
-        let headers = [("traceparent", PARENT), ("tracestate", "rojo=1"), ("tracestate", "flowlog=019aaaacb23c001a,congo=2")];
+        let headers = [
+            ("traceparent", PARENT),
+            ("tracestate", "rojo=1"),
+            ("tracestate", "flowlog=019aaaacb23c001a,congo=2"),
+        ];
         let (sent, _) = Context::extract(headers.as_slice());
         assert_eq!(
             (sent.others.as_str(), sent.clock, sent.flags),
@@ -191,8 +225,12 @@ mod tests {
         }
         let mut command = Command::new("true");
         sent.inject(&mut command);
-        let environment: Vec<(String, String)> =
-            command.get_envs().filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned()))).collect();
+        let environment: Vec<(String, String)> = command
+            .get_envs()
+            .filter_map(|(name, value)| {
+                Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned()))
+            })
+            .collect();
         assert_eq!(environment[0].0, "TRACEPARENT");
         assert_eq!(Context::extract(&environment), (sent, 0));
     }
@@ -204,7 +242,10 @@ mod tests {
         headers.insert("TraceParent".to_owned(), PARENT.to_owned());
         sent.inject(&mut headers);
         let (received, malformed) = Context::extract(&headers);
-        assert_eq!((received.flow_id, received.span_id.is_some(), malformed), (sent.flow_id, true, 0));
+        assert_eq!(
+            (received.flow_id, received.span_id.is_some(), malformed),
+            (sent.flow_id, true, 0)
+        );
     }
 
     proptest! {

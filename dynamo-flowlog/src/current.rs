@@ -15,7 +15,11 @@ thread_local! {
 
 /// The flow that this thread works on: that of the innermost [`in_flow`] or [`FlowHandle::run`] around the caller.
 pub fn current() -> Option<FlowHandle> {
-    CURRENT.try_with(|current| current.try_borrow().ok().map(|current| current.clone())).ok().flatten().filter(FlowHandle::is_enabled)
+    CURRENT
+        .try_with(|current| current.try_borrow().ok().map(|current| current.clone()))
+        .ok()
+        .flatten()
+        .filter(FlowHandle::is_enabled)
 }
 
 /// Puts a flow in place, and back what was there when it is dropped.
@@ -91,7 +95,9 @@ mod tests {
         outer.run(|| {
             assert_eq!(id(), outer.flow_id());
             inner.run(|| assert_eq!(id(), inner.flow_id()));
-            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inner.run(|| std::panic::resume_unwind(Box::new(0)))));
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                inner.run(|| std::panic::resume_unwind(Box::new(0)))
+            }));
             assert!(panicked.is_err());
             assert_eq!(id(), outer.flow_id());
         });
@@ -113,7 +119,12 @@ mod tests {
         assert_eq!(id(), None, "not between polls");
         // On another thread, too.
         std::thread::scope(|scope| {
-            scope.spawn(|| assert_eq!(work.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(7)));
+            scope.spawn(|| {
+                assert_eq!(
+                    work.as_mut().poll(&mut Context::from_waker(Waker::noop())),
+                    Poll::Ready(7)
+                )
+            });
         });
     }
 }

@@ -60,7 +60,8 @@ impl Emitter {
 
     /// What went wrong so far.
     pub fn health(&self) -> Health {
-        let (exported, not_exported) = self.0.exporter.load().as_ref().map_or((0, 0), |exporter| exporter.counts());
+        let (exported, not_exported) =
+            self.0.exporter.load().as_ref().map_or((0, 0), |exporter| exporter.counts());
         Health { exported, not_exported, ..self.0.counters.health() }
     }
 
@@ -168,7 +169,11 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Emitter").field("component", &self.component).field("instance", &self.instance).field("sink", &self.sink).finish()
+        f.debug_struct("Emitter")
+            .field("component", &self.component)
+            .field("instance", &self.instance)
+            .field("sink", &self.sink)
+            .finish()
     }
 }
 
@@ -181,12 +186,17 @@ const SETTLING: u32 = u32::MAX;
 impl Inner {
     pub(crate) fn new(builder: Builder, sink: OpenSink) -> Self {
         forks::watch();
-        let named = builder.versions.iter().map(|(name, version)| (name.clone(), version.clone().into()));
+        let named =
+            builder.versions.iter().map(|(name, version)| (name.clone(), version.clone().into()));
         let versions = serde_json::Map::from_iter(named);
         Self {
             component: builder.component.to_ascii_lowercase(),
             instance: builder.instance,
-            versions_json: if versions.is_empty() { String::new() } else { serde_json::Value::Object(versions).to_string() },
+            versions_json: if versions.is_empty() {
+                String::new()
+            } else {
+                serde_json::Value::Object(versions).to_string()
+            },
             versions: builder.versions,
             form: builder.form.unwrap_or_default(),
             level: builder.level,
@@ -251,16 +261,25 @@ impl Inner {
         record.instance = self.instance.as_deref().map(Into::into);
         record.flow_id = flow_id;
         record.flow = Some(kind).filter(|kind| !kind.is_empty()).map(Into::into);
-        record.versions = self.versions.iter().map(|(name, version)| (name.into(), version.into())).collect();
+        record.versions =
+            self.versions.iter().map(|(name, version)| (name.into(), version.into())).collect();
         record.span_id = span_id;
         record.parent_id = parent_id;
         record
     }
 
     /// Writes a record of the process.
-    pub(crate) fn say(&self, event: Event, state: &str, names_versions: bool, fields: &[(&str, Scalar<'_>)]) {
+    pub(crate) fn say(
+        &self,
+        event: Event,
+        state: &str,
+        names_versions: bool,
+        fields: &[(&str, Scalar<'_>)],
+    ) {
         let now = now();
-        let shared = self.stencil.get_or_init(|| Shared::new(self, Cow::Borrowed(""), None, None, None, TraceFlags::default()));
+        let shared = self.stencil.get_or_init(|| {
+            Shared::new(self, Cow::Borrowed(""), None, None, None, TraceFlags::default())
+        });
         let line = Line {
             time: now,
             level: Level::Info,
@@ -278,7 +297,12 @@ impl Inner {
     }
 
     pub(crate) fn process(&self, state: &str) {
-        self.say(Event::Process, state, true, &[("pid", std::process::id().into()), ("host", host().into())]);
+        self.say(
+            Event::Process,
+            state,
+            true,
+            &[("pid", std::process::id().into()), ("host", host().into())],
+        );
     }
 
     pub(crate) fn begin_flight(&self, folder: &Path) -> io::Result<()> {
@@ -319,7 +343,12 @@ impl Inner {
     fn after_fork(&self) -> bool {
         let forks = forks::generation();
         let seen = self.forks.load(Ordering::Relaxed);
-        if seen == SETTLING || self.forks.compare_exchange(seen, SETTLING, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if seen == SETTLING
+            || self
+                .forks
+                .compare_exchange(seen, SETTLING, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
+        {
             // Another thread is at it.
             let began = Instant::now();
             while began.elapsed() < PATIENCE_WITH_DISKS {
@@ -385,7 +414,8 @@ mod tests {
     static FORKING: Mutex<()> = Mutex::new(());
 
     fn files(folder: &Path) -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files
     }
@@ -396,7 +426,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (logs, flights) = (folder.path().join("logs"), folder.path().join("flight"));
         let build = |sink| Emitter::builder("worker").sink(sink).flight(&flights).build().unwrap();
-        for sink in [Sink::mapped(logs.join("run")), Sink::file(logs.join("run.log")), Sink::Stderr] {
+        for sink in [Sink::mapped(logs.join("run")), Sink::file(logs.join("run.log")), Sink::Stderr]
+        {
             let emitter = build(sink.clone());
             let inherited = emitter.start("parent");
             let before = files(&flights);
@@ -413,13 +444,22 @@ mod tests {
             inherited.end();
             assert_eq!((emitter.open_flows(), emitter.health()), (0, Health::default()));
             if sink != Sink::Stderr {
-                let read = |path: &PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap()).trim_matches('\0').to_owned();
+                let read = |path: &PathBuf| {
+                    String::from_utf8_lossy(&fs::read(path).unwrap()).trim_matches('\0').to_owned()
+                };
                 let text: String = files(&logs).iter().map(read).collect();
-                let events: Vec<Event> =
-                    text.lines().filter_map(|line| json::decode(line.as_bytes()).ok()).map(|(record, _)| record.event).collect();
+                let events: Vec<Event> = text
+                    .lines()
+                    .filter_map(|line| json::decode(line.as_bytes()).ok())
+                    .map(|(record, _)| record.event)
+                    .collect();
                 let count = |event| events.iter().filter(|other| **other == event).count();
                 // The inherited flow's end is its parent's to say.
-                assert_eq!((count(Event::Start), count(Event::End), count(Event::Process)), (4, 3, 2), "{text}");
+                assert_eq!(
+                    (count(Event::Start), count(Event::End), count(Event::Process)),
+                    (4, 3, 2),
+                    "{text}"
+                );
             }
             drop(emitter);
             files(&flights).iter().for_each(|path| fs::remove_file(path).unwrap());

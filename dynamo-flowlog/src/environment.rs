@@ -42,31 +42,46 @@ impl Environment {
     }
 
     fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let variable = |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let variable = |name: &str| {
+            variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
         let attributes = variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-        let attributes: HashMap<&str, &str> =
-            attributes.split(',').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.trim(), value.trim())).collect();
+        let attributes: HashMap<&str, &str> = attributes
+            .split(',')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.trim(), value.trim()))
+            .collect();
         let attribute = |name: &str| attributes.get(name).map(|value| (*value).to_owned());
-        let is_true = |value: String| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes");
+        let is_true = |value: String| {
+            matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes")
+        };
         let form = match variable("DYN_LOGGING_CONSOLE_FORMAT").as_deref() {
             Some("jsonl") => Some(Form::Json),
             Some("readable") => Some(Form::Text),
-            _ => variable("DYN_LOGGING_JSONL").map(|value| if is_true(value) { Form::Json } else { Form::Text }),
+            _ => variable("DYN_LOGGING_JSONL")
+                .map(|value| if is_true(value) { Form::Json } else { Form::Text }),
         };
         let asks = |name| variable(name).is_some_and(|exporter| exporter == "otlp");
-        let exports = variable("OTEL_EXPORT_ENABLED").is_some_and(is_true) || asks("OTEL_TRACES_EXPORTER") || asks("OTEL_LOGS_EXPORTER");
-        let is_http = variable("OTEL_EXPORTER_OTLP_PROTOCOL").is_some_and(|protocol| protocol.starts_with("http"));
+        let exports = variable("OTEL_EXPORT_ENABLED").is_some_and(is_true)
+            || asks("OTEL_TRACES_EXPORTER")
+            || asks("OTEL_LOGS_EXPORTER");
+        let is_http = variable("OTEL_EXPORTER_OTLP_PROTOCOL")
+            .is_some_and(|protocol| protocol.starts_with("http"));
         Self {
             component: variable("OTEL_SERVICE_NAME").or_else(|| attribute("service.name")),
-            instance: attribute("service.instance.id").or_else(|| attribute("k8s.pod.name")).or_else(|| variable("POD_NAME")),
+            instance: attribute("service.instance.id")
+                .or_else(|| attribute("k8s.pod.name"))
+                .or_else(|| variable("POD_NAME")),
             version: attribute("service.version"),
             sink: variable("FLOWLOG_SINK").and_then(|sink| sink.parse().ok()),
             form,
             level: variable("DYN_LOG").and_then(|filter| level_of(&filter)),
-            sampling: variable("OTEL_TRACES_SAMPLER")
-                .and_then(|sampler| Sampling::of(&sampler, variable("OTEL_TRACES_SAMPLER_ARG").as_deref())),
+            sampling: variable("OTEL_TRACES_SAMPLER").and_then(|sampler| {
+                Sampling::of(&sampler, variable("OTEL_TRACES_SAMPLER_ARG").as_deref())
+            }),
             flight: variable("FLOWLOG_FLIGHT").map(PathBuf::from),
-            otlp: (exports && Exporter::is_built_in()).then(|| if is_http { Otlp::http() } else { Otlp::grpc() }),
+            otlp: (exports && Exporter::is_built_in())
+                .then(|| if is_http { Otlp::http() } else { Otlp::grpc() }),
             disabled: variable("OTEL_SDK_DISABLED").is_some_and(is_true),
         }
     }
@@ -74,13 +89,18 @@ impl Environment {
 
 /// What a parent process wrote there of the flow that it worked on: see `Inject for Command`.
 pub(crate) fn carrier() -> Vec<(&'static str, String)> {
-    [TRACEPARENT, TRACESTATE].into_iter().filter_map(|name| Some((name, std::env::var(name.to_ascii_uppercase()).ok()?))).collect()
+    [TRACEPARENT, TRACESTATE]
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var(name.to_ascii_uppercase()).ok()?)))
+        .collect()
 }
 
 /// `info,dynamo_runtime=debug,flowlog=warn`: the last that is for us counts.
 fn level_of(filter: &str) -> Option<Level> {
     let parts = || filter.split(',').map(str::trim);
-    let own = parts().rev().find_map(|part| part.strip_prefix("flowlog=").or_else(|| part.strip_prefix("dynamo_flowlog=")));
+    let own = parts().rev().find_map(|part| {
+        part.strip_prefix("flowlog=").or_else(|| part.strip_prefix("dynamo_flowlog="))
+    });
     let for_all = || parts().rev().find(|part| !part.contains('='));
     Level::parse(own.or_else(for_all)?)
 }
@@ -90,7 +110,9 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
-        Environment::of(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Environment::of(|name| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]
@@ -121,7 +143,10 @@ mod tests {
             disabled: true,
         };
         assert_eq!(read, expected);
-        assert_eq!(environment(&[("DYN_LOG", " "), ("FLOWLOG_SINK", "nowhere")]), Environment::default());
+        assert_eq!(
+            environment(&[("DYN_LOG", " "), ("FLOWLOG_SINK", "nowhere")]),
+            Environment::default()
+        );
     }
 
     #[test]
@@ -129,14 +154,20 @@ mod tests {
         for (pairs, form) in [
             (&[("DYN_LOGGING_JSONL", "1")][..], Some(Form::Json)),
             (&[("DYN_LOGGING_JSONL", "0")], Some(Form::Text)),
-            (&[("DYN_LOGGING_CONSOLE_FORMAT", "readable"), ("DYN_LOGGING_JSONL", "1")], Some(Form::Text)),
+            (
+                &[("DYN_LOGGING_CONSOLE_FORMAT", "readable"), ("DYN_LOGGING_JSONL", "1")],
+                Some(Form::Text),
+            ),
             (&[], None),
         ] {
             assert_eq!(environment(pairs).form, form, "{pairs:?}");
         }
-        for (filter, level) in
-            [("debug", Some(Level::Debug)), ("dynamo=trace,error", Some(Level::Error)), ("dynamo=trace", None), ("loud", None)]
-        {
+        for (filter, level) in [
+            ("debug", Some(Level::Debug)),
+            ("dynamo=trace,error", Some(Level::Error)),
+            ("dynamo=trace", None),
+            ("loud", None),
+        ] {
             assert_eq!(level_of(filter), level, "{filter}");
         }
     }

@@ -28,7 +28,11 @@ impl Failure {
             None => ("Unknown", Cow::Owned(format!("{kind}: {message}"))),
         };
         let causes = causes.into_iter().take(MOST_CAUSES).map(Cow::Owned).collect();
-        Self(ErrorInfo { kind: Cow::Owned(kind.to_owned()), message: Cow::Owned(message.into_owned()), causes })
+        Self(ErrorInfo {
+            kind: Cow::Owned(kind.to_owned()),
+            message: Cow::Owned(message.into_owned()),
+            causes,
+        })
     }
 }
 
@@ -49,8 +53,16 @@ pub(crate) fn describe<E: Error + ?Sized>(error: &E) -> ErrorInfo<'static> {
     }
     let named = std::iter::once(&message).chain(&causes).find_map(|words| dynamo_type(words));
     let kind = named.or_else(|| of_type(type_name::<E>())).unwrap_or("Unknown").to_owned();
-    let message = message.strip_prefix(&kind).and_then(|rest| rest.strip_prefix(": ")).map(str::to_owned).unwrap_or(message);
-    ErrorInfo { kind: Cow::Owned(kind), message: Cow::Owned(message), causes: causes.into_iter().map(Cow::Owned).collect() }
+    let message = message
+        .strip_prefix(&kind)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .map(str::to_owned)
+        .unwrap_or(message);
+    ErrorInfo {
+        kind: Cow::Owned(kind),
+        message: Cow::Owned(message),
+        causes: causes.into_iter().map(Cow::Owned).collect(),
+    }
 }
 
 /// What an error says, as far as it says it: `to_string` panics where `Display` fails.
@@ -97,7 +109,11 @@ mod tests {
 
     fn told<E: Error + ?Sized>(error: &E) -> (String, String, Vec<String>) {
         let info = describe(error);
-        (info.kind.into_owned(), info.message.into_owned(), info.causes.into_iter().map(Cow::into_owned).collect())
+        (
+            info.kind.into_owned(),
+            info.message.into_owned(),
+            info.causes.into_iter().map(Cow::into_owned).collect(),
+        )
     }
 
     #[test]
@@ -106,10 +122,17 @@ mod tests {
         let of = |kind: &str, message: &str, causes: &[&str]| {
             (kind.to_owned(), message.to_owned(), causes.iter().map(|c| (*c).to_owned()).collect())
         };
-        assert_eq!(told(&one("Unavailable: no ready worker")), of("Unavailable", "no ready worker", &[]));
+        assert_eq!(
+            told(&one("Unavailable: no ready worker")),
+            of("Unavailable", "no ready worker", &[])
+        );
         assert_eq!(told(&one("no: ready worker")), of("Wrapped", "no: ready worker", &[]));
-        let wrapped = Wrapped("while routing", Some(Box::new(one("Disconnected: the stream ended"))));
-        assert_eq!(told(&wrapped), of("Disconnected", "while routing", &["Disconnected: the stream ended"]));
+        let wrapped =
+            Wrapped("while routing", Some(Box::new(one("Disconnected: the stream ended"))));
+        assert_eq!(
+            told(&wrapped),
+            of("Disconnected", "while routing", &["Disconnected: the stream ended"])
+        );
         let anything: &(dyn Error + Send + Sync) = &one("gone");
         assert_eq!(told(anything), of("Unknown", "gone", &[]));
         assert_eq!(of_type("alloc::boxed::Box<my_crate::deep::Error>"), Some("Error"));
@@ -120,18 +143,26 @@ mod tests {
     fn an_error_of_another_language() {
         for (kind, message, expected) in [
             ("RuntimeError", "gone", ("RuntimeError", "gone")),
-            ("RuntimeError", "Disconnected: the stream ended", ("Disconnected", "the stream ended")),
+            (
+                "RuntimeError",
+                "Disconnected: the stream ended",
+                ("Disconnected", "the stream ended"),
+            ),
             ("RuntimeError", "Disconnected:", ("Disconnected", "")),
             ("a b", "gone", ("Unknown", "a b: gone")),
         ] {
             let Failure(info) = Failure::new(kind, message, (0..9).map(|at| at.to_string()));
-            assert_eq!((info.kind.as_ref(), info.message.as_ref(), info.causes.len()), (expected.0, expected.1, MOST_CAUSES));
+            assert_eq!(
+                (info.kind.as_ref(), info.message.as_ref(), info.causes.len()),
+                (expected.0, expected.1, MOST_CAUSES)
+            );
         }
     }
 
     #[test]
     fn a_chain_without_end_is_cut() {
-        let long = (0..100).fold(Wrapped("last", None), |cause, _| Wrapped("more", Some(Box::new(cause))));
+        let long =
+            (0..100).fold(Wrapped("last", None), |cause, _| Wrapped("more", Some(Box::new(cause))));
         assert_eq!(told(&long).2.len(), MOST_CAUSES);
     }
 }

@@ -7,7 +7,10 @@
 //! # When it fails
 //! Its room is taken on the disk before it is mapped, so that a full disk is an error at the start and no signal later. Two threads that
 //! write one flow's place at once do not wait: one of them leaves it.
-#![expect(unsafe_code, reason = "only a mapped file outlives the process without a call into the kernel for each record")]
+#![expect(
+    unsafe_code,
+    reason = "only a mapped file outlives the process without a call into the kernel for each record"
+)]
 
 use std::fs::{self, File};
 use std::io;
@@ -75,7 +78,11 @@ impl Flight {
         fs::create_dir_all(folder)?;
         let process = std::process::id();
         let started = started().unwrap_or(0);
-        let name: String = writer.component.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+        let name: String = writer
+            .component
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+            .collect();
         // Of several emitters in a process each has one.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +100,9 @@ impl Flight {
         for (at, value) in [(at::SLOTS, SLOTS), (at::SLOT_BYTES, SLOT_BYTES), (at::FLOWS, FLOWS)] {
             flight.put(at, &u32::try_from(value).unwrap_or(0).to_le_bytes());
         }
-        for (at, name) in layout::NAMES.into_iter().zip([writer.component, writer.instance, writer.versions]) {
+        for (at, name) in
+            layout::NAMES.into_iter().zip([writer.component, writer.instance, writer.versions])
+        {
             let name = &name[..name.floor_char_boundary(layout::NAME - 2)];
             flight.put(at, &u16::try_from(name.len()).unwrap_or(0).to_le_bytes());
             flight.put(at + 2, name.as_bytes());
@@ -111,7 +120,9 @@ impl Flight {
         if length > 0 {
             // SAFETY: `at..at + length` lies in the map, and in the file, whose room was taken. The map is never borrowed as a slice;
             // whoever reads the file expects anything and believes what its numbers prove. `bytes` is other memory.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at), length) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at), length)
+            };
         }
     }
 
@@ -136,7 +147,9 @@ impl Flight {
     /// Counts a lane's next record; how many there are.
     #[inline]
     pub(crate) fn count(&self, lane: usize) -> u64 {
-        self.number(layout::COUNTS + lane % layout::LANES * layout::COUNT_BYTES).fetch_add(1, Ordering::Relaxed) + 1
+        self.number(layout::COUNTS + lane % layout::LANES * layout::COUNT_BYTES)
+            .fetch_add(1, Ordering::Relaxed)
+            + 1
     }
 
     /// Counts records that the sink did not take.
@@ -154,13 +167,16 @@ impl Flight {
     #[inline]
     pub(crate) fn keep(&self, line: &[u8]) {
         let number = self.number(at::GIVEN).fetch_add(1, Ordering::Relaxed) + 1;
-        let slot = layout::HEADER + usize::try_from(number % SLOTS as u64).unwrap_or(0) * SLOT_BYTES;
+        let slot =
+            layout::HEADER + usize::try_from(number % SLOTS as u64).unwrap_or(0) * SLOT_BYTES;
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.get(..SLOT_BYTES - layout::RECORD).unwrap_or(line);
         let mark = self.number(slot);
         // One at a time: who was kept waiting for a whole round does not undo what others wrote since, nor mix with it.
         let before = mark.load(Ordering::Relaxed);
-        if before > number || mark.compare_exchange(before, WRITTEN, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if before > number
+            || mark.compare_exchange(before, WRITTEN, Ordering::Acquire, Ordering::Relaxed).is_err()
+        {
             return;
         }
         self.length(slot + 8).store(u32::try_from(line.len()).unwrap_or(0), Ordering::Relaxed);
@@ -169,12 +185,19 @@ impl Flight {
     }
 
     /// Takes a place in the table; none where all are taken.
-    pub(crate) fn board(&self, passenger: &Passenger<'_>, clock: Clock, time: Time) -> Option<Seat> {
+    pub(crate) fn board(
+        &self,
+        passenger: &Passenger<'_>,
+        clock: Clock,
+        time: Time,
+    ) -> Option<Seat> {
         let begin = self.hint.0.fetch_add(1, Ordering::Relaxed);
         for step in 0..FLOWS {
             let place = Self::place((begin + step) % FLOWS);
             let mark = self.number(place + flow::MARK);
-            if mark.load(Ordering::Relaxed) == 0 && mark.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            if mark.load(Ordering::Relaxed) == 0
+                && mark.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
                 self.put(place + flow::FLOW_ID, &passenger.flow_id.to_le_bytes());
                 self.put(place + flow::SPAN_ID, &passenger.span_id.to_le_bytes());
                 self.put(place + flow::PARENT_ID, &passenger.parent_id.to_le_bytes());
@@ -197,7 +220,9 @@ impl Flight {
         // Who comes while another writes leaves it: both are of this moment.
         if before != 0
             && before.is_multiple_of(2)
-            && mark.compare_exchange(before, before + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            && mark
+                .compare_exchange(before, before + 1, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
         {
             self.put_progress(place, state, clock, time);
             mark.store(before + 2, Ordering::Release);
@@ -234,7 +259,8 @@ impl Flight {
     /// The process ends in order: nothing is left to close, and the file goes.
     pub(crate) fn end(&self) {
         self.number(at::ENDED).store(1, Ordering::Release);
-        let open = (0..FLOWS).any(|index| self.number(Self::place(index) + flow::MARK).load(Ordering::Relaxed) != 0);
+        let open = (0..FLOWS)
+            .any(|index| self.number(Self::place(index) + flow::MARK).load(Ordering::Relaxed) != 0);
         if !open && self.number(at::UNSAID).load(Ordering::Relaxed) == 0 {
             let _ = fs::remove_file(&self.path);
         }

@@ -64,7 +64,11 @@ impl Emitter {
     }
 
     /// Takes up a new flow, and something is to be told of it.
-    pub fn start_with(&self, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
+    pub fn start_with(
+        &self,
+        kind: impl Into<Cow<'static, str>>,
+        fields: &[(&str, Scalar<'_>)],
+    ) -> Flow {
         Flow::of(Span::begin(&self.0, kind.into(), FlowId::new().into(), None, fields))
     }
 
@@ -74,7 +78,12 @@ impl Emitter {
     }
 
     /// Takes up a flow that another process started, and something is to be told of it.
-    pub fn join_with(&self, context: Context, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
+    pub fn join_with(
+        &self,
+        context: Context,
+        kind: impl Into<Cow<'static, str>>,
+        fields: &[(&str, Scalar<'_>)],
+    ) -> Flow {
         Flow::of(Span::begin(&self.0, kind.into(), context, None, fields))
     }
 
@@ -86,12 +95,21 @@ impl Emitter {
     }
 
     /// Takes up the flow that a caller's headers name, or a new one: see [`Context::extract`]. What is malformed among them is counted.
-    pub fn accept<C: Extract + ?Sized>(&self, carrier: &C, kind: impl Into<Cow<'static, str>>) -> Flow {
+    pub fn accept<C: Extract + ?Sized>(
+        &self,
+        carrier: &C,
+        kind: impl Into<Cow<'static, str>>,
+    ) -> Flow {
         self.accept_with(carrier, kind, &[])
     }
 
     /// Takes up the flow that a caller's headers name, or a new one, and something is to be told of it.
-    pub fn accept_with<C: Extract + ?Sized>(&self, carrier: &C, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
+    pub fn accept_with<C: Extract + ?Sized>(
+        &self,
+        carrier: &C,
+        kind: impl Into<Cow<'static, str>>,
+        fields: &[(&str, Scalar<'_>)],
+    ) -> Flow {
         self.join_with(self.extract(carrier), kind, fields)
     }
 
@@ -101,7 +119,11 @@ impl Emitter {
     }
 
     /// Takes up the flow that the parent process worked on, or a new one, and something is to be told of it.
-    pub fn inherit_with(&self, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
+    pub fn inherit_with(
+        &self,
+        kind: impl Into<Cow<'static, str>>,
+        fields: &[(&str, Scalar<'_>)],
+    ) -> Flow {
         self.accept_with(&environment::carrier(), kind, fields)
     }
 }
@@ -133,8 +155,13 @@ impl Flow {
 
     /// Takes up the flow that a caller's headers name, with the process's emitter, and something is to be told of it.
     #[inline]
-    pub fn accept_with<C: Extract + ?Sized>(carrier: &C, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Self {
-        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.accept_with(carrier, kind, fields))
+    pub fn accept_with<C: Extract + ?Sized>(
+        carrier: &C,
+        kind: impl Into<Cow<'static, str>>,
+        fields: &[(&str, Scalar<'_>)],
+    ) -> Self {
+        Emitter::installed()
+            .map_or_else(Self::nothing, |emitter| emitter.accept_with(carrier, kind, fields))
     }
 
     /// Takes up the flow that the parent process worked on, with the process's emitter: see [`Emitter::inherit`].
@@ -240,7 +267,14 @@ impl FlowHandle {
         let place = Place { target: record.target, file: record.file, line: record.line };
         let error = record.failure.map(|failure| &failure.0);
         let LogRecord { level, message, fields, .. } = *record;
-        self.say(Said { level, place: Some(place), message, fields, error, ..Said::of(Event::State) });
+        self.say(Said {
+            level,
+            place: Some(place),
+            message,
+            fields,
+            error,
+            ..Said::of(Event::State)
+        });
     }
 
     /// Something is said of it.
@@ -287,11 +321,19 @@ impl FlowHandle {
     }
 
     /// Takes up a call that this flow makes, and something is to be told of it.
-    pub fn call_with(&self, kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Flow {
+    pub fn call_with(
+        &self,
+        kind: impl Into<Cow<'static, str>>,
+        fields: &[(&str, Scalar<'_>)],
+    ) -> Flow {
         let Some(span) = &self.span else { return Flow::nothing() };
         let Some(flow_id) = span.shared.flow_id else { return Flow::nothing() };
-        let context =
-            Context { span_id: span.shared.span_id, clock: Some(span.clock.last()), flags: Some(span.shared.flags), ..flow_id.into() };
+        let context = Context {
+            span_id: span.shared.span_id,
+            clock: Some(span.clock.last()),
+            flags: Some(span.shared.flags),
+            ..flow_id.into()
+        };
         Flow::of(Span::begin(&span.emitter, kind.into(), context, Some(Arc::clone(span)), fields))
     }
 
@@ -336,7 +378,10 @@ impl FlowHandle {
         if let Some(span) = &self.span {
             let refused = span.clock.refused();
             span.clock.receive(clock, now().unix_ms());
-            span.emitter.counters.refused_clocks.fetch_add(span.clock.refused().saturating_sub(refused), Ordering::Relaxed);
+            span.emitter
+                .counters
+                .refused_clocks
+                .fetch_add(span.clock.refused().saturating_sub(refused), Ordering::Relaxed);
         }
     }
 

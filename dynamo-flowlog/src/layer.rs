@@ -85,14 +85,20 @@ impl FlowLayer {
 
     /// Whether a span asks to be a flow span.
     fn is_asked_for(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.fields().field(FLOW).is_some() || self.spans.iter().any(|name| name == metadata.name())
+        metadata.fields().field(FLOW).is_some()
+            || self.spans.iter().any(|name| name == metadata.name())
     }
 
     fn begin(&self, around: &FlowHandle, metadata: &Metadata<'_>, heard: &Heard) -> Flow {
         let fields = heard.fields();
-        let kind = fields.iter().find(|(name, _)| *name == FLOW).map(|(_, kind)| kind.to_text().into_owned());
-        let kind = kind.filter(|kind| !kind.is_empty()).unwrap_or_else(|| metadata.name().to_owned());
-        let fields: heard::Fields<'_> = fields.into_iter().filter(|(name, _)| *name != FLOW).collect();
+        let kind = fields
+            .iter()
+            .find(|(name, _)| *name == FLOW)
+            .map(|(_, kind)| kind.to_text().into_owned());
+        let kind =
+            kind.filter(|kind| !kind.is_empty()).unwrap_or_else(|| metadata.name().to_owned());
+        let fields: heard::Fields<'_> =
+            fields.into_iter().filter(|(name, _)| *name != FLOW).collect();
         if around.is_enabled() {
             return around.call_with(kind, &fields);
         }
@@ -137,7 +143,10 @@ where
         let flow = span.extensions().get::<FlowSpan>().map(|own| own.flow.handle());
         if let Some(flow) = flow {
             heard.forget(FLOW);
-            heard.fields().into_iter().for_each(|(name, value)| flow.late(name, value.into_owned()));
+            heard
+                .fields()
+                .into_iter()
+                .for_each(|(name, value)| flow.late(name, value.into_owned()));
         }
         let mut extensions = span.extensions_mut();
         match extensions.get_mut::<Heard>() {
@@ -167,12 +176,25 @@ where
             with_heard(|heard| {
                 event.record(heard);
                 if let Some(scope) = context.event_scope(event) {
-                    scope.for_each(|span| span.extensions().get::<Heard>().into_iter().for_each(|around| heard.append(around)));
+                    scope.for_each(|span| {
+                        span.extensions()
+                            .get::<Heard>()
+                            .into_iter()
+                            .for_each(|around| heard.append(around))
+                    });
                 }
                 let target = heard.target().unwrap_or(metadata.target());
                 let (file, line, message) = (metadata.file(), metadata.line(), heard.message());
                 let fields = heard.fields();
-                let record = LogRecord { level, target, file, line, message, failure: None, fields: &fields };
+                let record = LogRecord {
+                    level,
+                    target,
+                    file,
+                    line,
+                    message,
+                    failure: None,
+                    fields: &fields,
+                };
                 with_flow(&mut |flow| flow.log(&record));
             });
         }
@@ -185,7 +207,9 @@ where
         if self.open.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let flow = context.span(id).and_then(|span| span.extensions().get::<FlowSpan>().map(|own| own.flow.handle()));
+        let flow = context
+            .span(id)
+            .and_then(|span| span.extensions().get::<FlowSpan>().map(|own| own.flow.handle()));
         if let Some(flow) = flow {
             let before = CURRENT.try_with(|current| current.replace(flow)).unwrap_or_default();
             let _ = ENTERED.try_with(|entered| entered.borrow_mut().push((id.clone(), before)));
@@ -233,11 +257,16 @@ fn is_instruments_own(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Keeps what `#[instrument(err)]` says of a flow span until that is closed.
-fn note_failure<S: Subscriber + for<'a> LookupSpan<'a>>(event: &tracing::Event<'_>, context: &Context<'_, S>) {
+fn note_failure<S: Subscriber + for<'a> LookupSpan<'a>>(
+    event: &tracing::Event<'_>,
+    context: &Context<'_, S>,
+) {
     let Some(span) = context.event_span(event) else { return };
     let (of_event, of_span) = (event.metadata(), span.metadata());
     // Both come of the attribute, and of its line; another that says an error fails nothing.
-    if (of_event.target(), of_event.file(), of_event.line()) != (of_span.target(), of_span.file(), of_span.line()) {
+    if (of_event.target(), of_event.file(), of_event.line())
+        != (of_span.target(), of_span.file(), of_span.line())
+    {
         return;
     }
     let mut heard = Heard::default();

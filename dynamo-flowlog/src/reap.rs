@@ -75,15 +75,22 @@ fn reap_one(path: &Path, emitter: &Emitter) -> io::Result<Option<usize>> {
     file.read_to_end(&mut bytes)?;
     let found = flight::read(&bytes).ok_or_else(not_whole)?;
     // Of another machine's processes nothing is known here; and one that another reaped is gone from its name.
-    if found.boot != boot() || !fs::metadata(path).is_ok_and(|named| file.metadata().is_ok_and(|own| own.ino() == named.ino())) {
+    if found.boot != boot()
+        || !fs::metadata(path)
+            .is_ok_and(|named| file.metadata().is_ok_and(|own| own.ino() == named.ino()))
+    {
         return Ok(None);
     }
     let unsaid = Some(found.unsaid).filter(|unsaid| *unsaid > 0).map(|unsaid| lost(&found, unsaid));
     let closings = found.open.iter().map(|open| found.closing(open));
-    let refused = unsaid.into_iter().chain(closings).filter(|record| !emitter.write_record(record)).count();
+    let refused =
+        unsaid.into_iter().chain(closings).filter(|record| !emitter.write_record(record)).count();
     // What the sink did not take now, the next process tells once more.
     if refused > 0 {
-        return Err(io::Error::new(io::ErrorKind::WriteZero, format!("the sink did not take {refused} records about it")));
+        return Err(io::Error::new(
+            io::ErrorKind::WriteZero,
+            format!("the sink did not take {refused} records about it"),
+        ));
     }
     fs::remove_file(path)?;
     Ok(Some(found.open.len()))
@@ -114,7 +121,13 @@ mod tests {
             for _ in 0..6 {
                 scope.spawn(|| {
                     for _ in 0..30 {
-                        drop(Emitter::builder("worker").sink(Sink::Nothing).flight(folder.path()).build().unwrap());
+                        drop(
+                            Emitter::builder("worker")
+                                .sink(Sink::Nothing)
+                                .flight(folder.path())
+                                .build()
+                                .unwrap(),
+                        );
                     }
                 });
             }

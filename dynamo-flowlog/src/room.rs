@@ -11,7 +11,8 @@ use rustix::fs::FallocateFlags;
 pub(crate) fn make(path: &Path, length: u64) -> io::Result<(File, MmapRaw)> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
     // A page of a file that finds no room on the disk is a SIGBUS.
-    let room = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length).map_err(io::Error::from);
+    let room =
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length).map_err(io::Error::from);
     match room.and_then(|()| MmapOptions::new().map_raw(&file)) {
         Ok(map) => Ok((file, map)),
         Err(error) => {

@@ -15,7 +15,8 @@ use crate::sink::{PATIENCE, held};
 pub(crate) fn start(emitter: &Emitter, every: Duration) {
     let inner = Arc::downgrade(&emitter.0);
     // Without a thread there are no samples; nothing else depends on them.
-    let _ = thread::Builder::new().name("flowlog-sampler".to_owned()).spawn(move || run(&inner, every));
+    let _ =
+        thread::Builder::new().name("flowlog-sampler".to_owned()).spawn(move || run(&inner, every));
 }
 
 fn run(inner: &Weak<Inner>, every: Duration) {
@@ -39,14 +40,19 @@ pub(crate) fn sample(inner: &Inner) {
         let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read()));
         readings.extend(read.ok().filter(|value| value.is_finite()).map(|value| (name, value)));
     }
-    let fields: Vec<(&str, Scalar<'_>)> = readings.iter().map(|(name, value)| (name.as_str(), number(*value))).collect();
+    let fields: Vec<(&str, Scalar<'_>)> =
+        readings.iter().map(|(name, value)| (name.as_str(), number(*value))).collect();
     inner.say(Event::Sample, "", false, &fields);
 }
 
 /// A whole number as one.
 fn number(value: f64) -> Scalar<'static> {
     #[expect(clippy::cast_possible_truncation, reason = "it is whole and in the range")]
-    if value.fract() == 0.0 && value.abs() < 9e15 { Scalar::Int(value as i64) } else { Scalar::Float(value) }
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        Scalar::Int(value as i64)
+    } else {
+        Scalar::Float(value)
+    }
 }
 
 /// What the system tells of the process and of the group whose memory it shares.
@@ -56,7 +62,9 @@ fn resources() -> Vec<(String, f64)> {
         let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
         rest.split_ascii_whitespace().next()?.parse::<f64>().ok()
     };
-    let group = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<f64>().ok();
+    let group = |name: &str| {
+        fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<f64>().ok()
+    };
     // The folder that is read is open itself.
     #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 files open")]
     let fds = fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count().saturating_sub(1) as f64);
@@ -77,9 +85,13 @@ mod tests {
     #[test]
     fn the_system_tells_what_this_process_uses() {
         let readings = resources();
-        let value = |name: &str| readings.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
+        let value =
+            |name: &str| readings.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
         assert!(value("rss_bytes").is_some_and(|bytes| bytes > 100_000.0), "{readings:?}");
-        assert!(value("open_fds").is_some_and(|fds| fds >= 3.0) && value("threads").is_some_and(|threads| threads >= 1.0));
+        assert!(
+            value("open_fds").is_some_and(|fds| fds >= 3.0)
+                && value("threads").is_some_and(|threads| threads >= 1.0)
+        );
         assert_eq!((number(7.0), number(0.5)), (Scalar::Int(7), Scalar::Float(0.5)));
     }
 }

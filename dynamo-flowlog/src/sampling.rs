@@ -50,7 +50,9 @@ impl Sampling {
         match sampler.strip_prefix("parentbased_").unwrap_or(sampler) {
             "always_on" => Some(Self::ALL),
             "always_off" => Some(Self::NONE),
-            "traceidratio" => Some(Self::ratio(argument.map_or(Some(1.0), |share| share.parse().ok())?)),
+            "traceidratio" => {
+                Some(Self::ratio(argument.map_or(Some(1.0), |share| share.parse().ok())?))
+            }
             _ => None,
         }
     }
@@ -102,10 +104,12 @@ mod tests {
     const IDS: u32 = 100_000;
 
     fn shares(what: &str, id: impl Fn(u32) -> Uuid) {
-        let ids: Vec<FlowId> = (0..IDS).map(|at| FlowId::from_u128(id(at).as_u128()).unwrap()).collect();
+        let ids: Vec<FlowId> =
+            (0..IDS).map(|at| FlowId::from_u128(id(at).as_u128()).unwrap()).collect();
         for share in [0.0, 0.01, 0.1, 0.5, 0.7, 1.0] {
             let sampling = Sampling::ratio(share);
-            let sampled = f64::from(ids.iter().filter(|id| sampling.samples(**id)).count() as u32) / f64::from(IDS);
+            let sampled = f64::from(ids.iter().filter(|id| sampling.samples(**id)).count() as u32)
+                / f64::from(IDS);
             assert!((sampled - share).abs() < 0.01, "{what}: {sampled} of {share}");
         }
     }
@@ -113,11 +117,23 @@ mod tests {
     #[test]
     fn a_share_is_met_on_ids_of_every_version() {
         const NODE: [u8; 6] = [2, 66, 172, 17, 0, 2];
-        let time = |at: u32| Timestamp::from_unix(NoContext, 1_763_800_035 + u64::from(at / 1_000), at % 1_000 * 1_000_000);
+        let time = |at: u32| {
+            Timestamp::from_unix(
+                NoContext,
+                1_763_800_035 + u64::from(at / 1_000),
+                at % 1_000 * 1_000_000,
+            )
+        };
         let name = |at: u32| at.to_string().into_bytes();
         let counted = ContextV7::new();
         // A count begins anew with every millisecond.
-        let apart = |at: u32| Timestamp::from_unix(&counted, 1_763_800_035 + u64::from(at / 1_000), at % 1_000 * 1_000_000);
+        let apart = |at: u32| {
+            Timestamp::from_unix(
+                &counted,
+                1_763_800_035 + u64::from(at / 1_000),
+                at % 1_000 * 1_000_000,
+            )
+        };
         // The clock sequence is 0 for all of the first two.
         shares("1", |at| Uuid::new_v1(time(at), &NODE));
         shares("6", |at| Uuid::new_v6(time(at), &NODE));
@@ -127,7 +143,9 @@ mod tests {
         shares("7", |_| Uuid::from_u128(FlowId::new().as_u128()));
         shares("7, counted", |at| Uuid::new_v7(apart(at)));
         shares("8", |at| Uuid::new_v8(u128::from(at).to_be_bytes()));
-        shares("none", |_| Uuid::from_u128(u128::from_be_bytes(*Uuid::new_v4().as_bytes()) & !(0b11 << 62)));
+        shares("none", |_| {
+            Uuid::from_u128(u128::from_be_bytes(*Uuid::new_v4().as_bytes()) & !(0b11 << 62))
+        });
     }
 
     #[test]
@@ -150,6 +168,12 @@ mod tests {
 
     #[test]
     fn callees_are_told() {
-        assert_eq!((Sampling::ALL.decide(FlowId::new()).byte(), Sampling::NONE.decide(FlowId::new()).byte()), (1, 0));
+        assert_eq!(
+            (
+                Sampling::ALL.decide(FlowId::new()).byte(),
+                Sampling::NONE.decide(FlowId::new()).byte()
+            ),
+            (1, 0)
+        );
     }
 }

@@ -173,7 +173,8 @@ pub(crate) fn held<T>(lock: &Mutex<T>, patience: Duration) -> io::Result<MutexGu
             Ok(held) => return Ok(held),
             Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
             // Most are held for less than it takes to fall asleep.
-            Err(TryLockError::WouldBlock) => match began.get_or_insert_with(Instant::now).elapsed() {
+            Err(TryLockError::WouldBlock) => match began.get_or_insert_with(Instant::now).elapsed()
+            {
                 waited if waited > patience => return Err(io::ErrorKind::TimedOut.into()),
                 waited if waited < Duration::from_millis(1) => std::thread::yield_now(),
                 _ => std::thread::sleep(Duration::from_micros(50)),

@@ -88,17 +88,24 @@ impl Span {
             kind: &kind,
         };
         let flight = emitter.flight();
-        let seat = flight.as_ref().and_then(|flight| flight.as_deref()).map(|flight| flight.board(&passenger, own.last(), now));
+        let seat = flight
+            .as_ref()
+            .and_then(|flight| flight.as_deref())
+            .map(|flight| flight.board(&passenger, own.last(), now));
         if seat == Some(None) {
             emitter.counters.untracked_flows.fetch_add(1, Ordering::Relaxed);
         }
         emitter.open_flows.0.fetch_add(1, Ordering::Relaxed);
         let flags = context.flags.unwrap_or_else(|| emitter.sampling.decide(context.flow_id));
-        let shared = Shared::new(emitter, kind, Some(context.flow_id), span_id, context.span_id, flags);
+        let shared =
+            Shared::new(emitter, kind, Some(context.flow_id), span_id, context.span_id, flags);
         let span = Self {
             emitter: Arc::clone(emitter),
             shared,
-            others: caller.as_ref().map_or_else(|| context.others.as_str().into(), |caller| Arc::clone(&caller.others)),
+            others: caller.as_ref().map_or_else(
+                || context.others.as_str().into(),
+                |caller| Arc::clone(&caller.others),
+            ),
             caller,
             seat: seat.flatten(),
             generation: forks::generation(),
@@ -169,7 +176,9 @@ impl Span {
         if is_last && self.generation != forks::generation() {
             return;
         }
-        let Some(mut work) = self.lock() else { return self.emitter.lose(&std::io::ErrorKind::TimedOut.into()) };
+        let Some(mut work) = self.lock() else {
+            return self.emitter.lose(&std::io::ErrorKind::TimedOut.into());
+        };
         if work.ended {
             self.emitter.counters.after_end.fetch_add(1, Ordering::Relaxed);
             return;
@@ -181,7 +190,11 @@ impl Span {
             work.state.push_str(said.state);
         }
         // What is told with the next record waits for one that is written.
-        let late = if self.emitter.writes(said.level) { std::mem::take(&mut work.late) } else { Vec::new() };
+        let late = if self.emitter.writes(said.level) {
+            std::mem::take(&mut work.late)
+        } else {
+            Vec::new()
+        };
         let mut joined: Vec<(&str, Scalar<'_>)> = Vec::new();
         let fields = if late.is_empty() {
             said.fields
@@ -226,7 +239,9 @@ impl Span {
         }
         // The place is given back when the record stands in the ring; what a closed emitter does not say, whoever reads the flight
         // file does.
-        if let Some((seat, flight)) = seat.filter(|_| is_last && !self.emitter.closed.load(Ordering::Relaxed)) {
+        if let Some((seat, flight)) =
+            seat.filter(|_| is_last && !self.emitter.closed.load(Ordering::Relaxed))
+        {
             flight.leave(seat);
         }
         if is_last {

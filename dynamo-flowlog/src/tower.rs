@@ -130,7 +130,9 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.answer.poll(context));
-        let Some(flow) = this.flow.take() else { return Poll::Ready(answer.map(|answer| answer.map(FlowBody::of_nothing))) };
+        let Some(flow) = this.flow.take() else {
+            return Poll::Ready(answer.map(|answer| answer.map(FlowBody::of_nothing)));
+        };
         Poll::Ready(match answer {
             Ok(answer) => Ok(this.side.answered(flow, answer)),
             Err(error) => {

@@ -26,7 +26,9 @@ impl Inner {
             return;
         }
         if self.closed.load(Ordering::Relaxed) {
-            return self.counters.lose(&io::Error::new(io::ErrorKind::NotConnected, "the emitter is closed"));
+            return self
+                .counters
+                .lose(&io::Error::new(io::ErrorKind::NotConnected, "the emitter is closed"));
         }
         with_lane(|lane| {
             let flight = self.flight();
@@ -36,7 +38,11 @@ impl Inner {
             match self.form {
                 // Nobody would read it.
                 _ if matches!(self.sink, OpenSink::Nothing) && flight.is_none() => {}
-                Form::Json => shared.stencil.encode(&Line { number, ..*line }, &mut lane.second, &mut lane.line),
+                Form::Json => shared.stencil.encode(
+                    &Line { number, ..*line },
+                    &mut lane.second,
+                    &mut lane.line,
+                ),
                 Form::Text => self.encode_text(shared, line, number, &mut lane.line),
             }
             lane.line.push(b'\n');
@@ -56,7 +62,8 @@ impl Inner {
     }
 
     fn encode_text(&self, shared: &Shared, line: &Line<'_>, number: u64, out: &mut Vec<u8>) {
-        let mut record = self.record(shared.flow_id, shared.span_id, shared.parent_id, &shared.kind, line.event);
+        let mut record =
+            self.record(shared.flow_id, shared.span_id, shared.parent_id, &shared.kind, line.event);
         record.target = line.place.map(|place| place.target.into());
         record.file = line.place.and_then(|place| place.file).map(Into::into);
         record.line = line.place.and_then(|place| place.line);
@@ -70,9 +77,9 @@ impl Inner {
             record.versions.clear();
         }
         record.fields.push(("seq".into(), number.into()));
-        record.fields.extend(
-            line.fields.iter().map(|(name, value)| (Cow::Borrowed(if *name == "seq" { "field.seq" } else { name }), value.clone())),
-        );
+        record.fields.extend(line.fields.iter().map(|(name, value)| {
+            (Cow::Borrowed(if *name == "seq" { "field.seq" } else { name }), value.clone())
+        }));
         text::encode(&record, out);
     }
 
@@ -106,14 +113,23 @@ impl Inner {
     /// Says how many spans and records the collector did not get, if there are any.
     pub(crate) fn say_not_exported(&self, exporter: &Exporter, now: Time, lane: &mut Lane) {
         let Some((count, reason)) = exporter.take_unsaid(now.unix_ms()) else { return };
-        let fields = vec![("count".into(), count.into()), ("sink".into(), "otlp".into()), ("reason".into(), reason.into())];
+        let fields = vec![
+            ("count".into(), count.into()),
+            ("sink".into(), "otlp".into()),
+            ("reason".into(), reason.into()),
+        ];
         if !self.write_lost(fields, now, lane) {
             exporter.put_back(count);
         }
     }
 
     /// Writes a `lost` record; whether the sink took it.
-    fn write_lost(&self, fields: Vec<(Cow<'_, str>, Scalar<'_>)>, now: Time, lane: &mut Lane) -> bool {
+    fn write_lost(
+        &self,
+        fields: Vec<(Cow<'_, str>, Scalar<'_>)>,
+        now: Time,
+        lane: &mut Lane,
+    ) -> bool {
         let mut record = self.record(None, None, None, "", Event::Lost);
         record.time = Some(now);
         record.level = Some(Level::Warn);
@@ -142,6 +158,12 @@ impl Inner {
     #[inline]
     fn number(&self, flight: Option<&Flight>, lane: &Lane) -> u64 {
         let lane = lane.number;
-        number(lane, flight.map_or_else(|| self.counts[lane % LANES].0.fetch_add(1, Ordering::Relaxed) + 1, |flight| flight.count(lane)))
+        number(
+            lane,
+            flight.map_or_else(
+                || self.counts[lane % LANES].0.fetch_add(1, Ordering::Relaxed) + 1,
+                |flight| flight.count(lane),
+            ),
+        )
     }
 }

@@ -33,12 +33,16 @@ struct Side {
 impl Side {
     fn new(component: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let emitter = Emitter::builder(component).sink(Sink::file(folder.path().join("log"))).build().unwrap();
+        let emitter = Emitter::builder(component)
+            .sink(Sink::file(folder.path().join("log")))
+            .build()
+            .unwrap();
         Self { emitter, folder }
     }
 
     fn records(&self) -> Vec<Record<'static>> {
-        let log: &'static str = Box::leak(fs::read_to_string(self.folder.path().join("log")).unwrap().into_boxed_str());
+        let log: &'static str =
+            Box::leak(fs::read_to_string(self.folder.path().join("log")).unwrap().into_boxed_str());
         let records = log.lines().map(|line| json::decode(line.as_bytes()).unwrap().0);
         records.filter(|record| record.event != Event::Process).collect()
     }
@@ -46,7 +50,8 @@ impl Side {
     /// `event state type`, but starts.
     fn told(&self) -> Vec<String> {
         let told = |record: Record<'_>| {
-            let kind = record.error.as_ref().map(|error| format!(" {}", error.kind)).unwrap_or_default();
+            let kind =
+                record.error.as_ref().map(|error| format!(" {}", error.kind)).unwrap_or_default();
             format!("{}{kind}", record.event.as_str())
         };
         self.records().into_iter().filter(|record| record.event != Event::Start).map(told).collect()
@@ -56,7 +61,9 @@ impl Side {
     async fn ended(&self, flows: usize) -> Vec<String> {
         for _ in 0..200 {
             let told = self.told();
-            if told.iter().filter(|told| !told.starts_with("state")).count() >= flows && self.emitter.open_flows() == 0 {
+            if told.iter().filter(|told| !told.starts_with("state")).count() >= flows
+                && self.emitter.open_flows() == 0
+            {
                 return told;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -75,12 +82,17 @@ impl http_body::Body for Chunks {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
         if let Some(flow) = current() {
             flow.state("stream");
         }
         match self.left {
-            0 if self.breaks => Poll::Ready(Some(Err(std::io::Error::other("BackendEngineShutdown: the engine is gone")))),
+            0 if self.breaks => Poll::Ready(Some(Err(std::io::Error::other(
+                "BackendEngineShutdown: the engine is gone",
+            )))),
             0 => Poll::Pending,
             _ => {
                 self.left -= 1;
@@ -91,7 +103,9 @@ impl http_body::Body for Chunks {
 }
 
 fn app(emitter: &Emitter) -> Router {
-    let seen = |flow: Option<FlowHandle>| flow.and_then(|flow| flow.flow_id()).map(|id| id.to_string()).unwrap_or_default();
+    let seen = |flow: Option<FlowHandle>| {
+        flow.and_then(|flow| flow.flow_id()).map(|id| id.to_string()).unwrap_or_default()
+    };
     Router::new()
         .route(
             "/id",
@@ -102,17 +116,27 @@ fn app(emitter: &Emitter) -> Router {
                 extension
             }),
         )
-        .route("/breaks", get(|| async { Response::new(Body::new(Chunks { left: 2, breaks: true })) }))
-        .route("/hangs", get(|| async { Response::new(Body::new(Chunks { left: 1, breaks: false })) }))
+        .route(
+            "/breaks",
+            get(|| async { Response::new(Body::new(Chunks { left: 2, breaks: true })) }),
+        )
+        .route(
+            "/hangs",
+            get(|| async { Response::new(Body::new(Chunks { left: 1, breaks: false })) }),
+        )
         .route(
             "/status/{code}",
-            get(|axum::extract::Path(code): axum::extract::Path<u16>| async move { StatusCode::from_u16(code).unwrap() }),
+            get(|axum::extract::Path(code): axum::extract::Path<u16>| async move {
+                StatusCode::from_u16(code).unwrap()
+            }),
         )
         .route(
             "/why",
             get(|| async {
                 let mut answer = StatusCode::INTERNAL_SERVER_ERROR.into_response();
-                answer.extensions_mut().insert(Failure::of(&std::io::Error::other("ResourceExhausted: no KV block is free")));
+                answer.extensions_mut().insert(Failure::of(&std::io::Error::other(
+                    "ResourceExhausted: no KV block is free",
+                )));
                 answer
             }),
         )
@@ -144,7 +168,8 @@ async fn a_request_is_one_flow_on_both_sides() {
     let (client, server) = (Side::new("router"), Side::new("backend"));
     let address = serve(&server).await;
     let flow = client.emitter.start("chat_completion");
-    let (status, headers, body) = in_flow(&flow, ask(&client, &format!("{address}/id?key=secret"))).await.unwrap();
+    let (status, headers, body) =
+        in_flow(&flow, ask(&client, &format!("{address}/id?key=secret"))).await.unwrap();
     let flow_id = flow.flow_id().unwrap();
     flow.end();
     assert_eq!((status.as_u16(), body), (200, flow_id.to_string()));
@@ -156,8 +181,14 @@ async fn a_request_is_one_flow_on_both_sides() {
     // The call is a span of its own, and the callee's parent.
     let [root, call, ..] = client.as_slice() else { panic!() };
     assert_eq!((call.parent_id, server[0].parent_id), (root.span_id, call.span_id));
-    assert_eq!((call.flow.as_deref(), server[0].flow.as_deref()), (Some("generate"), Some("chat_completion")));
-    assert_eq!((server[0].field("url.path"), server[0].field("http.request.method")), (Some(&"/id".into()), Some(&"GET".into())));
+    assert_eq!(
+        (call.flow.as_deref(), server[0].flow.as_deref()),
+        (Some("generate"), Some("chat_completion"))
+    );
+    assert_eq!(
+        (server[0].field("url.path"), server[0].field("http.request.method")),
+        (Some(&"/id".into()), Some(&"GET".into()))
+    );
     assert_eq!(server[2].field("http.response.status_code"), Some(&200.into()));
     // What the client says after the answer comes after what the server said before it.
     assert!(client[2].clock > server[1].clock && client[3].clock > client[2].clock);
@@ -189,13 +220,17 @@ async fn what_becomes_of_a_flow() {
 async fn who_goes_away_cancels() {
     let (client, server) = (Side::new("router"), Side::new("backend"));
     let address = serve(&server).await;
-    let asked = tokio::time::timeout(Duration::from_secs(1), ask(&client, &format!("{address}/hangs"))).await;
+    let asked =
+        tokio::time::timeout(Duration::from_secs(1), ask(&client, &format!("{address}/hangs")))
+            .await;
     assert!(asked.is_err());
     let there = server.ended(1).await;
     assert_eq!(there.last().map(String::as_str), Some("cancel Cancelled"), "{there:?}");
     assert_eq!(client.told(), ["cancel Cancelled"]);
     let (client, server) = (client.records(), server.records());
-    let why = |records: &[Record<'_>]| records.last().unwrap().error.clone().unwrap().message.into_owned();
+    let why = |records: &[Record<'_>]| {
+        records.last().unwrap().error.clone().unwrap().message.into_owned()
+    };
     assert_eq!(
         (why(&client).as_str(), why(&server).as_str()),
         ("the answer was not read to its end", "the caller went away before the answer's end")
@@ -205,11 +240,23 @@ async fn who_goes_away_cancels() {
 #[tokio::test]
 async fn garbage_in_headers_breaks_nothing() {
     let server = Side::new("backend");
-    let mut service = ServerLayer::new("x").emitter(&server.emitter).layer(service(|_| Response::new(Body::empty())));
-    let nothing = ["", "00-", "\u{7f}", &"f".repeat(9_000), "00-00000000000000000000000000000000-0000000000000000-00"];
+    let mut service = ServerLayer::new("x")
+        .emitter(&server.emitter)
+        .layer(service(|_| Response::new(Body::empty())));
+    let nothing = [
+        "",
+        "00-",
+        "\u{7f}",
+        &"f".repeat(9_000),
+        "00-00000000000000000000000000000000-0000000000000000-00",
+    ];
     let mut asked = 0;
     for name in ["traceparent", "tracestate", "x-flow-id", "x-request-id"] {
-        for value in nothing.iter().map(|text| text.as_bytes()).chain([&b"\xff\xfe"[..], b"a=b;c=,,,=", b"rojo=\xe9"]) {
+        for value in nothing.iter().map(|text| text.as_bytes()).chain([
+            &b"\xff\xfe"[..],
+            b"a=b;c=,,,=",
+            b"rojo=\xe9",
+        ]) {
             let mut request = http::Request::get("/").body(Body::empty()).unwrap();
             if let Ok(value) = http::HeaderValue::from_bytes(value) {
                 request.headers_mut().insert(http::HeaderName::from_static(name), value);
@@ -260,7 +307,12 @@ async fn grpc_tells_at_the_end() {
         drop(body);
         assert_eq!(server.ended(1).await, [told], "{code}");
         let error = server.records().pop().unwrap().error;
-        assert!(error.is_none_or(|error| ["no ready worker", "the caller went away"].contains(&&*error.message)), "{code}");
+        assert!(
+            error.is_none_or(
+                |error| ["no ready worker", "the caller went away"].contains(&&*error.message)
+            ),
+            "{code}"
+        );
     }
 }
 
@@ -280,7 +332,8 @@ async fn without_an_emitter_nothing_happens() {
         assert!(request.headers().is_empty() && request.extensions().get::<FlowHandle>().is_none());
         Response::new(Body::from("as it was"))
     }));
-    let mut service = ClientLayer::new("y").layer(service.call(http::Request::new(Body::empty())).await.map(|_| service).unwrap());
+    let mut service = ClientLayer::new("y")
+        .layer(service.call(http::Request::new(Body::empty())).await.map(|_| service).unwrap());
     let answer = service.call(http::Request::new(Body::empty())).await.unwrap();
     assert!(answer.headers().is_empty());
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "as it was");

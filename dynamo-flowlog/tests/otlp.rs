@@ -24,7 +24,8 @@ struct Collector {
 impl Collector {
     fn new(folder: &Path) -> Self {
         let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut collector = Self { grpc: port(), http: port(), folder: folder.to_owned(), runs: 0, child: None };
+        let mut collector =
+            Self { grpc: port(), http: port(), folder: folder.to_owned(), runs: 0, child: None };
         collector.start();
         collector
     }
@@ -33,7 +34,17 @@ impl Collector {
         self.runs += 1;
         let log = File::create(self.folder.join(format!("collector.{}.log", self.runs))).unwrap();
         let child = Command::new(rotel())
-            .args(["start", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log", "logs", "--debug-log-verbosity", "detailed"])
+            .args([
+                "start",
+                "--exporter",
+                "blackhole",
+                "--debug-log",
+                "traces",
+                "--debug-log",
+                "logs",
+                "--debug-log-verbosity",
+                "detailed",
+            ])
             .args([
                 "--otlp-grpc-endpoint",
                 &format!("127.0.0.1:{}", self.grpc),
@@ -63,15 +74,23 @@ impl Collector {
     }
 
     fn log(&self) -> String {
-        (1..=self.runs).map(|run| fs::read_to_string(self.folder.join(format!("collector.{run}.log"))).unwrap()).collect()
+        (1..=self.runs)
+            .map(|run| {
+                fs::read_to_string(self.folder.join(format!("collector.{run}.log"))).unwrap()
+            })
+            .collect()
     }
 
     fn grpc(&self) -> Otlp {
-        Otlp::grpc().endpoint(format!("http://127.0.0.1:{}", self.grpc)).delay(Duration::from_millis(50))
+        Otlp::grpc()
+            .endpoint(format!("http://127.0.0.1:{}", self.grpc))
+            .delay(Duration::from_millis(50))
     }
 
     fn http(&self) -> Otlp {
-        Otlp::http().endpoint(format!("http://127.0.0.1:{}/", self.http)).delay(Duration::from_millis(50))
+        Otlp::http()
+            .endpoint(format!("http://127.0.0.1:{}/", self.http))
+            .delay(Duration::from_millis(50))
     }
 }
 
@@ -86,8 +105,15 @@ impl Drop for Collector {
 /// Where `scripts/test` puts it.
 fn rotel() -> PathBuf {
     let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/lib");
-    let found = fs::read_dir(packages).into_iter().flatten().flatten().map(|python| python.path().join("site-packages/rotel/rotel-agent"));
-    found.into_iter().find(|path| path.is_file()).unwrap_or_else(|| panic!("there is no collector: `scripts/test` installs it"))
+    let found = fs::read_dir(packages)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|python| python.path().join("site-packages/rotel/rotel-agent"));
+    found
+        .into_iter()
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("there is no collector: `scripts/test` installs it"))
 }
 
 /// What it printed of a kind: `(trace id, span id, what else tells it from others)`.
@@ -102,10 +128,13 @@ impl Collector {
     /// Spans and records, in the order in which they came.
     fn received(&self) -> (Received, Received) {
         let (mut spans, mut records) = (Received::new(), Received::new());
-        let (mut is_span, mut trace, mut span, mut seq) = (false, String::new(), String::new(), String::new());
+        let (mut is_span, mut trace, mut span, mut seq) =
+            (false, String::new(), String::new(), String::new());
         for line in self.log().lines() {
             is_span = line.starts_with("Span #") || is_span && !line.starts_with("LogRecord #");
-            let value = |name: &str| line.trim_start().strip_prefix(name).map(|value| value.trim().to_owned());
+            let value = |name: &str| {
+                line.trim_start().strip_prefix(name).map(|value| value.trim().to_owned())
+            };
             if let Some(id) = value("Trace ID       :") {
                 trace = id;
             } else if let Some(id) = value("ID             :") {
@@ -126,7 +155,9 @@ impl Collector {
         let began = Instant::now();
         loop {
             let received = self.received();
-            if received.0.len() >= spans && received.1.len() >= records || began.elapsed() > Duration::from_secs(30) {
+            if received.0.len() >= spans && received.1.len() >= records
+                || began.elapsed() > Duration::from_secs(30)
+            {
                 assert_eq!((received.0.len(), received.1.len()), (spans, records));
                 return received;
             }
@@ -140,17 +171,24 @@ fn distinct(received: &Received) -> usize {
 }
 
 fn builder(folder: &Path, otlp: Otlp) -> dynamo_flowlog::Builder {
-    Emitter::builder("router").instance("router-0").version("dynamo", "1.6.1").sink(Sink::file(folder.join("log"))).otlp(otlp)
+    Emitter::builder("router")
+        .instance("router-0")
+        .version("dynamo", "1.6.1")
+        .sink(Sink::file(folder.join("log")))
+        .otlp(otlp)
 }
 
 fn log(folder: &Path) -> Vec<Record<'static>> {
-    let log: &'static str = Box::leak(fs::read_to_string(folder.join("log")).unwrap().into_boxed_str());
+    let log: &'static str =
+        Box::leak(fs::read_to_string(folder.join("log")).unwrap().into_boxed_str());
     log.lines().map(|line| json::decode(line.as_bytes()).unwrap().0).collect()
 }
 
 /// How many spans and records the log says were not exported.
 fn said_lost(folder: &Path) -> u64 {
-    let lost = log(folder).into_iter().filter(|record| record.event == Event::Lost && record.field("sink") == Some(&"otlp".into()));
+    let lost = log(folder).into_iter().filter(|record| {
+        record.event == Event::Lost && record.field("sink") == Some(&"otlp".into())
+    });
     lost.map(|record| record.field("count").unwrap().as_f64().unwrap() as u64).sum()
 }
 
@@ -159,9 +197,19 @@ fn a_flow_is_a_trace_and_its_records_are_logs() {
     let folder = tempfile::tempdir().unwrap();
     let collector = Collector::new(folder.path());
     let emitter = builder(folder.path(), collector.grpc()).build().unwrap();
-    let caller = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("tracestate", "rojo=1")];
-    let flow = emitter.accept_with(caller.as_slice(), "chat_completion", &[("model", "tiny".into()), ("tokens", u64::MAX.into())]);
-    flow.state_with("select", &[("candidates", 3.into()), ("share", 0.5.into()), ("cached", true.into())]);
+    let caller = [
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("tracestate", "rojo=1"),
+    ];
+    let flow = emitter.accept_with(
+        caller.as_slice(),
+        "chat_completion",
+        &[("model", "tiny".into()), ("tokens", u64::MAX.into())],
+    );
+    flow.state_with(
+        "select",
+        &[("candidates", 3.into()), ("share", 0.5.into()), ("cached", true.into())],
+    );
     flow.late("model", "medium".to_owned());
     flow.late("model", "small".to_owned());
     let call = flow.call("generate");
@@ -205,7 +253,11 @@ fn a_flow_is_a_trace_and_its_records_are_logs() {
     }
     // What is known in the end stands on the span.
     let of_flow = log.split("Span #2").nth(1).unwrap();
-    assert!(of_flow.contains("-> model: Str(small)") && !of_flow.split("ResourceLog").next().unwrap().contains("Str(tiny)"), "{log}");
+    assert!(
+        of_flow.contains("-> model: Str(small)")
+            && !of_flow.split("ResourceLog").next().unwrap().contains("Str(tiny)"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -242,7 +294,10 @@ fn a_collector_that_is_restarted_or_stopped_gets_everything_once() {
     collector.signal(rustix::process::Signal::STOP);
     let began = Instant::now();
     (0..1_000).for_each(|_| emitter.start("while it sleeps").end());
-    assert!(began.elapsed() < Duration::from_secs(1), "a collector that does not answer delays nobody");
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "a collector that does not answer delays nobody"
+    );
     std::thread::sleep(Duration::from_millis(500));
     collector.signal(rustix::process::Signal::CONT);
     let (spans, records) = collector.wait(3_000, 6_001);
@@ -286,14 +341,20 @@ fn what_a_collector_does_not_get_is_counted_and_said() {
 #[test]
 fn without_a_collector_the_end_waits_no_longer_than_it_says() {
     let folder = tempfile::tempdir().unwrap();
-    let emitter = builder(folder.path(), Otlp::grpc().endpoint("http://127.0.0.1:1")).build().unwrap();
+    let emitter =
+        builder(folder.path(), Otlp::grpc().endpoint("http://127.0.0.1:1")).build().unwrap();
     emitter.start("x").end();
     let began = Instant::now();
     drop(emitter);
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     // A span, its two records, and the process's two.
     assert_eq!(said_lost(folder.path()), 5);
-    let refuse = || builder(folder.path(), Otlp::http().endpoint("no address at all")).build().unwrap_err().to_string();
+    let refuse = || {
+        builder(folder.path(), Otlp::http().endpoint("no address at all"))
+            .build()
+            .unwrap_err()
+            .to_string()
+    };
     assert!(refuse().starts_with("failed to set OTLP up: "), "{}", refuse());
     // Nor does it panic where somebody else's runtime works.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -304,7 +365,8 @@ fn without_a_collector_the_end_waits_no_longer_than_it_says() {
 fn only_what_is_sampled_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let collector = Collector::new(folder.path());
-    let emitter = builder(folder.path(), collector.http()).sampling(Sampling::ratio(0.5)).build().unwrap();
+    let emitter =
+        builder(folder.path(), collector.http()).sampling(Sampling::ratio(0.5)).build().unwrap();
     let mut sampled = HashSet::new();
     for _ in 0..200 {
         let flow = emitter.start("x");

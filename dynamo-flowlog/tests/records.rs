@@ -5,11 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dynamo_flowlog::{Builder, Context, Emitter, Form, InstallError, Level, Rotation, Sink, current, in_flow, state};
+use dynamo_flowlog::{
+    Builder, Context, Emitter, Form, InstallError, Level, Rotation, Sink, current, in_flow, state,
+};
 use flowlog_schema::{Event, Record, json, text};
 
 fn builder(folder: &Path) -> Builder {
-    Emitter::builder("Router").instance("router-0").version("dynamo", "1.6.1").sink(Sink::file(folder.join("run.log")))
+    Emitter::builder("Router")
+        .instance("router-0")
+        .version("dynamo", "1.6.1")
+        .sink(Sink::file(folder.join("run.log")))
 }
 
 fn log(folder: &Path) -> String {
@@ -19,7 +24,9 @@ fn log(folder: &Path) -> String {
 /// Every record of a log, and that it is read without a problem.
 fn records(log: &str) -> Vec<Record<'_>> {
     let read = |line: &'static str| {
-        let (record, problems) = json::decode(line.as_bytes()).or_else(|_| text::decode(line.as_bytes()).map_err(|_| ())).unwrap();
+        let (record, problems) = json::decode(line.as_bytes())
+            .or_else(|_| text::decode(line.as_bytes()).map_err(|_| ()))
+            .unwrap();
         assert!(problems.is_empty(), "{line}");
         record
     };
@@ -29,7 +36,10 @@ fn records(log: &str) -> Vec<Record<'_>> {
 
 /// The numbers of the records of one thread, without its own: counted from one.
 fn numbers(records: &[Record<'_>]) -> Vec<u64> {
-    records.iter().map(|record| record.field("seq").unwrap().as_f64().unwrap() as u64 / 100).collect()
+    records
+        .iter()
+        .map(|record| record.field("seq").unwrap().as_f64().unwrap() as u64 / 100)
+        .collect()
 }
 
 #[test]
@@ -47,7 +57,10 @@ fn a_flow_from_start_to_end_in_both_forms() {
         flow.fail(&std::io::Error::other("Unavailable: no ready worker"));
         let log = log(folder.path());
         let records = records(&log);
-        let said: Vec<(Event, &str)> = records.iter().map(|record| (record.event, record.state.as_deref().unwrap_or(""))).collect();
+        let said: Vec<(Event, &str)> = records
+            .iter()
+            .map(|record| (record.event, record.state.as_deref().unwrap_or("")))
+            .collect();
         let expected = [
             (Event::Process, "start"),
             (Event::Start, ""),
@@ -60,21 +73,34 @@ fn a_flow_from_start_to_end_in_both_forms() {
         ];
         assert_eq!(said, expected);
         assert_eq!(numbers(&records), (1..=8).collect::<Vec<u64>>());
-        assert!(records.iter().all(|record| record.component == "router" && record.instance.as_deref() == Some("router-0")));
+        assert!(
+            records.iter().all(|record| record.component == "router"
+                && record.instance.as_deref() == Some("router-0"))
+        );
         let flow_id = records[1].flow_id;
         assert!(flow_id.is_some() && records[1..].iter().all(|record| record.flow_id == flow_id));
-        assert_eq!((records[1].flow.as_deref(), records[4].flow.as_deref()), (Some("chat_completion"), Some("kv_transfer")));
+        assert_eq!(
+            (records[1].flow.as_deref(), records[4].flow.as_deref()),
+            (Some("chat_completion"), Some("kv_transfer"))
+        );
         assert_eq!((records[1].parent_id, records[4].parent_id), (None, records[1].span_id));
         assert_ne!(records[4].span_id, records[1].span_id);
         // Versions where the structure asks for them.
-        let versions: Vec<bool> = records.iter().map(|record| !record.versions.is_empty()).collect();
+        let versions: Vec<bool> =
+            records.iter().map(|record| !record.versions.is_empty()).collect();
         assert_eq!(versions, [true, true, false, false, true, false, false, true]);
         // The clock orders what happened, calls and answers included.
         assert!(records[1..].windows(2).all(|pair| pair[0].clock < pair[1].clock), "{log}");
-        assert_eq!((records[3].field("model"), records[3].field("candidates")), (Some(&"tiny".into()), Some(&4.into())));
+        assert_eq!(
+            (records[3].field("model"), records[3].field("candidates")),
+            (Some(&"tiny".into()), Some(&4.into()))
+        );
         assert_eq!(records[6].field("bytes").unwrap().as_f64(), Some(1_048_576.0));
         let error = records[7].error.clone().unwrap();
-        assert_eq!((error.kind.as_ref(), error.message.as_ref()), ("Unavailable", "no ready worker"));
+        assert_eq!(
+            (error.kind.as_ref(), error.message.as_ref()),
+            ("Unavailable", "no ready worker")
+        );
         assert_eq!(emitter.open_flows(), 0);
     }
 }
@@ -82,8 +108,10 @@ fn a_flow_from_start_to_end_in_both_forms() {
 #[test]
 fn what_crosses_processes_is_joined() {
     let folder = tempfile::tempdir().unwrap();
-    let (here, there) =
-        (builder(folder.path()).build().unwrap(), Emitter::builder("backend").sink(Sink::file(folder.path().join("run.log"))));
+    let (here, there) = (
+        builder(folder.path()).build().unwrap(),
+        Emitter::builder("backend").sink(Sink::file(folder.path().join("run.log"))),
+    );
     let there = there.build().unwrap();
     let caller = here.start("chat_completion");
     let context = caller.context().unwrap();
@@ -94,8 +122,12 @@ fn what_crosses_processes_is_joined() {
     caller.end();
     let log = log(folder.path());
     let records = records(&log);
-    let of =
-        |component: &str| records.iter().filter(|record| record.component == component && record.flow_id.is_some()).collect::<Vec<_>>();
+    let of = |component: &str| {
+        records
+            .iter()
+            .filter(|record| record.component == component && record.flow_id.is_some())
+            .collect::<Vec<_>>()
+    };
     let (caller, callee) = (of("router"), of("backend"));
     assert_eq!((callee[0].flow_id, callee[0].parent_id), (caller[0].flow_id, caller[0].span_id));
     assert!(callee[0].clock > caller[0].clock && caller[1].clock > callee[0].clock);
@@ -132,7 +164,8 @@ fn what_nobody_ends_says_so() {
     let log = log(folder.path());
     let records = records(&log);
     let told = |flow: &str| {
-        let of: Vec<&Record<'_>> = records.iter().filter(|record| record.flow.as_deref() == Some(flow)).collect();
+        let of: Vec<&Record<'_>> =
+            records.iter().filter(|record| record.flow.as_deref() == Some(flow)).collect();
         (of.len(), of[1].event, of[1].error.as_ref().map(|error| error.kind.to_string()))
     };
     assert_eq!(told("dropped"), (2, Event::Cancel, Some("abandoned".into())));
@@ -162,9 +195,13 @@ fn samples_tell_of_the_process_and_of_gauges() {
     let _flow = emitter.start("x");
     emitter.sample();
     let log = log(folder.path());
-    let sample = records(&log).into_iter().rev().find(|record| record.event == Event::Sample).unwrap();
+    let sample =
+        records(&log).into_iter().rev().find(|record| record.event == Event::Sample).unwrap();
     let value = |name: &str| sample.field(name).and_then(flowlog_schema::Scalar::as_f64);
-    assert_eq!((value("kv_blocks_used"), value("open_flows"), value("broken")), (Some(17.0), Some(1.0), None));
+    assert_eq!(
+        (value("kv_blocks_used"), value("open_flows"), value("broken")),
+        (Some(17.0), Some(1.0), None)
+    );
     assert!(value("rss_bytes").unwrap() > 100_000.0);
 }
 
@@ -173,7 +210,11 @@ fn what_the_sink_does_not_take_is_counted_kept_and_said() {
     let folder = tempfile::tempdir().unwrap();
     let rotation = Rotation { size: Some(64 << 10), ..Rotation::default() };
     let path = folder.path().join("logs/run");
-    let emitter = Emitter::builder("router").sink(Sink::Mapped { path, rotation }).flight(folder.path().join("flight")).build().unwrap();
+    let emitter = Emitter::builder("router")
+        .sink(Sink::Mapped { path, rotation })
+        .flight(folder.path().join("flight"))
+        .build()
+        .unwrap();
     let flow = emitter.start("x");
     let long = "x".repeat(900);
     // No folder, no next file.
@@ -190,15 +231,26 @@ fn what_the_sink_does_not_take_is_counted_kept_and_said() {
     let flights = files(&folder.path().join("flight"));
     let bytes = fs::read(&flights[0]).unwrap();
     let flight = flowlog_schema::flight::read(&bytes).unwrap();
-    assert_eq!((flight.records.len() as u64, flight.open.len(), flight.unsaid), (flight.last.iter().map(|last| last / 100).sum(), 0, 0));
-    let text: String = files(&folder.path().join("logs")).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    assert_eq!(
+        (flight.records.len() as u64, flight.open.len(), flight.unsaid),
+        (flight.last.iter().map(|last| last / 100).sum(), 0, 0)
+    );
+    let text: String = files(&folder.path().join("logs"))
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
     let said: Vec<Record<'_>> = records(text.trim_end_matches('\0'));
-    let announced = said.iter().find(|record| record.event == Event::Lost).and_then(|record| record.field("count")).unwrap();
+    let announced = said
+        .iter()
+        .find(|record| record.event == Event::Lost)
+        .and_then(|record| record.field("count"))
+        .unwrap();
     assert_eq!(announced.as_f64().unwrap() as u64, emitter.health().lost);
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
 }
@@ -210,8 +262,14 @@ fn what_cannot_be_set_up_is_an_error() {
     let inside = folder.path().join("file/inside");
     let told = |builder: Builder| builder.build().unwrap_err().to_string();
     assert!(told(Emitter::builder("9")).contains("`9` is no component"));
-    assert!(told(Emitter::builder("a").sink(Sink::file(&inside))).starts_with("failed to open the sink"));
-    assert!(told(Emitter::builder("a").sink(Sink::Nothing).flight(&inside)).starts_with("failed to make a flight file"));
+    assert!(
+        told(Emitter::builder("a").sink(Sink::file(&inside)))
+            .starts_with("failed to open the sink")
+    );
+    assert!(
+        told(Emitter::builder("a").sink(Sink::Nothing).flight(&inside))
+            .starts_with("failed to make a flight file")
+    );
 }
 
 #[test]
@@ -219,7 +277,12 @@ fn a_process_has_one_emitter() {
     // Not a panic, and nothing: no emitter is installed.
     let flow = dynamo_flowlog::Flow::start("x");
     flow.state("y");
-    assert!(!flow.is_enabled() && flow.context().is_none() && flow.flow_id().is_none() && !flow.call("z").is_enabled());
+    assert!(
+        !flow.is_enabled()
+            && flow.context().is_none()
+            && flow.flow_id().is_none()
+            && !flow.call("z").is_enabled()
+    );
     flow.late("a", 1);
     flow.fail(&std::io::Error::other("z"));
     assert!(current().is_none());
@@ -244,7 +307,8 @@ fn a_process_has_one_emitter() {
 fn emitters_of_one_name_do_not_take_each_others_files() {
     let folder = tempfile::tempdir().unwrap();
     let (logs, flights) = (folder.path().join("run"), folder.path().join("flight"));
-    let build = || Emitter::builder("worker").sink(Sink::mapped(&logs)).flight(&flights).build().unwrap();
+    let build =
+        || Emitter::builder("worker").sink(Sink::mapped(&logs)).flight(&flights).build().unwrap();
     let (one, two) = (build(), build());
     let (first, second) = (one.start("first"), two.start("second"));
     first.state("a");
@@ -257,11 +321,17 @@ fn emitters_of_one_name_do_not_take_each_others_files() {
     drop((one, two, third));
     assert_eq!(files(&flights).len(), 0, "nothing was left open");
     // The file that was made ready for later, zeros throughout, goes when its thread sees that there is no later.
-    let logs = files(folder.path()).into_iter().filter(|path| path.is_file()).filter_map(|path| fs::read_to_string(path).ok());
+    let logs = files(folder.path())
+        .into_iter()
+        .filter(|path| path.is_file())
+        .filter_map(|path| fs::read_to_string(path).ok());
     let text: String = logs.map(|text| text.trim_matches('\0').to_owned()).collect();
     let said = records(&text);
     let count = |event: Event| said.iter().filter(|record| record.event == event).count();
-    assert_eq!((count(Event::Start), count(Event::State), count(Event::End), count(Event::Fail)), (2, 2, 2, 0));
+    assert_eq!(
+        (count(Event::Start), count(Event::State), count(Event::End), count(Event::Fail)),
+        (2, 2, 2, 0)
+    );
 }
 
 #[test]
@@ -269,7 +339,12 @@ fn what_a_dead_process_lost_is_said_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let flights = folder.path().join("flight");
     // Every write fails, as on a full disk.
-    let dead = Emitter::builder("worker").instance("w-0").sink(Sink::file("/dev/full")).flight(&flights).build().unwrap();
+    let dead = Emitter::builder("worker")
+        .instance("w-0")
+        .sink(Sink::file("/dev/full"))
+        .flight(&flights)
+        .build()
+        .unwrap();
     dead.start("x").end();
     assert_eq!(dead.health().lost, 3);
     drop(dead);
@@ -278,11 +353,22 @@ fn what_a_dead_process_lost_is_said_by_the_next() {
         drop(Emitter::builder("next").sink(sink).flight(&flights).build().unwrap());
     }
     let log = log(folder.path());
-    let lost: Vec<Record<'_>> = records(&log).into_iter().filter(|record| record.event == Event::Lost).collect();
-    let told: Vec<(&str, Option<f64>)> =
-        lost.iter().map(|record| (record.component.as_ref(), record.field("count").and_then(flowlog_schema::Scalar::as_f64))).collect();
+    let lost: Vec<Record<'_>> =
+        records(&log).into_iter().filter(|record| record.event == Event::Lost).collect();
+    let told: Vec<(&str, Option<f64>)> = lost
+        .iter()
+        .map(|record| {
+            (
+                record.component.as_ref(),
+                record.field("count").and_then(flowlog_schema::Scalar::as_f64),
+            )
+        })
+        .collect();
     // Its start, its flow's two, its stop; and all that the second one could not write.
-    assert_eq!(told.iter().find(|(component, _)| *component == "worker"), Some(&("worker", Some(4.0))));
+    assert_eq!(
+        told.iter().find(|(component, _)| *component == "worker"),
+        Some(&("worker", Some(4.0)))
+    );
     assert!(told.iter().any(|(component, _)| *component == "next"));
     assert_eq!(files(&flights).len(), 0);
 }

@@ -27,7 +27,9 @@ const RECORDS: u64 = 1_000;
 fn child(order: &str, folder: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let stderr = fs::File::create(folder.join("stderr.log")).unwrap();
-    command.args(["--exact", "child_process", "--nocapture"]).env(ORDER, format!("{order} {}", folder.display()));
+    command
+        .args(["--exact", "child_process", "--nocapture"])
+        .env(ORDER, format!("{order} {}", folder.display()));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap()
 }
 
@@ -35,7 +37,9 @@ fn child(order: &str, folder: &Path) -> Child {
 #[test]
 fn child_process() {
     let Ok(order) = std::env::var(ORDER) else { return };
-    let [what, how, folder] = order.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{order}") };
+    let [what, how, folder] = order.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+        panic!("{order}")
+    };
     let folder = Path::new(folder);
     let sink = match what {
         "stderr" => Sink::Stderr,
@@ -69,7 +73,11 @@ fn die(how: &str) {
         "exit" => std::process::exit(0),
         "abort" => std::process::abort(),
         signal => {
-            let signal = if signal == "SIGKILL" { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM };
+            let signal = if signal == "SIGKILL" {
+                rustix::process::Signal::KILL
+            } else {
+                rustix::process::Signal::TERM
+            };
             rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
             std::thread::sleep(Duration::from_secs(10));
         }
@@ -78,9 +86,15 @@ fn die(how: &str) {
 
 /// Every line that a folder's logs hold.
 fn lines(folder: &Path) -> Vec<String> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
     files.sort();
-    let read = |path: &PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap()).trim_end_matches('\0').to_owned();
+    let read = |path: &PathBuf| {
+        String::from_utf8_lossy(&fs::read(path).unwrap()).trim_end_matches('\0').to_owned()
+    };
     files.iter().map(read).collect::<Vec<String>>().concat().lines().map(str::to_owned).collect()
 }
 
@@ -90,7 +104,11 @@ fn every_record_survives_every_death() {
         for how in ["return", "panic", "exit", "SIGTERM", "abort", "SIGKILL"] {
             let folder = tempfile::tempdir().unwrap();
             let status = child(&format!("{what} {how}"), folder.path()).wait().unwrap();
-            assert_eq!(status.success(), matches!(how, "return" | "exit"), "{what} {how}: {status}");
+            assert_eq!(
+                status.success(),
+                matches!(how, "return" | "exit"),
+                "{what} {how}: {status}"
+            );
             let lines = lines(folder.path());
             let said: BTreeSet<u64> = lines
                 .iter()
@@ -109,15 +127,29 @@ fn the_next_process_closes_what_a_dead_one_left_open() {
         let flights = folder.path().join("flight");
         child(&format!("open {how}"), folder.path()).wait().unwrap();
         // A process that lives keeps its own.
-        let living = Emitter::builder("other").sink(Sink::Nothing).flight(folder.path().join("own")).build().unwrap();
+        let living = Emitter::builder("other")
+            .sink(Sink::Nothing)
+            .flight(folder.path().join("own"))
+            .build()
+            .unwrap();
         let kept = living.start("x");
-        let emitter =
-            Emitter::builder("worker").instance("w-1").sink(Sink::file(folder.path().join("next.log"))).flight(&flights).build().unwrap();
-        assert_eq!(dynamo_flowlog::reap(&folder.path().join("own"), &emitter).unwrap(), dynamo_flowlog::Reaped::default());
+        let emitter = Emitter::builder("worker")
+            .instance("w-1")
+            .sink(Sink::file(folder.path().join("next.log")))
+            .flight(&flights)
+            .build()
+            .unwrap();
+        assert_eq!(
+            dynamo_flowlog::reap(&folder.path().join("own"), &emitter).unwrap(),
+            dynamo_flowlog::Reaped::default()
+        );
         kept.end();
         let text = fs::read_to_string(folder.path().join("next.log")).unwrap();
-        let closed: Vec<_> =
-            text.lines().map(|line| json::decode(line.as_bytes()).unwrap().0).filter(|record| record.event == Event::Fail).collect();
+        let closed: Vec<_> = text
+            .lines()
+            .map(|line| json::decode(line.as_bytes()).unwrap().0)
+            .filter(|record| record.event == Event::Fail)
+            .collect();
         assert_eq!(closed.len(), usize::from(killed), "{how}: {text}");
         if let Some(record) = closed.first() {
             assert_eq!(
@@ -136,7 +168,8 @@ fn the_next_process_closes_what_a_dead_one_left_open() {
             assert_eq!((start.flow_id, start.span_id), (record.flow_id, record.span_id));
             assert!(start.clock < record.clock);
         }
-        let left: Vec<PathBuf> = fs::read_dir(&flights).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let left: Vec<PathBuf> =
+            fs::read_dir(&flights).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(left.len(), 1, "only the new one's: {left:?}");
     }
 }
@@ -147,11 +180,18 @@ fn a_forked_process_writes_to_files_of_its_own() {
     let status = child("fork -", folder.path()).wait().unwrap();
     assert!(status.success(), "{}", fs::read_to_string(folder.path().join("stderr.log")).unwrap());
     let lines = lines(folder.path());
-    let records: Vec<_> = lines.iter().filter_map(|line| json::decode(line.as_bytes()).ok()).map(|(record, _)| record).collect();
+    let records: Vec<_> = lines
+        .iter()
+        .filter_map(|line| json::decode(line.as_bytes()).ok())
+        .map(|(record, _)| record)
+        .collect();
     let count = |event: Event| records.iter().filter(|record| record.event == event).count();
     // The parent's flow is the parent's to end: no child abandons it.
     assert_eq!((count(Event::Cancel), count(Event::End)), (0, 9));
-    assert_eq!(records.iter().filter(|record| record.state.as_deref() == Some("work")).count(), 8 * 100);
+    assert_eq!(
+        records.iter().filter(|record| record.state.as_deref() == Some("work")).count(),
+        8 * 100
+    );
     assert_eq!(records.iter().filter(|record| record.state.as_deref() == Some("fork")).count(), 8);
 }
 
@@ -212,7 +252,10 @@ fn number_of(record: &flowlog_schema::Record<'_>) -> Option<u64> {
 fn no_gap_is_left_that_was_not_said() {
     let mut random = 1u64;
     let (mut records, mut gaps) = (0, 0);
-    let rounds = std::env::var("FLOWLOG_SOAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
+    let rounds = std::env::var("FLOWLOG_SOAK_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(20);
     for round in 0..rounds {
         let folder = tempfile::tempdir().unwrap();
         let mut child = child("soak -", folder.path());
@@ -229,16 +272,29 @@ fn no_gap_is_left_that_was_not_said() {
         for line in lines(folder.path()) {
             if let Ok((record, _)) = json::decode(line.rsplit('\0').next().unwrap().as_bytes()) {
                 seen.extend(number_of(&record));
-                announced += record.field("count").and_then(flowlog_schema::Scalar::as_f64).unwrap_or(0.0) as u64;
+                announced +=
+                    record.field("count").and_then(flowlog_schema::Scalar::as_f64).unwrap_or(0.0)
+                        as u64;
             }
         }
-        let path = fs::read_dir(folder.path().join("flight")).unwrap().next().unwrap().unwrap().path();
+        let path =
+            fs::read_dir(folder.path().join("flight")).unwrap().next().unwrap().unwrap().path();
         let bytes = fs::read(path).unwrap();
         let flight = flight::read(&bytes).unwrap();
-        let numbers = flight.records.iter().filter_map(|line| json::decode(line).ok()).filter_map(|(record, _)| number_of(&record));
+        let numbers = flight
+            .records
+            .iter()
+            .filter_map(|line| json::decode(line).ok())
+            .filter_map(|(record, _)| number_of(&record));
         seen.extend(numbers.collect::<Vec<u64>>());
         let of_lane = |last: u64| (1..=last / 100).map(move |count| count * 100 + last % 100);
-        let missing: Vec<u64> = flight.last.iter().copied().flat_map(of_lane).filter(|number| !seen.contains(number)).collect();
+        let missing: Vec<u64> = flight
+            .last
+            .iter()
+            .copied()
+            .flat_map(of_lane)
+            .filter(|number| !seen.contains(number))
+            .collect();
         // What was being written at that moment: the last record of each thread, at most.
         let unsaid = missing.iter().filter(|number| !flight.last.contains(number)).count();
         assert_eq!(unsaid, 0, "round {round}: {missing:?} of {:?}", flight.last);

@@ -11,16 +11,29 @@ use tracing::{Instrument, debug, error, info, info_span, instrument, warn};
 use tracing_subscriber::layer::SubscriberExt;
 
 /// What is written while a subscriber with our layer is in place.
-fn written(form: Form, layer: impl Fn(FlowLayer) -> FlowLayer, work: impl FnOnce(&Emitter)) -> Vec<Record<'static>> {
+fn written(
+    form: Form,
+    layer: impl Fn(FlowLayer) -> FlowLayer,
+    work: impl FnOnce(&Emitter),
+) -> Vec<Record<'static>> {
     let folder = tempfile::tempdir().unwrap();
     let sink = Sink::file(folder.path().join("log"));
-    let emitter = Emitter::builder("backend").version("dynamo", "1.6.1").level(Level::Info).form(form).sink(sink).build().unwrap();
+    let emitter = Emitter::builder("backend")
+        .version("dynamo", "1.6.1")
+        .level(Level::Info)
+        .form(form)
+        .sink(sink)
+        .build()
+        .unwrap();
     let subscriber = tracing_subscriber::registry().with(layer(FlowLayer::new().emitter(&emitter)));
     tracing::subscriber::with_default(subscriber, || work(&emitter));
     assert_eq!((emitter.health(), emitter.open_flows()), (dynamo_flowlog::Health::default(), 0));
-    let log: &'static str = Box::leak(fs::read_to_string(folder.path().join("log")).unwrap().into_boxed_str());
+    let log: &'static str =
+        Box::leak(fs::read_to_string(folder.path().join("log")).unwrap().into_boxed_str());
     let read = |line: &'static str| {
-        let (record, problems) = json::decode(line.as_bytes()).or_else(|_| text::decode(line.as_bytes()).map_err(|_| ())).unwrap();
+        let (record, problems) = json::decode(line.as_bytes())
+            .or_else(|_| text::decode(line.as_bytes()).map_err(|_| ()))
+            .unwrap();
         assert!(problems.is_empty(), "{line}");
         record
     };
@@ -29,10 +42,23 @@ fn written(form: Form, layer: impl Fn(FlowLayer) -> FlowLayer, work: impl FnOnce
 
 /// A record as `event state message fields`, without its number.
 fn shown(record: &Record<'_>) -> String {
-    let fields = record.fields.iter().filter(|(name, _)| name != "seq").map(|(name, value)| format!(" {name}={}", value.to_text()));
-    let error = record.error.as_ref().map(|error| format!(" {}: {}", error.kind, error.message)).unwrap_or_default();
+    let fields = record
+        .fields
+        .iter()
+        .filter(|(name, _)| name != "seq")
+        .map(|(name, value)| format!(" {name}={}", value.to_text()));
+    let error = record
+        .error
+        .as_ref()
+        .map(|error| format!(" {}: {}", error.kind, error.message))
+        .unwrap_or_default();
     let state = record.state.as_deref().unwrap_or("-");
-    format!("{} {state} {}{error}{}", record.event.as_str(), record.message.as_deref().unwrap_or(""), fields.collect::<String>())
+    format!(
+        "{} {state} {}{error}{}",
+        record.event.as_str(),
+        record.message.as_deref().unwrap_or(""),
+        fields.collect::<String>()
+    )
 }
 
 #[test]
@@ -62,15 +88,30 @@ fn events_are_stamped_with_the_flow_and_its_state() {
         let lines: Vec<String> = records.iter().map(shown).collect();
         // The inner ones first, no key twice, and none of ours.
         let own = if form == Form::Json { "field.flow_id" } else { "flow_id" };
-        let warned =
-            format!("state prefill 7 left tokens=3 share=0.5 big={} wide={} {own}=mine late=false model=tiny", u64::MAX, i128::MAX);
+        let warned = format!(
+            "state prefill 7 left tokens=3 share=0.5 big={} wide={} {own}=mine late=false model=tiny",
+            u64::MAX,
+            i128::MAX
+        );
         let spans = "late=false tokens=2 model=tiny";
-        let failed = format!("state prefill fails nothing {}", spans.replace("late=false tokens=2", "tokens=2 late=false"));
+        let failed = format!(
+            "state prefill fails nothing {}",
+            spans.replace("late=false tokens=2", "tokens=2 late=false")
+        );
         assert_eq!(lines, ["start - ", "state prefill ", &warned, &failed, "end - "], "{form:?}");
         let warned = &records[2];
         assert_eq!((warned.target.as_deref(), warned.level), (Some("engine"), Some(Level::Warn)));
-        assert!(warned.file.as_deref().unwrap().ends_with("tests/tracing.rs") && warned.line.is_some());
-        assert_eq!(records.iter().map(|record| record.span_id).collect::<std::collections::HashSet<_>>().len(), 1);
+        assert!(
+            warned.file.as_deref().unwrap().ends_with("tests/tracing.rs") && warned.line.is_some()
+        );
+        assert_eq!(
+            records
+                .iter()
+                .map(|record| record.span_id)
+                .collect::<std::collections::HashSet<_>>()
+                .len(),
+            1
+        );
         assert!(records.windows(2).all(|pair| pair[0].clock < pair[1].clock));
     }
 }
@@ -104,7 +145,9 @@ fn retries() -> Result<(), String> {
 fn wait<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if let std::task::Poll::Ready(output) =
+            future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        {
             return output;
         }
     }
@@ -125,7 +168,10 @@ fn spans_are_flow_spans_where_they_ask_for_it() {
             wait(route(true)).unwrap_err();
         },
     );
-    let lines: Vec<String> = records.iter().map(|record| format!("{} {}", record.flow.as_deref().unwrap(), shown(record))).collect();
+    let lines: Vec<String> = records
+        .iter()
+        .map(|record| format!("{} {}", record.flow.as_deref().unwrap(), shown(record)))
+        .collect();
     let expected = [
         "chat_completion start - ",
         "kv_transfer start -  blocks=1",
@@ -146,10 +192,14 @@ fn spans_are_flow_spans_where_they_ask_for_it() {
         "route state -  error=\"no worker\" fails=true",
         "route fail -  Unknown: \"no worker\"",
     ];
-    let lines: Vec<String> = lines.iter().map(|line| line.replace("field.error", "error")).collect();
+    let lines: Vec<String> =
+        lines.iter().map(|line| line.replace("field.error", "error")).collect();
     assert_eq!(lines, expected);
     // Within a flow it is a call of it; outside a flow of its own.
-    assert_eq!((records[1].parent_id, records[1].flow_id), (records[0].span_id, records[0].flow_id));
+    assert_eq!(
+        (records[1].parent_id, records[1].flow_id),
+        (records[0].span_id, records[0].flow_id)
+    );
     assert!(records[11].flow_id != records[14].flow_id && records[11].parent_id.is_none());
 }
 
@@ -163,7 +213,11 @@ fn a_span_fails_with_what_it_returns_and_with_nothing_else() {
             retries().unwrap();
         },
     );
-    let ends: Vec<String> = records.iter().filter(|record| matches!(record.event, Event::End | Event::Fail)).map(shown).collect();
+    let ends: Vec<String> = records
+        .iter()
+        .filter(|record| matches!(record.event, Event::End | Event::Fail))
+        .map(shown)
+        .collect();
     assert_eq!(ends, ["fail -  Unavailable: nobody is there", "end - "]);
 }
 
@@ -182,8 +236,18 @@ fn work_that_goes_on_elsewhere_under_a_span_of_the_flow_is_in_it() {
             });
         },
     );
-    let lines: Vec<String> = records.iter().map(|record| format!("{} {}", record.flow.as_deref().unwrap(), shown(record))).collect();
-    let expected = ["x start - ", "x state - elsewhere field.seq=7", "y start - ", "y state - deeper", "y end - ", "x end - "];
+    let lines: Vec<String> = records
+        .iter()
+        .map(|record| format!("{} {}", record.flow.as_deref().unwrap(), shown(record)))
+        .collect();
+    let expected = [
+        "x start - ",
+        "x state - elsewhere field.seq=7",
+        "y start - ",
+        "y state - deeper",
+        "y end - ",
+        "x end - ",
+    ];
     assert_eq!(lines, expected);
     assert!(records.iter().all(|record| record.flow_id == records[0].flow_id));
 }
@@ -192,7 +256,8 @@ fn work_that_goes_on_elsewhere_under_a_span_of_the_flow_is_in_it() {
 fn spans_can_be_asked_for_by_name_and_nest_as_they_will() {
     let by_name = |layer: FlowLayer| layer.spans(["first", "second"]);
     let records = written(Form::Json, by_name, |emitter| {
-        let (first, second, plain) = (info_span!("first"), info_span!("second"), info_span!("plain"));
+        let (first, second, plain) =
+            (info_span!("first"), info_span!("second"), info_span!("plain"));
         let before = emitter.start("around");
         before.run(|| {
             let dispatch = tracing::dispatcher::get_default(Clone::clone);
@@ -216,11 +281,30 @@ fn spans_can_be_asked_for_by_name_and_nest_as_they_will() {
         let child = info_span!(parent: &first, "child", flow = "decode");
         wait(async { info!("decoding") }.instrument(child));
     });
-    let told = |record: &Record<'_>| format!("{} {}", record.flow.as_deref().unwrap(), shown(record));
-    let said: Vec<String> = records.iter().filter(|record| record.event == Event::State).map(told).collect();
-    assert_eq!(said, ["second state - in second", "first state - by its name", "around state - around", "decode state - decoding"]);
-    let failed: Vec<String> = records.iter().filter(|record| record.event == Event::Fail).map(told).collect();
+    let told =
+        |record: &Record<'_>| format!("{} {}", record.flow.as_deref().unwrap(), shown(record));
+    let said: Vec<String> =
+        records.iter().filter(|record| record.event == Event::State).map(told).collect();
+    assert_eq!(
+        said,
+        [
+            "second state - in second",
+            "first state - by its name",
+            "around state - around",
+            "decode state - decoding"
+        ]
+    );
+    let failed: Vec<String> =
+        records.iter().filter(|record| record.event == Event::Fail).map(told).collect();
     assert_eq!(failed, ["true fail -  panic: the thread panicked while this was open"]);
-    let start = |kind: &str| records.iter().find(|record| record.flow.as_deref() == Some(kind) && record.event == Event::Start).unwrap();
-    assert_eq!((start("decode").parent_id, start("decode").flow_id), (start("first").span_id, start("first").flow_id));
+    let start = |kind: &str| {
+        records
+            .iter()
+            .find(|record| record.flow.as_deref() == Some(kind) && record.event == Event::Start)
+            .unwrap()
+    };
+    assert_eq!(
+        (start("decode").parent_id, start("decode").flow_id),
+        (start("first").span_id, start("first").flow_id)
+    );
 }

@@ -22,11 +22,13 @@ impl fmt::Debug for Talks {
 
 #[test]
 fn a_value_that_talks_while_it_is_written() {
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(FlowLayer::new())).unwrap();
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(FlowLayer::new()))
+        .unwrap();
     // Nobody emits yet.
     info_span!("early", flow = true).in_scope(|| info!("to nobody"));
     let folder = tempfile::tempdir().unwrap();
-    let _installed = Emitter::builder("backend").sink(Sink::file(folder.path().join("log"))).install().unwrap();
+    let _installed =
+        Emitter::builder("backend").sink(Sink::file(folder.path().join("log"))).install().unwrap();
     let flow = Flow::start("x");
     flow.run(|| info!(value = ?Talks, "said"));
     // Also where a span is told of it later, in itself.
@@ -34,7 +36,25 @@ fn a_value_that_talks_while_it_is_written() {
     flow.run(|| span.in_scope(|| span.record("late", tracing::field::debug(Talks))));
     flow.end();
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
-    let records = log.lines().map(|line| json::decode(line.as_bytes()).unwrap().0).filter(|record| record.event != Event::Process);
-    let said: Vec<String> = records.map(|record| format!("{} {}", record.event.as_str(), record.message.unwrap_or_default())).collect();
-    assert_eq!(said, ["start ", "start ", "state talking", "end ", "state said", "start ", "state talking", "end ", "end "]);
+    let records = log
+        .lines()
+        .map(|line| json::decode(line.as_bytes()).unwrap().0)
+        .filter(|record| record.event != Event::Process);
+    let said: Vec<String> = records
+        .map(|record| format!("{} {}", record.event.as_str(), record.message.unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "start ",
+            "start ",
+            "state talking",
+            "end ",
+            "state said",
+            "start ",
+            "state talking",
+            "end ",
+            "end "
+        ]
+    );
 }

@@ -18,13 +18,21 @@ pub fn strip(bytes: &[u8]) -> Cow<'_, [u8]> {
             Some(b'[') => {
                 // Parameters and intermediates run up to one final byte.
                 let rest = bytes.get(at + 1..).unwrap_or_default();
-                at += 1 + rest.iter().position(|b| (0x40..=0x7e).contains(b)).map_or(rest.len(), |end| end + 1);
+                at += 1 + rest
+                    .iter()
+                    .position(|b| (0x40..=0x7e).contains(b))
+                    .map_or(rest.len(), |end| end + 1);
             }
             Some(b']') => {
                 let rest = bytes.get(at + 1..).unwrap_or_default();
-                at += 1 + rest.iter().position(|b| matches!(*b, 0x07 | ESCAPE)).map_or(rest.len(), |end| end + 1);
+                at += 1 + rest
+                    .iter()
+                    .position(|b| matches!(*b, 0x07 | ESCAPE))
+                    .map_or(rest.len(), |end| end + 1);
                 // ESC and a backslash end it too.
-                at += usize::from(bytes.get(at - 1) == Some(&ESCAPE) && bytes.get(at) == Some(&b'\\'));
+                at += usize::from(
+                    bytes.get(at - 1) == Some(&ESCAPE) && bytes.get(at) == Some(&b'\\'),
+                );
             }
             _ => {}
         }

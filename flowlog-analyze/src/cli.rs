@@ -207,14 +207,22 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
         None => {
-            let is_command = |path: &&PathBuf| matches!(path.to_str(), Some("triage" | "lint" | "flow" | "owners")) && !path.exists();
+            let is_command = |path: &&PathBuf| {
+                matches!(path.to_str(), Some("triage" | "lint" | "flow" | "owners"))
+                    && !path.exists()
+            };
             if let Some(command) = cli.triage.common.paths.iter().find(is_command) {
-                anyhow::bail!("`{0}` is a command and stands first: flowlog-analyze {0} [OPTIONS] ...", command.display());
+                anyhow::bail!(
+                    "`{0}` is a command and stands first: flowlog-analyze {0} [OPTIONS] ...",
+                    command.display()
+                );
             }
             triage(&cli.triage)
         }
         Some(Command::Triage(triage_arguments)) => triage(triage_arguments),
-        Some(Command::Lint { threshold, told, chosen, common }) => lint(*threshold, told, chosen, common),
+        Some(Command::Lint { threshold, told, chosen, common }) => {
+            lint(*threshold, told, chosen, common)
+        }
         Some(Command::Owners { files, format }) => {
             let form = match format {
                 OwnersFormat::Toml => OwnersForm::Toml,
@@ -236,7 +244,8 @@ fn triage(arguments: &Triage) -> anyhow::Result<u8> {
         ..common.plan()
     };
     let options = Options { owners: owners(&told.owners)?, plan };
-    let (mut sources, mut growing) = if arguments.follow { follow::start(common)? } else { start(common)? };
+    let (mut sources, mut growing) =
+        if arguments.follow { follow::start(common)? } else { start(common)? };
     let report = if growing.is_over() && !arguments.follow {
         with_progress(&common.work, &sources, |progress| analyze(&sources, &options, progress))
     } else {
@@ -246,19 +255,38 @@ fn triage(arguments: &Triage) -> anyhow::Result<u8> {
         return Err(nothing_read(&report.input.unread));
     }
     if !arguments.flow.is_empty() && report.flows.total == 0 {
-        let ids: Vec<String> = arguments.flow.iter().map(|id| format!("`{}`", printable(&id.to_string(), 200))).collect();
+        let ids: Vec<String> = arguments
+            .flow
+            .iter()
+            .map(|id| format!("`{}`", printable(&id.to_string(), 200)))
+            .collect();
         anyhow::bail!("no line names the flow {}", ids.join(" or "));
     }
-    if report.input.lines == 0 && (common.since.is_some() || common.until.is_some() || !arguments.chosen.component.is_empty()) {
+    if report.input.lines == 0
+        && (common.since.is_some()
+            || common.until.is_some()
+            || !arguments.chosen.component.is_empty())
+    {
         eprintln!("flowlog-analyze: no line is left by --since, --until and --component");
     }
     conclude(&report, told)
 }
 
 /// Analyzes what grows, and shows how that goes.
-fn as_it_comes(sources: &mut Sources, growing: &mut Growing, options: &Options, told: &Told, work: &Work) -> anyhow::Result<Report> {
+fn as_it_comes(
+    sources: &mut Sources,
+    growing: &mut Growing,
+    options: &Options,
+    told: &Told,
+    work: &Work,
+) -> anyhow::Result<Report> {
     Ok(if options.plan.follows {
-        analyze_growing(sources, growing, options, &mut follow::Screen::new(told.format.into(), work)?)
+        analyze_growing(
+            sources,
+            growing,
+            options,
+            &mut follow::Screen::new(told.format.into(), work)?,
+        )
     } else {
         analyze_growing(sources, growing, options, &mut progress::Pipe::new(work))
     })
@@ -272,20 +300,31 @@ fn conclude(report: &Report, told: &Told) -> anyhow::Result<u8> {
 
 fn say_unread(unread: &[Unread]) {
     for unread in unread {
-        eprintln!("flowlog-analyze: `{}`: {}", printable(&unread.source, 500), printable(&unread.error, 500));
+        eprintln!(
+            "flowlog-analyze: `{}`: {}",
+            printable(&unread.source, 500),
+            printable(&unread.error, 500)
+        );
     }
 }
 
 /// Says what could not be read where nothing could.
 fn nothing_read(unread: &[Unread]) -> anyhow::Error {
     say_unread(unread);
-    anyhow::anyhow!("no source could be read; name log files, a folder of them, or `-` for standard input")
+    anyhow::anyhow!(
+        "no source could be read; name log files, a folder of them, or `-` for standard input"
+    )
 }
 
 fn lint(threshold: f64, told: &Told, chosen: &Chosen, common: &Common) -> anyhow::Result<u8> {
-    let options = Options { owners: owners(&told.owners)?, plan: Plan { components: chosen.components(), ..common.plan() } };
+    let options = Options {
+        owners: owners(&told.owners)?,
+        plan: Plan { components: chosen.components(), ..common.plan() },
+    };
     let sources = open(common)?;
-    let report = with_progress(&common.work, &sources, |progress| check(&sources, &options, threshold, progress));
+    let report = with_progress(&common.work, &sources, |progress| {
+        check(&sources, &options, threshold, progress)
+    });
     tell(|out| render::lint_report(&report, told.format.into(), paint(), out), !report.passed)
 }
 
@@ -293,7 +332,9 @@ fn lint(threshold: f64, told: &Told, chosen: &Chosen, common: &Common) -> anyhow
 fn tell(report: impl FnOnce(&mut dyn Write) -> io::Result<()>, found: bool) -> anyhow::Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     match report(&mut out).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("failed to write the report"),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("failed to write the report")
+        }
         _ => Ok(u8::from(found)),
     }
 }
@@ -301,11 +342,18 @@ fn tell(report: impl FnOnce(&mut dyn Write) -> io::Result<()>, found: bool) -> a
 /// A moment in nanoseconds since the epoch.
 fn moment(text: &str) -> Result<i64, String> {
     let ago = || {
-        let span: jiff::Span = text.parse().ok().filter(|_| text.starts_with(|c: char| c.is_ascii_digit()))?;
+        let span: jiff::Span =
+            text.parse().ok().filter(|_| text.starts_with(|c: char| c.is_ascii_digit()))?;
         let ago = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
         jiff::Timestamp::now().checked_sub(ago).ok()
     };
-    let in_utc = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+    let in_utc = || {
+        text.parse::<jiff::civil::DateTime>()
+            .ok()?
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+            .map(|zoned| zoned.timestamp())
+    };
     let found = text.parse::<jiff::Timestamp>().ok().or_else(in_utc).or_else(ago);
     let found = found.and_then(|moment| i64::try_from(moment.as_nanosecond()).ok());
     found.ok_or_else(|| "it should be a time such as `2025-11-22T08:27:15Z` or `2025-11-22 08:27`, or an age such as `2h`".to_owned())
@@ -313,12 +361,16 @@ fn moment(text: &str) -> Result<i64, String> {
 
 /// The id of a flow.
 fn flow_key(text: &str) -> Result<FlowKey, String> {
-    FlowKey::parse(text).ok_or_else(|| "it should be a flow id, a trace id or a request id".to_owned())
+    FlowKey::parse(text)
+        .ok_or_else(|| "it should be a flow id, a trace id or a request id".to_owned())
 }
 
 /// Bytes, as people write them.
 fn size(text: &str) -> Result<u64, String> {
-    let bytes = parse_size::Config::new().with_binary().parse_size(text).map_err(|error| error.to_string())?;
+    let bytes = parse_size::Config::new()
+        .with_binary()
+        .parse_size(text)
+        .map_err(|error| error.to_string())?;
     if bytes < (128 << 20) { Err("it should be 128M or more".to_owned()) } else { Ok(bytes) }
 }
 
@@ -330,7 +382,10 @@ fn of_flows(all: u64) -> u64 {
 impl Work {
     fn start_threads(&self) -> anyhow::Result<()> {
         if self.threads > 0 {
-            rayon::ThreadPoolBuilder::new().num_threads(self.threads).build_global().context("failed to start threads")?;
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(self.threads)
+                .build_global()
+                .context("failed to start threads")?;
         }
         Ok(())
     }
@@ -341,27 +396,43 @@ impl Common {
     fn begin(&self) -> anyhow::Result<()> {
         self.work.start_threads()?;
         if source::has_stdin(&self.paths) && io::stdin().is_terminal() {
-            eprintln!("flowlog-analyze: reading standard input; Ctrl-D ends it, `flowlog-analyze --help` tells more");
+            eprintln!(
+                "flowlog-analyze: reading standard input; Ctrl-D ends it, `flowlog-analyze --help` tells more"
+            );
         }
         Ok(())
     }
 
     /// How to read what the arguments ask for.
     fn plan(&self) -> Plan {
-        Plan { since: self.since.unwrap_or(i64::MIN), until: self.until.unwrap_or(i64::MAX), ..Plan::default() }
+        Plan {
+            since: self.since.unwrap_or(i64::MIN),
+            until: self.until.unwrap_or(i64::MAX),
+            ..Plan::default()
+        }
     }
 }
 
 /// A number from 0 to 100.
 fn score(text: &str) -> Result<f64, String> {
     let score: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
-    if (0.0..=100.0).contains(&score) { Ok(score) } else { Err("it should lie between 0 and 100".to_owned()) }
+    if (0.0..=100.0).contains(&score) {
+        Ok(score)
+    } else {
+        Err("it should lie between 0 and 100".to_owned())
+    }
 }
 
 fn flow(id: &str, common: &Common) -> anyhow::Result<u8> {
     let sources = open(common)?;
     match with_progress(&common.work, &sources, |progress| {
-        draw_flow(&sources, id, &Options { plan: common.plan(), ..Options::default() }, paint(), progress)
+        draw_flow(
+            &sources,
+            id,
+            &Options { plan: common.plan(), ..Options::default() },
+            paint(),
+            progress,
+        )
     }) {
         Some(picture) => write(&picture).map(|()| 0),
         None => {
@@ -375,7 +446,8 @@ fn flow(id: &str, common: &Common) -> anyhow::Result<u8> {
 fn owners(files: &[PathBuf]) -> anyhow::Result<Owners> {
     let mut owners = Owners::default();
     for file in files {
-        let text = std::fs::read_to_string(file).with_context(|| format!("failed to read `{}`", file.display()))?;
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("failed to read `{}`", file.display()))?;
         for conflict in owners.merge(Owners::read(&file.to_string_lossy(), &text)?) {
             eprintln!("flowlog-analyze: `{}`: {}", file.display(), printable(&conflict, 500));
         }

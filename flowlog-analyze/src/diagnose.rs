@@ -160,7 +160,8 @@ pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagn
         let (_, outcome, failure) = judge(&flow, &world);
         Some((outcome, failure.map(Box::new)))
     };
-    let judged: Vec<Option<(Outcome, Option<Box<FirstFailure>>)>> = groups.par_iter().map(judge_group).collect();
+    let judged: Vec<Option<(Outcome, Option<Box<FirstFailure>>)>> =
+        groups.par_iter().map(judge_group).collect();
     for (group, judged) in groups.iter().zip(judged) {
         counts.total += 1;
         let Some((outcome, failure)) = judged else {
@@ -185,17 +186,30 @@ pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagn
             _ => continue,
         };
         if let Some(failure) = failure {
-            failed_flows.push(FailedFlow { id: group.id.clone(), outcome, failure, fingerprint: CompactString::default() });
+            failed_flows.push(FailedFlow {
+                id: group.id.clone(),
+                outcome,
+                failure,
+                fingerprint: CompactString::default(),
+            });
         }
     }
     let is_judged = counts.total > counts.unfinished;
     // What else went wrong in the run is not what was asked for.
-    let told = if only.is_empty() { run::told(table, &world, is_judged) } else { run::Told::default() };
+    let told =
+        if only.is_empty() { run::told(table, &world, is_judged) } else { run::Told::default() };
     cause::join(&mut failed_flows, &told.failures, &world);
     let run_failures: Vec<FirstFailure> = told.failures.into_iter().chain(told.recovered).collect();
     let causes = cause::group(&mut failed_flows, &run_failures);
     let (outcome, confidence) = verdict::of(&causes, &counts, left + u64::from(told.left));
-    Diagnosis { outcome, confidence, counts, causes, failed_flows, given_up: given_up + unknown + unreadable }
+    Diagnosis {
+        outcome,
+        confidence,
+        counts,
+        causes,
+        failed_flows,
+        given_up: given_up + unknown + unreadable,
+    }
 }
 
 /// What complete spans tell, of closed flows and of those still here alike.

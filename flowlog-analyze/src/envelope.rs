@@ -38,12 +38,16 @@ pub struct Speaker {
 impl Speaker {
     /// The component that its container's, pod's or process's name tells.
     pub fn component(&self) -> Option<&'static str> {
-        [&self.container, &self.pod, &self.process].into_iter().find_map(|name| names::component_in(name))
+        [&self.container, &self.pod, &self.process]
+            .into_iter()
+            .find_map(|name| names::component_in(name))
     }
 
     /// Whether another is a process in it.
     pub fn is_around(&self, process: &Self) -> bool {
-        self.process.is_empty() && (&self.host, &self.pod, &self.container) == (&process.host, &process.pod, &process.container)
+        self.process.is_empty()
+            && (&self.host, &self.pod, &self.container)
+                == (&process.host, &process.pod, &process.container)
     }
 
     /// A number that stands for it inside one source; zero where nothing is known.
@@ -59,7 +63,8 @@ impl Speaker {
         }
         let hash = hasher.finish();
         // Folded, and never zero.
-        (u32::try_from(hash >> 32).unwrap_or(0) ^ u32::try_from(hash & 0xffff_ffff).unwrap_or(0)).max(1)
+        (u32::try_from(hash >> 32).unwrap_or(0) ^ u32::try_from(hash & 0xffff_ffff).unwrap_or(0))
+            .max(1)
     }
 }
 
@@ -150,11 +155,15 @@ impl<'a> Peeled<'a> {
     fn peel(&mut self, through: bool) {
         for depth in 0..MAX_DEPTH {
             let content = self.line.get(self.range.clone()).unwrap_or_default();
-            let found = ENVELOPES.iter().find_map(|envelope| Some(((envelope.peel)(content, &mut self.facts)?, envelope.name)));
+            let found = ENVELOPES.iter().find_map(|envelope| {
+                Some(((envelope.peel)(content, &mut self.facts)?, envelope.name))
+            });
             let Some((inside, name)) = found else { break };
             self.envelopes[depth] = name;
             match inside {
-                Inside::Part(part) => self.range = self.range.start + part.start..self.range.start + part.end,
+                Inside::Part(part) => {
+                    self.range = self.range.start + part.start..self.range.start + part.end
+                }
                 Inside::Decoded(bytes) => {
                     self.range = 0..bytes.len();
                     self.line = Cow::Owned(bytes);
@@ -242,7 +251,12 @@ pub fn is_bare(line: &[u8]) -> bool {
                 && (!matches!(at(2), b'l' | b'm' | b'n' | b'p') || at(2) == b'l' && at(3) == b'e')
         }
         // Six digits, a level, and not the two digits and the letter of a GitLab trace.
-        b'0'..=b'9' => at(26) == b'Z' && at(27) == b' ' && matches!(at(28), b' ' | b'E' | b'D' | b'T') && !matches!(at(30), b'O' | b'E'),
+        b'0'..=b'9' => {
+            at(26) == b'Z'
+                && at(27) == b' '
+                && matches!(at(28), b' ' | b'E' | b'D' | b'T')
+                && !matches!(at(30), b'O' | b'E')
+        }
         _ => false,
     };
     is_ours && memchr::memchr2(0x1b, b'\r', line).is_none()
@@ -260,7 +274,11 @@ pub fn peel(line: &[u8]) -> Peeled<'_> {
 pub fn peel_whole(line: &[u8]) -> (Cow<'_, [u8]>, Facts) {
     let peeled = peel(line);
     let facts = peeled.facts.clone();
-    if facts.cuts { peel_more(peeled.into_content(), facts) } else { (peeled.into_content(), facts) }
+    if facts.cuts {
+        peel_more(peeled.into_content(), facts)
+    } else {
+        (peeled.into_content(), facts)
+    }
 }
 
 /// The rest of the way, for a line that its envelope may have cut and that is whole again.
@@ -278,13 +296,17 @@ pub fn is_newest_first(sample: &[u8]) -> bool {
     for line in whole_lines(sample) {
         let peeled = peel(line);
         lines += 1;
-        if peeled.envelopes.contains(&loki::DEFAULT.name) || peeled.envelopes.contains(&loki::JSONL.name) {
+        if peeled.envelopes.contains(&loki::DEFAULT.name)
+            || peeled.envelopes.contains(&loki::JSONL.name)
+        {
             times.extend(peeled.facts.time.map(|stamp| stamp.ns));
         } else if times.is_empty() && lines > MAX_PREAMBLE {
             return false;
         }
     }
-    times.len() * 2 > lines && times.windows(2).all(|pair| pair[0] >= pair[1]) && times.first() > times.last()
+    times.len() * 2 > lines
+        && times.windows(2).all(|pair| pair[0] >= pair[1])
+        && times.first() > times.last()
 }
 
 /// The lines of a sample that are not blank; its last may be cut, and is left out where there are others.
@@ -330,7 +352,8 @@ pub fn peel_of_task(line: &[u8]) -> Peeled<'_> {
 
 /// Text of some bytes that an envelope holds as a name; empty where they are none.
 fn name(bytes: &[u8]) -> CompactString {
-    CompactString::from_utf8(bytes.get(..bytes.len().min(MAX_NAME)).unwrap_or_default()).unwrap_or_default()
+    CompactString::from_utf8(bytes.get(..bytes.len().min(MAX_NAME)).unwrap_or_default())
+        .unwrap_or_default()
 }
 
 /// Longest name that is told apart: a pod's may have 253 characters (RFC 1123).
@@ -370,8 +393,16 @@ mod tests {
             assert!(own.examples.len() >= 2, "{} has too few examples", own.name);
             for example in own.examples {
                 for other in ENVELOPES {
-                    let taken = (other.peel)(example.line.as_bytes(), &mut Facts::default()).is_some();
-                    assert_eq!(taken, own.name == other.name, "{} and {}: {:?}", own.name, other.name, example.line);
+                    let taken =
+                        (other.peel)(example.line.as_bytes(), &mut Facts::default()).is_some();
+                    assert_eq!(
+                        taken,
+                        own.name == other.name,
+                        "{} and {}: {:?}",
+                        own.name,
+                        other.name,
+                        example.line
+                    );
                 }
                 let mut facts = Facts::default();
                 let content = match (own.peel)(example.line.as_bytes(), &mut facts) {
@@ -390,7 +421,10 @@ mod tests {
         let line = "\u{feff}2025-11-22T08:27:15.1234567Z \u{1b}[36mworker-1  | \u{1b}[0m(EngineCore_DP0 pid=309) ERROR 11-22 08:27:15 [core.py:1] x";
         let peeled = peel(line.as_bytes());
         assert_eq!(peeled.content(), b"ERROR 11-22 08:27:15 [core.py:1] x");
-        assert_eq!(told(&peeled.facts), "2025-11-22T08:27:15.123456Z pod=worker-1 process=EngineCore_DP0");
+        assert_eq!(
+            told(&peeled.facts),
+            "2025-11-22T08:27:15.123456Z pod=worker-1 process=EngineCore_DP0"
+        );
         assert_eq!(peeled.envelopes[..5], ["terminal", "github", "compose", "process", ""]);
     }
 
@@ -399,8 +433,15 @@ mod tests {
         for example in ENVELOPES.iter().flat_map(|envelope| envelope.examples) {
             assert!(!is_bare(example.line.as_bytes()), "{}", example.line);
         }
-        for line in ["{\"time\":1}", "2025-11-22T08:27:15.705274Z  INFO x: y", "2025-11-22T08:27:15.705274Z DEBUG x: y"] {
-            assert!(is_bare(line.as_bytes()) && peel(line.as_bytes()).envelopes[0].is_empty(), "{line}");
+        for line in [
+            "{\"time\":1}",
+            "2025-11-22T08:27:15.705274Z  INFO x: y",
+            "2025-11-22T08:27:15.705274Z DEBUG x: y",
+        ] {
+            assert!(
+                is_bare(line.as_bytes()) && peel(line.as_bytes()).envelopes[0].is_empty(),
+                "{line}"
+            );
         }
     }
 
@@ -408,11 +449,21 @@ mod tests {
     fn newest_first() {
         let line = |second: u32| format!("2025-11-22T08:27:{second:02}Z {{pod=\"a\"}} x\n");
         let log = |seconds: &[u32]| seconds.iter().map(|second| line(*second)).collect::<String>();
-        for (seconds, expected) in [(&[9, 9, 7, 3][..], true), (&[3, 7, 9], false), (&[9, 7, 8], false), (&[7, 7], false), (&[7], false)] {
+        for (seconds, expected) in [
+            (&[9, 9, 7, 3][..], true),
+            (&[3, 7, 9], false),
+            (&[9, 7, 8], false),
+            (&[7, 7], false),
+            (&[7], false),
+        ] {
             assert_eq!(is_newest_first(log(seconds).as_bytes()), expected, "{seconds:?}");
         }
-        assert!(is_newest_first(format!("2025/11/22 08:30:00 Common labels: {{}}\n{}", log(&[9, 7])).as_bytes()));
-        assert!(!is_newest_first(b"2025-11-22T08:27:15.705274Z  INFO x: y\n2025-11-22T08:27:14.705274Z  INFO x: y\n"));
+        assert!(is_newest_first(
+            format!("2025/11/22 08:30:00 Common labels: {{}}\n{}", log(&[9, 7])).as_bytes()
+        ));
+        assert!(!is_newest_first(
+            b"2025-11-22T08:27:15.705274Z  INFO x: y\n2025-11-22T08:27:14.705274Z  INFO x: y\n"
+        ));
     }
 
     #[test]
@@ -428,17 +479,22 @@ mod tests {
             assert_eq!(is_labelled(log.as_bytes()), expected, "{log}");
         }
         let peeled = peel_of_task(b" 3:   File \"a.py\"");
-        assert_eq!((peeled.content(), peeled.facts.speaker.pod.as_str()), (&b"  File \"a.py\""[..], "task 3"));
+        assert_eq!(
+            (peeled.content(), peeled.facts.speaker.pod.as_str()),
+            (&b"  File \"a.py\""[..], "task 3")
+        );
         assert_eq!(peel_of_task(b"(EngineCore pid=7) x").content(), b"x");
     }
 
     #[test]
     fn redraws_inside_of_others() {
-        let line =
-            "[pod/w-0/main] 2025-11-22T08:27:15.123456789Z \rLoading: 10%\r(Worker_TP0 pid=412) ERROR 11-22 08:27:15 [core.py:1] boom";
+        let line = "[pod/w-0/main] 2025-11-22T08:27:15.123456789Z \rLoading: 10%\r(Worker_TP0 pid=412) ERROR 11-22 08:27:15 [core.py:1] boom";
         let peeled = peel(line.as_bytes());
         assert_eq!(peeled.content(), b"ERROR 11-22 08:27:15 [core.py:1] boom");
-        assert_eq!(told(&peeled.facts), "2025-11-22T08:27:15.123456Z pod=w-0 container=main process=Worker_TP0");
+        assert_eq!(
+            told(&peeled.facts),
+            "2025-11-22T08:27:15.123456Z pod=w-0 container=main process=Worker_TP0"
+        );
     }
 
     #[test]

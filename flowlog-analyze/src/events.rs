@@ -187,7 +187,11 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             return self.end(0, Slot::Closed, offset).map(|()| true);
         }
         let Some(number) = self.hearer.recall(line) else { return Ok(false) };
-        let Some((thread, cuts)) = self.hearer.recalled(number).map(|known| (known.thread, known.cuts)) else { return Ok(false) };
+        let Some((thread, cuts)) =
+            self.hearer.recalled(number).map(|known| (known.thread, known.cuts))
+        else {
+            return Ok(false);
+        };
         // What came before the chunk may have cut it.
         if cuts && !self.pieces.contains_key(&thread) && !self.is_certain(offset) {
             return Ok(false);
@@ -209,7 +213,8 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         let from = self.foretold;
         let held = self.held.range(from..).map(|(_, event)| event);
         let slots = std::iter::once(&self.nobody).chain(self.threads.values());
-        let mut waiting: Vec<&Event<'c>> = held.chain(slots.filter_map(Slot::open).map(|open| &open.event)).collect();
+        let mut waiting: Vec<&Event<'c>> =
+            held.chain(slots.filter_map(Slot::open).map(|open| &open.event)).collect();
         waiting.retain(|event| event.at >= from);
         waiting.sort_unstable_by_key(|event| event.at);
         for event in waiting {
@@ -232,7 +237,9 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             return Ok(false);
         }
         let Some(number) = self.hearer.recall(line) else { return Ok(false) };
-        let Some(thread) = self.hearer.recalled(number).map(|known| known.thread) else { return Ok(false) };
+        let Some(thread) = self.hearer.recalled(number).map(|known| known.thread) else {
+            return Ok(false);
+        };
         self.note_latest(thread, number);
         self.end(thread, Slot::Closed, offset).map(|()| true)
     }
@@ -246,10 +253,23 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             }
             if begin == Some(Begin::Whole) {
                 self.end(0, Slot::Closed, offset)?;
-                let event = Event { at: offset, lines: 1, text: Cow::Borrowed(line), facts: Facts::default(), own: role == Role::Own };
+                let event = Event {
+                    at: offset,
+                    lines: 1,
+                    text: Cow::Borrowed(line),
+                    facts: Facts::default(),
+                    own: role == Role::Own,
+                };
                 return self.release(event, offset);
             }
-            let line = Line { at: offset, end, lines: 1, text: Cow::Borrowed(line), facts: Facts::default(), role };
+            let line = Line {
+                at: offset,
+                end,
+                lines: 1,
+                text: Cow::Borrowed(line),
+                facts: Facts::default(),
+                role,
+            };
             return self.join(line, begin);
         }
         let peeled = self.peel(line);
@@ -257,7 +277,14 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
             return self.piece(offset, end, peeled, role);
         }
         let facts = peeled.facts.clone();
-        self.whole_line(Line { at: offset, end, lines: 1, text: peeled.into_content(), facts, role })
+        self.whole_line(Line {
+            at: offset,
+            end,
+            lines: 1,
+            text: peeled.into_content(),
+            facts,
+            role,
+        })
     }
 
     /// A line after the chunk.
@@ -268,7 +295,14 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         let peeled = self.peel(line);
         let facts = peeled.facts.clone();
         let end = offset + line.len() as u64;
-        let line = Line { at: offset, end, lines: 1, text: Cow::Owned(peeled.content().to_vec()), facts, role: Role::Ahead };
+        let line = Line {
+            at: offset,
+            end,
+            lines: 1,
+            text: Cow::Owned(peeled.content().to_vec()),
+            facts,
+            role: Role::Ahead,
+        };
         if line.facts.cuts { self.piece_of(line) } else { self.whole_line(line) }
     }
 
@@ -280,7 +314,10 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
     /// A line whose envelope may have cut it: it goes on with the piece before it, or ends that.
     fn piece_of(&mut self, line: Line<'c>) -> Result<(), H::Error> {
         let thread = line.facts.thread();
-        if !self.pieces.contains_key(&thread) && !self.is_certain(line.at) && line.role != Role::Ahead {
+        if !self.pieces.contains_key(&thread)
+            && !self.is_certain(line.at)
+            && line.role != Role::Ahead
+        {
             return Err(NeedsPast.into());
         }
         let partial = line.facts.partial;
@@ -289,7 +326,8 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         let waits = partial || line.facts.marks_later;
         let before = self.pieces.insert(thread, None).flatten();
         if let Some(mut piece) = before {
-            let near = line.at - piece.line.at <= MAX_EVENT as u64 && line.at.saturating_sub(piece.line.end) <= MAX_GAP;
+            let near = line.at - piece.line.at <= MAX_EVENT as u64
+                && line.at.saturating_sub(piece.line.end) <= MAX_GAP;
             if (piece.partial || line.facts.continues) && near && is_soon(piece.last, time) {
                 piece.line.text.to_mut().extend_from_slice(&line.text);
                 piece.line.lines += line.lines;
@@ -333,7 +371,9 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         let certain = self.is_certain(line.at) || line.role == Role::Ahead;
         let own = self.own;
         match self.slot(thread) {
-            Slot::Unknown if !certain && may_go_on(begin, &line.text) => return Err(NeedsPast.into()),
+            Slot::Unknown if !certain && may_go_on(begin, &line.text) => {
+                return Err(NeedsPast.into());
+            }
             Slot::Open(open) => {
                 if let Some(body) = open.takes(line.at, time, begin, &line.text) {
                     open.add(&line, body);
@@ -355,12 +395,20 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
         }
         let before = self.close(thread);
         let kind = match begin {
-            Some(Begin::Logged { header, loud, repeats, .. }) => Kind::Logged { header, loud, repeats },
+            Some(Begin::Logged { header, loud, repeats, .. }) => {
+                Kind::Logged { header, loud, repeats }
+            }
             Some(Begin::Panic | Begin::Stack | Begin::Part) => Kind::Raw,
             Some(Begin::Whole) | None => Kind::Whole,
         };
         let (offset, end) = (line.at, line.end);
-        let event = Event { at: line.at, lines: line.lines, text: line.text, facts: line.facts, own: line.role == Role::Own };
+        let event = Event {
+            at: line.at,
+            lines: line.lines,
+            text: line.text,
+            facts: line.facts,
+            own: line.role == Role::Own,
+        };
         let mut whole = None;
         if kind == Kind::Whole {
             whole = Some(event);
@@ -398,15 +446,21 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
     fn thread_of(&self, line: &Line<'_>, begin: Option<Begin>) -> u64 {
         let own = line.facts.thread();
         let (latest, speaker) = &self.latest;
-        let goes_on = begin == Some(Begin::Part) || begin.is_none() && line.text.trim_ascii().is_empty();
+        let goes_on =
+            begin == Some(Begin::Part) || begin.is_none() && line.text.trim_ascii().is_empty();
         if !goes_on || speaker.process.is_empty() || !line.facts.speaker.is_around(speaker) {
             return own;
         }
         let latest = *latest;
-        let takes = |open: &Open<'_>| line.at.saturating_sub(open.end) <= 2 && open.takes(line.at, None, begin, &line.text).is_some();
+        let takes = |open: &Open<'_>| {
+            line.at.saturating_sub(open.end) <= 2
+                && open.takes(line.at, None, begin, &line.text).is_some()
+        };
         let adjacent = match self.threads.get(&latest) {
             Some(Slot::Open(open)) => takes(open),
-            Some(Slot::Known { at, line, .. }) => reopened(*at, line, *at >= self.own).is_some_and(|open| takes(&open)),
+            Some(Slot::Known { at, line, .. }) => {
+                reopened(*at, line, *at >= self.own).is_some_and(|open| takes(&open))
+            }
             _ => false,
         };
         if adjacent { latest } else { own }
@@ -453,13 +507,15 @@ impl<'c, H: Hearer<'c>> Joiner<'_, 'c, H> {
 
     /// Whether an event of the chunk may go on.
     fn is_waiting(&self) -> bool {
-        self.slots().any(|slot| slot.is_waiting(self.own)) || self.pieces.values().flatten().any(|piece| piece.line.role == Role::Own)
+        self.slots().any(|slot| slot.is_waiting(self.own))
+            || self.pieces.values().flatten().any(|piece| piece.line.role == Role::Own)
     }
 
     /// Ends whatever is open: no line goes on with it.
     fn rest(&mut self) -> Result<(), H::Error> {
         self.ends = true;
-        let mut rest: Vec<Line<'c>> = self.pieces.drain().filter_map(|(_, piece)| piece).map(|piece| piece.line).collect();
+        let mut rest: Vec<Line<'c>> =
+            self.pieces.drain().filter_map(|(_, piece)| piece).map(|piece| piece.line).collect();
         rest.sort_by_key(|line| line.at);
         for line in rest {
             self.complete(line)?;

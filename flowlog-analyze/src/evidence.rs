@@ -22,7 +22,11 @@ pub struct Lines {
 impl Lines {
     /// Reads every place once; a line's number costs a pass over what lies between it and the chunk's begin that the index
     /// knows before it.
-    pub fn read(sources: &Sources, index: &LineIndex, places: impl IntoIterator<Item = Place>) -> Self {
+    pub fn read(
+        sources: &Sources,
+        index: &LineIndex,
+        places: impl IntoIterator<Item = Place>,
+    ) -> Self {
         let mut by_source: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
         for place in places {
             by_source.entry(place.source).or_default().insert(place.offset);
@@ -33,7 +37,11 @@ impl Lines {
             for (offset, line) in line_numbers(source, index.of(number), &offsets) {
                 // As the reader's own file counts.
                 let line = source.turned.map_or(line, |lines| (lines + 1).saturating_sub(line));
-                let evidence = report::Evidence { source: source.name.clone(), line, text: text(source, offset) };
+                let evidence = report::Evidence {
+                    source: source.name.clone(),
+                    line,
+                    text: text(source, offset),
+                };
                 lines.insert((number, offset), evidence);
             }
         }
@@ -47,7 +55,11 @@ impl Lines {
 }
 
 /// Line numbers of the offsets, in one pass over what no index knows. A source that has vanished gives none.
-fn line_numbers(source: &Source, known: impl Iterator<Item = (u64, u64)>, offsets: &BTreeSet<u64>) -> Vec<(u64, u64)> {
+fn line_numbers(
+    source: &Source,
+    known: impl Iterator<Item = (u64, u64)>,
+    offsets: &BTreeSet<u64>,
+) -> Vec<(u64, u64)> {
     let mut numbers = Vec::with_capacity(offsets.len());
     let mut block = vec![0; 64 * 1024];
     let mut known = known.peekable();
@@ -91,16 +103,36 @@ fn text(source: &Source, offset: u64) -> String {
 pub fn digest(text: &str) -> String {
     let peeled = envelope::peel(text.as_bytes());
     let inner = String::from_utf8_lossy(peeled.content());
-    let Ok((fields, _)) = flowlog_schema::json::flat(inner.as_bytes()) else { return inner.into_owned() };
+    let Ok((fields, _)) = flowlog_schema::json::flat(inner.as_bytes()) else {
+        return inner.into_owned();
+    };
     let get = |names: &[&str]| {
-        let found = names.iter().find_map(|name| fields.iter().find(|(key, value)| key == name && !value.to_text().is_empty()));
+        let found = names.iter().find_map(|name| {
+            fields.iter().find(|(key, value)| key == name && !value.to_text().is_empty())
+        });
         found.map(|(_, value)| value.to_text().into_owned())
     };
-    let head = [&["time", "timestamp"][..], &["level"], &["span_name", "component", "target"], &["event"], &["state"], &["message", "msg"]];
+    let head = [
+        &["time", "timestamp"][..],
+        &["level"],
+        &["span_name", "component", "target"],
+        &["event"],
+        &["state"],
+        &["message", "msg"],
+    ];
     let mut words: Vec<String> = head.into_iter().filter_map(get).collect();
-    for key in
-        ["request.outcome", "error.type", "error_type", "error", "err", "error_detail", "status", "instance_id", "instance", "worker_id"]
-    {
+    for key in [
+        "request.outcome",
+        "error.type",
+        "error_type",
+        "error",
+        "err",
+        "error_detail",
+        "status",
+        "instance_id",
+        "instance",
+        "worker_id",
+    ] {
         if let Some(value) = get(&[key]) {
             words.push(format!("{key}={value}"));
         }
@@ -118,7 +150,9 @@ pub fn printable(text: &str, max: usize) -> String {
         }
         match c {
             '\t' => out.push(' '),
-            c if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            c if c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
                 out.extend(c.escape_unicode());
             }
             c => out.push(c),
@@ -140,7 +174,8 @@ mod tests {
         for chunks in [vec![], vec![(0, 2), (8, 1), (20, 1)], vec![(0, 1), (4, 3)]] {
             chunks.iter().for_each(|(offset, lines)| index.note(0, *offset, *lines));
             let lines = Lines::read(&sources, &index, [place(8), place(0), place(4), place(20)]);
-            let shown = |offset| lines.get(place(offset)).map(|line| (line.line, line.text.as_str()));
+            let shown =
+                |offset| lines.get(place(offset)).map(|line| (line.line, line.text.as_str()));
             assert_eq!(shown(0), Some((1, "one")));
             assert_eq!(shown(4), Some((2, "two")));
             assert_eq!(shown(8), Some((3, "three\\u{7}")));
@@ -152,10 +187,15 @@ mod tests {
 
     #[test]
     fn objects_are_told_in_short_out_of_their_envelopes() {
-        let line =
-            r#"{"time":"T","level":"WARN","target":"t","message":"route request failed","error.type":"disconnected","worker_id":7,"x":1}"#;
-        assert_eq!(digest(line), "T WARN t route request failed error.type=disconnected worker_id=7");
-        assert_eq!(digest(&format!("2025-11-22T08:27:15.123456789Z stdout F {line}")), digest(line));
+        let line = r#"{"time":"T","level":"WARN","target":"t","message":"route request failed","error.type":"disconnected","worker_id":7,"x":1}"#;
+        assert_eq!(
+            digest(line),
+            "T WARN t route request failed error.type=disconnected worker_id=7"
+        );
+        assert_eq!(
+            digest(&format!("2025-11-22T08:27:15.123456789Z stdout F {line}")),
+            digest(line)
+        );
         assert_eq!(digest("{cut"), "{cut");
     }
 

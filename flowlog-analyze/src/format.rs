@@ -77,13 +77,20 @@ impl Begin {
         let mut hasher = fnv::FnvHasher::default();
         hasher.write(header);
         hasher.write_u8(level.map_or(0, |level| level as u8 + 1));
-        Self::Logged { header: hasher.finish(), body, loud: level.is_none_or(|level| level >= Level::Warn), repeats: false }
+        Self::Logged {
+            header: hasher.finish(),
+            body,
+            loud: level.is_none_or(|level| level >= Level::Warn),
+            repeats: false,
+        }
     }
 
     /// As it is, of a logger that repeats its header.
     fn repeating(self) -> Self {
         match self {
-            Self::Logged { header, body, loud, .. } => Self::Logged { header, body, loud, repeats: true },
+            Self::Logged { header, body, loud, .. } => {
+                Self::Logged { header, body, loud, repeats: true }
+            }
             other => other,
         }
     }
@@ -185,7 +192,10 @@ impl Format {
 
 /// How a line begins an event of any format.
 pub fn begins(line: &[u8]) -> Option<Begin> {
-    RECOGNISERS.iter().find_map(|recogniser| (recogniser.begins)(line)).or_else(|| stack::begins(line))
+    RECOGNISERS
+        .iter()
+        .find_map(|recogniser| (recogniser.begins)(line))
+        .or_else(|| stack::begins(line))
 }
 
 /// An ordinary record of ours, by what it shares with those before it. What it leaves, [`glance`] takes or leaves.
@@ -203,7 +213,10 @@ pub fn glance(line: &[u8]) -> Option<(Format, Glance<'_>, Fields<'_>)> {
 
 /// What an event says, and in which format.
 pub fn read(text: &str) -> (Format, Option<Observation<'_>>) {
-    let found = RECOGNISERS.iter().enumerate().find_map(|(at, recogniser)| Some((Format(at), (recogniser.read)(text)?)));
+    let found = RECOGNISERS
+        .iter()
+        .enumerate()
+        .find_map(|(at, recogniser)| Some((Format(at), (recogniser.read)(text)?)));
     found.map_or((Format::UNRECOGNISED, None), |(format, observation)| (format, Some(observation)))
 }
 
@@ -243,8 +256,12 @@ mod tests {
                 for other in RECOGNISERS {
                     let taken = (other.read)(example.text);
                     match (taken.is_some(), own.name == other.name) {
-                        (true, false) => wrong.push(format!("{} taken by {}: {}", own.name, other.name, example.text)),
-                        (false, true) => wrong.push(format!("{} does not take its own: {}", own.name, example.text)),
+                        (true, false) => wrong.push(format!(
+                            "{} taken by {}: {}",
+                            own.name, other.name, example.text
+                        )),
+                        (false, true) => wrong
+                            .push(format!("{} does not take its own: {}", own.name, example.text)),
                         _ => {}
                     }
                     if let Some(observation) = taken.filter(|_| own.name == other.name)
@@ -276,10 +293,26 @@ mod tests {
 
     #[test]
     fn other_lines_are_no_formats() {
-        for line in ["", "hello", "{\"a\":1}", "[]", "2025", "Error", "INFO", "a: b", "- - -", "1.5", "Loading model weights: 50%"] {
+        for line in [
+            "",
+            "hello",
+            "{\"a\":1}",
+            "[]",
+            "2025",
+            "Error",
+            "INFO",
+            "a: b",
+            "- - -",
+            "1.5",
+            "Loading model weights: 50%",
+        ] {
             assert_eq!(read(line).0, Format::UNRECOGNISED, "{line}");
             // What an object is, only its keys tell.
-            assert_eq!(begins(line.as_bytes()), line.starts_with('{').then_some(Begin::Whole), "{line}");
+            assert_eq!(
+                begins(line.as_bytes()),
+                line.starts_with('{').then_some(Begin::Whole),
+                "{line}"
+            );
         }
     }
 }

@@ -120,7 +120,9 @@ pub struct Progress {
 pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(Progress) + Sync)) -> Ingested {
     let mut reading = Reading::new(plan);
     reading.update(sources, &|_| false, progress);
-    while !plan.stopped.load(Ordering::Relaxed) && reading.step(sources, &mut |told| progress(told.progress)) {}
+    while !plan.stopped.load(Ordering::Relaxed)
+        && reading.step(sources, &mut |told| progress(told.progress))
+    {}
     reading.finish(sources)
 }
 
@@ -131,7 +133,11 @@ pub fn hand_on(sources: &Sources, plan: &Plan, take: &mut dyn FnMut(Vec<LoggedEv
     let mut reading = Reading::new(&plan);
     reading.update(sources, &|_| false, &|_| ());
     let mut wants_more = true;
-    while wants_more && reading.step(sources, &mut |told| wants_more = wants_more && (told.events.is_empty() || take(told.events))) {}
+    while wants_more
+        && reading.step(sources, &mut |told| {
+            wants_more = wants_more && (told.events.is_empty() || take(told.events))
+        })
+    {}
 }
 
 /// Reading in steps.
@@ -175,7 +181,12 @@ impl<'p> Reading<'p> {
     }
 
     /// Takes in sources that came and what was learnt of those that grow.
-    fn update(&mut self, sources: &Sources, grows: &(dyn Fn(usize) -> bool + Sync), progress: &(dyn Fn(Progress) + Sync)) {
+    fn update(
+        &mut self,
+        sources: &Sources,
+        grows: &(dyn Fn(usize) -> bool + Sync),
+        progress: &(dyn Fn(Progress) + Sync),
+    ) {
         self.timelines.update(sources);
         let plan = self.plan;
         let part_of = |(at, source): (usize, &Source)| {
@@ -184,12 +195,18 @@ impl<'p> Reading<'p> {
             if grows(index) {
                 return (index, 0..0, None, 0);
             }
-            let part = if is_of_others(source, &plan.components) { 0..0 } else { within(source, plan.since, plan.until) };
-            let (begin, outside) = (begin(source, &part), source.size.saturating_sub(part.end - part.start));
+            let part = if is_of_others(source, &plan.components) {
+                0..0
+            } else {
+                within(source, plan.since, plan.until)
+            };
+            let (begin, outside) =
+                (begin(source, &part), source.size.saturating_sub(part.end - part.start));
             (index, part, begin, outside)
         };
         let new = sources.read.get(self.known..).unwrap_or_default();
-        let came: Vec<(usize, Range<u64>, Option<i64>, u64)> = new.par_iter().enumerate().map(part_of).collect();
+        let came: Vec<(usize, Range<u64>, Option<i64>, u64)> =
+            new.par_iter().enumerate().map(part_of).collect();
         progress(Progress { bytes: came.iter().map(|(.., outside)| outside).sum(), failures: 0 });
         for (index, part, begin, _) in came {
             self.schedule.add(index, &part, begin, grows(index));
@@ -209,14 +226,18 @@ impl<'p> Reading<'p> {
             match part {
                 Ok(mut part) => {
                     let progress = Progress { bytes: part.input.bytes, failures: part.failures };
-                    let (alerts, events) = (std::mem::take(&mut part.alerts), std::mem::take(&mut part.events));
+                    let (alerts, events) =
+                        (std::mem::take(&mut part.alerts), std::mem::take(&mut part.events));
                     told(Step { progress, alerts, events });
                     self.schedule.was_read(task, part.first, part.last);
                     read.push(part);
                 }
                 Err(error) => {
                     self.schedule.is_lost(task);
-                    let source = sources.read.get(task.source).map_or_else(String::new, |source| source.name.clone());
+                    let source = sources
+                        .read
+                        .get(task.source)
+                        .map_or_else(String::new, |source| source.name.clone());
                     self.unread.push(Unread { source, error });
                     self.lost.insert(task.source);
                 }
@@ -241,7 +262,10 @@ impl<'p> Reading<'p> {
     }
 
     fn read_all(&self, sources: &Sources, tasks: &[Task]) -> Vec<Result<Part, String>> {
-        tasks.par_iter().map(|task| read_part((sources, &self.timelines), &self.pool, task, self.plan)).collect()
+        tasks
+            .par_iter()
+            .map(|task| read_part((sources, &self.timelines), &self.pool, task, self.plan))
+            .collect()
     }
 
     /// What was read.

@@ -32,7 +32,9 @@ use std::ops::RangeInclusive;
 use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 
-use ingest::{Ingested, LoggedEvent, Plan, Progress, Watcher, around, hand_on, ingest, ingest_growing};
+use ingest::{
+    Ingested, LoggedEvent, Plan, Progress, Watcher, around, hand_on, ingest, ingest_growing,
+};
 use observation::FlowKey;
 use owners::Owners;
 use render::{FlowPicture, Paint};
@@ -50,7 +52,11 @@ pub struct Options {
 /// Reads every source once and says what failed, where first, and whose it is.
 ///
 /// `progress` is told of what each chunk added, from any thread.
-pub fn analyze(sources: &Sources, options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> Report {
+pub fn analyze(
+    sources: &Sources,
+    options: &Options,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Report {
     let plan = narrow(sources, &options.plan);
     conclude(ingest(sources, &plan, progress), sources, options)
 }
@@ -61,12 +67,18 @@ fn narrow<'p>(sources: &Sources, plan: &'p Plan) -> Cow<'p, Plan> {
         return Cow::Borrowed(plan);
     }
     // Where no line names them there is nothing to read.
-    let (first, last) = around(sources, &plan.flows).map_or((i64::MAX, i64::MIN), RangeInclusive::into_inner);
+    let (first, last) =
+        around(sources, &plan.flows).map_or((i64::MAX, i64::MIN), RangeInclusive::into_inner);
     Cow::Owned(Plan { since: plan.since.max(first), until: plan.until.min(last), ..plan.clone() })
 }
 
 /// The same of sources that grow: read until all have ended, or `watcher` wants no more.
-pub fn analyze_growing(sources: &mut Sources, growing: &mut Growing, options: &Options, watcher: &mut dyn Watcher) -> Report {
+pub fn analyze_growing(
+    sources: &mut Sources,
+    growing: &mut Growing,
+    options: &Options,
+    watcher: &mut dyn Watcher,
+) -> Report {
     let ingested = ingest_growing(sources, growing, &options.plan, watcher);
     conclude(ingested, sources, options)
 }
@@ -79,12 +91,21 @@ fn conclude(mut ingested: Ingested, sources: &Sources, options: &Options) -> Rep
 }
 
 /// Hands on the events of all sources, as rows, as long as `take` wants more.
-pub fn events(sources: &Sources, options: &Options, take: &mut dyn FnMut(Vec<LoggedEvent>) -> bool) {
+pub fn events(
+    sources: &Sources,
+    options: &Options,
+    take: &mut dyn FnMut(Vec<LoggedEvent>) -> bool,
+) {
     hand_on(sources, &narrow(sources, &options.plan), take);
 }
 
 /// Says how well the logs of each component follow the structure. `threshold` is the least score that passes.
-pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(dyn Fn(Progress) + Sync)) -> LintReport {
+pub fn check(
+    sources: &Sources,
+    options: &Options,
+    threshold: f64,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> LintReport {
     // What ended well is to be judged too, so no flow is closed.
     let plan = Plan { keeps_all: true, keeps_ledger: true, ..options.plan.clone() };
     let ingested = ingest(sources, &plan, progress);
@@ -92,7 +113,13 @@ pub fn check(sources: &Sources, options: &Options, threshold: f64, progress: &(d
 }
 
 /// Draws one flow as a tree; `None` where no line names it, by whichever of its ids.
-pub fn draw_flow(sources: &Sources, id: &str, options: &Options, paint: Paint, progress: &(dyn Fn(Progress) + Sync)) -> Option<String> {
+pub fn draw_flow(
+    sources: &Sources,
+    id: &str,
+    options: &Options,
+    paint: Paint,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Option<String> {
     let wanted = FlowKey::parse(id)?;
     let asked = Plan { flows: vec![wanted.clone()], ..options.plan.clone() };
     let mut ingested = ingest(sources, &narrow(sources, &asked), progress);

@@ -40,15 +40,28 @@ pub struct Chunk {
 ///
 /// # Errors
 /// Whatever reading says.
-pub fn read_chunk(source: &Source, range: Range<u64>, past: bool, room: Vec<u8>) -> io::Result<Chunk> {
+pub fn read_chunk(
+    source: &Source,
+    range: Range<u64>,
+    past: bool,
+    room: Vec<u8>,
+) -> io::Result<Chunk> {
     let own = line_start(source, range.start)?;
     let end = line_start(source, range.end)?;
-    let start = if past { line_start(source, range.start.saturating_sub(PAST))?.min(own) } else { own };
+    let start =
+        if past { line_start(source, range.start.saturating_sub(PAST))?.min(own) } else { own };
     let mut bytes = room;
     bytes.resize(usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX), 0);
     let filled = source.read_at(start, &mut bytes)?;
     bytes.truncate(filled);
-    Ok(Chunk { start, own, bytes, labelled: source.labelled, knows_past: past || own == 0, rested: None })
+    Ok(Chunk {
+        start,
+        own,
+        bytes,
+        labelled: source.labelled,
+        knows_past: past || own == 0,
+        rested: None,
+    })
 }
 
 /// How many lines lie before a place in each source, at the places where chunks begin.
@@ -67,7 +80,8 @@ impl LineIndex {
     /// Where each chunk of a source begins, and how many lines lie before; nothing where the source was not read from its begin.
     pub fn of(&self, source: u32) -> impl Iterator<Item = (u64, u64)> {
         let is_whole = self.chunks.contains_key(&(source, 0));
-        let known = self.chunks.range((source, 0)..=(source, u64::MAX)).take_while(move |_| is_whole);
+        let known =
+            self.chunks.range((source, 0)..=(source, u64::MAX)).take_while(move |_| is_whole);
         known.scan(0, |before, ((_, offset), lines)| {
             let at = (*offset, *before);
             *before += lines;
@@ -125,7 +139,10 @@ mod tests {
 
     #[test]
     fn every_line_is_in_one_chunk() {
-        let text: String = (0..300).map(|at| format!("line {at} {}\n", "x".repeat(at * 7 % 90))).collect::<String>() + "no line feed";
+        let text: String = (0..300)
+            .map(|at| format!("line {at} {}\n", "x".repeat(at * 7 % 90)))
+            .collect::<String>()
+            + "no line feed";
         let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
         let source = &sources.read[0];
         for size in [1u64, 5, 64, 1000, 1 << 20] {

@@ -70,31 +70,54 @@ pub fn lint(ingested: Ingested, sources: &Sources, owners: &Owners, threshold: f
     let (groups, world) = diagnose::everything(&mut table, sources);
     let mut accounts: BTreeMap<CompactString, Account> = BTreeMap::new();
     for ((component, voice), entry) in ledger.entries {
-        let component = if component.is_empty() { world.process(world.of_voice(voice)).component.clone() } else { component };
+        let component = if component.is_empty() {
+            world.process(world.of_voice(voice)).component.clone()
+        } else {
+            component
+        };
         accounts.entry(component).or_default().entry.merge(entry);
     }
     let mut reach: BTreeMap<(CompactString, CompactString), Reach> = BTreeMap::new();
     for flow in groups.iter().filter_map(|group| table.flow(group)) {
         judge(&flow, &world, &mut accounts, &mut reach);
     }
-    let orphans: u64 = accounts.values().filter_map(|account| account.broken.get(&LintRule::LonelyId)).map(|broken| broken.count).sum();
+    let orphans: u64 = accounts
+        .values()
+        .filter_map(|account| account.broken.get(&LintRule::LonelyId))
+        .map(|broken| broken.count)
+        .sum();
     for ((component, _), reach) in reach {
         let all = reach.far + reach.alone.count;
         // A call that wears another id leaves its caller alone too, and is accused itself.
         if reach.alone.count > orphans && reach.far * 100 >= all * USUALLY {
-            accounts.entry(component).or_default().broken.entry(LintRule::LonelyId).or_default().merge(reach.alone);
+            accounts
+                .entry(component)
+                .or_default()
+                .broken
+                .entry(LintRule::LonelyId)
+                .or_default()
+                .merge(reach.alone);
         }
     }
     for account in accounts.values_mut() {
         let Entry { loose, nameless, .. } = &mut account.entry;
-        let of_lines = [(LintRule::UnstructuredLine, std::mem::take(loose)), (LintRule::MissingId, std::mem::take(nameless))];
+        let of_lines = [
+            (LintRule::UnstructuredLine, std::mem::take(loose)),
+            (LintRule::MissingId, std::mem::take(nameless)),
+        ];
         account.broken.extend(of_lines.into_iter().filter(|(_, broken)| broken.count > 0));
     }
-    let places = accounts.values().flat_map(|account| account.broken.values()).flat_map(|broken| broken.places.iter());
+    let places = accounts
+        .values()
+        .flat_map(|account| account.broken.values())
+        .flat_map(|broken| broken.places.iter());
     let lines = Lines::read(sources, &index, places.map(|mark| mark.place));
-    let mut components: Vec<ComponentLint> =
-        accounts.into_iter().map(|(component, account)| report(&component, account, &lines, owners)).collect();
-    components.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.component.cmp(&b.component)));
+    let mut components: Vec<ComponentLint> = accounts
+        .into_iter()
+        .map(|(component, account)| report(&component, account, &lines, owners))
+        .collect();
+    components
+        .sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.component.cmp(&b.component)));
     let passed = components.iter().all(|component| component.score >= threshold);
     LintReport { schema: SCHEMA.to_owned(), threshold, passed, components }
 }
@@ -132,7 +155,8 @@ fn judge(
             accounts.entry(component).or_default().broken(LintRule::LonelyId, root.span.first);
         }
     } else if root.fate == Fate::Ok {
-        let reach = reach.entry((root.component(world).clone(), root.span.state().into())).or_default();
+        let reach =
+            reach.entry((root.component(world).clone(), root.span.state().into())).or_default();
         if alone { reach.alone.add(1, root.span.first) } else { reach.far += 1 }
     }
 }
@@ -158,7 +182,11 @@ fn report(component: &str, account: Account, lines: &Lines, owners: &Owners) -> 
             rule: *rule,
             count: broken.count,
             of: of(*rule).max(broken.count),
-            evidence: broken.places.iter().filter_map(|mark| lines.get(mark.place).cloned()).collect(),
+            evidence: broken
+                .places
+                .iter()
+                .filter_map(|mark| lines.get(mark.place).cloned())
+                .collect(),
         })
         .collect();
     findings.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.rule.cmp(&b.rule)));

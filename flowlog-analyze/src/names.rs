@@ -48,7 +48,9 @@ pub fn is_pod(name: &str) -> bool {
     end.len() == 5
         && end.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b))
         && stem.contains('-')
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
 }
 
 /// What a file's path tells of who wrote it.
@@ -72,20 +74,36 @@ pub fn of_file(path: &str) -> FileName {
         && let Some((pod, uid)) = rest.rsplit_once('_')
         && uid.len() >= 32
     {
-        return FileName { component: component_in(folder).or_else(|| component_in(pod)), instance: pod.to_owned() };
+        return FileName {
+            component: component_in(folder).or_else(|| component_in(pod)),
+            instance: pod.to_owned(),
+        };
     }
     if let Some((rest, id)) = stem.rsplit_once('-')
         && id.len() == 64
         && let [pod, _, container] = rest.split('_').collect::<Vec<_>>()[..]
     {
-        return FileName { component: component_in(container).or_else(|| component_in(pod)), instance: pod.to_owned() };
+        return FileName {
+            component: component_in(container).or_else(|| component_in(pod)),
+            instance: pod.to_owned(),
+        };
     }
     // `0_build.txt` and `3_Run tests.txt` number what they name.
-    let plain = stem.split_once('_').filter(|(number, _)| number.bytes().all(|b| b.is_ascii_digit())).map_or(stem, |(_, rest)| rest);
-    if plain == "-" || plain.is_empty() || is_generic(plain) || plain.bytes().all(|b| b.is_ascii_digit()) {
+    let plain = stem
+        .split_once('_')
+        .filter(|(number, _)| number.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(stem, |(_, rest)| rest);
+    if plain == "-"
+        || plain.is_empty()
+        || is_generic(plain)
+        || plain.bytes().all(|b| b.is_ascii_digit())
+    {
         return FileName::default();
     }
-    FileName { component: component_in(plain).or_else(|| component_in(folder)), instance: plain.to_owned() }
+    FileName {
+        component: component_in(plain).or_else(|| component_in(folder)),
+        instance: plain.to_owned(),
+    }
 }
 
 /// The name without what says that it is a log, which of several, or how it is packed.
@@ -114,9 +132,13 @@ fn stem_of(name: &str) -> &str {
     let mut stem = name;
     loop {
         let numbered = stem.rsplit_once('.').filter(|(rest, number)| {
-            !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b == b'-') && ENDS.iter().any(|end| rest.ends_with(end))
+            !number.is_empty()
+                && number.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+                && ENDS.iter().any(|end| rest.ends_with(end))
         });
-        let shorter = numbered.map(|(rest, _)| rest).or_else(|| ENDS.iter().find_map(|end| stem.strip_suffix(end)));
+        let shorter = numbered
+            .map(|(rest, _)| rest)
+            .or_else(|| ENDS.iter().find_map(|end| stem.strip_suffix(end)));
         match shorter.filter(|shorter| !shorter.is_empty()) {
             Some(shorter) => stem = shorter,
             None => return stem,
@@ -127,8 +149,8 @@ fn stem_of(name: &str) -> &str {
 /// Whether a name stands for any log: it tells nothing of who wrote it.
 pub fn is_generic(name: &str) -> bool {
     const GENERIC: [&str; 16] = [
-        "input", "output", "log", "logs", "all", "job", "raw", "run", "stdout", "stderr", "console", "combined", "out", "err", "main",
-        "test",
+        "input", "output", "log", "logs", "all", "job", "raw", "run", "stdout", "stderr",
+        "console", "combined", "out", "err", "main", "test",
     ];
     GENERIC.contains(&name.to_ascii_lowercase().as_str())
 }
@@ -163,7 +185,11 @@ mod tests {
             ("logs/worker-0.log.1", Some("worker"), "worker-0"),
             ("VllmPrefillWorker/pod-7.log", Some("prefill"), "pod-7"),
             ("tests/nats-server.log.txt", Some("nats"), "nats-server"),
-            (&format!("/var/log/pods/dynamo_frontend-0_{uid}/main/3.log"), Some("frontend"), "frontend-0"),
+            (
+                &format!("/var/log/pods/dynamo_frontend-0_{uid}/main/3.log"),
+                Some("frontend"),
+                "frontend-0",
+            ),
             (&format!("/var/log/containers/etcd-0_infra_main-{id}.log"), Some("etcd"), "etcd-0"),
             ("build/3_Run tests.txt", None, "Run tests"),
             ("0_build.txt", None, "build"),
@@ -171,7 +197,11 @@ mod tests {
             ("-", None, ""),
             ("", None, ""),
         ] {
-            assert_eq!(of_file(path), FileName { component, instance: instance.to_owned() }, "{path}");
+            assert_eq!(
+                of_file(path),
+                FileName { component, instance: instance.to_owned() },
+                "{path}"
+            );
         }
     }
 

@@ -32,8 +32,14 @@ impl FlowKey {
         match FlowId::parse(text) {
             Ok(id) => Some(Self::Id(id)),
             Err(_) => {
-                let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= Self::MAX).last();
-                Some(Self::Foreign(CompactString::from(text.get(..end.unwrap_or(0)).unwrap_or_default())))
+                let end = text
+                    .char_indices()
+                    .map(|(at, c)| at + c.len_utf8())
+                    .take_while(|end| *end <= Self::MAX)
+                    .last();
+                Some(Self::Foreign(CompactString::from(
+                    text.get(..end.unwrap_or(0)).unwrap_or_default(),
+                )))
             }
         }
     }
@@ -170,7 +176,9 @@ impl Observation<'_> {
     pub fn words(&self) -> Cow<'_, str> {
         match self.error.as_deref() {
             Some(error) if self.message.is_empty() => Cow::Borrowed(error),
-            Some(error) if !error.is_empty() && !self.message.contains(error) => Cow::Owned(format!("{}: {error}", self.message)),
+            Some(error) if !error.is_empty() && !self.message.contains(error) => {
+                Cow::Owned(format!("{}: {error}", self.message))
+            }
             _ => Cow::Borrowed(&self.message),
         }
     }

@@ -75,7 +75,14 @@ pub enum Tier {
 }
 
 impl Tier {
-    const ALL: [Self; 6] = [Self::CatchAll, Self::Area, Self::Required, Self::Shared, Self::FileType, Self::Codeowners];
+    const ALL: [Self; 6] = [
+        Self::CatchAll,
+        Self::Area,
+        Self::Required,
+        Self::Shared,
+        Self::FileType,
+        Self::Codeowners,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -159,7 +166,9 @@ impl Owners {
     /// Adds what another table knows. Where both know something different, the first is kept, and a sentence says so.
     pub fn merge(&mut self, other: Self) -> Vec<String> {
         let mut conflicts = Vec::new();
-        for (mine, theirs) in [(&mut self.components, other.components), (&mut self.areas, other.areas)] {
+        for (mine, theirs) in
+            [(&mut self.components, other.components), (&mut self.areas, other.areas)]
+        {
             for row in theirs {
                 match mine.iter_mut().find(|known| known.is_same(&row)) {
                     Some(known) => known.merge(row, &mut conflicts),
@@ -178,7 +187,12 @@ impl Owners {
 
     /// Gives components whose code lies under a path, and what no row names, the team of the last rule for it.
     fn name_teams(&mut self) {
-        for rule in self.paths.iter().rev().filter(|rule| matches!(rule.rule, Tier::Codeowners | Tier::CatchAll)) {
+        for rule in self
+            .paths
+            .iter()
+            .rev()
+            .filter(|rule| matches!(rule.rule, Tier::Codeowners | Tier::CatchAll))
+        {
             let Some(team) = rule.owners.first() else { continue };
             let (rows, name) = match code::of_path(&rule.pattern) {
                 Some(component) => (&mut self.components, component),
@@ -189,7 +203,11 @@ impl Owners {
                 Some(row) => {
                     row.github.get_or_insert_with(|| team.clone());
                 }
-                None => rows.push(Row { name: name.to_owned(), github: Some(team.clone()), ..Row::default() }),
+                None => rows.push(Row {
+                    name: name.to_owned(),
+                    github: Some(team.clone()),
+                    ..Row::default()
+                }),
             }
         }
     }
@@ -203,7 +221,10 @@ impl Owners {
             .or_else(|| self.areas.iter().find(|row| row.name == FALLBACK));
         let told = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
         match found {
-            Some(row) => Owner { component: Some(row.name.clone()), pic: told(&row.pic).or_else(|| told(&row.github)) },
+            Some(row) => Owner {
+                component: Some(row.name.clone()),
+                pic: told(&row.pic).or_else(|| told(&row.github)),
+            },
             None if self.is_empty() => Owner::default(),
             None => Owner { component: Some(FALLBACK.to_owned()), pic: None },
         }
@@ -212,14 +233,19 @@ impl Owners {
 
 impl Row {
     fn is_named(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name) || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+        self.name.eq_ignore_ascii_case(name)
+            || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     }
 
     /// Whether another row is this one, maybe by another spelling: `backend-vllm` is `vllm`. A row that several components
     /// belong to is none of them.
     fn is_same(&self, other: &Self) -> bool {
-        let spells = |a: &Self, b: &Self| a.is_named(&b.name) && a.name.ends_with(&b.name) || a.name.eq_ignore_ascii_case(&b.name);
-        spells(self, other) || spells(other, self) || self.is_named(&other.name) && other.name.ends_with(&self.name)
+        let spells = |a: &Self, b: &Self| {
+            a.is_named(&b.name) && a.name.ends_with(&b.name) || a.name.eq_ignore_ascii_case(&b.name)
+        };
+        spells(self, other)
+            || spells(other, self)
+            || self.is_named(&other.name) && other.name.ends_with(&self.name)
     }
 
     fn merge(&mut self, other: Self, conflicts: &mut Vec<String>) {
@@ -271,7 +297,10 @@ mod tests {
 
     fn all() -> Owners {
         let mut owners = Owners::read("pics.md", PICS).unwrap();
-        assert_eq!(owners.merge(Owners::read(".github/areas.yaml", AREAS).unwrap()), Vec::<String>::new());
+        assert_eq!(
+            owners.merge(Owners::read(".github/areas.yaml", AREAS).unwrap()),
+            Vec::<String>::new()
+        );
         assert_eq!(owners.merge(Owners::read("CODEOWNERS", CODE).unwrap()), Vec::<String>::new());
         owners
     }
@@ -284,7 +313,8 @@ mod tests {
         let areas: Vec<&str> = owners.areas.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(areas, ["test_fail", "docker_build", "security"]);
         assert_eq!(owners.paths.len(), 9, "{:?}", owners.paths);
-        for (form, name) in [(OwnersForm::Toml, "owners.toml"), (OwnersForm::Markdown, "owners.md")] {
+        for (form, name) in [(OwnersForm::Toml, "owners.toml"), (OwnersForm::Markdown, "owners.md")]
+        {
             let text = owners.write(form);
             assert_eq!(Owners::read(name, &text).unwrap(), owners, "{text}");
             assert_eq!(Owners::read(name, &text).unwrap().write(form), text);
@@ -308,7 +338,11 @@ mod tests {
             ("", "test_fail", "Cy"),
         ] {
             let owner = owners.of(component);
-            assert_eq!((owner.component.as_deref(), owner.pic.as_deref()), (Some(under), Some(pic)), "{component}");
+            assert_eq!(
+                (owner.component.as_deref(), owner.pic.as_deref()),
+                (Some(under), Some(pic)),
+                "{component}"
+            );
         }
         assert_eq!(Owners::default().of("vllm"), Owner::default());
     }
@@ -317,20 +351,34 @@ mod tests {
     fn every_table_alone_and_in_any_order() {
         let codeowners = Owners::merged([("CODEOWNERS", CODE)]);
         assert_eq!(codeowners.of("router").pic.as_deref(), Some("@org/router"));
-        assert_eq!(codeowners.of("vllm"), Owner { component: Some(FALLBACK.into()), pic: Some("@org/runtime".into()) });
+        assert_eq!(
+            codeowners.of("vllm"),
+            Owner { component: Some(FALLBACK.into()), pic: Some("@org/runtime".into()) }
+        );
         let areas = Owners::merged([("areas.yaml", AREAS)]);
         assert_eq!(areas.of("prefill").pic.as_deref(), Some("@org/runtime"));
         let pics = "| Component | PIC |\n|---|---|\n| kvbm | Bo |\n| nixl | Al |\n| vllm | Vi |\n";
         for tables in [[("a.yaml", AREAS), ("p.md", pics)], [("p.md", pics), ("a.yaml", AREAS)]] {
             let owners = Owners::merged(tables);
-            for (component, pic) in [("kvbm", "Bo"), ("nixl", "Al"), ("vllm", "Vi"), ("backend-vllm", "Vi"), ("kv-memory", "@org/kv")] {
+            for (component, pic) in [
+                ("kvbm", "Bo"),
+                ("nixl", "Al"),
+                ("vllm", "Vi"),
+                ("backend-vllm", "Vi"),
+                ("kv-memory", "@org/kv"),
+            ] {
                 assert_eq!(owners.of(component).pic.as_deref(), Some(pic), "{component}");
             }
         }
         // The last rule counts, also where it came before.
-        let again =
-            Owners::merged([("CODEOWNERS", "/x @1\n/x @2\n/x @1\n/components/src/dynamo/router/ @a\n/components/src/dynamo/router/ @b\n")]);
-        assert_eq!(again.paths.iter().map(|rule| rule.owners[0].as_str()).collect::<Vec<_>>(), ["@2", "@1", "@a", "@b"]);
+        let again = Owners::merged([(
+            "CODEOWNERS",
+            "/x @1\n/x @2\n/x @1\n/components/src/dynamo/router/ @a\n/components/src/dynamo/router/ @b\n",
+        )]);
+        assert_eq!(
+            again.paths.iter().map(|rule| rule.owners[0].as_str()).collect::<Vec<_>>(),
+            ["@2", "@1", "@a", "@b"]
+        );
         assert_eq!(again.of("router").pic.as_deref(), Some("@b"));
         assert_eq!(
             Owners::merged([("o.toml", "[component.vllm]\npic = \"\"\n")]).of("x"),
@@ -351,19 +399,46 @@ mod tests {
     #[test]
     fn tables_of_many_shapes() {
         for (table, expected) in [
-            ("| Area | Component owner |\n|---|---|\n| Docker Build | Rudy |\n", "area docker_build Rudy"),
-            ("| Component | Topic | PIC |\n|---|---|---|\n| router | routing | Rudy |\n", "component router Rudy"),
-            ("| Component | PIC GitHub | PIC |\n|---|---|---|\n| router | @r | Rudy |\n", "component router Rudy"),
+            (
+                "| Area | Component owner |\n|---|---|\n| Docker Build | Rudy |\n",
+                "area docker_build Rudy",
+            ),
+            (
+                "| Component | Topic | PIC |\n|---|---|---|\n| router | routing | Rudy |\n",
+                "component router Rudy",
+            ),
+            (
+                "| Component | PIC GitHub | PIC |\n|---|---|---|\n| router | @r | Rudy |\n",
+                "component router Rudy",
+            ),
             ("Module | Team\n---|---\nrouter | Rudy", "component router Rudy"),
-            ("| Component | PIC |\n|---|---|\n| **[router](http://x)** | `Rudy` \\| Ann |\n", "component router Rudy | Ann"),
-            ("\u{feff}| Component | PIC |\r\n|---|---|\r\n| 路由 | Rudy |\r\n", "component 路由 Rudy"),
+            (
+                "| Component | PIC |\n|---|---|\n| **[router](http://x)** | `Rudy` \\| Ann |\n",
+                "component router Rudy | Ann",
+            ),
+            (
+                "\u{feff}| Component | PIC |\r\n|---|---|\r\n| 路由 | Rudy |\r\n",
+                "component 路由 Rudy",
+            ),
             ("| Component | PIC |\n|---|---|\n| TensorRT-LLM | Rudy |\n", "component trtllm Rudy"),
-            ("| Component | PIC |\n|---|---|\n| planner, autoscaler | Rudy |\n", "component planner Rudy autoscaler"),
+            (
+                "| Component | PIC |\n|---|---|\n| planner, autoscaler | Rudy |\n",
+                "component planner Rudy autoscaler",
+            ),
         ] {
             let owners = Owners::read("p.md", table).unwrap();
-            let (kind, rows) = if owners.areas.is_empty() { ("component", &owners.components) } else { ("area", &owners.areas) };
+            let (kind, rows) = if owners.areas.is_empty() {
+                ("component", &owners.components)
+            } else {
+                ("area", &owners.areas)
+            };
             let row = &rows[0];
-            let told = format!("{kind} {} {} {}", row.name, row.pic.as_deref().unwrap_or("-"), row.aliases.join(" "));
+            let told = format!(
+                "{kind} {} {} {}",
+                row.name,
+                row.pic.as_deref().unwrap_or("-"),
+                row.aliases.join(" ")
+            );
             assert_eq!(told.trim(), expected, "{table}");
             let again = Owners::read("p.md", &owners.write(OwnersForm::Markdown)).unwrap();
             assert_eq!(again, owners, "{}", owners.write(OwnersForm::Markdown));
@@ -372,18 +447,31 @@ mod tests {
 
     #[test]
     fn a_name_is_a_key_however_its_table_spells_it() {
-        let areas = Owners::merged([("areas.yaml", "areas:\n- label: Backend-vLLM\n  github_team: '@v'\n")]);
-        assert_eq!(areas.of("vllm"), Owner { component: Some("backend-vllm".into()), pic: Some("@v".into()) });
+        let areas = Owners::merged([(
+            "areas.yaml",
+            "areas:\n- label: Backend-vLLM\n  github_team: '@v'\n",
+        )]);
+        assert_eq!(
+            areas.of("vllm"),
+            Owner { component: Some("backend-vllm".into()), pic: Some("@v".into()) }
+        );
         assert_eq!(Owners::read("owners.toml", &areas.write(OwnersForm::Toml)).unwrap(), areas);
     }
 
     #[test]
     fn differing_tables_are_told() {
-        let mut owners = Owners::read("a.toml", "[component.vllm]\npic = \"A\"\nslack = \"#v\"\n").unwrap();
-        let conflicts = owners.merge(Owners::read("b.toml", "[component.VLLM]\npic = \"B\"\nemail = \"v@example.com\"\n").unwrap());
+        let mut owners =
+            Owners::read("a.toml", "[component.vllm]\npic = \"A\"\nslack = \"#v\"\n").unwrap();
+        let conflicts = owners.merge(
+            Owners::read("b.toml", "[component.VLLM]\npic = \"B\"\nemail = \"v@example.com\"\n")
+                .unwrap(),
+        );
         assert_eq!(conflicts, ["`vllm`: pic is `A`, elsewhere `B`"]);
         let row = &owners.components[0];
-        assert_eq!((row.pic.as_deref(), row.slack.as_deref(), row.email.as_deref()), (Some("A"), Some("#v"), Some("v@example.com")));
+        assert_eq!(
+            (row.pic.as_deref(), row.slack.as_deref(), row.email.as_deref()),
+            (Some("A"), Some("#v"), Some("v@example.com"))
+        );
     }
 
     #[test]

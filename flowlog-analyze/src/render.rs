@@ -45,7 +45,12 @@ pub fn report(report: &Report, output: Output, paint: Paint, to: &mut dyn Write)
 ///
 /// # Errors
 /// Whatever writing says.
-pub fn lint_report(report: &LintReport, output: Output, paint: Paint, to: &mut dyn Write) -> io::Result<()> {
+pub fn lint_report(
+    report: &LintReport,
+    output: Output,
+    paint: Paint,
+    to: &mut dyn Write,
+) -> io::Result<()> {
     match output {
         Output::Text => to.write_all(lint::text(report, paint).as_bytes()),
         Output::Json => json(report, to),

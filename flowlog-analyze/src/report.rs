@@ -1,7 +1,9 @@
 //! Diagnosis to report: plain data with the lines that prove it.
 
 use flowlog_schema::Time;
-use flowlog_schema::report::{Evidence, Failure, FlowFailure, Input, Owner, Report, RunOutcome, SCHEMA, Verdict};
+use flowlog_schema::report::{
+    Evidence, Failure, FlowFailure, Input, Owner, Report, RunOutcome, SCHEMA, Verdict,
+};
 
 use crate::diagnose::{Cause, Diagnosis};
 use crate::evidence::{Lines, printable};
@@ -13,10 +15,17 @@ use crate::source::Sources;
 const MAX_EVIDENCE: usize = 10;
 
 /// Writes the report of a diagnosis, with whose everything is.
-pub fn build(input: Input, mut diagnosis: Diagnosis, sources: &Sources, index: &LineIndex, owners: &Owners) -> Report {
+pub fn build(
+    input: Input,
+    mut diagnosis: Diagnosis,
+    sources: &Sources,
+    index: &LineIndex,
+    owners: &Owners,
+) -> Report {
     let places = diagnosis.causes.iter().flat_map(|cause| cause.evidence.iter().copied());
     let lines = Lines::read(sources, index, places);
-    let failures: Vec<Failure> = diagnosis.causes.iter().map(|cause| failure(cause, &lines, owners)).collect();
+    let failures: Vec<Failure> =
+        diagnosis.causes.iter().map(|cause| failure(cause, &lines, owners)).collect();
     // Of a long run there are many: each is let go of as it is written.
     let mut flow_failures: Vec<FlowFailure> = std::mem::take(&mut diagnosis.failed_flows)
         .into_iter()
@@ -34,7 +43,15 @@ pub fn build(input: Input, mut diagnosis: Diagnosis, sources: &Sources, index: &
         .collect();
     flow_failures.sort_by(|a, b| a.flow_id.cmp(&b.flow_id));
     let verdict = verdict(&diagnosis, &failures, input.records);
-    Report { schema: SCHEMA.to_owned(), input, verdict, flows: diagnosis.counts, failures, flow_failures, trends: Vec::new() }
+    Report {
+        schema: SCHEMA.to_owned(),
+        input,
+        verdict,
+        flows: diagnosis.counts,
+        failures,
+        flow_failures,
+        trends: Vec::new(),
+    }
 }
 
 fn known(text: &str) -> Option<String> {
@@ -43,7 +60,12 @@ fn known(text: &str) -> Option<String> {
 
 fn failure(cause: &Cause, lines: &Lines, owners: &Owners) -> Failure {
     let failure = &cause.failure;
-    let evidence: Vec<Evidence> = cause.evidence.iter().filter_map(|place| lines.get(*place).cloned()).take(MAX_EVIDENCE).collect();
+    let evidence: Vec<Evidence> = cause
+        .evidence
+        .iter()
+        .filter_map(|place| lines.get(*place).cloned())
+        .take(MAX_EVIDENCE)
+        .collect();
     Failure {
         fingerprint: cause.fingerprint.to_string(),
         kind: failure.kind,
@@ -64,7 +86,9 @@ fn failure(cause: &Cause, lines: &Lines, owners: &Owners) -> Failure {
 }
 
 fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict {
-    let blamed = failures.first().filter(|_| matches!(diagnosis.outcome, RunOutcome::Failed | RunOutcome::Recovered));
+    let blamed = failures
+        .first()
+        .filter(|_| matches!(diagnosis.outcome, RunOutcome::Failed | RunOutcome::Recovered));
     let counts = &diagnosis.counts;
     let summary = match blamed {
         Some(failure) => {
@@ -81,13 +105,20 @@ fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict
                 (0, 0) => "no flow failed".to_owned(),
                 (0, recovered) => format!("{recovered} of {} flows recovered", counts.total),
                 (failed, 0) => format!("{failed} of {} flows failed", counts.total),
-                (failed, recovered) => format!("{failed} of {} flows failed, {recovered} recovered", counts.total),
+                (failed, recovered) => {
+                    format!("{failed} of {} flows failed, {recovered} recovered", counts.total)
+                }
             };
             format!("{who} failed first: {}; {flows}", printable(&what, 160))
         }
         None => match diagnosis.outcome {
-            RunOutcome::Cancelled if counts.total == 0 => "nothing failed; a caller left, or the run was called off".to_owned(),
-            RunOutcome::Cancelled => format!("nothing failed; callers left {} of {} flows", counts.cancelled, counts.total),
+            RunOutcome::Cancelled if counts.total == 0 => {
+                "nothing failed; a caller left, or the run was called off".to_owned()
+            }
+            RunOutcome::Cancelled => format!(
+                "nothing failed; callers left {} of {} flows",
+                counts.cancelled, counts.total
+            ),
             _ if records == 0 => "no line is known, so nothing can be told".to_owned(),
             _ => format!("nothing failed in {} flows", counts.total),
         },

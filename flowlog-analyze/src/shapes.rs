@@ -97,8 +97,15 @@ enum Number {
 }
 
 /// How stamps are written.
-const PARSERS: [fn(&[u8]) -> stamp::Read; 7] =
-    [stamp::iso, stamp::month_day, stamp::slashes, stamp::month_first, stamp::glog, stamp::syslog, stamp::epoch];
+const PARSERS: [fn(&[u8]) -> stamp::Read; 7] = [
+    stamp::iso,
+    stamp::month_day,
+    stamp::slashes,
+    stamp::month_first,
+    stamp::glog,
+    stamp::syslog,
+    stamp::epoch,
+];
 
 /// Longest line whose shape is looked at, in bytes.
 const LONGEST: usize = 2048;
@@ -133,13 +140,20 @@ impl Shapes {
             return None;
         }
         self.shape.clear();
-        self.shape.extend(line.iter().map(|byte| if byte.wrapping_sub(b'0') < 10 { DIGIT } else { *byte }));
+        self.shape.extend(
+            line.iter().map(|byte| if byte.wrapping_sub(b'0') < 10 { DIGIT } else { *byte }),
+        );
         let hash = FixedState::default().hash_one(self.shape.as_slice());
         let mut next = self.latest.get(&hash).copied();
         let is_new = next.is_none();
         let mut passed = 0;
         while let Some(entry) = next.and_then(|at| self.entries.get(at)) {
-            if *entry.shape == *self.shape && entry.exact.iter().all(|range| line.get(range.clone()) == entry.line.get(range.clone())) {
+            if *entry.shape == *self.shape
+                && entry
+                    .exact
+                    .iter()
+                    .all(|range| line.get(range.clone()) == entry.line.get(range.clone()))
+            {
                 return next.filter(|_| entry.known.is_some());
             }
             next = entry.before;
@@ -200,21 +214,37 @@ impl Shapes {
         let numbers = numbers(line);
         let mut exact = Vec::new();
         let known = known.and_then(|known| {
-            let of_stamp =
-                |range: &Range<usize>| [&known.own, &known.envelope].into_iter().flatten().any(|place| overlaps(&place.range, range));
-            let looked_at: Vec<Range<usize>> = numbers.iter().filter(|range| !of_stamp(range)).cloned().collect();
+            let of_stamp = |range: &Range<usize>| {
+                [&known.own, &known.envelope]
+                    .into_iter()
+                    .flatten()
+                    .any(|place| overlaps(&place.range, range))
+            };
+            let looked_at: Vec<Range<usize>> =
+                numbers.iter().filter(|range| !of_stamp(range)).cloned().collect();
             let kind = kind_hash(line, &known, looked_at.len());
-            let kinds = self.kinds.entry(kind).or_insert_with(|| which_matter(line, &known, &looked_at));
+            let kinds =
+                self.kinds.entry(kind).or_insert_with(|| which_matter(line, &known, &looked_at));
             let words = digit_words(&self.shape);
             let mut free = Vec::new();
             for (range, kind) in looked_at.iter().zip(kinds.iter()) {
-                let is_free = *kind == Number::Free && !words.iter().any(|word| overlaps(word, range));
+                let is_free =
+                    *kind == Number::Free && !words.iter().any(|word| overlaps(word, range));
                 if is_free { &mut free } else { &mut exact }.push(range.clone());
             }
             // Together they might matter where none does alone.
-            CHANGES.iter().all(|digit| means_the_same(&changed(line, &free, *digit), &known)).then_some(known)
+            CHANGES
+                .iter()
+                .all(|digit| means_the_same(&changed(line, &free, *digit), &known))
+                .then_some(known)
         });
-        let entry = Entry { known, before: self.latest.get(&hash).copied(), shape: self.shape.as_slice().into(), line: line.into(), exact };
+        let entry = Entry {
+            known,
+            before: self.latest.get(&hash).copied(),
+            shape: self.shape.as_slice().into(),
+            line: line.into(),
+            exact,
+        };
         self.latest.insert(hash, self.entries.len());
         self.entries.push(entry);
     }
@@ -242,7 +272,8 @@ fn read(line: &[u8]) -> Option<(Known, [Option<Stamp>; 2])> {
     let begin = format::begins(&text)?;
     match begin {
         Begin::Whole => {}
-        Begin::Logged { body, .. } if !stack::goes_on(text.get(body..).unwrap_or_default(), true) => {}
+        Begin::Logged { body, .. }
+            if !stack::goes_on(text.get(body..).unwrap_or_default(), true) => {}
         Begin::Logged { .. } | Begin::Panic | Begin::Stack | Begin::Part => return None,
     }
     let text = std::str::from_utf8(&text).ok()?.trim_end();
@@ -278,7 +309,9 @@ fn place_stamps(line: &[u8], known: Known, stamps: [Option<Stamp>; 2]) -> Option
         None => None,
     };
     let own = match own {
-        Some(stamp) => Some(find(line, stamp, envelope.as_ref().map_or(0, |place| place.range.end))?),
+        Some(stamp) => {
+            Some(find(line, stamp, envelope.as_ref().map_or(0, |place| place.range.end))?)
+        }
         None => None,
     };
     let known = Known { own, envelope, ..known };
@@ -289,7 +322,11 @@ fn place_stamps(line: &[u8], known: Known, stamps: [Option<Stamp>; 2]) -> Option
         let other = tick(line, &place.range)?;
         let (again, read) = read(&other)?;
         let moved = cache.read(place, which, &other)?;
-        if !known.is_like(again) || read[which] != Some(moved) || read[1 - which] != stamps[1 - which] || Some(moved) == stamps[which] {
+        if !known.is_like(again)
+            || read[which] != Some(moved)
+            || read[1 - which] != stamps[1 - which]
+            || Some(moved) == stamps[which]
+        {
             return None;
         }
     }
@@ -315,7 +352,11 @@ fn tick(line: &[u8], range: &Range<usize>) -> Option<Vec<u8>> {
     // The digit behind the last colon but the first: of the seconds, whose first is at most five.
     let colon = text.iter().rposition(|byte| *byte == b':')?;
     // A zone may have a colon too.
-    let colon = if colon > 16 && text.len() == colon + 3 { text.iter().position(|byte| *byte == b':')? + 3 } else { colon };
+    let colon = if colon > 16 && text.len() == colon + 3 {
+        text.iter().position(|byte| *byte == b':')? + 3
+    } else {
+        colon
+    };
     let at = range.start + colon + 2;
     let mut other = line.to_vec();
     let digit = other.get_mut(at).filter(|byte| byte.is_ascii_digit())?;
@@ -354,11 +395,18 @@ fn kind_hash(line: &[u8], known: &Known, numbers: usize) -> u64 {
 
 /// Which numbers matter to what a line means.
 fn which_matter(line: &[u8], known: &Known, numbers: &[Range<usize>]) -> Vec<Number> {
-    let is_free = |ranges: &[Range<usize>]| CHANGES.iter().all(|digit| means_the_same(&changed(line, ranges, *digit), known));
+    let is_free = |ranges: &[Range<usize>]| {
+        CHANGES.iter().all(|digit| means_the_same(&changed(line, ranges, *digit), known))
+    };
     if is_free(numbers) {
         return vec![Number::Free; numbers.len()];
     }
-    numbers.iter().map(|range| if is_free(std::slice::from_ref(range)) { Number::Free } else { Number::Exact }).collect()
+    numbers
+        .iter()
+        .map(
+            |range| if is_free(std::slice::from_ref(range)) { Number::Free } else { Number::Exact },
+        )
+        .collect()
 }
 
 fn changed(line: &[u8], ranges: &[Range<usize>], digit: u8) -> Vec<u8> {
@@ -390,7 +438,10 @@ fn digit_words(shape: &[u8]) -> Vec<Range<usize>> {
     let lower = shape.to_ascii_lowercase();
     let mut found = Vec::new();
     for word in sign::words_with_digits().chain(format::words_with_digits()) {
-        let word: Vec<u8> = word.bytes().map(|byte| if byte.is_ascii_digit() { DIGIT } else { byte.to_ascii_lowercase() }).collect();
+        let word: Vec<u8> = word
+            .bytes()
+            .map(|byte| if byte.is_ascii_digit() { DIGIT } else { byte.to_ascii_lowercase() })
+            .collect();
         found.extend(memchr::memmem::find_iter(&lower, &word).map(|at| at..at + word.len()));
     }
     found
@@ -431,7 +482,11 @@ impl StampCache {
         if len != text.len() {
             return None;
         }
-        let whole = if place.parser == 0 { fraction(text).map(|fraction| stamp.ns - fraction) } else { None };
+        let whole = if place.parser == 0 {
+            fraction(text).map(|fraction| stamp.ns - fraction)
+        } else {
+            None
+        };
         match slot {
             Some(latest) => {
                 latest.text.clear();
@@ -457,5 +512,19 @@ fn fraction(text: &[u8]) -> Option<i64> {
             return None;
         }
     }
-    Some(value * [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1][digits.len()])
+    Some(
+        value
+            * [
+                1_000_000_000,
+                100_000_000,
+                10_000_000,
+                1_000_000,
+                100_000,
+                10_000,
+                1_000,
+                100,
+                10,
+                1,
+            ][digits.len()],
+    )
 }

@@ -76,14 +76,23 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
         };
         Clue { class, about, layer }
     };
-    let loud = stacked || observation.level == Some(Level::Error) || format.is_empty() && begins_with_error(words);
+    let loud = stacked
+        || observation.level == Some(Level::Error)
+        || format.is_empty() && begins_with_error(words);
     // A controller asks others; nobody asks it.
     let asks = observation.component.as_deref() == Some("operator");
     let may = |class: Class| !(loud && class.is_quiet() || asks && class == Class::Client);
     if let Some(rule) = matching([&observation.target, words, error], may)
-        && (!detail || matches!(rule.class, Class::Ready | Class::Signal | Class::Panic | Class::Killed | Class::Waiting))
+        && (!detail
+            || matches!(
+                rule.class,
+                Class::Ready | Class::Signal | Class::Panic | Class::Killed | Class::Waiting
+            ))
     {
-        return rule.class.is_kept().then(|| clue(rule.class, whose(rule, observation, words, error, process)));
+        return rule
+            .class
+            .is_kept()
+            .then(|| clue(rule.class, whose(rule, observation, words, error, process)));
     }
     if detail {
         return None;
@@ -92,7 +101,9 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
         "" => begins_with_error(words),
         // Python programs may print all that they say as errors, and a shell tells of every end; other loggers mean what they
         // say.
-        "python_logging" | "native_abort" => observation.level == Some(Level::Error) && tells_failure(words, error),
+        "python_logging" | "native_abort" => {
+            observation.level == Some(Level::Error) && tells_failure(words, error)
+        }
         _ => observation.level == Some(Level::Error),
     };
     let class = if stacked || (format.is_empty() && code::of_drawn_frame(words).is_some()) {
@@ -105,12 +116,22 @@ pub fn of(format: &str, observation: &Observation<'_>, process: &str) -> Option<
     let layer = layer::of(format, observation, process);
     // What a test or a job says is the tests' where no line says better.
     let step = (layer == Layer::Step && !format.is_empty()).then_some("test_fail");
-    Some(clue(class, shown(observation, words, error).or(step).map_or_else(CompactString::default, CompactString::from)))
+    Some(clue(
+        class,
+        shown(observation, words, error)
+            .or(step)
+            .map_or_else(CompactString::default, CompactString::from),
+    ))
 }
 
 /// Words of rules in which digits matter.
 pub fn words_with_digits() -> impl Iterator<Item = &'static str> {
-    let words = RULES.iter().flat_map(|rules| rules.iter()).flat_map(|rule| [rule.any, rule.with, rule.without]).flatten().copied();
+    let words = RULES
+        .iter()
+        .flat_map(|rules| rules.iter())
+        .flat_map(|rule| [rule.any, rule.with, rule.without])
+        .flatten()
+        .copied();
     words.filter(|word| word.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
@@ -128,7 +149,10 @@ mod tests {
     fn rule_of(line: &str) -> Option<&'static Rule> {
         let (_, observation) = format::read(line);
         match &observation {
-            Some(seen) => matching([&seen.target, unquoted(&seen.message), seen.error.as_deref().unwrap_or_default()], |_| true),
+            Some(seen) => matching(
+                [&seen.target, unquoted(&seen.message), seen.error.as_deref().unwrap_or_default()],
+                |_| true,
+            ),
             None => matching(["", line, ""], |_| true),
         }
     }
@@ -138,9 +162,16 @@ mod tests {
         let mut wrong = Vec::new();
         for rule in RULES.iter().flat_map(|rules| rules.iter()) {
             if rule_of(rule.example).map(|found| found.name) != Some(rule.name) {
-                wrong.push(format!("{} explains not: {} ({:?})", rule.name, rule.example, rule_of(rule.example).map(|rule| rule.name)));
+                wrong.push(format!(
+                    "{} explains not: {} ({:?})",
+                    rule.name,
+                    rule.example,
+                    rule_of(rule.example).map(|rule| rule.name)
+                ));
             }
-            if rule.near_miss.is_empty() || rule_of(rule.near_miss).map(|found| found.name) == Some(rule.name) {
+            if rule.near_miss.is_empty()
+                || rule_of(rule.near_miss).map(|found| found.name) == Some(rule.name)
+            {
                 wrong.push(format!("{} takes: {}", rule.name, rule.near_miss));
             }
         }
@@ -168,15 +199,27 @@ mod tests {
                 "ERROR 11-22 08:27:15 [core.py:1] x\nTraceback (most recent call last):\n  File \"/a/vllm/b.py\", line 1, in f\nKeyError",
                 "Traceback vllm EngineCore",
             ),
-            ("2025-11-22T08:27:15.705Z ERROR dynamo_llm::block_manager::offload: failed to copy", "Error kvbm Handler"),
-            ("2025-11-22T08:27:15.705Z ERROR engine.start: nixlBackendError('NIXL_ERR_BACKEND')", "Error nixl Handler"),
-            ("[1763800035.705274] [n:1:0] ib_device.c:1 UCX  ERROR   create_ah failed", "Error nixl Library"),
+            (
+                "2025-11-22T08:27:15.705Z ERROR dynamo_llm::block_manager::offload: failed to copy",
+                "Error kvbm Handler",
+            ),
+            (
+                "2025-11-22T08:27:15.705Z ERROR engine.start: nixlBackendError('NIXL_ERR_BACKEND')",
+                "Error nixl Handler",
+            ),
+            (
+                "[1763800035.705274] [n:1:0] ib_device.c:1 UCX  ERROR   create_ah failed",
+                "Error nixl Library",
+            ),
             ("2025-11-22T08:27:15.705Z  WARN x.y: something odd", "-"),
             ("2025-11-22T08:27:15.705Z DEBUG x.y: CUDA out of memory", "-"),
         ] {
             let (format, observation) = format::read(line);
             let clue = of(format.name(), &observation.unwrap(), "");
-            let told = clue.map_or_else(|| "-".to_owned(), |clue| format!("{:?} {} {:?}", clue.class, clue.about, clue.layer));
+            let told = clue.map_or_else(
+                || "-".to_owned(),
+                |clue| format!("{:?} {} {:?}", clue.class, clue.about, clue.layer),
+            );
             assert_eq!(told, expected, "{line}");
         }
     }

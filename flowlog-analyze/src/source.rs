@@ -72,7 +72,11 @@ impl Source {
             Bytes::Slice { file, start } => {
                 let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
                 let length = buffer.len().min(left);
-                read_full(file, start.saturating_add(offset), buffer.get_mut(..length).unwrap_or_default())
+                read_full(
+                    file,
+                    start.saturating_add(offset),
+                    buffer.get_mut(..length).unwrap_or_default(),
+                )
             }
         }
     }
@@ -137,7 +141,8 @@ pub fn start(paths: &[PathBuf]) -> (Sources, Growing) {
     }
     files.sort();
     files.dedup();
-    let opened: Vec<(&PathBuf, io::Result<Opened>)> = files.par_iter().map(|path| (path, open_file(path))).collect();
+    let opened: Vec<(&PathBuf, io::Result<Opened>)> =
+        files.par_iter().map(|path| (path, open_file(path))).collect();
     for (path, opened) in opened {
         growing.add_opened(path, opened, &mut sources);
     }
@@ -208,7 +213,9 @@ impl Sources {
                 }
                 Err(error) => {
                     let path = error.path().unwrap_or(folder).to_path_buf();
-                    let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
+                    let error = error
+                        .into_io_error()
+                        .unwrap_or_else(|| io::Error::other("a loop of links"));
                     self.refuse(&path, &error);
                 }
             }
@@ -237,7 +244,8 @@ fn open_file(path: &Path) -> io::Result<Opened> {
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
         let size = file.metadata()?.len();
-        return find(Source::new(name, size, Bytes::Path(path.to_path_buf())), Limit::LOGS).map(Opened::Logs);
+        return find(Source::new(name, size, Bytes::Path(path.to_path_buf())), Limit::LOGS)
+            .map(Opened::Logs);
     }
     if kind.is_char_device() {
         // A terminal or /dev/zero may never end.
@@ -257,7 +265,9 @@ impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PIPE_PAUSE),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    thread::sleep(PIPE_PAUSE)
+                }
                 other => return other,
             }
         }

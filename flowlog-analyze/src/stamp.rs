@@ -116,7 +116,8 @@ pub fn syslog(text: &[u8]) -> Read {
 pub fn epoch(text: &[u8]) -> Read {
     let mut cursor = Cursor { text, at: 0 };
     let seconds = cursor.digits(10)?;
-    let (fraction, unit) = if text.get(10) == Some(&b'.') { cursor.fraction() } else { return None };
+    let (fraction, unit) =
+        if text.get(10) == Some(&b'.') { cursor.fraction() } else { return None };
     let ns = seconds.checked_mul(1_000_000_000)?.checked_add(fraction)?;
     Some((Stamp { unit, ..Stamp::exact(ns) }, cursor.at))
 }
@@ -124,7 +125,8 @@ pub fn epoch(text: &[u8]) -> Read {
 /// Whether a line begins as one of a logger does: with a stamp, bare or in brackets, behind a level's word or letter, or
 /// with a record in JSON.
 pub fn leads(line: &[u8]) -> bool {
-    const KEYS: [&[u8]; 7] = [b"{\"time", b"{\"ts\"", b"{\"level", b"{\"component", b"{\"message", b"{\"msg", b"{\"log"];
+    const KEYS: [&[u8]; 7] =
+        [b"{\"time", b"{\"ts\"", b"{\"level", b"{\"component", b"{\"message", b"{\"msg", b"{\"log"];
     let stamped = |text: &[u8]| iso(text).is_some() || slashes(text).is_some();
     let rest = line.get(1..).unwrap_or_default();
     match line.first() {
@@ -135,7 +137,9 @@ pub fn leads(line: &[u8]) -> bool {
             let word = line.iter().take_while(|b| b.is_ascii_uppercase()).count();
             let behind = line.get(word + 1..).unwrap_or_default();
             (word == 1 && glog(rest).is_some())
-                || (word > 2 && line.get(word) == Some(&b' ') && (month_day(behind).is_some() || stamped(behind)))
+                || (word > 2
+                    && line.get(word) == Some(&b' ')
+                    && (month_day(behind).is_some() || stamped(behind)))
         }
         _ => false,
     }
@@ -143,17 +147,23 @@ pub fn leads(line: &[u8]) -> bool {
 
 /// The same moment in another year; `None` where that year has no such day.
 pub fn with_year(ns: i64, year: i16) -> Option<i64> {
-    let utc = jiff::Timestamp::from_nanosecond(i128::from(ns)).ok()?.to_zoned(TimeZone::UTC).datetime();
+    let utc =
+        jiff::Timestamp::from_nanosecond(i128::from(ns)).ok()?.to_zoned(TimeZone::UTC).datetime();
     nanoseconds(utc.with().year(year).build().ok()?, 0)
 }
 
 /// The year of a moment, in UTC.
 pub fn year_of(ns: i64) -> i16 {
-    jiff::Timestamp::from_nanosecond(i128::from(ns)).map_or(Stamp::ANY_YEAR, |time| time.to_zoned(TimeZone::UTC).year())
+    jiff::Timestamp::from_nanosecond(i128::from(ns))
+        .map_or(Stamp::ANY_YEAR, |time| time.to_zoned(TimeZone::UTC).year())
 }
 
 fn nanoseconds(time: DateTime, offset_seconds: i32) -> Option<i64> {
-    let zone = if offset_seconds == 0 { Offset::UTC } else { Offset::from_seconds(offset_seconds).ok()? };
+    let zone = if offset_seconds == 0 {
+        Offset::UTC
+    } else {
+        Offset::from_seconds(offset_seconds).ok()?
+    };
     i64::try_from(zone.to_timestamp(time).ok()?.as_nanosecond()).ok()
 }
 
@@ -165,7 +175,9 @@ struct Cursor<'a> {
 impl Cursor<'_> {
     fn digits(&mut self, count: usize) -> Option<i64> {
         let digits = self.text.get(self.at..self.at + count)?;
-        let value = digits.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))?;
+        let value = digits.iter().try_fold(0, |value, byte| {
+            byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
+        })?;
         self.at += count;
         Some(value)
     }
@@ -194,7 +206,9 @@ impl Cursor<'_> {
     /// A fraction of a second in nanoseconds, and the worth of its last digit.
     fn fraction(&mut self) -> (i64, i64) {
         let (mut value, mut unit) = (0, 1_000_000_000);
-        if self.text.get(self.at + 1).is_some_and(u8::is_ascii_digit) && self.one_of(b".,").is_some() {
+        if self.text.get(self.at + 1).is_some_and(u8::is_ascii_digit)
+            && self.one_of(b".,").is_some()
+        {
             while let Some(digit) = self.digits(1) {
                 if unit > 1 {
                     unit /= 10;
@@ -250,11 +264,22 @@ impl Cursor<'_> {
         let (hour, minute, second) = self.clock()?;
         let (fraction, unit) = self.fraction();
         let time = civil(i64::from(Stamp::ANY_YEAR), month, day, hour, minute, second, fraction)?;
-        Some((Stamp { ns: nanoseconds(time, 0)?, lacks_year: true, lacks_zone: true, unit }, self.at))
+        Some((
+            Stamp { ns: nanoseconds(time, 0)?, lacks_year: true, lacks_zone: true, unit },
+            self.at,
+        ))
     }
 }
 
-fn civil(year: i64, month: i64, day: i64, hour: i64, minute: i64, second: i64, nanosecond: i64) -> Option<DateTime> {
+fn civil(
+    year: i64,
+    month: i64,
+    day: i64,
+    hour: i64,
+    minute: i64,
+    second: i64,
+    nanosecond: i64,
+) -> Option<DateTime> {
     let small = |value: i64| i8::try_from(value).ok();
     // A leap second belongs to the second before it.
     let second = small(second)?.min(if second == 60 { 59 } else { i8::MAX });
@@ -291,20 +316,56 @@ mod tests {
             (iso, "2025-11-22 10:27:15,705+02:00", "2025-11-22T08:27:15.705000Z +1000000 29"),
             (iso, "2025-11-22 08:27:15,705 - x", "2025-11-22T08:27:15.705000Z +1000000 23 no zone"),
             (iso, "2025-11-22 08:27:15 UTC x", "2025-11-22T08:27:15.000000Z +1000000000 23"),
-            (iso, "2025-11-22T08:27:15 TP0] x", "2025-11-22T08:27:15.000000Z +1000000000 19 no zone"),
+            (
+                iso,
+                "2025-11-22T08:27:15 TP0] x",
+                "2025-11-22T08:27:15.000000Z +1000000000 19 no zone",
+            ),
             (iso, "2025-11-22T23:59:60Z", "2025-11-22T23:59:59.000000Z +1000000000 20"),
             (iso, "2025-11-22T08:27:15. x", "2025-11-22T08:27:15.000000Z +1000000000 19 no zone"),
             (iso, "2025-13-22T08:27:15Z", "none"),
             (iso, "2025-02-30T08:27:15Z", "none"),
             (iso, "2025-11-22", "none"),
-            (slashes, "2025/11/22 08:27:15.705274 [INF]", "2025-11-22T08:27:15.705274Z +1000 26 no zone"),
-            (month_first, "11/22/2025-08:27:15]", "2025-11-22T08:27:15.000000Z +1000000000 19 no zone"),
-            (month_day, "11-22 08:27:15 [core.py:1]", "2000-11-22T08:27:15.000000Z +1000000000 14 no year no zone"),
-            (month_day, "02-29 08:27:15", "2000-02-29T08:27:15.000000Z +1000000000 14 no year no zone"),
-            (glog, "1122 08:27:15.705274   7 x.go:1]", "2000-11-22T08:27:15.705274Z +1000 20 no year no zone"),
-            (syslog, "Nov 22 08:27:15 host x", "2000-11-22T08:27:15.000000Z +1000000000 15 no year no zone"),
-            (syslog, "Nov  2 08:27:15.705274 host", "2000-11-02T08:27:15.705274Z +1000 22 no year no zone"),
-            (syslog, "Sat Nov 22 08:27:15 2025] NVRM", "2025-11-22T08:27:15.000000Z +1000000000 24 no zone"),
+            (
+                slashes,
+                "2025/11/22 08:27:15.705274 [INF]",
+                "2025-11-22T08:27:15.705274Z +1000 26 no zone",
+            ),
+            (
+                month_first,
+                "11/22/2025-08:27:15]",
+                "2025-11-22T08:27:15.000000Z +1000000000 19 no zone",
+            ),
+            (
+                month_day,
+                "11-22 08:27:15 [core.py:1]",
+                "2000-11-22T08:27:15.000000Z +1000000000 14 no year no zone",
+            ),
+            (
+                month_day,
+                "02-29 08:27:15",
+                "2000-02-29T08:27:15.000000Z +1000000000 14 no year no zone",
+            ),
+            (
+                glog,
+                "1122 08:27:15.705274   7 x.go:1]",
+                "2000-11-22T08:27:15.705274Z +1000 20 no year no zone",
+            ),
+            (
+                syslog,
+                "Nov 22 08:27:15 host x",
+                "2000-11-22T08:27:15.000000Z +1000000000 15 no year no zone",
+            ),
+            (
+                syslog,
+                "Nov  2 08:27:15.705274 host",
+                "2000-11-02T08:27:15.705274Z +1000 22 no year no zone",
+            ),
+            (
+                syslog,
+                "Sat Nov 22 08:27:15 2025] NVRM",
+                "2025-11-22T08:27:15.000000Z +1000000000 24 no zone",
+            ),
             (syslog, "Now 22 08:27:15", "none"),
             (epoch, "1763800035.705274] [host:7", "2025-11-22T08:27:15.705274Z +1000 17"),
             (epoch, "1763800035]", "none"),
@@ -326,7 +387,15 @@ mod tests {
         ] {
             assert!(leads(line.as_bytes()), "{line}");
         }
-        for line in ["", "Go       | 12", "add retry", "{\"x\":1}", "[router] add", "  File \"a.py\"", "INFO: x"] {
+        for line in [
+            "",
+            "Go       | 12",
+            "add retry",
+            "{\"x\":1}",
+            "[router] add",
+            "  File \"a.py\"",
+            "INFO: x",
+        ] {
             assert!(!leads(line.as_bytes()), "{line}");
         }
     }
@@ -336,6 +405,9 @@ mod tests {
         let (stamp, _) = month_day(b"02-29 08:27:15").unwrap();
         assert_eq!(with_year(stamp.ns, 2023), None);
         let leap = with_year(stamp.ns, 2024).unwrap();
-        assert_eq!((flowlog_schema::Time(leap).to_string().as_str(), year_of(leap)), ("2024-02-29T08:27:15.000000Z", 2024));
+        assert_eq!(
+            (flowlog_schema::Time(leap).to_string().as_str(), year_of(leap)),
+            ("2024-02-29T08:27:15.000000Z", 2024)
+        );
     }
 }

@@ -74,7 +74,11 @@ impl Timelines {
     /// The timeline of the source with that index; an empty one where there is none.
     pub fn of(&self, sources: &Sources, index: usize) -> Timeline {
         let found = sources.read.get(index).zip(self.learnt.get(index));
-        found.map(|(source, learnt)| learnt.get_or_init(|| (self.learn(sources, source), source.size)).0).unwrap_or_default()
+        found
+            .map(|(source, learnt)| {
+                learnt.get_or_init(|| (self.learn(sources, source), source.size)).0
+            })
+            .unwrap_or_default()
     }
 
     /// Learns from the beginning and the end of a source; of one that has no complete stamp, from the others'.
@@ -83,7 +87,8 @@ impl Timelines {
         if source.size > 2 * SAMPLE {
             sample.add(Sample::of(source, source.size - SAMPLE..source.size));
         }
-        let others = || sources.read.iter().find_map(|other| Sample::of(other, 0..SAMPLE).reference);
+        let others =
+            || sources.read.iter().find_map(|other| Sample::of(other, 0..SAMPLE).reference);
         let reference = sample.reference.or_else(|| *self.reference.get_or_init(others));
         Timeline { reference, latest: source.modified(), zone: sample.zone() }
     }
@@ -106,7 +111,11 @@ pub fn within(source: &Source, since: i64, until: i64) -> Range<u64> {
         }
         Some((low, high))
     };
-    let start = if since > i64::MIN { find(&|time| time < since.saturating_sub(MINUTE)).map_or(0, |(low, _)| low) } else { 0 };
+    let start = if since > i64::MIN {
+        find(&|time| time < since.saturating_sub(MINUTE)).map_or(0, |(low, _)| low)
+    } else {
+        0
+    };
     let end = if until < i64::MAX {
         find(&|time| time <= until.saturating_add(MINUTE)).map_or(source.size, |(_, high)| high)
     } else {
@@ -125,21 +134,31 @@ pub fn moments_around(source: &Source, part: &Range<u64>) -> RangeInclusive<i64>
 
 /// A moment before which no line of a source's part lies, but for a minute; none where its first lines do not tell.
 pub fn begin(source: &Source, part: &Range<u64>) -> Option<i64> {
-    let first = Sample::of(source, part.start..part.end.min(part.start.saturating_add(FIRST))).reference?;
+    let first =
+        Sample::of(source, part.start..part.end.min(part.start.saturating_add(FIRST))).reference?;
     Some(first.saturating_sub(MINUTE))
 }
 
 impl Timeline {
     /// The moment that a stamp tells: nearest to when its envelope or its predecessor was written, and within the
     /// second (or whatever unit) that the stamp tells not before either. And whether a predecessor may have a say in it.
-    pub fn resolve(&self, stamp: Stamp, envelope: Option<i64>, before: Option<i64>, memory: &mut YearMemory) -> (i64, bool) {
+    pub fn resolve(
+        &self,
+        stamp: Stamp,
+        envelope: Option<i64>,
+        before: Option<i64>,
+        memory: &mut YearMemory,
+    ) -> (i64, bool) {
         if stamp.is_complete() {
             return (stamp.ns, false);
         }
         let zone = if stamp.lacks_zone { self.zone } else { 0 };
         let near = envelope.or(before).or(self.reference);
-        let ns =
-            if stamp.lacks_year { self.year_remembered(stamp.ns, near.map(|near| near.saturating_add(zone)), memory) } else { stamp.ns };
+        let ns = if stamp.lacks_year {
+            self.year_remembered(stamp.ns, near.map(|near| near.saturating_add(zone)), memory)
+        } else {
+            stamp.ns
+        };
         let ns = ns.saturating_sub(zone);
         let within = |moment: &i64| *moment >= ns && *moment - ns < stamp.unit;
         match envelope.filter(within) {
@@ -159,7 +178,9 @@ impl Timeline {
         }
         let found = self.year(ns, near);
         // Half a year away another year could be nearer in the evening.
-        memory.0 = near.filter(|near| near.abs_diff(found) < 30 * DAY.unsigned_abs()).map(|near| (ns, near, found.saturating_sub(ns)));
+        memory.0 = near
+            .filter(|near| near.abs_diff(found) < 30 * DAY.unsigned_abs())
+            .map(|near| (ns, near, found.saturating_sub(ns)));
         found
     }
 
@@ -169,12 +190,23 @@ impl Timeline {
         match (near, self.latest) {
             (Some(near), _) => {
                 // Nothing was written after the source was.
-                let past = |moment: &i64| self.latest.is_none_or(|latest| *moment <= latest.max(near).saturating_add(DAY));
-                years_around(ns, near).filter(past).min_by_key(|moment| moment.abs_diff(near)).unwrap_or(ns)
+                let past = |moment: &i64| {
+                    self.latest.is_none_or(|latest| *moment <= latest.max(near).saturating_add(DAY))
+                };
+                years_around(ns, near)
+                    .filter(past)
+                    .min_by_key(|moment| moment.abs_diff(near))
+                    .unwrap_or(ns)
             }
             (None, Some(latest)) => {
-                let years = [0, -1, -2, -3, -4].map(|ahead| stamp::with_year(ns, stamp::year_of(latest).saturating_add(ahead)));
-                years.into_iter().flatten().find(|moment| *moment <= latest.saturating_add(DAY)).unwrap_or(ns)
+                let years = [0, -1, -2, -3, -4].map(|ahead| {
+                    stamp::with_year(ns, stamp::year_of(latest).saturating_add(ahead))
+                });
+                years
+                    .into_iter()
+                    .flatten()
+                    .find(|moment| *moment <= latest.saturating_add(DAY))
+                    .unwrap_or(ns)
             }
             (None, None) => ns,
         }
@@ -187,7 +219,9 @@ pub struct YearMemory(Option<(i64, i64, i64)>);
 
 /// A stamp without a year in the years around a moment.
 fn years_around(ns: i64, moment: i64) -> impl Iterator<Item = i64> {
-    [-1, 0, 1].into_iter().filter_map(move |ahead| stamp::with_year(ns, stamp::year_of(moment).saturating_add(ahead)))
+    [-1, 0, 1]
+        .into_iter()
+        .filter_map(move |ahead| stamp::with_year(ns, stamp::year_of(moment).saturating_add(ahead)))
 }
 
 /// Stamps of a part of a source.
@@ -203,25 +237,33 @@ impl Sample {
         let mut sample = Self::default();
         let Ok(chunk) = read_chunk(source, range, true, Vec::new()) else { return sample };
         let (mut before, mut waiting): (Option<i64>, Option<Stamp>) = (None, None);
-        let read: Result<u64, NeedsPast> = read_events(&chunk, &mut |_| Ok(None), &mut |event: &Event<'_>| {
-            let text = String::from_utf8_lossy(event.text.get(..event.text.len().min(64 * 1024)).unwrap_or_default());
-            let own = format::read(&text).1.and_then(|observation| observation.time);
-            let envelope = event.facts.time;
-            let complete = [own, envelope].into_iter().flatten().find(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
-            let partial = [own, envelope].into_iter().flatten().find(|stamp| !stamp.is_complete());
-            sample.reference = sample.reference.or(complete.filter(|_| event.own));
-            if let Some((stamp, moment)) = partial.zip(complete.or(before)) {
-                sample.pairs.push((stamp, moment));
-            } else if partial.is_some() {
-                waiting = waiting.or(partial);
-            }
-            if let Some((stamp, moment)) = waiting.zip(complete) {
-                sample.pairs.push((stamp, moment));
-                waiting = None;
-            }
-            before = complete.or(before);
-            Ok(())
-        });
+        let read: Result<u64, NeedsPast> =
+            read_events(&chunk, &mut |_| Ok(None), &mut |event: &Event<'_>| {
+                let text = String::from_utf8_lossy(
+                    event.text.get(..event.text.len().min(64 * 1024)).unwrap_or_default(),
+                );
+                let own = format::read(&text).1.and_then(|observation| observation.time);
+                let envelope = event.facts.time;
+                let complete = [own, envelope]
+                    .into_iter()
+                    .flatten()
+                    .find(|stamp| stamp.is_complete())
+                    .map(|stamp| stamp.ns);
+                let partial =
+                    [own, envelope].into_iter().flatten().find(|stamp| !stamp.is_complete());
+                sample.reference = sample.reference.or(complete.filter(|_| event.own));
+                if let Some((stamp, moment)) = partial.zip(complete.or(before)) {
+                    sample.pairs.push((stamp, moment));
+                } else if partial.is_some() {
+                    waiting = waiting.or(partial);
+                }
+                if let Some((stamp, moment)) = waiting.zip(complete) {
+                    sample.pairs.push((stamp, moment));
+                    waiting = None;
+                }
+                before = complete.or(before);
+                Ok(())
+            });
         // A sample may begin anywhere: what its first lines belong to does not matter.
         let _ = read;
         sample
@@ -236,7 +278,8 @@ impl Sample {
     fn zone(&self) -> i64 {
         let mut votes: BTreeMap<i64, usize> = BTreeMap::new();
         for (stamp, moment) in self.pairs.iter().filter(|(stamp, _)| stamp.lacks_zone) {
-            let nearest = || years_around(stamp.ns, *moment).min_by_key(|local| local.abs_diff(*moment));
+            let nearest =
+                || years_around(stamp.ns, *moment).min_by_key(|local| local.abs_diff(*moment));
             let local = if stamp.lacks_year { nearest() } else { Some(stamp.ns) };
             let Some(ahead) = local.map(|local| local.saturating_sub(*moment)) else { continue };
             let zone = ahead.saturating_add(QUARTER / 2).div_euclid(QUARTER) * QUARTER;
@@ -244,7 +287,10 @@ impl Sample {
                 *votes.entry(zone).or_default() += 1;
             }
         }
-        votes.into_iter().max_by_key(|(zone, count)| (*count, -zone.abs())).map_or(0, |(zone, _)| zone)
+        votes
+            .into_iter()
+            .max_by_key(|(zone, count)| (*count, -zone.abs()))
+            .map_or(0, |(zone, _)| zone)
     }
 }
 
@@ -258,7 +304,9 @@ mod tests {
         let mut before = None;
         let mut times = Vec::new();
         for line in text.lines() {
-            let Some(stamp) = format::read(line).1.and_then(|observation| observation.time) else { continue };
+            let Some(stamp) = format::read(line).1.and_then(|observation| observation.time) else {
+                continue;
+            };
             let (moment, _) = timeline.resolve(stamp, None, before, &mut YearMemory::default());
             before = Some(moment);
             times.push(flowlog_schema::Time(moment).to_string());
@@ -274,17 +322,30 @@ mod tests {
                     INFO 04-07 11:34:47 [core.py:1] up\n";
         assert_eq!(
             times(text),
-            ["2025-04-07T18:34:44.908815Z", "2025-04-07T18:34:45.000000Z", "2025-04-07T18:34:47.000000Z", "2025-04-07T18:34:47.000000Z"]
+            [
+                "2025-04-07T18:34:44.908815Z",
+                "2025-04-07T18:34:45.000000Z",
+                "2025-04-07T18:34:47.000000Z",
+                "2025-04-07T18:34:47.000000Z"
+            ]
         );
-        let same_second = "2025-04-07T18:34:44.908815Z  INFO x::y: added\nINFO 04-07 18:34:44 [core.py:1] up\n";
+        let same_second =
+            "2025-04-07T18:34:44.908815Z  INFO x::y: added\nINFO 04-07 18:34:44 [core.py:1] up\n";
         assert_eq!(times(same_second)[1], "2025-04-07T18:34:44.908815Z");
     }
 
     #[test]
     fn a_span_of_time_is_a_part_of_a_long_log() {
         let begin = 1_763_800_000i64;
-        let text: String =
-            (0..60_000).map(|at| format!("{}  INFO x::y: {:080}\n", flowlog_schema::Time((begin + at) * 1_000_000_000), at)).collect();
+        let text: String = (0..60_000)
+            .map(|at| {
+                format!(
+                    "{}  INFO x::y: {:080}\n",
+                    flowlog_schema::Time((begin + at) * 1_000_000_000),
+                    at
+                )
+            })
+            .collect();
         let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
         let (size, at) = (sources.read[0].size, |second: i64| (begin + second) * 1_000_000_000);
         assert_eq!(within(&sources.read[0], i64::MIN, i64::MAX), 0..size);
@@ -294,7 +355,10 @@ mod tests {
             let first = u64::try_from(since.clamp(0, 60_000)).unwrap() * line;
             let last = (u64::try_from(until.clamp(0, 59_999)).unwrap() + 1) * line;
             assert!(part.start <= first && part.end >= last, "{since}..{until}: {part:?}");
-            assert!(part.end - part.start <= last - first + 3 * COARSE, "{since}..{until}: {part:?}");
+            assert!(
+                part.end - part.start <= last - first + 3 * COARSE,
+                "{since}..{until}: {part:?}"
+            );
         }
         // Where no stamp tells, all of it.
         let sources = Sources::of_texts([("a", "x\n".repeat(2_000_000).as_bytes())]).unwrap();
@@ -304,7 +368,10 @@ mod tests {
     #[test]
     fn the_year_turns() {
         let text = "2025-12-31T23:59:59.500000Z  INFO x::y: a\nINFO 12-31 23:59:59 [core.py:1] b\nINFO 01-01 00:00:01 [core.py:1] c\n";
-        assert_eq!(times(text)[1..], ["2025-12-31T23:59:59.500000Z", "2026-01-01T00:00:01.000000Z"]);
+        assert_eq!(
+            times(text)[1..],
+            ["2025-12-31T23:59:59.500000Z", "2026-01-01T00:00:01.000000Z"]
+        );
     }
 
     #[test]
@@ -314,7 +381,10 @@ mod tests {
             let stamp = format::read(line).1.and_then(|observation| observation.time).unwrap();
             stamp::year_of(now.resolve(stamp, None, None, &mut YearMemory::default()).0)
         };
-        assert_eq!((year("INFO 11-21 08:27:15 [core.py:1] x"), year("INFO 12-24 08:27:15 [core.py:1] x")), (2025, 2024));
+        assert_eq!(
+            (year("INFO 11-21 08:27:15 [core.py:1] x"), year("INFO 12-24 08:27:15 [core.py:1] x")),
+            (2025, 2024)
+        );
         assert_eq!(year("INFO 02-29 08:27:15 [core.py:1] x"), 2024);
     }
 }

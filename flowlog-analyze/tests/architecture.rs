@@ -46,7 +46,8 @@ fn files() -> Vec<(String, String)> {
     let mut found = Vec::new();
     sources(&root, &mut found);
     found.sort();
-    let name = |path: &PathBuf| path.strip_prefix(&root).unwrap().with_extension("").display().to_string();
+    let name =
+        |path: &PathBuf| path.strip_prefix(&root).unwrap().with_extension("").display().to_string();
     found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
 }
 
@@ -60,11 +61,15 @@ fn modules_use_only_those_to_their_left() {
     for (name, text) in files() {
         let module = name.split('/').next().unwrap();
         let Some(own) = ORDER.iter().position(|known| *known == module) else {
-            assert!(matches!(module, "lib" | "main" | "bin"), "`{module}` has no place in the order");
+            assert!(
+                matches!(module, "lib" | "main" | "bin"),
+                "`{module}` has no place in the order"
+            );
             continue;
         };
         for used in text.split("crate::").skip(1) {
-            let used: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let used: String =
+                used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
             if let Some(at) = ORDER.iter().position(|known| *known == used) {
                 assert!(at <= own, "`{name}` uses `{used}`, which is to its right");
             }
@@ -75,7 +80,8 @@ fn modules_use_only_those_to_their_left() {
 #[test]
 fn the_library_lists_its_modules_in_that_order() {
     let (_, lib) = files().into_iter().find(|(name, _)| name == "lib").unwrap();
-    let listed: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let listed: Vec<&str> =
+        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
     assert_eq!(listed, ORDER);
 }
 
@@ -89,7 +95,10 @@ fn only_source_reads_and_only_the_command_prints() {
             }
         }
         for word in ["println!", "eprintln!", "print!(", "stdout()", "process::exit", "env::var"] {
-            assert!(name.starts_with("cli") || !code.contains(word), "`{name}` touches the outside: {word}");
+            assert!(
+                name.starts_with("cli") || !code.contains(word),
+                "`{name}` touches the outside: {word}"
+            );
         }
     }
 }
@@ -97,6 +106,10 @@ fn only_source_reads_and_only_the_command_prints() {
 #[test]
 fn no_file_grows_past_five_hundred_lines() {
     for (name, text) in files() {
-        assert!(text.lines().count() <= 500, "`{name}` has {} lines: look for the second noun", text.lines().count());
+        assert!(
+            text.lines().count() <= 500,
+            "`{name}` has {} lines: look for the second noun",
+            text.lines().count()
+        );
     }
 }

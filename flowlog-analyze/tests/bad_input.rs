@@ -9,8 +9,7 @@ use flowlog_analyze::source::{self, Sources};
 use flowlog_analyze::{Options, analyze, check};
 use flowlog_schema::report::{Report, RunOutcome};
 
-const GOOD: &str =
-    "2025-11-22T08:27:15.705274Z ERROR router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail x {router@0.7.0} Internal: boom\n";
+const GOOD: &str = "2025-11-22T08:27:15.705274Z ERROR router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail x {router@0.7.0} Internal: boom\n";
 
 fn read(sources: &Sources) -> Report {
     analyze(sources, &Options::default(), &|_| {})
@@ -22,18 +21,35 @@ fn read_text(text: &[u8]) -> Report {
 
 #[test]
 fn bytes_that_are_no_log() {
-    let binary: Vec<u8> = (0..100_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let binary: Vec<u8> =
+        (0..100_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let half = &GOOD[..GOOD.len() / 2];
-    for text in [&b""[..], b"\n\n\n", b"\xff\xfe\x00", &binary, half.as_bytes(), b"{\"component\":\"a\",\"event\":\"fail\""] {
+    for text in [
+        &b""[..],
+        b"\n\n\n",
+        b"\xff\xfe\x00",
+        &binary,
+        half.as_bytes(),
+        b"{\"component\":\"a\",\"event\":\"fail\"",
+    ] {
         let report = read_text(text);
         assert_eq!(report.verdict.outcome, RunOutcome::Healthy);
         assert_eq!(report.input.formats["unrecognised"], report.input.lines);
         assert_eq!(report.input.records, 0);
     }
     // The rest is still analysed, and what was odd is counted.
-    let mixed = [binary.as_slice(), b"\n", GOOD.as_bytes(), b"2025-11-22T08:27:15.705274Z  INFO x.y: caf\xe9\n"].concat();
+    let mixed = [
+        binary.as_slice(),
+        b"\n",
+        GOOD.as_bytes(),
+        b"2025-11-22T08:27:15.705274Z  INFO x.y: caf\xe9\n",
+    ]
+    .concat();
     let report = read_text(&mixed);
-    assert_eq!((report.verdict.outcome, report.verdict.component.as_deref()), (RunOutcome::Failed, Some("router")));
+    assert_eq!(
+        (report.verdict.outcome, report.verdict.component.as_deref()),
+        (RunOutcome::Failed, Some("router"))
+    );
     assert!(report.input.problems.invalid_utf8 > 0);
 }
 
@@ -44,7 +60,10 @@ fn a_line_of_a_hundred_megabytes() {
     text.push(b'\n');
     text.extend_from_slice(GOOD.as_bytes());
     let report = read_text(&text);
-    assert_eq!((report.input.lines, report.input.records, report.input.problems.long_lines), (3, 2, 1));
+    assert_eq!(
+        (report.input.lines, report.input.records, report.input.problems.long_lines),
+        (3, 2, 1)
+    );
     assert_eq!(report.verdict.outcome, RunOutcome::Failed);
 }
 
@@ -55,13 +74,21 @@ fn a_folder_of_traps() {
     fs::write(outside.path(), GOOD).unwrap();
     symlink(outside.path(), folder.path().join("link.log")).unwrap();
     symlink(folder.path(), folder.path().join("loop")).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(folder.path().join("pipe"))
+            .status()
+            .unwrap()
+            .success()
+    );
     fs::write(folder.path().join("empty.log"), "").unwrap();
     let sources = source::open(&[folder.path().to_path_buf()]);
     let report = read(&sources);
     assert_eq!((report.input.sources, report.input.unread.len()), (1, 3));
     assert_eq!(report.input.records, 0, "a link out of the folder is not followed");
-    for (unread, why) in report.input.unread.iter().zip(["symbolic link", "symbolic link", "not a regular file"]) {
+    for (unread, why) in
+        report.input.unread.iter().zip(["symbolic link", "symbolic link", "not a regular file"])
+    {
         assert!(unread.error.contains(why), "{unread:?}");
     }
 }
@@ -85,7 +112,11 @@ fn a_pipe_without_a_writer_is_refused_and_one_with_a_writer_is_read() {
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let sources = source::open(std::slice::from_ref(&pipe));
-    assert!(sources.read.is_empty() && sources.unread[0].error.contains("nobody writes"), "{:?}", sources.unread);
+    assert!(
+        sources.read.is_empty() && sources.unread[0].error.contains("nobody writes"),
+        "{:?}",
+        sources.unread
+    );
 
     // Holds the pipe open for reading as well, so that opening it for writing does not wait for the reader.
     let writer = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
@@ -115,7 +146,9 @@ fn hostile_structure_ends_in_time() {
     let mut text = String::new();
     let id = "019aaaac-a5da-7347-bb80-1089c1876100";
     // A span that is its own parent, two that call each other, and a chain of twenty thousand.
-    for (span, parent) in [(1, 1), (2, 3), (3, 2)].into_iter().chain((4..20_004).map(|span| (span, span - 1))) {
+    for (span, parent) in
+        [(1, 1), (2, 3), (3, 2)].into_iter().chain((4..20_004).map(|span| (span, span - 1)))
+    {
         text.push_str(&format!("2025-11-22T08:27:15.705274Z INFO a/b - {id} - start - {{span={span:016x} parent={parent:016x}}}\n"));
     }
     let began = std::time::Instant::now();
@@ -128,9 +161,16 @@ fn hostile_structure_ends_in_time() {
 fn what_a_log_says_cannot_draw_on_the_terminal_or_the_page() {
     let text = GOOD.replace("boom", "\\u001b[2Jboom <img src=x> | @all");
     let report = read_text(text.as_bytes());
-    for output in [flowlog_analyze::render::Output::Text, flowlog_analyze::render::Output::Markdown] {
+    for output in [flowlog_analyze::render::Output::Text, flowlog_analyze::render::Output::Markdown]
+    {
         let mut shown = Vec::new();
-        flowlog_analyze::render::report(&report, output, flowlog_analyze::render::Paint::Never, &mut shown).unwrap();
+        flowlog_analyze::render::report(
+            &report,
+            output,
+            flowlog_analyze::render::Paint::Never,
+            &mut shown,
+        )
+        .unwrap();
         let shown = String::from_utf8(shown).unwrap();
         assert!(!shown.contains('\u{1b}'), "{shown}");
         if output == flowlog_analyze::render::Output::Markdown {

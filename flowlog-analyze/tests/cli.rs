@@ -9,7 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const GOOD: &str = "router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail x {router@0.7.0} Internal: boom\n";
+const GOOD: &str =
+    "router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail x {router@0.7.0} Internal: boom\n";
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/failed-run")
@@ -40,7 +41,10 @@ fn the_verdict_is_in_the_first_line() {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
         let first = stdout(&output).lines().next().unwrap();
-        assert!(first.starts_with("FAILED  prefill (7532250978119109882) failed first:"), "{first}");
+        assert!(
+            first.starts_with("FAILED  prefill (7532250978119109882) failed first:"),
+            "{first}"
+        );
         assert!(stdout(&output).contains("prefill-0.log:") && !stdout(&output).contains('\u{1b}'));
         assert_eq!(stderr(&output), "");
     }
@@ -51,7 +55,10 @@ fn json_and_markdown() {
     let example = example();
     let output = run(&["--format", "json", example.to_str().unwrap()]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["verdict"]["component"], &report["flows"]["failed"]), (&"prefill".into(), &10.into()));
+    assert_eq!(
+        (&report["verdict"]["component"], &report["flows"]["failed"]),
+        (&"prefill".into(), &10.into())
+    );
     let output = run(&["triage", "--format", "markdown", example.to_str().unwrap()]);
     assert!(stdout(&output).starts_with("**failed**: prefill "), "{}", stdout(&output));
 }
@@ -59,7 +66,9 @@ fn json_and_markdown() {
 #[test]
 fn threads_change_nothing() {
     let example = example();
-    let of = |threads| run(&["--format", "json", "--threads", threads, example.to_str().unwrap()]).stdout;
+    let of = |threads| {
+        run(&["--format", "json", "--threads", threads, example.to_str().unwrap()]).stdout
+    };
     assert_eq!(of("1"), of("3"));
 }
 
@@ -96,7 +105,8 @@ fn a_limit_of_memory() {
 fn one_flow() {
     let example = example();
     let path = example.to_str().unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&run(&["--format", "json", path]).stdout).unwrap();
+    let report: serde_json::Value =
+        serde_json::from_slice(&run(&["--format", "json", path]).stdout).unwrap();
     let id = report["flow_failures"][0]["flow_id"].as_str().unwrap();
     let output = run(&["flow", id, path]);
     assert_eq!(output.status.code(), Some(0));
@@ -111,22 +121,34 @@ fn one_flow_and_one_component_alone() {
     let example = example();
     let path = example.to_str().unwrap();
     let report = |arguments: &[&str]| -> serde_json::Value {
-        serde_json::from_slice(&run(&[&["--format", "json", path], arguments].concat()).stdout).unwrap()
+        serde_json::from_slice(&run(&[&["--format", "json", path], arguments].concat()).stdout)
+            .unwrap()
     };
     let all = report(&[]);
     let id = all["flow_failures"][0]["flow_id"].as_str().unwrap();
     let one = report(&["--flow", id]);
-    assert_eq!((&one["flows"]["total"], &one["flow_failures"][0]["flow_id"]), (&1.into(), &id.into()));
+    assert_eq!(
+        (&one["flows"]["total"], &one["flow_failures"][0]["flow_id"]),
+        (&1.into(), &id.into())
+    );
     let output = run(&["--flow", "no-such-flow", path]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
-    assert!(stderr(&output).contains("no line names the flow `no-such-flow`"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("no line names the flow `no-such-flow`"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(run(&["--flow", id, "--follow", path]).status.code(), Some(2));
     let lines = |report: &serde_json::Value| report["input"]["lines"].as_u64().unwrap();
     assert!(lines(&report(&["--component", "Prefill"])) < lines(&all));
     let output = run(&["--component", "nobody", path]);
     assert!(stderr(&output).contains("no line is left by"), "{}", stderr(&output));
     let output = run(&["lint", "--component", "prefill", path]);
-    assert!(stdout(&output).contains("prefill") && !stdout(&output).contains("frontend"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("prefill") && !stdout(&output).contains("frontend"),
+        "{}",
+        stdout(&output)
+    );
 }
 
 #[test]
@@ -157,7 +179,11 @@ fn what_cannot_be_read() {
     fs::write(&good, GOOD).unwrap();
     let output = run(&["/no/such/file.log", good.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stdout(&output).contains("Unread") && stdout(&output).contains("/no/such/file.log"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("Unread") && stdout(&output).contains("/no/such/file.log"),
+        "{}",
+        stdout(&output)
+    );
 }
 
 #[test]
@@ -179,12 +205,19 @@ fn permission_denied() {
             fs::rename(file, logs.join(file.file_name().unwrap())).unwrap();
         }
         command = Command::new(copy);
-        command.args(["--format", "json", logs.to_str().unwrap()]).stdin(Stdio::null()).uid(65_534).gid(65_534);
+        command
+            .args(["--format", "json", logs.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .uid(65_534)
+            .gid(65_534);
     }
     let output = command.output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["input"]["sources"], 1);
-    assert!(report["input"]["unread"][0]["error"].as_str().unwrap().contains("ermission denied"), "{report}");
+    assert!(
+        report["input"]["unread"][0]["error"].as_str().unwrap().contains("ermission denied"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -216,12 +249,22 @@ fn owners_are_named() {
     assert!(stdout(&output).contains("PIC     Ann (prefill)"), "{}", stdout(&output));
     let output = run(&["triage", "--format", "json", "--owners", table, example.to_str().unwrap()]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["verdict"]["owner"]["pic"], &report["failures"][0]["owner"]["component"]), (&"Ann".into(), &"prefill".into()));
+    assert_eq!(
+        (&report["verdict"]["owner"]["pic"], &report["failures"][0]["owner"]["component"]),
+        (&"Ann".into(), &"prefill".into())
+    );
     let output = run(&["owners", table]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(stdout(&output), "[component.prefill]\npic = \"Ann\"\n\n[area.test_fail]\ntitle = \"Test Fail\"\npic = \"Bo\"\n");
+    assert_eq!(
+        stdout(&output),
+        "[component.prefill]\npic = \"Ann\"\n\n[area.test_fail]\ntitle = \"Test Fail\"\npic = \"Bo\"\n"
+    );
     let output = run(&["owners", "--format", "markdown", table]);
-    assert!(stdout(&output).starts_with("| Component | Point of Contact (PIC) |\n"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).starts_with("| Component | Point of Contact (PIC) |\n"),
+        "{}",
+        stdout(&output)
+    );
     let output = run(&["--owners", "no-such-file", example.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("`no-such-file`"), "{}", stderr(&output));
@@ -237,7 +280,11 @@ fn lint_passes_or_not_by_its_threshold() {
     let log = folder.path().join("router.log");
     fs::write(&log, format!("{GOOD}bare words\n")).unwrap();
     let log = log.to_str().unwrap();
-    for (arguments, code) in [(&["lint", log][..], 1), (&["lint", "--threshold", "10", log], 1), (&["lint", "--threshold", "0", log], 0)] {
+    for (arguments, code) in [
+        (&["lint", log][..], 1),
+        (&["lint", "--threshold", "10", log], 1),
+        (&["lint", "--threshold", "0", log], 0),
+    ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?} {}", stdout(&output));
         assert!(stdout(&output).contains("lines without structure"), "{}", stdout(&output));
@@ -252,14 +299,28 @@ fn packed_runs_are_read_as_plain_ones() {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("run.tar.gz");
     let examples = example().parent().unwrap().to_path_buf();
-    let packed = Command::new("tar").arg("czf").arg(&archive).arg("-C").arg(examples).arg("failed-run").status().unwrap();
+    let packed = Command::new("tar")
+        .arg("czf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(examples)
+        .arg("failed-run")
+        .status()
+        .unwrap();
     assert!(packed.success());
     let archive = archive.to_str().unwrap();
-    let (plain, packed) = (run(&["--format", "json", example().to_str().unwrap()]), run(&["--format", "json", archive]));
+    let (plain, packed) = (
+        run(&["--format", "json", example().to_str().unwrap()]),
+        run(&["--format", "json", archive]),
+    );
     assert_eq!(packed.status.code(), Some(1), "{}", stderr(&packed));
-    let read = |output: &Output| serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
+    let read =
+        |output: &Output| serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
     let (plain, packed) = (read(&plain), read(&packed));
-    assert_eq!((&packed["flows"], &packed["verdict"]["summary"]), (&plain["flows"], &plain["verdict"]["summary"]));
+    assert_eq!(
+        (&packed["flows"], &packed["verdict"]["summary"]),
+        (&plain["flows"], &plain["verdict"]["summary"])
+    );
     let place = packed["verdict"]["evidence"][0]["source"].as_str().unwrap();
     assert_eq!(place, format!("{archive}/failed-run/prefill-0.log"));
 
@@ -268,5 +329,9 @@ fn packed_runs_are_read_as_plain_ones() {
     let gzip = Command::new("gzip").arg("-c").arg(example().join("frontend.log")).output().unwrap();
     fs::write(&cut, &gzip.stdout[..gzip.stdout.len() / 2]).unwrap();
     let output = run(&[cut.to_str().unwrap()]);
-    assert!(stdout(&output).contains("1 sources") && stdout(&output).contains("damaged"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("1 sources") && stdout(&output).contains("damaged"),
+        "{}",
+        stdout(&output)
+    );
 }

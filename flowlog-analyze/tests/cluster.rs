@@ -9,7 +9,10 @@ use flowlog_schema::report::{FlowFailure, FlowOutcome, Report};
 use flowlog_simulator::{Cluster, Damage, Envelope, Form, Outcome, damage, simulate, wrap};
 
 fn report(cluster: &Cluster) -> Report {
-    let sources = Sources::of_texts(cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).unwrap();
+    let sources = Sources::of_texts(
+        cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())),
+    )
+    .unwrap();
     analyze(&sources, &Options::default(), &|_| {})
 }
 
@@ -31,25 +34,45 @@ impl Score {
     /// Of flows whose origin left no line nothing is asked.
     fn add_known(&mut self, cluster: &Cluster, known: &[bool], seed: u64) {
         let report = report(cluster);
-        let found: HashMap<&str, _> = report.flow_failures.iter().map(|failure| (failure.flow_id.as_str(), failure)).collect();
-        for truth in cluster.truth.iter().zip(known).filter(|(_, known)| **known).map(|(truth, _)| truth) {
+        let found: HashMap<&str, _> = report
+            .flow_failures
+            .iter()
+            .map(|failure| (failure.flow_id.as_str(), failure))
+            .collect();
+        for truth in
+            cluster.truth.iter().zip(known).filter(|(_, known)| **known).map(|(truth, _)| truth)
+        {
             let id = truth.id.to_string();
             let found = found.get(id.as_str());
             let Some((component, instance)) = &truth.origin else {
                 self.innocent += 1;
                 if let Some(found) = found {
-                    self.accused.push(format!("seed {seed} {id} ({}): {} {:?}", truth.story, found.component, found.instance));
+                    self.accused.push(format!(
+                        "seed {seed} {id} ({}): {} {:?}",
+                        truth.story, found.component, found.instance
+                    ));
                 }
                 continue;
             };
             self.faulty += 1;
-            let outcome = if truth.outcome == Outcome::Recovered { FlowOutcome::Recovered } else { FlowOutcome::Failed };
+            let outcome = if truth.outcome == Outcome::Recovered {
+                FlowOutcome::Recovered
+            } else {
+                FlowOutcome::Failed
+            };
             let right = found.is_some_and(|found| {
-                found.outcome == outcome && found.component == *component && found.instance.as_deref() == Some(instance)
+                found.outcome == outcome
+                    && found.component == *component
+                    && found.instance.as_deref() == Some(instance)
             });
             if !right {
-                let said = found.map(|found| (found.outcome, found.component.as_str(), found.instance.as_deref()));
-                self.wrong.push(format!("seed {seed} {id} ({}): want {outcome:?} {component} {instance}, said {said:?}", truth.story));
+                let said = found.map(|found| {
+                    (found.outcome, found.component.as_str(), found.instance.as_deref())
+                });
+                self.wrong.push(format!(
+                    "seed {seed} {id} ({}): want {outcome:?} {component} {instance}, said {said:?}",
+                    truth.story
+                ));
             }
         }
         for failure in &report.failures {
@@ -72,7 +95,8 @@ fn answers(cluster: &Cluster) -> Vec<String> {
     let report = report(cluster);
     let counts = serde_json::to_string(&report.flows).unwrap();
     let said = report.flow_failures.iter().map(|failure| {
-        let FlowFailure { flow_id, outcome, kind, component, instance, state, error_type, .. } = failure;
+        let FlowFailure { flow_id, outcome, kind, component, instance, state, error_type, .. } =
+            failure;
         format!("{flow_id} {outcome:?} {kind:?} {component} {instance:?} {state:?} {error_type:?}")
     });
     let mut said: Vec<String> = said.collect();
@@ -90,8 +114,17 @@ fn wrapped_logs_are_read_as_well_as_bare_ones() {
                 continue;
             }
             for seed in 1..=2 {
-                let bare = simulate(&flowlog_simulator::Options { seed, form, flows: 120, ..Default::default() });
-                assert_eq!(answers(&wrap(&bare, envelope)), answers(&bare), "{form:?} in {envelope:?}, seed {seed}");
+                let bare = simulate(&flowlog_simulator::Options {
+                    seed,
+                    form,
+                    flows: 120,
+                    ..Default::default()
+                });
+                assert_eq!(
+                    answers(&wrap(&bare, envelope)),
+                    answers(&bare),
+                    "{form:?} in {envelope:?}, seed {seed}"
+                );
             }
         }
     }
@@ -106,7 +139,9 @@ fn wrapped_logs_of_many_kinds_in_one_folder() {
             let one = Cluster { logs: vec![log.clone()], truth: Vec::new() };
             let envelope = [Envelope::KubectlPrefix, Envelope::Cri, Envelope::Github][at % 3];
             let name = log.0.clone();
-            mixed.logs.extend(wrap(&one, envelope).logs.into_iter().map(|(_, bytes)| (name.clone(), bytes)));
+            mixed.logs.extend(
+                wrap(&one, envelope).logs.into_iter().map(|(_, bytes)| (name.clone(), bytes)),
+            );
         }
         assert_eq!(answers(&mixed), answers(&bare), "seed {seed}");
     }
@@ -119,12 +154,27 @@ fn the_same_run_in_three_forms_at_once() {
     for seed in 1..=4 {
         let mut all = Cluster { logs: Vec::new(), truth: Vec::new() };
         for form in [Form::Json, Form::Text, Form::Dynamo] {
-            let one = simulate(&flowlog_simulator::Options { seed, form, flows: 120, ..Default::default() });
-            all.logs.extend(one.logs.into_iter().map(|(name, bytes)| (format!("{form:?}/{name}"), bytes)));
+            let one = simulate(&flowlog_simulator::Options {
+                seed,
+                form,
+                flows: 120,
+                ..Default::default()
+            });
+            all.logs.extend(
+                one.logs.into_iter().map(|(name, bytes)| (format!("{form:?}/{name}"), bytes)),
+            );
             all.truth.extend(one.truth);
         }
         let flows = report(&all).flows;
-        assert_eq!(flows.total, flows.ok + flows.failed + flows.recovered + flows.cancelled + flows.rejected + flows.unfinished);
+        assert_eq!(
+            flows.total,
+            flows.ok
+                + flows.failed
+                + flows.recovered
+                + flows.cancelled
+                + flows.rejected
+                + flows.unfinished
+        );
         assert!(flows.total >= 120 && flows.failed > 0, "seed {seed}");
     }
 }
@@ -132,18 +182,40 @@ fn the_same_run_in_three_forms_at_once() {
 #[test]
 fn the_first_failing_component_is_found() {
     for form in [Form::Json, Form::Text, Form::Mixed, Form::Dynamo] {
-        for (prefills, quiet, mute_answers) in [(1, false, false), (2, false, false), (1, true, false), (2, false, true), (2, true, true)] {
-            let options = flowlog_simulator::Options { flows: 250, form, prefills, quiet, mute_answers, ..Default::default() };
+        for (prefills, quiet, mute_answers) in [
+            (1, false, false),
+            (2, false, false),
+            (1, true, false),
+            (2, false, true),
+            (2, true, true),
+        ] {
+            let options = flowlog_simulator::Options {
+                flows: 250,
+                form,
+                prefills,
+                quiet,
+                mute_answers,
+                ..Default::default()
+            };
             let score = score(&options);
-            let what = format!("{form:?}, {prefills} prefill workers, quiet {quiet}, mute {mute_answers}");
+            let what =
+                format!("{form:?}, {prefills} prefill workers, quiet {quiet}, mute {mute_answers}");
             assert!(score.faulty > 300 && score.innocent > 1000, "{what}: too few to tell");
             let share = 1.0 - score.wrong.len() as f64 / score.faulty as f64;
-            println!("{what}: {share:.4} of {} right, {} of {} accused", score.faulty, score.accused.len(), score.innocent);
+            println!(
+                "{what}: {share:.4} of {} right, {} of {} accused",
+                score.faulty,
+                score.accused.len(),
+                score.innocent
+            );
             assert!(share >= 0.99, "{what}: {share}\n{}", score.wrong.join("\n"));
             assert!(score.accused.is_empty(), "{what}\n{}", score.accused.join("\n"));
             // What `diagnose::confidence` promises.
             let confidence = score.confidence / score.confident as f64;
-            assert!((0.8..=share).contains(&confidence), "{what}: a mean confidence of {confidence} for {share} right");
+            assert!(
+                (0.8..=share).contains(&confidence),
+                "{what}: a mean confidence of {confidence} for {share} right"
+            );
         }
     }
 }
@@ -154,14 +226,26 @@ fn lost_lines_and_cut_beginnings() {
         for (lost_per_mille, cut_percent) in [(5, 0), (0, 20), (5, 20)] {
             let mut score = Score::default();
             for seed in 1..=12 {
-                let whole = simulate(&flowlog_simulator::Options { flows: 250, form, seed, ..Default::default() });
+                let whole = simulate(&flowlog_simulator::Options {
+                    flows: 250,
+                    form,
+                    seed,
+                    ..Default::default()
+                });
                 let (cluster, known) = damage(&whole, Damage { seed, lost_per_mille, cut_percent });
                 score.add_known(&cluster, &known, seed);
             }
-            let what = format!("{form:?}, {lost_per_mille} of a thousand lines lost, up to {cut_percent} % cut");
-            let (right, accused) =
-                (1.0 - score.wrong.len() as f64 / score.faulty as f64, score.accused.len() as f64 / score.innocent as f64);
-            println!("{what}: {right:.4} of {} right, {accused:.4} of {} accused", score.faulty, score.innocent);
+            let what = format!(
+                "{form:?}, {lost_per_mille} of a thousand lines lost, up to {cut_percent} % cut"
+            );
+            let (right, accused) = (
+                1.0 - score.wrong.len() as f64 / score.faulty as f64,
+                score.accused.len() as f64 / score.innocent as f64,
+            );
+            println!(
+                "{what}: {right:.4} of {} right, {accused:.4} of {} accused",
+                score.faulty, score.innocent
+            );
             assert!(score.faulty > 300 && score.innocent > 1000, "{what}: too few to tell");
             assert!(right >= 0.98, "{what}\n{}", score.wrong.join("\n"));
             assert!(accused < 0.005, "{what}\n{}", score.accused.join("\n"));

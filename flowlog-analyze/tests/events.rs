@@ -21,11 +21,19 @@ fn events_in(sources: &Sources, range: std::ops::Range<u64>) -> Vec<Found> {
         let mut found = Vec::new();
         let chunk = read_chunk(source, range.clone(), past, Vec::new()).map_err(error)?;
         let mut ahead = |from: u64| {
-            if from < source.size { read_chunk(source, from..from + 1000, false, Vec::new()).map(Some).map_err(error) } else { Ok(None) }
+            if from < source.size {
+                read_chunk(source, from..from + 1000, false, Vec::new()).map(Some).map_err(error)
+            } else {
+                Ok(None)
+            }
         };
         read_events(&chunk, &mut ahead, &mut |event: &Event<'_>| {
             if event.own {
-                found.push((event.at, event.lines, String::from_utf8_lossy(&event.text).into_owned()));
+                found.push((
+                    event.at,
+                    event.lines,
+                    String::from_utf8_lossy(&event.text).into_owned(),
+                ));
             }
             Ok::<(), NeedsPast>(())
         })?;
@@ -37,7 +45,9 @@ fn events_in(sources: &Sources, range: std::ops::Range<u64>) -> Vec<Found> {
 fn events(text: &[u8], chunk: u64) -> Vec<Found> {
     let sources = Sources::of_texts([("a", text)]).unwrap();
     let size = sources.read[0].size;
-    (0..size.div_ceil(chunk)).flat_map(|at| events_in(&sources, at * chunk..((at + 1) * chunk).min(size))).collect()
+    (0..size.div_ceil(chunk))
+        .flat_map(|at| events_in(&sources, at * chunk..((at + 1) * chunk).min(size)))
+        .collect()
 }
 
 /// Lines that begin, go on, wrap, cut, and mean nothing.
@@ -106,7 +116,10 @@ proptest! {
 /// Format, lines and text of every event.
 fn read(text: &str) -> Vec<(&'static str, u64, String)> {
     let found = events(text.as_bytes(), u64::MAX);
-    found.into_iter().map(|(_, lines, text)| (format::read(text.trim_end()).0.name(), lines, text)).collect()
+    found
+        .into_iter()
+        .map(|(_, lines, text)| (format::read(text.trim_end()).0.name(), lines, text))
+        .collect()
 }
 
 #[test]
@@ -125,7 +138,14 @@ fn two_processes_that_tear_each_others_tracebacks() {
     let worker = "ERROR 11-22 08:27:15 [executor.py:7] WorkerProc hit an exception.\nTraceback (most recent call last):\n  File \"w.py\", line 1, in run\nValueError: bad";
     let engine = "ERROR 11-22 08:27:15 [core.py:9] EngineCore failed.\nTraceback (most recent call last):\n  File \"e.py\", line 2, in step\nRuntimeError: worker died";
     let after = "ERROR 11-22 08:27:15 [executor.py:7] WorkerProc shuts down.";
-    assert_eq!(read(text), [("vllm", 4, worker.to_owned()), ("vllm", 4, engine.to_owned()), ("vllm", 1, after.to_owned())]);
+    assert_eq!(
+        read(text),
+        [
+            ("vllm", 4, worker.to_owned()),
+            ("vllm", 4, engine.to_owned()),
+            ("vllm", 1, after.to_owned())
+        ]
+    );
 }
 
 #[test]
@@ -152,11 +172,20 @@ fn what_belongs_together_and_what_does_not() {
             vec![("dynamo_json", 1), ("unrecognised", 1)],
         ),
         // Words with line feeds.
-        ("2025-11-22T08:27:15.705274Z  INFO x.y: config:\n{'a': 1,\n 'b': 2}\n", vec![("dynamo_readable", 3)]),
+        (
+            "2025-11-22T08:27:15.705274Z  INFO x.y: config:\n{'a': 1,\n 'b': 2}\n",
+            vec![("dynamo_readable", 3)],
+        ),
         // After a blank line something else begins.
-        ("2025-11-22T08:27:15.705274Z  INFO x.y: up\n\nDownloading model\n", vec![("dynamo_readable", 2), ("unrecognised", 1)]),
+        (
+            "2025-11-22T08:27:15.705274Z  INFO x.y: up\n\nDownloading model\n",
+            vec![("dynamo_readable", 2), ("unrecognised", 1)],
+        ),
         // Behind words that announce nothing, other words are others'.
-        ("2025-11-22T08:27:15.705274Z  INFO x.y: up\nDownloading model\n", vec![("dynamo_readable", 1), ("unrecognised", 1)]),
+        (
+            "2025-11-22T08:27:15.705274Z  INFO x.y: up\nDownloading model\n",
+            vec![("dynamo_readable", 1), ("unrecognised", 1)],
+        ),
         // A stack is not its predecessor's, unless that announces it.
         (
             "INFO 11-22 08:00:00 [core.py:331] Application startup complete.\nTraceback (most recent call last):\n  File \"a.py\", line 1\nValueError: bad\n",
@@ -169,7 +198,10 @@ fn what_belongs_together_and_what_does_not() {
             vec![("python_traceback", 3), ("unrecognised", 1)],
         ),
         // Lines of loggers that no format knows.
-        ("ERROR:root:boom\ntime=\"2025\" level=fatal msg=\"x\"\n", vec![("python_logging", 1), ("unrecognised", 1)]),
+        (
+            "ERROR:root:boom\ntime=\"2025\" level=fatal msg=\"x\"\n",
+            vec![("python_logging", 1), ("unrecognised", 1)],
+        ),
         // Native code writes past its process's prefix.
         (
             "[rank1]:[E1122 08:27:15.705274881 ProcessGroupNCCL.cpp:616] watchdog: CUDA error\nException raised from check at x.cpp:1\nframe #0: c10::Error + 0x96 (0x7f)\n",
@@ -213,7 +245,8 @@ fn what_belongs_together_and_what_does_not() {
             vec![("flowlog_json", 2)],
         ),
     ] {
-        let found: Vec<(&str, u64)> = read(text).into_iter().map(|(format, lines, _)| (format, lines)).collect();
+        let found: Vec<(&str, u64)> =
+            read(text).into_iter().map(|(format, lines, _)| (format, lines)).collect();
         assert_eq!(found, expected, "{text}");
     }
 }

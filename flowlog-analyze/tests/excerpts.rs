@@ -221,7 +221,11 @@ const CASES: [(&str, &str, &str); 40] = [
          2025-11-22T08:27:06.118Z ERROR chat: dynamo_llm::http::service::openai: Internal server error: no responders\n",
         "failed vllm",
     ),
-    ("a service that died of a signal", "prefill-worker-1 exited with code 139\nfrontend-1 exited with code 0\n", "failed prefill"),
+    (
+        "a service that died of a signal",
+        "prefill-worker-1 exited with code 139\nfrontend-1 exited with code 0\n",
+        "failed prefill",
+    ),
     (
         "a load that failed and was done again",
         "(EngineCore pid=9) ERROR 11-22 08:27:15 [nixl_connector.py:8] zmq.error.Again: Resource temporarily unavailable\n\
@@ -239,18 +243,29 @@ const CASES: [(&str, &str, &str); 40] = [
         "INFO 11-22 08:27:15 [x.py:1] fine\n\0\0\0\0\0\0\0\0ERROR 11-22 08:27:16 [core.py:1] RuntimeError: CUDA error: lost\n",
         "failed vllm",
     ),
-    ("nothing but chatter", "INFO 11-22 08:27:15 [x.py:1] Automatically detected platform cuda.\nloading weights: 50 %\n", "healthy"),
+    (
+        "nothing but chatter",
+        "INFO 11-22 08:27:15 [x.py:1] Automatically detected platform cuda.\nloading weights: 50 %\n",
+        "healthy",
+    ),
 ];
 
 fn report(log: &str) -> Report {
-    analyze(&Sources::of_texts([("input.log", log.as_bytes())]).unwrap(), &Options::default(), &|_| {})
+    analyze(
+        &Sources::of_texts([("input.log", log.as_bytes())]).unwrap(),
+        &Options::default(),
+        &|_| {},
+    )
 }
 
 fn answer(report: &Report) -> String {
     let verdict = &report.verdict;
-    let instance = verdict.instance.as_deref().map(|instance| format!(" ({instance})")).unwrap_or_default();
+    let instance =
+        verdict.instance.as_deref().map(|instance| format!(" ({instance})")).unwrap_or_default();
     match verdict.outcome {
-        RunOutcome::Failed => format!("failed {}{instance}", verdict.component.as_deref().unwrap_or("-")),
+        RunOutcome::Failed => {
+            format!("failed {}{instance}", verdict.component.as_deref().unwrap_or("-"))
+        }
         other => other.as_str().to_owned(),
     }
 }
@@ -261,7 +276,8 @@ fn what_people_paste() {
     for (what, log, expected) in &CASES {
         let found = answer(&report(log));
         // The instance counts where the case names one.
-        let plain = if expected.contains('(') { found.as_str() } else { found.split(" (").next().unwrap() };
+        let plain =
+            if expected.contains('(') { found.as_str() } else { found.split(" (").next().unwrap() };
         if plain != *expected {
             wrong.push(format!("{what}: {found}, not {expected}\n{log}"));
         }
@@ -273,7 +289,11 @@ fn what_people_paste() {
 fn a_failure_is_proved_by_its_line() {
     for (what, log, expected) in &CASES {
         let verdict = report(log).verdict;
-        assert_eq!(verdict.evidence.is_empty(), !(expected.starts_with("failed") || *expected == "recovered"), "{what}");
+        assert_eq!(
+            verdict.evidence.is_empty(),
+            !(expected.starts_with("failed") || *expected == "recovered"),
+            "{what}"
+        );
         for line in &verdict.evidence {
             let number = usize::try_from(line.line).unwrap();
             assert!(number >= 1 && number <= log.lines().count(), "{what}");
@@ -287,7 +307,8 @@ fn the_cut_changes_nothing() {
         let sources = Sources::of_texts([("input.log", log.as_bytes())]).unwrap();
         let whole = analyze(&sources, &Options::default(), &|_| {});
         for chunk in [40, 150] {
-            let options = Options { plan: Plan { chunk, batch: 2, ..Plan::default() }, ..Options::default() };
+            let options =
+                Options { plan: Plan { chunk, batch: 2, ..Plan::default() }, ..Options::default() };
             assert_eq!(analyze(&sources, &options, &|_| {}), whole, "{what}, chunks of {chunk}");
         }
     }
@@ -300,6 +321,8 @@ fn a_long_stack_keeps_its_exception() {
             format!("  File \"/x/site-packages/vllm/v1/worker/model_runner.py\", line {at}, in forward\n    return self.next(hidden)\n")
         })
         .collect();
-    let log = format!("Traceback (most recent call last):\n{frames}torch.OutOfMemoryError: CUDA out of memory.\n");
+    let log = format!(
+        "Traceback (most recent call last):\n{frames}torch.OutOfMemoryError: CUDA out of memory.\n"
+    );
     assert_eq!(report(&log).failures[0].error_type.as_deref(), Some("torch.OutOfMemoryError"));
 }

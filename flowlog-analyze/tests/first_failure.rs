@@ -41,27 +41,43 @@ fn served(at: f64, flow: u64) -> Vec<String> {
 
 /// Four served requests, the lines of the case, and what speaks until a minute is over.
 fn report(case: &[&str], served_to_the_end: bool) -> Report {
-    let mut lines: Vec<String> = (0..4).flat_map(|at| served(f64::from(at), 100 + u64::try_from(at).unwrap())).collect();
+    let mut lines: Vec<String> =
+        (0..4).flat_map(|at| served(f64::from(at), 100 + u64::try_from(at).unwrap())).collect();
     lines.extend(case.iter().map(|line| (*line).to_owned()));
     if served_to_the_end {
-        lines.extend((20..59).flat_map(|at| served(f64::from(at), 200 + u64::try_from(at).unwrap())));
+        lines.extend(
+            (20..59).flat_map(|at| served(f64::from(at), 200 + u64::try_from(at).unwrap())),
+        );
     } else {
-        lines
-            .extend((20..59).flat_map(|at| {
-                [format!("{at} frontend/f {at} {at}9 end receive"), format!("{at} router/r {at} {at}8<{at}9 end dispatch")]
-            }));
+        lines.extend((20..59).flat_map(|at| {
+            [
+                format!("{at} frontend/f {at} {at}9 end receive"),
+                format!("{at} router/r {at} {at}8<{at}9 end dispatch"),
+            ]
+        }));
     }
     let text: String = lines.iter().map(|short| line(short)).collect();
-    analyze(&Sources::of_texts([("all.log", text.as_bytes())]).unwrap(), &Options::default(), &|_| {})
+    analyze(
+        &Sources::of_texts([("all.log", text.as_bytes())]).unwrap(),
+        &Options::default(),
+        &|_| {},
+    )
 }
 
 /// Component, instance and kind of flow 7; its outcome where it is no failure.
 fn answer(report: &Report) -> String {
-    let flow = report.flow_failures.iter().find(|failure| failure.flow_id.ends_with("000000000007"));
+    let flow =
+        report.flow_failures.iter().find(|failure| failure.flow_id.ends_with("000000000007"));
     let flows = &report.flows;
     match flow {
         Some(found) => {
-            format!("{}/{} {} {:?}", found.component, found.instance.as_deref().unwrap_or("-"), found.kind.as_str(), found.outcome)
+            format!(
+                "{}/{} {} {:?}",
+                found.component,
+                found.instance.as_deref().unwrap_or("-"),
+                found.kind.as_str(),
+                found.outcome
+            )
         }
         None if flows.cancelled > 0 => "cancelled".to_owned(),
         None if flows.rejected > 0 => "rejected".to_owned(),
@@ -72,8 +88,11 @@ fn answer(report: &Report) -> String {
 
 #[test]
 fn one_rule_each() {
-    let opened =
-        ["10 frontend/f 7 1 start receive", "10.01 router/r 7 2<1 start dispatch {worker_id=v-0}", "10.02 vllm/v-0 7 3<2 start decode"];
+    let opened = [
+        "10 frontend/f 7 1 start receive",
+        "10.01 router/r 7 2<1 start dispatch {worker_id=v-0}",
+        "10.02 vllm/v-0 7 3<2 start decode",
+    ];
     for (rule, more, expected) in [
         (
             "the deepest failed span is the origin",
@@ -86,7 +105,10 @@ fn one_rule_each() {
         ),
         (
             "a silent callee is the origin by whatever name its caller fails",
-            &["16 router/r 7 2<1 fail dispatch {} Internal: gave up", "16.1 frontend/f 7 1 fail receive {} Internal: request failed"],
+            &[
+                "16 router/r 7 2<1 fail dispatch {} Internal: gave up",
+                "16.1 frontend/f 7 1 fail receive {} Internal: request failed",
+            ],
             "vllm/v-0 hang Failed",
         ),
         (
@@ -152,7 +174,11 @@ fn one_rule_each() {
             "vllm/v-0 hang Failed",
         ),
         ("a flow whose callers wait hangs too", &[], "vllm/v-0 hang Failed"),
-        ("a state without peers is judged by its callers", &["10.1 vllm/v-0 7 3<2 state preempted"], "vllm/v-0 hang Failed"),
+        (
+            "a state without peers is judged by its callers",
+            &["10.1 vllm/v-0 7 3<2 state preempted"],
+            "vllm/v-0 hang Failed",
+        ),
         (
             "a retry carries it",
             &[
@@ -219,13 +245,24 @@ fn one_rule_each() {
 #[test]
 fn a_worker_that_is_never_heard_again_crashed() {
     // It took eight seconds at most before, was heard every second, and the logs end six seconds after its last word.
-    let peers = [1, 10, 19]
-        .into_iter()
-        .flat_map(|at| [format!("{at} vllm/v-1 {at} {at}3 start long"), format!("{} vllm/v-1 {at} {at}3 end long", at + 8)]);
+    let peers = [1, 10, 19].into_iter().flat_map(|at| {
+        [
+            format!("{at} vllm/v-1 {at} {at}3 start long"),
+            format!("{} vllm/v-1 {at} {at}3 end long", at + 8),
+        ]
+    });
     let beats = |until: u32| {
-        (0..until).flat_map(|at| [format!("{at}.1 vllm/v-1 4{at} 4{at}3 start free"), format!("{at}.2 vllm/v-1 4{at} 4{at}3 end free")])
+        (0..until).flat_map(|at| {
+            [
+                format!("{at}.1 vllm/v-1 4{at} 4{at}3 start free"),
+                format!("{at}.2 vllm/v-1 4{at} 4{at}3 end free"),
+            ]
+        })
     };
-    let open = ["30 frontend/f 7 1 start receive".to_owned(), "30.02 vllm/v-1 7 3<1 start long".to_owned()];
+    let open = [
+        "30 frontend/f 7 1 start receive".to_owned(),
+        "30.02 vllm/v-1 7 3<1 start long".to_owned(),
+    ];
     for (until, expected) in [(54, "vllm/v-1 crash Failed"), (60, "vllm/v-1 hang Failed")] {
         let case: Vec<String> = peers.clone().chain(beats(until)).chain(open.clone()).collect();
         let case: Vec<&str> = case.iter().map(String::as_str).collect();
@@ -262,7 +299,11 @@ fn what_a_dead_worker_leaves_behind() {
         ),
         (
             "a callee that never took the call up",
-            &[dead, "12 frontend/f 7 1 start receive", "12.1 router/r 7 2<1 start dispatch {worker_id=v-0}"],
+            &[
+                dead,
+                "12 frontend/f 7 1 start receive",
+                "12.1 router/r 7 2<1 start dispatch {worker_id=v-0}",
+            ],
             "vllm/v-0 crash Failed",
         ),
         (

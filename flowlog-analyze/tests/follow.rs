@@ -19,23 +19,35 @@ const KUBECTL: &str = env!("CARGO_BIN_EXE_kubectl-flowlog");
 const LONG: Duration = Duration::from_secs(30);
 
 fn failure(state: &str, flow: u8) -> String {
-    format!("router/r-0 - 019aaaac-a5da-7347-bb80-1089c18761{flow:02x} - fail {state} {{router@0.7.0}} Internal: boom\n")
+    format!(
+        "router/r-0 - 019aaaac-a5da-7347-bb80-1089c18761{flow:02x} - fail {state} {{router@0.7.0}} Internal: boom\n"
+    )
 }
 
 fn append(path: &Path, text: &str) {
-    fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
 }
 
 /// Its lines on standard output, as they come.
 fn lines_of(child: &mut Child) -> Receiver<String> {
     let out = BufReader::new(child.stdout.take().unwrap());
     let (sender, lines) = channel();
-    std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    std::thread::spawn(move || {
+        out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
     lines
 }
 
 fn interrupt(child: &Child) {
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success()
+    );
 }
 
 fn wait_for(lines: &Receiver<String>, part: &str) -> String {
@@ -49,7 +61,14 @@ fn wait_for(lines: &Receiver<String>, part: &str) -> String {
 
 fn follow(arguments: &[&str]) -> Child {
     let mut command = Command::new(ANALYZE);
-    command.arg("--follow").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command
+        .arg("--follow")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
@@ -64,7 +83,10 @@ fn a_log_that_comes_late_is_rotated_and_cut_is_followed() {
     let lines = lines_of(&mut child);
     append(&log, &failure("one", 1));
     let told = wait_for(&lines, "failed in one");
-    assert!(told.contains("router (r-0) failed in one: Internal: boom") && told.contains("router.log"), "{told}");
+    assert!(
+        told.contains("router (r-0) failed in one: Internal: boom") && told.contains("router.log"),
+        "{told}"
+    );
     // Its last line has no end yet when it is rotated.
     append(&log, failure("two", 2).trim_end());
     std::thread::sleep(Duration::from_millis(300));
@@ -117,13 +139,21 @@ fn a_pipe_that_is_followed_ends_with_its_report() {
     assert_eq!(rest, "", "one kind of error is told once");
     let output = child.wait_with_output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["input"]["lines"], &report["verdict"]["component"]), (&2.into(), &"router".into()));
+    assert_eq!(
+        (&report["input"]["lines"], &report["verdict"]["component"]),
+        (&2.into(), &"router".into())
+    );
     assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
 fn a_pipe_tells_what_its_file_tells() {
-    let cluster = simulate(&flowlog_simulator::Options { seed: 5, flows: 3_000, form: Form::Mixed, ..Default::default() });
+    let cluster = simulate(&flowlog_simulator::Options {
+        seed: 5,
+        flows: 3_000,
+        form: Form::Mixed,
+        ..Default::default()
+    });
     let all: Vec<u8> = cluster.logs.into_iter().flat_map(|(_, bytes)| bytes).collect();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("all.log");
@@ -136,18 +166,30 @@ fn a_pipe_tells_what_its_file_tells() {
     let expected = report(Command::new(ANALYZE).arg(&file));
     assert!(expected.contains("\"outcome\": \"failed\""));
     for follow in [&["-"][..], &["--follow"]] {
-        assert!(report(Command::new(ANALYZE).args(follow).stdin(fs::File::open(&file).unwrap())) == expected, "{follow:?}");
+        assert!(
+            report(Command::new(ANALYZE).args(follow).stdin(fs::File::open(&file).unwrap()))
+                == expected,
+            "{follow:?}"
+        );
         // The same, a little at a time.
-        let slow =
-            Command::new("sh").args(["-c", "dd bs=70000 status=none"]).stdin(fs::File::open(&file).unwrap()).stdout(Stdio::piped()).spawn();
-        assert!(report(Command::new(ANALYZE).args(follow).stdin(slow.unwrap().stdout.unwrap())) == expected, "{follow:?} slowly");
+        let slow = Command::new("sh")
+            .args(["-c", "dd bs=70000 status=none"])
+            .stdin(fs::File::open(&file).unwrap())
+            .stdout(Stdio::piped())
+            .spawn();
+        assert!(
+            report(Command::new(ANALYZE).args(follow).stdin(slow.unwrap().stdout.unwrap()))
+                == expected,
+            "{follow:?} slowly"
+        );
     }
 }
 
 /// A stand-in for kubectl that writes down what it is asked.
 fn stand_in(folder: &Path, script: &str) -> String {
     let path = folder.join("kubectl");
-    fs::write(&path, format!("#!/bin/sh\necho \"$@\" >> {}/asked\n{script}\n", folder.display())).unwrap();
+    fs::write(&path, format!("#!/bin/sh\necho \"$@\" >> {}/asked\n{script}\n", folder.display()))
+        .unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path.to_str().unwrap().to_owned()
 }
@@ -169,15 +211,35 @@ fn kubectl_fetches_the_logs_of_pods() {
     assert!(text.starts_with("FAILED  router") && text.contains("kubectl logs:1"), "{text}");
     assert_eq!(output.status.code(), Some(1));
     let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
-    let main = asked.lines().find(|line| line.starts_with("logs") && !line.contains("--previous")).unwrap();
-    for part in ["--namespace=dynamo", "--selector=app=x", "--all-containers", "--prefix", "--timestamps", "--since=2h", "--tail=-1"] {
+    let main = asked
+        .lines()
+        .find(|line| line.starts_with("logs") && !line.contains("--previous"))
+        .unwrap();
+    for part in [
+        "--namespace=dynamo",
+        "--selector=app=x",
+        "--all-containers",
+        "--prefix",
+        "--timestamps",
+        "--since=2h",
+        "--tail=-1",
+    ] {
         assert!(main.split(' ').any(|word| word == part), "{part}: {main}");
     }
-    assert!(asked.contains("--previous") && asked.contains("describe --namespace=dynamo pods --selector=app=x"), "{asked}");
+    assert!(
+        asked.contains("--previous")
+            && asked.contains("describe --namespace=dynamo pods --selector=app=x"),
+        "{asked}"
+    );
     let output = kubectl(&["router-0", "router-1", "-c", "main", "--kubectl", &program]);
     assert_eq!(output.status.code(), Some(1));
     let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
-    assert!(asked.lines().any(|line| line.starts_with("logs router-1 ") && line.contains("--container=main")), "{asked}");
+    assert!(
+        asked
+            .lines()
+            .any(|line| line.starts_with("logs router-1 ") && line.contains("--container=main")),
+        "{asked}"
+    );
 }
 
 #[test]
@@ -187,7 +249,12 @@ fn kubectl_that_fails_is_told() {
     let output = kubectl(&["-l", "app=x", "--kubectl", &program]);
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("no such context") && told.contains("exit status: 1") && told.contains("no log could be read"), "{told}");
+    assert!(
+        told.contains("no such context")
+            && told.contains("exit status: 1")
+            && told.contains("no log could be read"),
+        "{told}"
+    );
     let output = kubectl(&["-l", "app=x", "--kubectl", "/no/such/kubectl"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("failed to run `/no/such/kubectl`"));
     assert_eq!((output.status.code(), kubectl(&[]).status.code()), (Some(2), Some(2)));
@@ -207,7 +274,8 @@ fn kubectl_follows_pods_that_start_later() {
     let program = stand_in(folder.path(), &script);
     let output = kubectl(&["-l", "app=x", "--follow", "--kubectl", &program]);
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["router (r-0) failed in one", "router (r-0) failed in two", "2 of 2 flows failed"] {
+    for part in ["router (r-0) failed in one", "router (r-0) failed in two", "2 of 2 flows failed"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(output.status.code(), Some(1));

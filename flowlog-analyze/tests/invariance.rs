@@ -10,25 +10,46 @@ use flowlog_simulator::{Cluster, Envelope, Form, simulate, wrap};
 use proptest::prelude::*;
 
 fn report(cluster: &Cluster, plan: Plan, threads: usize) -> Report {
-    let sources = Sources::of_texts(cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).unwrap();
+    let sources = Sources::of_texts(
+        cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())),
+    )
+    .unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| analyze(&sources, &Options { plan, ..Options::default() }, &|_| {}))
 }
 
 /// All of a run in one log, as `kubectl logs` of several pods gives it.
 fn in_one_log(cluster: &Cluster) -> Cluster {
-    let mut lines: Vec<&[u8]> = cluster.logs.iter().flat_map(|(_, bytes)| bytes.split_inclusive(|b| *b == b'\n')).collect();
-    lines.sort_by_key(|line| line.windows(20).find(|w| w.starts_with(b"2025-")).map(<[u8]>::to_vec));
+    let mut lines: Vec<&[u8]> =
+        cluster.logs.iter().flat_map(|(_, bytes)| bytes.split_inclusive(|b| *b == b'\n')).collect();
+    lines
+        .sort_by_key(|line| line.windows(20).find(|w| w.starts_with(b"2025-")).map(<[u8]>::to_vec));
     Cluster { logs: vec![("all.log".to_owned(), lines.concat())], truth: cluster.truth.clone() }
 }
 
 fn adds_up(report: &Report) -> Result<(), TestCaseError> {
     let flows = &report.flows;
-    prop_assert_eq!(flows.total, flows.ok + flows.failed + flows.recovered + flows.cancelled + flows.rejected + flows.unfinished);
+    prop_assert_eq!(
+        flows.total,
+        flows.ok
+            + flows.failed
+            + flows.recovered
+            + flows.cancelled
+            + flows.rejected
+            + flows.unfinished
+    );
     prop_assert_eq!(report.input.formats.values().sum::<u64>(), report.input.lines);
     prop_assert_eq!(report.flow_failures.len() as u64, flows.failed + flows.recovered);
-    prop_assert_eq!(report.failures.iter().map(|failure| failure.flows).sum::<u64>(), flows.failed + flows.recovered);
-    prop_assert!(report.failures.iter().all(|failure| failure.examples.len() <= 5 && failure.evidence.len() <= 10));
+    prop_assert_eq!(
+        report.failures.iter().map(|failure| failure.flows).sum::<u64>(),
+        flows.failed + flows.recovered
+    );
+    prop_assert!(
+        report
+            .failures
+            .iter()
+            .all(|failure| failure.examples.len() <= 5 && failure.evidence.len() <= 10)
+    );
     Ok(())
 }
 
@@ -133,10 +154,14 @@ proptest! {
 /// What stands before a zero is no part of a line, of a record neither.
 #[test]
 fn a_zero_in_a_line_means_the_same_by_sight_and_in_full() {
-    let chatter = "2025-11-22T08:27:11.136Z  INFO worker.stop: [VllmWorker:1] Received\0 a signal\n";
+    let chatter =
+        "2025-11-22T08:27:11.136Z  INFO worker.stop: [VllmWorker:1] Received\0 a signal\n";
     let record = "2025-11-22T08:27:15.705274Z  INFO router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - start a {span=24b5dddcfdbbee4f x=\"\0\"} y\0z\n";
     for line in [chatter, record] {
-        let cluster = Cluster { logs: vec![("a.log".into(), line.repeat(5).into_bytes())], truth: Vec::new() };
+        let cluster = Cluster {
+            logs: vec![("a.log".into(), line.repeat(5).into_bytes())],
+            truth: Vec::new(),
+        };
         let expected = report(&cluster, Plan { by_sight: false, ..Plan::default() }, 1);
         assert_eq!(report(&cluster, Plan::default(), 1), expected, "{line}");
     }
@@ -163,7 +188,8 @@ const ODD: [&str; 14] = [
 /// What several processes say all day, and odd lines in it; bare or wrapped, in one log or in one each.
 fn chatter(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut logs: Vec<(String, Vec<u8>)> = vec![("pods.log".to_owned(), Vec::new()), ("other.log".to_owned(), Vec::new())];
+    let mut logs: Vec<(String, Vec<u8>)> =
+        vec![("pods.log".to_owned(), Vec::new()), ("other.log".to_owned(), Vec::new())];
     let mut micros = 1_763_800_000_000_000i64;
     for _ in 0..400 {
         micros += random.i64(0..400_000);
@@ -173,7 +199,12 @@ fn chatter(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
             let number = random.u32(10..60).to_string();
             text = ODD[random.usize(0..ODD.len())].replace("{}", &number) + "\n";
         } else {
-            flowlog_simulator::chat(&mut random, flowlog_simulator::Voice::ALL[pod], micros, &mut text);
+            flowlog_simulator::chat(
+                &mut random,
+                flowlog_simulator::Voice::ALL[pod],
+                micros,
+                &mut text,
+            );
         }
         let time = flowlog_schema::Time(micros * 1_000).to_string();
         let time = time.trim_end_matches('Z');
@@ -182,7 +213,14 @@ fn chatter(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
                 0 => (pod % 2, line.to_owned()),
                 1 => (0, format!("[pod/worker-{pod}/main] {time}123Z {line}")),
                 2 => (0, format!("[pod/worker-{pod}/main] {line}")),
-                3 => (pod % 2, format!("{time}123Z std{} {} {line}", ["out", "err"][pod / 2], ["F", "F", "P"][random.usize(0..3)])),
+                3 => (
+                    pod % 2,
+                    format!(
+                        "{time}123Z std{} {} {line}",
+                        ["out", "err"][pod / 2],
+                        ["F", "F", "P"][random.usize(0..3)]
+                    ),
+                ),
                 _ => (0, line.to_owned()),
             };
             logs[log].1.extend_from_slice(wrapped.as_bytes());
@@ -195,7 +233,12 @@ fn chatter(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn what_memory_does_not_hold_is_counted_and_said() {
-    let cluster = simulate(&flowlog_simulator::Options { flows: 2_000, form: Form::Json, fault_percent: 40, ..Default::default() });
+    let cluster = simulate(&flowlog_simulator::Options {
+        flows: 2_000,
+        form: Form::Json,
+        fault_percent: 40,
+        ..Default::default()
+    });
     let all = report(&cluster, Plan::default(), 2);
     let plan = |memory| Plan { chunk: 20_000, batch: 4, memory: Some(memory), ..Plan::default() };
     let little = report(&cluster, plan(100_000), 2);
@@ -205,24 +248,34 @@ fn what_memory_does_not_hold_is_counted_and_said() {
     assert_eq!(little.flows.total, all.flows.total);
     assert!(little.flow_failures.len() as u64 + given_up >= all.flow_failures.len() as u64);
     let known = |id: &str| all.flow_failures.iter().find(|failure| failure.flow_id == id);
-    let same =
-        little.flow_failures.iter().filter(|failure| known(&failure.flow_id).is_some_and(|known| known.component == failure.component));
+    let same = little.flow_failures.iter().filter(|failure| {
+        known(&failure.flow_id).is_some_and(|known| known.component == failure.component)
+    });
     assert!(same.count() * 10 >= little.flow_failures.len() * 9);
-    assert_eq!((&little.verdict.outcome, report(&cluster, plan(100_000), 1)), (&all.verdict.outcome, little.clone()));
+    assert_eq!(
+        (&little.verdict.outcome, report(&cluster, plan(100_000), 1)),
+        (&all.verdict.outcome, little.clone())
+    );
     // With room enough nothing changes.
     assert_eq!(report(&cluster, plan(1 << 30), 2), all);
 }
 
 #[test]
 fn the_json_report_is_what_its_schema_says() {
-    let schema: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/report.schema.json")).unwrap())
-            .unwrap();
+    let schema: serde_json::Value = serde_json::from_str(
+        &std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../schema/report.schema.json"
+        ))
+        .unwrap(),
+    )
+    .unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     for form in [Form::Mixed, Form::Dynamo] {
         let cluster = simulate(&flowlog_simulator::Options { form, ..Default::default() });
         let report = serde_json::to_value(report(&cluster, Plan::default(), 2)).unwrap();
-        let errors: Vec<String> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
+        let errors: Vec<String> =
+            validator.iter_errors(&report).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}");
         assert!(!validator.is_valid(&serde_json::json!({"schema": "flowlog.report.v1"})));
     }
@@ -230,11 +283,17 @@ fn the_json_report_is_what_its_schema_says() {
 
 #[test]
 fn records_are_what_their_schema_says() {
-    let schema: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/record.schema.json")).unwrap())
-            .unwrap();
+    let schema: serde_json::Value = serde_json::from_str(
+        &std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../schema/record.schema.json"
+        ))
+        .unwrap(),
+    )
+    .unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let cluster = simulate(&flowlog_simulator::Options { form: Form::Json, flows: 50, ..Default::default() });
+    let cluster =
+        simulate(&flowlog_simulator::Options { form: Form::Json, flows: 50, ..Default::default() });
     for (_, bytes) in &cluster.logs {
         for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             let record: serde_json::Value = serde_json::from_slice(line).unwrap();

@@ -15,19 +15,35 @@ type Logs = Vec<(String, String)>;
 
 fn logs(seed: u64) -> Logs {
     // No beginning or end of a log hides anything: every process stops in order, but the one that is killed.
-    let cluster = simulate(&flowlog_simulator::Options { flows: 300, form: Form::Json, seed, ..Default::default() });
-    cluster.logs.into_iter().map(|(name, bytes)| (name, String::from_utf8(bytes).unwrap())).collect()
+    let cluster = simulate(&flowlog_simulator::Options {
+        flows: 300,
+        form: Form::Json,
+        seed,
+        ..Default::default()
+    });
+    cluster
+        .logs
+        .into_iter()
+        .map(|(name, bytes)| (name, String::from_utf8(bytes).unwrap()))
+        .collect()
 }
 
 fn lint(logs: &Logs) -> LintReport {
-    let sources = Sources::of_texts(logs.iter().map(|(name, text)| (name.as_str(), text.as_bytes()))).unwrap();
+    let sources =
+        Sources::of_texts(logs.iter().map(|(name, text)| (name.as_str(), text.as_bytes())))
+            .unwrap();
     check(&sources, &Options::default(), 100.0, &|_| {})
 }
 
 /// `component rule count` of every finding.
 fn found(report: &LintReport) -> BTreeSet<String> {
-    let findings = report.components.iter().flat_map(|one| one.findings.iter().map(|finding| (&one.component, finding)));
-    findings.map(|(component, finding)| format!("{component} {:?} {}", finding.rule, finding.count)).collect()
+    let findings = report
+        .components
+        .iter()
+        .flat_map(|one| one.findings.iter().map(|finding| (&one.component, finding)));
+    findings
+        .map(|(component, finding)| format!("{component} {:?} {}", finding.rule, finding.count))
+        .collect()
 }
 
 fn field<'l>(line: &'l str, key: &str) -> &'l str {
@@ -38,11 +54,22 @@ fn field<'l>(line: &'l str, key: &str) -> &'l str {
 /// The first span of a log that ended well in a flow in which everything did: all lines of it.
 fn whole_span(logs: &Logs, log: usize, skip: usize) -> Vec<String> {
     let all: Vec<&str> = logs.iter().flat_map(|(_, text)| text.lines()).collect();
-    let failed: BTreeSet<&str> =
-        all.iter().filter(|line| ["fail", "cancel"].contains(&field(line, "event"))).map(|line| field(line, "flow_id")).collect();
-    let ends = logs[log].1.lines().filter(|line| field(line, "event") == "end" && !failed.contains(field(line, "flow_id")));
+    let failed: BTreeSet<&str> = all
+        .iter()
+        .filter(|line| ["fail", "cancel"].contains(&field(line, "event")))
+        .map(|line| field(line, "flow_id"))
+        .collect();
+    let ends = logs[log]
+        .1
+        .lines()
+        .filter(|line| field(line, "event") == "end" && !failed.contains(field(line, "flow_id")));
     let span = field(ends.clone().nth(skip).unwrap(), "span_id");
-    logs[log].1.lines().filter(|line| field(line, "span_id") == span).map(ToOwned::to_owned).collect()
+    logs[log]
+        .1
+        .lines()
+        .filter(|line| field(line, "span_id") == span)
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// Puts another line in the place of one that is there once.
@@ -97,10 +124,19 @@ fn every_planted_gap_is_found_and_no_other() {
         replace(&mut logs, frontend, &start, &format!("{bare}\n"));
         plant("frontend MissingVersions 1");
 
-        let worker =
-            logs.iter().position(|(name, text)| name.starts_with("backend") && text.matches(r#""event":"fail""#).count() > 1).unwrap();
-        let fails: Vec<String> =
-            logs[worker].1.lines().filter(|line| field(line, "event") == "fail").take(2).map(ToOwned::to_owned).collect();
+        let worker = logs
+            .iter()
+            .position(|(name, text)| {
+                name.starts_with("backend") && text.matches(r#""event":"fail""#).count() > 1
+            })
+            .unwrap();
+        let fails: Vec<String> = logs[worker]
+            .1
+            .lines()
+            .filter(|line| field(line, "event") == "fail")
+            .take(2)
+            .map(ToOwned::to_owned)
+            .collect();
         let state = format!(r#""state":"{}","#, field(&fails[0], "state"));
         replace(&mut logs, worker, &fails[0], &format!("{}\n", fails[0].replace(&state, "")));
         plant("backend MissingState 1");
@@ -116,7 +152,10 @@ fn every_planted_gap_is_found_and_no_other() {
         let prefill = index(&logs, "prefill-0.log");
         let span = whole_span(&logs, prefill, 2);
         for line in &span {
-            let other = format!("{}\n", line.replace(field(line, "flow_id"), "ffffffff-0000-7000-8000-000000000001"));
+            let other = format!(
+                "{}\n",
+                line.replace(field(line, "flow_id"), "ffffffff-0000-7000-8000-000000000001")
+            );
             let other = other.replace(field(line, "trace_id"), "ffffffff000070008000000000000001");
             replace(&mut logs, prefill, line, &other);
         }
@@ -125,7 +164,13 @@ fn every_planted_gap_is_found_and_no_other() {
         let report = lint(&logs);
         assert_eq!(found(&report), planted, "seed {seed}");
         assert!(!report.passed);
-        assert!(report.components.iter().flat_map(|one| &one.findings).all(|finding| !finding.evidence.is_empty()));
+        assert!(
+            report
+                .components
+                .iter()
+                .flat_map(|one| &one.findings)
+                .all(|finding| !finding.evidence.is_empty())
+        );
     }
 }
 
@@ -133,11 +178,21 @@ fn every_planted_gap_is_found_and_no_other() {
 fn the_report_in_every_form() {
     let mut logs = logs(1);
     logs[0].1.push_str("bare words <b> | x\n");
-    let sources = Sources::of_texts(logs.iter().map(|(name, text)| (name.as_str(), text.as_bytes()))).unwrap();
-    let owners = Owners::read("owners.toml", "[component.frontend]\npic = \"Ann\"\n[area.test_fail]\npic = \"Bo\"\n").unwrap();
+    let sources =
+        Sources::of_texts(logs.iter().map(|(name, text)| (name.as_str(), text.as_bytes())))
+            .unwrap();
+    let owners = Owners::read(
+        "owners.toml",
+        "[component.frontend]\npic = \"Ann\"\n[area.test_fail]\npic = \"Bo\"\n",
+    )
+    .unwrap();
     let report = check(&sources, &Options { owners, ..Options::default() }, 99.9, &|_| {});
-    assert_eq!((report.passed, report.components[0].component.as_str()), (report.components[0].score >= 99.9, "frontend"));
-    let pics: BTreeSet<&str> = report.components.iter().filter_map(|one| one.owner.pic.as_deref()).collect();
+    assert_eq!(
+        (report.passed, report.components[0].component.as_str()),
+        (report.components[0].score >= 99.9, "frontend")
+    );
+    let pics: BTreeSet<&str> =
+        report.components.iter().filter_map(|one| one.owner.pic.as_deref()).collect();
     assert_eq!(pics, BTreeSet::from(["Ann", "Bo"]));
     let shown = |output| {
         let mut shown = Vec::new();
@@ -145,9 +200,18 @@ fn the_report_in_every_form() {
         String::from_utf8(shown).unwrap()
     };
     let text = shown(Output::Text);
-    assert!(text.contains("lines without structure") && text.contains("frontend-0.log:") && text.contains("bare words <b> | x"), "{text}");
+    assert!(
+        text.contains("lines without structure")
+            && text.contains("frontend-0.log:")
+            && text.contains("bare words <b> | x"),
+        "{text}"
+    );
     let markdown = shown(Output::Markdown);
-    assert!(markdown.contains("| frontend | Ann |") && markdown.contains("lines without structure (frontend-0.log:"), "{markdown}");
+    assert!(
+        markdown.contains("| frontend | Ann |")
+            && markdown.contains("lines without structure (frontend-0.log:"),
+        "{markdown}"
+    );
     let json: LintReport = serde_json::from_str(&shown(Output::Json)).unwrap();
     assert_eq!(json, report);
     let schema = serde_json::to_value(schemars::schema_for!(LintReport)).unwrap();
@@ -160,6 +224,11 @@ fn records_that_lack_what_only_a_reader_misses() {
                 2025-11-22T08:27:15Z ERROR router/r - 019aaaac-a5da-7347-bb80-1089c1876100 - fail parse {router@1 span=00000000000000ab} it is broken\n\
                 {\"time\":\"2025-11-22T08:27:16Z\",\"component\":\"router\",\"event\":\"fail\",\"state\":\"-\",\"versions\":{\"router\":\"1\"},\"flow_id\":\"019aaaac-a5da-7347-bb80-1089c1876101\",\"span_id\":\"00000000000000ac\",\"error\":\"Internal: x\"}\n";
     let report = lint(&vec![("router.log".to_owned(), text.to_owned())]);
-    let expected = ["router MissingErrorType 1", "router MissingId 2", "router MissingStart 2", "router MissingState 1"];
+    let expected = [
+        "router MissingErrorType 1",
+        "router MissingId 2",
+        "router MissingStart 2",
+        "router MissingState 1",
+    ];
     assert_eq!(found(&report), expected.map(ToOwned::to_owned).into());
 }

@@ -40,16 +40,23 @@ fn read(cluster: &Cluster) -> Reading {
     let mut reading = Reading { flows: BTreeMap::new(), processes: BTreeMap::new() };
     for (_, bytes) in &cluster.logs {
         for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-            let record: Record<'_> =
-                json::decode(line).map(|(record, _)| record).or_else(|_| text::decode(line).map(|(record, _)| record)).unwrap();
-            let who = (record.component.to_string(), record.instance.clone().unwrap_or_default().to_string());
+            let record: Record<'_> = json::decode(line)
+                .map(|(record, _)| record)
+                .or_else(|_| text::decode(line).map(|(record, _)| record))
+                .unwrap();
+            let who = (
+                record.component.to_string(),
+                record.instance.clone().unwrap_or_default().to_string(),
+            );
             let wall = record.time.unwrap().0;
             let process = reading.processes.entry(who.clone()).or_insert((wall, wall, false));
             process.0 = process.0.min(wall);
             process.1 = process.1.max(wall);
             process.2 |= record.event == Event::Process && record.state.as_deref() == Some("stop");
             let (Some(flow), Some(span)) = (record.flow_id, record.span_id) else { continue };
-            let error = record.error.as_ref().map_or_else(Default::default, |error| (error.kind.to_string(), error.message.to_string()));
+            let error = record.error.as_ref().map_or_else(Default::default, |error| {
+                (error.kind.to_string(), error.message.to_string())
+            });
             reading.flows.entry(flow.to_string()).or_default().push(Line {
                 event: record.event,
                 who,
@@ -85,7 +92,9 @@ impl Reading {
 
     /// Ended without stopping, while others went on for seconds (clocks are off by less than one).
     fn is_dead(&self, who: &(String, String)) -> bool {
-        self.processes.get(who).is_some_and(|(_, last, stopped)| !stopped && self.last_of_all() - last > 5_000_000_000)
+        self.processes
+            .get(who)
+            .is_some_and(|(_, last, stopped)| !stopped && self.last_of_all() - last > 5_000_000_000)
     }
 
     /// The longest complete span of a component that came to a state, of three at least.
@@ -95,7 +104,9 @@ impl Reading {
             for span in spans(lines) {
                 let own: Vec<&Line> = lines.iter().filter(|line| line.span == span).collect();
                 let complete = own.iter().find(|line| line.event == Event::End);
-                if let Some(end) = complete.filter(|end| end.who.0 == component && own.iter().any(|line| line.state == state)) {
+                if let Some(end) = complete.filter(|end| {
+                    end.who.0 == component && own.iter().any(|line| line.state == state)
+                }) {
                     durations.push(end.wall - own.iter().map(|line| line.wall).min().unwrap());
                 }
             }
@@ -108,9 +119,14 @@ impl Reading {
         if own.iter().any(|line| TERMINAL.contains(&line.event)) {
             return false;
         }
-        let children: BTreeSet<u64> = lines.iter().filter(|line| line.parent == Some(span)).map(|line| line.span).collect();
-        let open: Vec<u64> =
-            children.into_iter().filter(|child| !lines.iter().any(|line| line.span == *child && TERMINAL.contains(&line.event))).collect();
+        let children: BTreeSet<u64> =
+            lines.iter().filter(|line| line.parent == Some(span)).map(|line| line.span).collect();
+        let open: Vec<u64> = children
+            .into_iter()
+            .filter(|child| {
+                !lines.iter().any(|line| line.span == *child && TERMINAL.contains(&line.event))
+            })
+            .collect();
         if !open.is_empty() {
             return open.iter().all(|child| self.is_silent(lines, *child));
         }
@@ -119,7 +135,8 @@ impl Reading {
             return true;
         }
         // A process that is alive speaks to the end of the logs, give or take its clock.
-        self.longest(&last.who.0, &last.state).is_some_and(|longest| self.last_of_all() - last.wall > longest + 1_000_000_000)
+        self.longest(&last.who.0, &last.state)
+            .is_some_and(|longest| self.last_of_all() - last.wall > longest + 1_000_000_000)
     }
 
     fn judge(&self, lines: &[Line]) -> Option<Answer> {
@@ -130,22 +147,41 @@ impl Reading {
             .min_by_key(|line| line.clock)
             .unwrap()
             .span;
-        let terminal = lines.iter().filter(|line| line.span == root && TERMINAL.contains(&line.event)).min_by_key(|line| line.clock);
-        let left = terminal.filter(|line| line.event == Event::Cancel).map_or(u64::MAX, |line| line.clock);
+        let terminal = lines
+            .iter()
+            .filter(|line| line.span == root && TERMINAL.contains(&line.event))
+            .min_by_key(|line| line.clock);
+        let left =
+            terminal.filter(|line| line.event == Event::Cancel).map_or(u64::MAX, |line| line.clock);
         let callers_fault = |line: &Line| {
             line.error.0 == "InvalidArgument"
-                || line.status.is_some_and(|status| (400..499).contains(&status) && status != 408 && status != 429)
+                || line.status.is_some_and(|status| {
+                    (400..499).contains(&status) && status != 408 && status != 429
+                })
         };
         let mut failures: Vec<Failure> = Vec::new();
         for span in present {
-            let failed = lines.iter().filter(|line| line.span == span && line.event == Event::Fail).min_by_key(|line| line.clock);
+            let failed = lines
+                .iter()
+                .filter(|line| line.span == span && line.event == Event::Fail)
+                .min_by_key(|line| line.clock);
             if let Some(line) = failed {
-                let teardown = line.error.0 == "Cancelled" || line.error.1.contains("client disconnected");
+                let teardown =
+                    line.error.0 == "Cancelled" || line.error.1.contains("client disconnected");
                 if line.clock < left && !callers_fault(line) && !teardown {
-                    failures.push(Failure { span, clock: line.clock, error: Some(line.error.clone()) });
+                    failures.push(Failure {
+                        span,
+                        clock: line.clock,
+                        error: Some(line.error.clone()),
+                    });
                 }
             } else if left == u64::MAX && self.is_silent(lines, span) {
-                let last = lines.iter().filter(|line| line.span == span).map(|line| line.clock).max().unwrap();
+                let last = lines
+                    .iter()
+                    .filter(|line| line.span == span)
+                    .map(|line| line.clock)
+                    .max()
+                    .unwrap();
                 failures.push(Failure { span, clock: last, error: None });
             }
         }
@@ -156,7 +192,9 @@ impl Reading {
             _ => return None,
         };
         let above = |upper: u64, mut span: u64| {
-            while let Some(parent) = lines.iter().find(|line| line.span == span).and_then(|line| line.parent) {
+            while let Some(parent) =
+                lines.iter().find(|line| line.span == span).and_then(|line| line.parent)
+            {
                 if parent == upper {
                     return true;
                 }
@@ -167,19 +205,29 @@ impl Reading {
         // A victim failed because something below it failed before, or fell silent.
         let victim = |failure: &Failure| {
             failures.iter().any(|below| {
-                above(failure.span, below.span) && (below.error.is_none() || failure.error.is_none() || below.clock < failure.clock)
+                above(failure.span, below.span)
+                    && (below.error.is_none()
+                        || failure.error.is_none()
+                        || below.clock < failure.clock)
             })
         };
-        let first = failures.iter().filter(|failure| !victim(failure)).min_by_key(|failure| failure.clock)?;
+        let first = failures
+            .iter()
+            .filter(|failure| !victim(failure))
+            .min_by_key(|failure| failure.clock)?;
         let line = lines.iter().find(|line| line.span == first.span).unwrap();
         let mut who = line.who.clone();
         // Who fails because a dead component is not there belongs to it.
         if let Some((kind, message)) = &first.error
             && ["Unavailable", "CannotConnect", "Disconnected"].contains(&kind.as_str())
         {
-            let named =
-                |dead: &(String, String)| Some(&dead.1) == line.callee.as_ref() || message.contains(&format!("no {} worker", dead.0));
-            if let Some(dead) = self.processes.keys().find(|process| self.is_dead(process) && named(process)) {
+            let named = |dead: &(String, String)| {
+                Some(&dead.1) == line.callee.as_ref()
+                    || message.contains(&format!("no {} worker", dead.0))
+            };
+            if let Some(dead) =
+                self.processes.keys().find(|process| self.is_dead(process) && named(process))
+            {
                 who = dead.clone();
             }
         }
@@ -192,11 +240,19 @@ fn spans(lines: &[Line]) -> BTreeSet<u64> {
 }
 
 fn diagnosis(cluster: &Cluster) -> BTreeMap<String, Answer> {
-    let sources = Sources::of_texts(cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).unwrap();
+    let sources = Sources::of_texts(
+        cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())),
+    )
+    .unwrap();
     analyze(&sources, &Options::default(), &|_| {})
         .flow_failures
         .into_iter()
-        .map(|failure| (failure.flow_id, (failure.outcome, failure.component, failure.instance.unwrap_or_default())))
+        .map(|failure| {
+            (
+                failure.flow_id,
+                (failure.outcome, failure.component, failure.instance.unwrap_or_default()),
+            )
+        })
         .collect()
 }
 

@@ -24,25 +24,53 @@ fn listing(sources: &Sources) -> String {
     read_events(&chunk, &mut |_| Ok(None), &mut |event: &Event<'_>| {
         let text = String::from_utf8_lossy(&event.text);
         let (format, observation) = format::read(text.trim_end());
-        let stamp = observation.as_ref().and_then(|observation| observation.time).or(event.facts.time);
-        let time = stamp.map(|stamp| timeline.resolve(stamp, event.facts.complete_time(), before, &mut YearMemory::default()).0);
+        let stamp =
+            observation.as_ref().and_then(|observation| observation.time).or(event.facts.time);
+        let time = stamp.map(|stamp| {
+            timeline
+                .resolve(stamp, event.facts.complete_time(), before, &mut YearMemory::default())
+                .0
+        });
         before = time.or(before);
         count += event.lines;
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         let speaker = &event.facts.speaker;
         let speaker = [&speaker.host, &speaker.pod, &speaker.container, &speaker.process];
-        let speaker: Vec<&str> = speaker.into_iter().filter(|part| !part.is_empty()).map(compact_str::CompactString::as_str).collect();
-        let level = observation.as_ref().and_then(|observation| observation.level).map_or("", Level::as_str);
-        let component = observation.as_ref().and_then(|observation| observation.component.as_deref()).unwrap_or_default();
-        let requests: Vec<String> =
-            observation.as_ref().map(|observation| observation.flows.iter().map(ToString::to_string).collect()).unwrap_or_default();
-        let error = observation.as_ref().filter(|observation| observation.level == Some(Level::Error)).map(|observation| {
-            let sign = format::error_of(&observation.message);
-            format!("{}: {}", sign.kind, sign.message.chars().take(60).collect::<String>())
-        });
+        let speaker: Vec<&str> = speaker
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .map(compact_str::CompactString::as_str)
+            .collect();
+        let level = observation
+            .as_ref()
+            .and_then(|observation| observation.level)
+            .map_or("", Level::as_str);
+        let component = observation
+            .as_ref()
+            .and_then(|observation| observation.component.as_deref())
+            .unwrap_or_default();
+        let requests: Vec<String> = observation
+            .as_ref()
+            .map(|observation| observation.flows.iter().map(ToString::to_string).collect())
+            .unwrap_or_default();
+        let error = observation
+            .as_ref()
+            .filter(|observation| observation.level == Some(Level::Error))
+            .map(|observation| {
+                let sign = format::error_of(&observation.message);
+                format!("{}: {}", sign.kind, sign.message.chars().take(60).collect::<String>())
+            });
         let time = time.map_or_else(|| "-".to_owned(), |time| Time(time).to_string());
-        let fields = [level, component, &speaker.join("/"), &requests.join(",")].map(or_dash).join(" ");
-        writeln!(out, "{} {} {time} {fields} | {}", event.lines, format.name(), error.unwrap_or_default()).unwrap();
+        let fields =
+            [level, component, &speaker.join("/"), &requests.join(",")].map(or_dash).join(" ");
+        writeln!(
+            out,
+            "{} {} {time} {fields} | {}",
+            event.lines,
+            format.name(),
+            error.unwrap_or_default()
+        )
+        .unwrap();
         Ok::<(), NeedsPast>(())
     })
     .unwrap();
@@ -53,7 +81,8 @@ fn listing(sources: &Sources) -> String {
 #[test]
 fn logs_as_they_come() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reading");
-    let mut paths: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|end| end != "expected"));
     assert!(paths.len() >= 6);
     let sources = source::open(&paths);

@@ -46,11 +46,20 @@ const CASES: [Case; 11] = [
         ..case("tests/runs/worker-kill-idle", RunOutcome::Failed)
     },
     // SIGKILL to the frontend: its workers close their spans as if all were well.
-    Case { component: Some("frontend"), instance: Some("frontend"), failed: 6, ..case("tests/runs/frontend-kill", RunOutcome::Failed) },
+    Case {
+        component: Some("frontend"),
+        instance: Some("frontend"),
+        failed: 6,
+        ..case("tests/runs/frontend-kill", RunOutcome::Failed)
+    },
     // SIGKILL to etcd: processes shut themselves down half a minute later.
     Case { component: Some("etcd"), failed: 2, ..case("tests/runs/etcd-lost", RunOutcome::Failed) },
     // No flow at all, an ordinary shutdown after the error, and a traceback torn by a JSON line.
-    Case { component: Some("frontend"), instance: Some("frontend"), ..case("tests/runs/port-in-use", RunOutcome::Failed) },
+    Case {
+        component: Some("frontend"),
+        instance: Some("frontend"),
+        ..case("tests/runs/port-in-use", RunOutcome::Failed)
+    },
     // A worker that cannot start outranks the requests that are rejected for it.
     Case {
         component: Some("mocker"),
@@ -97,8 +106,17 @@ fn what_was_done_is_what_is_found() {
             case.folder
         );
         assert_eq!(verdict.evidence.is_empty(), case.component.is_none(), "{}", case.folder);
-        assert!(report.input.unread.is_empty() && report.input.problems.duplicate_keys == 0, "{}", case.folder);
-        assert_eq!(report.input.formats.values().sum::<u64>(), report.input.lines, "{}", case.folder);
+        assert!(
+            report.input.unread.is_empty() && report.input.problems.duplicate_keys == 0,
+            "{}",
+            case.folder
+        );
+        assert_eq!(
+            report.input.formats.values().sum::<u64>(),
+            report.input.lines,
+            "{}",
+            case.folder
+        );
     }
 }
 
@@ -108,7 +126,12 @@ fn evidence_is_a_line_that_can_be_looked_up() {
     for line in &report.verdict.evidence {
         let text = std::fs::read_to_string(&line.source).unwrap();
         let found = text.lines().nth(usize::try_from(line.line).unwrap() - 1).unwrap();
-        assert!(found.starts_with(line.text.trim_end_matches('…')), "{}:{}", line.source, line.line);
+        assert!(
+            found.starts_with(line.text.trim_end_matches('…')),
+            "{}:{}",
+            line.source,
+            line.line
+        );
     }
 }
 
@@ -122,8 +145,14 @@ fn one_flow_is_a_tree_with_the_place_where_it_broke() {
     assert!(picture.starts_with(&format!("{id} failed")), "{picture}");
     let broke: Vec<&str> = picture.lines().filter(|line| line.contains("<-- broke here")).collect();
     assert_eq!(broke.len(), 1, "{picture}");
-    assert!(broke[0].contains("prefill/7532250978119109882") && broke[0].contains("prefill-0.log:"), "{picture}");
+    assert!(
+        broke[0].contains("prefill/7532250978119109882") && broke[0].contains("prefill-0.log:"),
+        "{picture}"
+    );
     assert!(draw_flow(&sources, "no-such-flow", &Options::default(), paint, &|_| {}).is_none());
     // A trace id names it too.
-    assert_eq!(draw_flow(&sources, &id.replace('-', ""), &Options::default(), paint, &|_| {}), Some(picture));
+    assert_eq!(
+        draw_flow(&sources, &id.replace('-', ""), &Options::default(), paint, &|_| {}),
+        Some(picture)
+    );
 }

@@ -37,7 +37,9 @@ fn route(py: Python<'_>) -> Option<String> {
 fn call_back(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Py<PyAny>> {
     let work = move || {
         let flow = Flow::start("callback");
-        let result = Python::attach(|py| flowlog_py::call(&flow, callable.bind(py), &PyTuple::empty(py)).map(Bound::unbind));
+        let result = Python::attach(|py| {
+            flowlog_py::call(&flow, callable.bind(py), &PyTuple::empty(py)).map(Bound::unbind)
+        });
         flow.end();
         result
     };

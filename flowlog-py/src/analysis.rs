@@ -41,11 +41,20 @@ impl Analysis {
         let output = match form {
             "text" => flowlog_analyze::render::Output::Text,
             "markdown" => flowlog_analyze::render::Output::Markdown,
-            other => return Err(PyValueError::new_err(format!("`form`: `{other}` is neither `text` nor `markdown`"))),
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "`form`: `{other}` is neither `text` nor `markdown`"
+                )));
+            }
         };
         let mut out = Vec::new();
-        flowlog_analyze::render::report(&self.0, output, flowlog_analyze::render::Paint::Never, &mut out)
-            .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        flowlog_analyze::render::report(
+            &self.0,
+            output,
+            flowlog_analyze::render::Paint::Never,
+            &mut out,
+        )
+        .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
@@ -80,9 +89,14 @@ impl Wanted {
         (memory, threads): (Option<u64>, usize),
     ) -> PyResult<Self> {
         if paths.is_empty() {
-            return Err(PyValueError::new_err("no path is given; name log files, or folders of them"));
+            return Err(PyValueError::new_err(
+                "no path is given; name log files, or folders of them",
+            ));
         }
-        let flows = flows.iter().map(|id| FlowKey::parse(id).ok_or_else(|| PyValueError::new_err(format!("`{id}` is no flow's id"))));
+        let flows = flows.iter().map(|id| {
+            FlowKey::parse(id)
+                .ok_or_else(|| PyValueError::new_err(format!("`{id}` is no flow's id")))
+        });
         let plan = Plan {
             since: since.unwrap_or(i64::MIN),
             until: until.unwrap_or(i64::MAX),
@@ -96,7 +110,8 @@ impl Wanted {
 
     /// Does work on threads of its own: those of the process are no more after a fork.
     fn begin<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, String> {
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(self.threads.min(MOST_THREADS)).build();
+        let threads =
+            rayon::ThreadPoolBuilder::new().num_threads(self.threads.min(MOST_THREADS)).build();
         Ok(threads.map_err(|error| error.to_string())?.install(work))
     }
 }
@@ -106,7 +121,11 @@ fn read_owners(files: &[PathBuf]) -> PyResult<Owners> {
     for file in files {
         let text = std::fs::read_to_string(file).map_err(|error| {
             let words = format!("failed to read `{}`: {error}", file.display());
-            if error.kind() == ErrorKind::NotFound { PyFileNotFoundError::new_err(words) } else { PyOSError::new_err(words) }
+            if error.kind() == ErrorKind::NotFound {
+                PyFileNotFoundError::new_err(words)
+            } else {
+                PyOSError::new_err(words)
+            }
         })?;
         let read = Owners::read(&file.to_string_lossy(), &text)
             .map_err(|error| PyValueError::new_err(format!("`{}`: {error}", file.display())))?;
@@ -121,7 +140,11 @@ fn check_read(sources: &Sources) -> Result<(), String> {
     if !sources.read.is_empty() {
         return Ok(());
     }
-    let unread: Vec<String> = sources.unread.iter().map(|unread| format!("`{}`: {}", unread.source, unread.error)).collect();
+    let unread: Vec<String> = sources
+        .unread
+        .iter()
+        .map(|unread| format!("`{}`: {}", unread.source, unread.error))
+        .collect();
     Err(format!("no source could be read: {}", unread.join("; ")))
 }
 
@@ -141,7 +164,8 @@ pub(crate) fn analyze(
     threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Analysis> {
-    let wanted = Wanted::new(paths, &owners, (since, until), &components, &flows, (memory_limit, threads))?;
+    let wanted =
+        Wanted::new(paths, &owners, (since, until), &components, &flows, (memory_limit, threads))?;
     let stopped = Arc::clone(&wanted.options.plan.stopped);
     let told: Arc<[AtomicU64; 3]> = Arc::default();
     let (sender, answers) = channel();
@@ -162,21 +186,31 @@ pub(crate) fn analyze(
     };
     thread::Builder::new().name("flowlog-analyze".to_owned()).spawn(work)?;
     let tell = || match progress {
-        Some(progress) => {
-            progress.call1((told[0].load(Ordering::Relaxed), told[1].load(Ordering::Relaxed), told[2].load(Ordering::Relaxed))).map(drop)
-        }
+        Some(progress) => progress
+            .call1((
+                told[0].load(Ordering::Relaxed),
+                told[1].load(Ordering::Relaxed),
+                told[2].load(Ordering::Relaxed),
+            ))
+            .map(drop),
         None => Ok(()),
     };
     let answers = Mutex::new(answers);
     loop {
-        let answer = py.detach(|| answers.lock().map_or(Err(RecvTimeoutError::Disconnected), |answers| answers.recv_timeout(PAUSE)));
+        let answer = py.detach(|| {
+            answers
+                .lock()
+                .map_or(Err(RecvTimeoutError::Disconnected), |answers| answers.recv_timeout(PAUSE))
+        });
         match answer {
             Ok(answer) => {
                 tell()?;
                 return answer.map(Analysis).map_err(PyFileNotFoundError::new_err);
             }
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(PyRuntimeError::new_err("the analysis broke off; this is a bug of flowlog's"));
+                return Err(PyRuntimeError::new_err(
+                    "the analysis broke off; this is a bug of flowlog's",
+                ));
             }
             Err(RecvTimeoutError::Timeout) => {
                 if let Err(interrupted) = py.check_signals().and_then(|()| tell()) {
@@ -195,10 +229,16 @@ pub struct Events(Mutex<Option<Batches>>);
 #[pymethods]
 impl Events {
     #[pyo3(signature = (requested_schema=None))]
-    fn __arrow_c_stream__<'py>(&self, py: Python<'py>, requested_schema: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyCapsule>> {
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
         let _ = requested_schema;
         let batches = self.0.lock().ok().and_then(|mut batches| batches.take());
-        let batches = batches.ok_or_else(|| PyValueError::new_err("the events were read already; ask for them anew"))?;
+        let batches = batches.ok_or_else(|| {
+            PyValueError::new_err("the events were read already; ask for them anew")
+        })?;
         stream(py, Box::new(batches))
     }
 }
@@ -219,7 +259,9 @@ pub(crate) fn events(
     threads: usize,
 ) -> PyResult<Events> {
     let wanted = Wanted::new(paths, &[], (since, until), &components, &flows, (None, threads))?;
-    let sources = py.detach(|| wanted.begin(|| source::open(&wanted.paths))).map_err(PyRuntimeError::new_err)?;
+    let sources = py
+        .detach(|| wanted.begin(|| source::open(&wanted.paths)))
+        .map_err(PyRuntimeError::new_err)?;
     check_read(&sources).map_err(PyFileNotFoundError::new_err)?;
     let (sender, receiver) = sync_channel::<RecordBatch>(AHEAD);
     let work = move || {
@@ -227,7 +269,9 @@ pub(crate) fn events(
         let name = |source: u32| names.get(source as usize).cloned().unwrap_or_default();
         // Whoever has had enough lets go of the stream.
         let _ = wanted.begin(|| {
-            events_of(&sources, &wanted.options, &mut |events| batch(&events, &name).is_ok_and(|batch| sender.send(batch).is_ok()));
+            events_of(&sources, &wanted.options, &mut |events| {
+                batch(&events, &name).is_ok_and(|batch| sender.send(batch).is_ok())
+            });
         });
     };
     thread::Builder::new().name("flowlog-events".to_owned()).spawn(work)?;

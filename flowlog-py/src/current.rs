@@ -44,7 +44,11 @@ pub fn run<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
 ///
 /// # Errors
 /// What the callable raises.
-pub fn call<'py>(flow: &FlowHandle, callable: &Bound<'py, PyAny>, arguments: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+pub fn call<'py>(
+    flow: &FlowHandle,
+    callable: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
     let token = variable::set(Bound::new(py, Flow::held(flow.clone()))?.as_any())?;
     let result = callable.call1(arguments);

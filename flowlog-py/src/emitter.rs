@@ -46,7 +46,8 @@ impl Setup<'_, '_> {
             builder = builder.instance(instance);
         }
         for (name, version) in self.versions.into_iter().flat_map(PyDictMethods::iter) {
-            builder = builder.version(name.str()?.to_string_lossy(), version.str()?.to_string_lossy());
+            builder =
+                builder.version(name.str()?.to_string_lossy(), version.str()?.to_string_lossy());
         }
         if let Some(sink) = self.sink.filter(|sink| !sink.is_none()) {
             builder = builder.sink(Sink::of(sink)?);
@@ -55,10 +56,15 @@ impl Setup<'_, '_> {
             None => builder,
             Some("json") => builder.form(Form::Json),
             Some("text") => builder.form(Form::Text),
-            Some(other) => return Err(PyValueError::new_err(format!("`form`: `{other}` is neither `json` nor `text`"))),
+            Some(other) => {
+                return Err(PyValueError::new_err(format!(
+                    "`form`: `{other}` is neither `json` nor `text`"
+                )));
+            }
         };
         if let Some(level) = self.level {
-            let level = Level::parse(level).ok_or_else(|| PyValueError::new_err(format!("`level`: `{level}` is none")))?;
+            let level = Level::parse(level)
+                .ok_or_else(|| PyValueError::new_err(format!("`level`: `{level}` is none")))?;
             builder = builder.level(level);
         }
         if let Some(folder) = self.flight {
@@ -66,7 +72,9 @@ impl Setup<'_, '_> {
         }
         if let Some(every) = self.samples {
             let every = Duration::try_from_secs_f64(every).ok().filter(|every| !every.is_zero());
-            builder = builder.samples(every.ok_or_else(|| PyValueError::new_err("`samples`: seconds between two, more than none"))?);
+            builder = builder.samples(every.ok_or_else(|| {
+                PyValueError::new_err("`samples`: seconds between two, more than none")
+            })?);
         }
         Ok(builder)
     }
@@ -75,10 +83,12 @@ impl Setup<'_, '_> {
 fn raised(error: InstallError) -> PyErr {
     match &error {
         InstallError::Component(_) => PyValueError::new_err(error.to_string()),
-        InstallError::Sink { error: cause, .. } | InstallError::Flight { error: cause, .. } => match cause.raw_os_error() {
-            Some(number) => PyOSError::new_err((number, error.to_string())),
-            None => PyOSError::new_err(error.to_string()),
-        },
+        InstallError::Sink { error: cause, .. } | InstallError::Flight { error: cause, .. } => {
+            match cause.raw_os_error() {
+                Some(number) => PyOSError::new_err((number, error.to_string())),
+                None => PyOSError::new_err(error.to_string()),
+            }
+        }
         _ => PyRuntimeError::new_err(error.to_string()),
     }
 }
@@ -101,11 +111,20 @@ pub(crate) fn flow(kind: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>
 /// The flow that a caller's headers name (W3C Trace Context, `x-flow-id`, request ids), or a new one.
 #[pyfunction]
 #[pyo3(signature = (headers, kind=None, /, **fields), text_signature = "(headers, kind='request', /, **fields)")]
-pub(crate) fn join(headers: &Bound<'_, PyAny>, kind: Option<&Bound<'_, PyString>>, fields: Option<&Bound<'_, PyDict>>) -> Flow {
+pub(crate) fn join(
+    headers: &Bound<'_, PyAny>,
+    kind: Option<&Bound<'_, PyString>>,
+    fields: Option<&Bound<'_, PyDict>>,
+) -> Flow {
     joined(headers, kind, fields, Speaker::Own)
 }
 
-fn joined(headers: &Bound<'_, PyAny>, kind: Option<&Bound<'_, PyString>>, fields: Option<&Bound<'_, PyDict>>, speaker: Speaker) -> Flow {
+fn joined(
+    headers: &Bound<'_, PyAny>,
+    kind: Option<&Bound<'_, PyString>>,
+    fields: Option<&Bound<'_, PyDict>>,
+    speaker: Speaker,
+) -> Flow {
     let kind = kind.cloned().unwrap_or_else(|| PyString::new(headers.py(), "request"));
     Flow::new(Origin::Headers(headers::read(headers)), &kind, fields, speaker)
 }
@@ -113,7 +132,8 @@ fn joined(headers: &Bound<'_, PyAny>, kind: Option<&Bound<'_, PyString>>, fields
 /// What went wrong with records of the process's own emitter so far; empty where there is none.
 #[pyfunction]
 pub(crate) fn health(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    dynamo_flowlog::Emitter::installed().map_or_else(|| Ok(PyDict::new(py)), |emitter| health_of(py, emitter))
+    dynamo_flowlog::Emitter::installed()
+        .map_or_else(|| Ok(PyDict::new(py)), |emitter| health_of(py, emitter))
 }
 
 /// A reading that every sample of the process's own emitter carries. `read` is called on a thread of its own; what it raises leaves the reading out.
@@ -127,11 +147,16 @@ pub(crate) fn gauge(name: String, read: Py<PyAny>) {
 fn add_gauge(emitter: &dynamo_flowlog::Emitter, name: String, read: Py<PyAny>) {
     emitter.gauge(name, move || {
         // At its end the interpreter lets nobody in.
-        Python::try_attach(|py| read.call0(py).and_then(|value| value.extract::<f64>(py)).ok()).flatten().unwrap_or(f64::NAN)
+        Python::try_attach(|py| read.call0(py).and_then(|value| value.extract::<f64>(py)).ok())
+            .flatten()
+            .unwrap_or(f64::NAN)
     });
 }
 
-fn health_of<'py>(py: Python<'py>, emitter: &dynamo_flowlog::Emitter) -> PyResult<Bound<'py, PyDict>> {
+fn health_of<'py>(
+    py: Python<'py>,
+    emitter: &dynamo_flowlog::Emitter,
+) -> PyResult<Bound<'py, PyDict>> {
     let health = emitter.health();
     let told = PyDict::new(py);
     told.set_item("lost", health.lost)?;
@@ -163,9 +188,13 @@ impl Emitter {
         samples: Option<f64>,
         _own: bool,
     ) -> PyResult<Self> {
-        let builder = Setup { component, instance, versions, sink, form, level, flight, samples }.builder()?;
+        let builder = Setup { component, instance, versions, sink, form, level, flight, samples }
+            .builder()?;
         if !_own {
-            return Ok(Self { emitter: py.detach(|| builder.build()).map_err(raised)?, is_own: false });
+            return Ok(Self {
+                emitter: py.detach(|| builder.build()).map_err(raised)?,
+                is_own: false,
+            });
         }
         let installed = py.detach(|| builder.install()).map_err(raised)?;
         let emitter = Self { emitter: installed.clone(), is_own: true };
@@ -181,7 +210,12 @@ impl Emitter {
 
     /// The flow that a caller's headers name, or a new one.
     #[pyo3(signature = (headers, kind=None, /, **fields), text_signature = "($self, headers, kind='request', /, **fields)")]
-    fn join(&self, headers: &Bound<'_, PyAny>, kind: Option<&Bound<'_, PyString>>, fields: Option<&Bound<'_, PyDict>>) -> Flow {
+    fn join(
+        &self,
+        headers: &Bound<'_, PyAny>,
+        kind: Option<&Bound<'_, PyString>>,
+        fields: Option<&Bound<'_, PyDict>>,
+    ) -> Flow {
         joined(headers, kind, fields, self.speaker())
     }
 

@@ -1,7 +1,9 @@
 //! Exceptions to what a record tells of them.
 
 use dynamo_flowlog::Failure;
-use pyo3::exceptions::{PyBaseException, PyException, PyGeneratorExit, PyKeyboardInterrupt, PySystemExit};
+use pyo3::exceptions::{
+    PyBaseException, PyException, PyGeneratorExit, PyKeyboardInterrupt, PySystemExit,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
@@ -41,7 +43,9 @@ fn is_left(error: &Bound<'_, PyAny>) -> bool {
     let is_cancelled = || {
         let of = error.get_type().mro();
         of.iter().any(|class| {
-            class.getattr("__name__").is_ok_and(|name| name.eq("CancelledError").unwrap_or(false) || name.eq("Cancelled").unwrap_or(false))
+            class.getattr("__name__").is_ok_and(|name| {
+                name.eq("CancelledError").unwrap_or(false) || name.eq("Cancelled").unwrap_or(false)
+            })
         })
     };
     error.is_instance_of::<PyGeneratorExit>()
@@ -54,8 +58,15 @@ fn leaves<'py>(error: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
     let mut found = Vec::new();
     let mut open = vec![error.clone()];
     while let Some(next) = open.pop().filter(|_| found.len() < LONGEST) {
-        match next.getattr("exceptions").ok().and_then(|parts| parts.cast_into::<PyTuple>().ok()).filter(|parts| !parts.is_empty()) {
-            Some(parts) if next.is_instance_of::<PyBaseException>() => open.extend(parts.iter().rev()),
+        match next
+            .getattr("exceptions")
+            .ok()
+            .and_then(|parts| parts.cast_into::<PyTuple>().ok())
+            .filter(|parts| !parts.is_empty())
+        {
+            Some(parts) if next.is_instance_of::<PyBaseException>() => {
+                open.extend(parts.iter().rev())
+            }
             _ => found.push(next),
         }
     }
@@ -67,7 +78,11 @@ fn leaves<'py>(error: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
 pub(crate) fn failure(error: &Bound<'_, PyAny>) -> Failure {
     if error.is_instance_of::<PyBaseException>() {
         return match leaves(error).as_slice() {
-            [one] => Failure::new(&name_of(one), &told(one), causes(one).into_iter().chain((!one.is(error)).then(|| line(error)))),
+            [one] => Failure::new(
+                &name_of(one),
+                &told(one),
+                causes(one).into_iter().chain((!one.is(error)).then(|| line(error))),
+            ),
             several => Failure::new(&name_of(error), &told(error), several.iter().map(line)),
         };
     }
@@ -103,6 +118,8 @@ fn causes(error: &Bound<'_, PyAny>) -> Vec<String> {
 
 fn cause_of<'py>(error: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let of = |name: &str| error.getattr(name).ok().filter(|cause| !cause.is_none());
-    let is_suppressed = || error.getattr("__suppress_context__").and_then(|hidden| hidden.is_truthy()).unwrap_or(false);
+    let is_suppressed = || {
+        error.getattr("__suppress_context__").and_then(|hidden| hidden.is_truthy()).unwrap_or(false)
+    };
     of("__cause__").or_else(|| of("__context__").filter(|_| !is_suppressed()))
 }

@@ -25,13 +25,18 @@ impl<'py> Held<'py> {
         self.0
             .iter()
             .filter(|(_, value)| !value.is_none())
-            .filter_map(|(name, value)| Some((name.cast::<PyString>().ok()?.to_str().ok()?, scalar(value))))
+            .filter_map(|(name, value)| {
+                Some((name.cast::<PyString>().ok()?.to_str().ok()?, scalar(value)))
+            })
             .collect()
     }
 
     /// The same, to be kept.
     pub(crate) fn owned(&self) -> Vec<(String, Scalar<'static>)> {
-        self.fields().into_iter().map(|(name, value)| (name.to_owned(), value.into_owned())).collect()
+        self.fields()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into_owned()))
+            .collect()
     }
 }
 
@@ -79,7 +84,10 @@ pub(crate) fn told(value: &Bound<'_, PyAny>) -> String {
             let words = format!("<{} without words>", class_name(&value.get_type()));
             // Ctrl-C is the program's, and comes again as soon as it goes on.
             if error.is_instance_of::<PyKeyboardInterrupt>(value.py()) {
-                let _ = value.py().import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
+                let _ = value
+                    .py()
+                    .import("_thread")
+                    .and_then(|thread| thread.call_method0("interrupt_main"));
             }
             words
         }

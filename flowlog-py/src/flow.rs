@@ -83,11 +83,21 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Flow {
-    pub(crate) fn new(origin: Origin, kind: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>>, speaker: Speaker) -> Self {
+    pub(crate) fn new(
+        origin: Origin,
+        kind: &Bound<'_, PyString>,
+        fields: Option<&Bound<'_, PyDict>>,
+        speaker: Speaker,
+    ) -> Self {
         Self::of(origin, words_of(kind).into_owned(), Held::of(fields).owned(), speaker)
     }
 
-    fn of(origin: Origin, kind: String, fields: Vec<(String, Scalar<'static>)>, speaker: Speaker) -> Self {
+    fn of(
+        origin: Origin,
+        kind: String,
+        fields: Vec<(String, Scalar<'static>)>,
+        speaker: Speaker,
+    ) -> Self {
         Self {
             kind,
             fields,
@@ -128,10 +138,15 @@ impl Flow {
         let fields = lent(&self.fields);
         let flow = match &self.origin {
             Origin::Held(handle) => return self.handle.get_or_init(|| handle.clone()),
-            Origin::Call(caller) => Some(aside(py, caller.may_wait(), || caller.call_with(self.kind.clone(), &fields))),
+            Origin::Call(caller) => {
+                Some(aside(py, caller.may_wait(), || caller.call_with(self.kind.clone(), &fields)))
+            }
             Origin::New => self.speaker.emitter().map(|emitter| {
                 let context = Self::around(py);
-                let is_first = || matches!(self.speaker, Speaker::Own) && !IS_INHERITED.swap(true, Ordering::Relaxed);
+                let is_first = || {
+                    matches!(self.speaker, Speaker::Own)
+                        && !IS_INHERITED.swap(true, Ordering::Relaxed)
+                };
                 aside(py, emitter.may_wait(), || match context {
                     Some(context) => emitter.join_with(context, self.kind.clone(), &fields),
                     None if is_first() => emitter.inherit_with(self.kind.clone(), &fields),
@@ -142,8 +157,13 @@ impl Flow {
                 let sent = emitter.extract(pairs);
                 let around = Self::around(py).filter(|around| around.flow_id == sent.flow_id);
                 // Who instrumented the server stands between the caller and this.
-                let context = Context { span_id: around.and_then(|around| around.span_id).or(sent.span_id), ..sent };
-                aside(py, emitter.may_wait(), || emitter.join_with(context, self.kind.clone(), &fields))
+                let context = Context {
+                    span_id: around.and_then(|around| around.span_id).or(sent.span_id),
+                    ..sent
+                };
+                aside(py, emitter.may_wait(), || {
+                    emitter.join_with(context, self.kind.clone(), &fields)
+                })
             }),
         };
         let handle = flow.as_ref().map(dynamo_flowlog::Flow::handle).unwrap_or_default();
@@ -172,7 +192,12 @@ impl Flow {
         }
     }
 
-    fn fail_with(&self, py: Python<'_>, failure: &dynamo_flowlog::Failure, fields: Option<&Bound<'_, PyDict>>) {
+    fn fail_with(
+        &self,
+        py: Python<'_>,
+        failure: &dynamo_flowlog::Failure,
+        fields: Option<&Bound<'_, PyDict>>,
+    ) {
         self.late(py, fields);
         self.finish(py, |flow| flow.fail_of(failure));
     }
@@ -341,7 +366,12 @@ impl Flow {
     }
 
     #[pyo3(signature = (kind, error, traceback, /))]
-    fn __exit__(&self, kind: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>, traceback: &Bound<'_, PyAny>) -> bool {
+    fn __exit__(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> bool {
         let _ = (kind, traceback);
         self.take_away(error.py());
         self.leave_with(error.py(), error);
@@ -354,13 +384,21 @@ impl Flow {
     }
 
     #[pyo3(signature = (kind, error, traceback, /))]
-    fn __aexit__(&self, kind: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>, traceback: &Bound<'_, PyAny>) -> Ready {
+    fn __aexit__(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> Ready {
         let is_handled = self.__exit__(kind, error, traceback);
         Ready(PyBool::new(error.py(), is_handled).to_owned().into_any().unbind())
     }
 
     #[pyo3(signature = (function, /))]
-    fn __call__<'py>(slf: Bound<'py, Self>, function: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn __call__<'py>(
+        slf: Bound<'py, Self>,
+        function: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("flowlog._decorator")?.getattr("decorate")?.call1((slf, function))
     }
 

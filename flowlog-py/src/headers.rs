@@ -10,11 +10,16 @@ pub(crate) type Pairs = Vec<(String, Vec<u8>)>;
 /// for it.
 pub(crate) fn read(headers: &Bound<'_, PyAny>) -> Pairs {
     // Header maps that hold several values of a name tell all of them there.
-    let items = headers.call_method0("multi_items").or_else(|_| headers.call_method0("items")).unwrap_or_else(|_| headers.clone());
+    let items = headers
+        .call_method0("multi_items")
+        .or_else(|_| headers.call_method0("items"))
+        .unwrap_or_else(|_| headers.clone());
     let mut pairs = Pairs::new();
     for item in items.try_iter().into_iter().flatten().flatten() {
         let (Ok(name), Ok(value)) = (item.get_item(0), item.get_item(1)) else { continue };
-        let Some(name) = bytes_of(&name).and_then(|name| String::from_utf8(name).ok()) else { continue };
+        let Some(name) = bytes_of(&name).and_then(|name| String::from_utf8(name).ok()) else {
+            continue;
+        };
         match bytes_of(&value) {
             Some(value) => pairs.push((name, value)),
             None => {
@@ -50,7 +55,10 @@ pub(crate) fn write(headers: &Bound<'_, PyAny>, pairs: Vec<(String, String)>) ->
         }
         return Ok(());
     }
-    let is_bytes = headers.get_item(0).and_then(|pair| pair.get_item(0)).is_ok_and(|name| name.is_instance_of::<PyBytes>());
+    let is_bytes = headers
+        .get_item(0)
+        .and_then(|pair| pair.get_item(0))
+        .is_ok_and(|name| name.is_instance_of::<PyBytes>());
     for (name, value) in pairs {
         let length = headers.len()?;
         for at in (0..length).rev() {
@@ -60,7 +68,10 @@ pub(crate) fn write(headers: &Bound<'_, PyAny>, pairs: Vec<(String, String)>) ->
         }
         let py = headers.py();
         if is_bytes {
-            headers.call_method1("append", ((PyBytes::new(py, name.as_bytes()), PyBytes::new(py, value.as_bytes())),))?;
+            headers.call_method1(
+                "append",
+                ((PyBytes::new(py, name.as_bytes()), PyBytes::new(py, value.as_bytes())),),
+            )?;
         } else {
             headers.call_method1("append", ((name, value),))?;
         }

@@ -25,7 +25,8 @@ fn bridge(py: Python<'_>) -> Option<Bound<'_, PyModule>> {
 
 /// What OpenTelemetry's current span is part of.
 pub(crate) fn context(py: Python<'_>) -> Option<Context> {
-    let (trace_id, span_id, flags) = bridge(py)?.call_method0("current").ok()?.extract::<Option<(u128, u64, u8)>>().ok()??;
+    let (trace_id, span_id, flags) =
+        bridge(py)?.call_method0("current").ok()?.extract::<Option<(u128, u64, u8)>>().ok()??;
     let span_id = SpanId::from_u64(span_id).ok();
     let flow_id = FlowId::from_u128(trace_id).ok()?;
     Some(Context { span_id, flags: Some(TraceFlags::of_byte(flags)), ..flow_id.into() })

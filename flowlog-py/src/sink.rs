@@ -14,7 +14,11 @@ pub struct Sink(pub(crate) dynamo_flowlog::Sink);
 
 /// `None` where seconds are not given.
 fn age_of(age: Option<f64>) -> PyResult<Option<Duration>> {
-    age.map(|age| Duration::try_from_secs_f64(age).map_err(|error| PyValueError::new_err(format!("`max_age`: {error}")))).transpose()
+    age.map(|age| {
+        Duration::try_from_secs_f64(age)
+            .map_err(|error| PyValueError::new_err(format!("`max_age`: {error}")))
+    })
+    .transpose()
 }
 
 #[pymethods]
@@ -28,15 +32,31 @@ impl Sink {
     /// A file, one write a record; several processes may write to one.
     #[staticmethod]
     #[pyo3(signature = (path, *, max_bytes=None, max_age=None, keep=None))]
-    fn file(path: PathBuf, max_bytes: Option<u64>, max_age: Option<f64>, keep: Option<usize>) -> PyResult<Self> {
-        Ok(Self(dynamo_flowlog::Sink::File { path, rotation: Rotation { size: max_bytes, age: age_of(max_age)?, keep } }))
+    fn file(
+        path: PathBuf,
+        max_bytes: Option<u64>,
+        max_age: Option<f64>,
+        keep: Option<usize>,
+    ) -> PyResult<Self> {
+        Ok(Self(dynamo_flowlog::Sink::File {
+            path,
+            rotation: Rotation { size: max_bytes, age: age_of(max_age)?, keep },
+        }))
     }
 
     /// Mapped files `PATH.PID.NUMBER`, for hot paths: a record is a copy, and no call into the kernel.
     #[staticmethod]
     #[pyo3(signature = (path, *, max_bytes=None, max_age=None, keep=None))]
-    fn mapped(path: PathBuf, max_bytes: Option<u64>, max_age: Option<f64>, keep: Option<usize>) -> PyResult<Self> {
-        Ok(Self(dynamo_flowlog::Sink::Mapped { path, rotation: Rotation { size: max_bytes, age: age_of(max_age)?, keep } }))
+    fn mapped(
+        path: PathBuf,
+        max_bytes: Option<u64>,
+        max_age: Option<f64>,
+        keep: Option<usize>,
+    ) -> PyResult<Self> {
+        Ok(Self(dynamo_flowlog::Sink::Mapped {
+            path,
+            rotation: Rotation { size: max_bytes, age: age_of(max_age)?, keep },
+        }))
     }
 
     /// Nowhere; a flight file is kept all the same.

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::builder::{Float64Builder, ListBuilder, StringBuilder, TimestampNanosecondBuilder, UInt64Builder};
+use arrow_array::builder::{
+    Float64Builder, ListBuilder, StringBuilder, TimestampNanosecondBuilder, UInt64Builder,
+};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchReader};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -23,7 +25,11 @@ pub struct Table(Result<RecordBatch, String>);
 #[pymethods]
 impl Table {
     #[pyo3(signature = (requested_schema=None))]
-    fn __arrow_c_stream__<'py>(&self, py: Python<'py>, requested_schema: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyCapsule>> {
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
         // A consumer that wants other types casts them: the interface lets a producer that cannot say so.
         let _ = requested_schema;
         let batch = self.0.as_ref().map_err(|error| PyValueError::new_err(error.clone()))?;
@@ -36,7 +42,10 @@ impl Table {
 }
 
 /// Hands a stream over.
-pub(crate) fn stream<'py>(py: Python<'py>, batches: Box<dyn RecordBatchReader + Send>) -> PyResult<Bound<'py, PyCapsule>> {
+pub(crate) fn stream<'py>(
+    py: Python<'py>,
+    batches: Box<dyn RecordBatchReader + Send>,
+) -> PyResult<Bound<'py, PyCapsule>> {
     PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(batches), c"arrow_array_stream")
 }
 
@@ -60,7 +69,12 @@ impl Table {
             ("confidence", numbers(failures.iter().map(|failure| failure.confidence))),
             ("examples", lists(failures.iter().map(|failure| &failure.examples))),
             ("source", text(&|failure| failure.evidence.first().map(|line| line.source.clone()))),
-            ("line", counts(failures.iter().map(|failure| failure.evidence.first().map(|line| line.line)))),
+            (
+                "line",
+                counts(
+                    failures.iter().map(|failure| failure.evidence.first().map(|line| line.line)),
+                ),
+            ),
         ])
     }
 
@@ -85,8 +99,10 @@ impl Table {
 
     fn of<const COLUMNS: usize>(columns: [(&str, ArrayRef); COLUMNS]) -> Self {
         Self(
-            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
-                .map_err(|error| error.to_string()),
+            RecordBatch::try_from_iter_with_nullable(
+                columns.into_iter().map(|(name, column)| (name, column, true)),
+            )
+            .map_err(|error| error.to_string()),
         )
     }
 }
@@ -129,8 +145,13 @@ pub(crate) fn events_schema() -> SchemaRef {
 }
 
 /// Events as a batch; `source` tells the names of sources.
-pub(crate) fn batch(events: &[LoggedEvent], source: &dyn Fn(u32) -> String) -> Result<RecordBatch, ArrowError> {
-    let text = |of: &dyn Fn(&LoggedEvent) -> &str| texts(events.iter().map(|event| Some(of(event)).filter(|text| !text.is_empty())));
+pub(crate) fn batch(
+    events: &[LoggedEvent],
+    source: &dyn Fn(u32) -> String,
+) -> Result<RecordBatch, ArrowError> {
+    let text = |of: &dyn Fn(&LoggedEvent) -> &str| {
+        texts(events.iter().map(|event| Some(of(event)).filter(|text| !text.is_empty())))
+    };
     let columns = vec![
         times(events.iter().map(|event| event.time)),
         text(&|event| event.level.map_or("", Level::as_str)),

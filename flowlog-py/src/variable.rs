@@ -19,9 +19,11 @@ static VARIABLE: PyOnceLock<Variable> = PyOnceLock::new();
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     let options = PyDict::new(py);
     options.set_item("default", py.None())?;
-    let variable = py.import("contextvars")?.getattr("ContextVar")?.call(("flowlog",), Some(&options))?;
+    let variable =
+        py.import("contextvars")?.getattr("ContextVar")?.call(("flowlog",), Some(&options))?;
     let does = |name: &str| variable.getattr(name).map(Bound::unbind);
-    let _ = VARIABLE.set(py, Variable { get: does("get")?, set: does("set")?, reset: does("reset")? });
+    let _ =
+        VARIABLE.set(py, Variable { get: does("get")?, set: does("set")?, reset: does("reset")? });
     Ok(())
 }
 

@@ -8,8 +8,12 @@ use std::process::Command;
 
 /// A Python that has what `requirements.txt` lists: `scripts/test` makes it.
 fn python(root: &Path) -> Option<PathBuf> {
-    let python = env::var_os("FLOWLOG_PYTHON").map_or_else(|| root.join("target/python/bin/python"), PathBuf::from);
-    let has_pytest = Command::new(&python).args(["-c", "import pytest, polars, duckdb"]).output().is_ok_and(|done| done.status.success());
+    let python = env::var_os("FLOWLOG_PYTHON")
+        .map_or_else(|| root.join("target/python/bin/python"), PathBuf::from);
+    let has_pytest = Command::new(&python)
+        .args(["-c", "import pytest, polars, duckdb"])
+        .output()
+        .is_ok_and(|done| done.status.success());
     has_pytest.then_some(python)
 }
 
@@ -18,7 +22,9 @@ fn the_tests_in_python_pass() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = own.parent().unwrap();
     let Some(python) = python(root) else {
-        eprintln!("SKIPPED: no Python with the packages of flowlog-py/tests/requirements.txt; `scripts/test` makes one in target/python");
+        eprintln!(
+            "SKIPPED: no Python with the packages of flowlog-py/tests/requirements.txt; `scripts/test` makes one in target/python"
+        );
         return;
     };
     let built = env::current_exe().unwrap().parent().unwrap().to_path_buf();
@@ -34,10 +40,22 @@ fn the_tests_in_python_pass() {
         }
     }
     symlink(built.join("libflowlog_py.so"), packages.path().join("flowlog/_flowlog.so")).unwrap();
-    symlink(built.parent().unwrap().join("examples/libcomponent.so"), packages.path().join("component.so")).unwrap();
+    symlink(
+        built.parent().unwrap().join("examples/libcomponent.so"),
+        packages.path().join("component.so"),
+    )
+    .unwrap();
     let status = Command::new(python)
         .current_dir(own)
-        .args(["-m", "pytest", "-q", "--tb=short", "--cov", "--cov-config=pyproject.toml", "--cov-report=term-missing:skip-covered"])
+        .args([
+            "-m",
+            "pytest",
+            "-q",
+            "--tb=short",
+            "--cov",
+            "--cov-config=pyproject.toml",
+            "--cov-report=term-missing:skip-covered",
+        ])
         .args(["--cov-fail-under=95"])
         .env("PYTHONPATH", packages.path())
         .env("COVERAGE_FILE", packages.path().join(".coverage"))

@@ -17,7 +17,9 @@ fuzz_target!(|bytes: &[u8]| {
         *place = *byte;
     }
     file[..8].copy_from_slice(flight::MAGIC);
-    for (place, value) in [(at::VERSION, flight::VERSION), (at::SLOTS, 4), (at::SLOT_BYTES, 128), (at::FLOWS, 2)] {
+    for (place, value) in
+        [(at::VERSION, flight::VERSION), (at::SLOTS, 4), (at::SLOT_BYTES, 128), (at::FLOWS, 2)]
+    {
         file[place..place + 4].copy_from_slice(&value.to_le_bytes());
     }
     let _ = flight::read(bytes);

@@ -10,11 +10,19 @@ const NAMES: [&str; 5] = ["traceparent", "tracestate", "x-flow-id", "x-request-i
 
 fuzz_target!(|bytes: &[u8]| {
     // A header a line; its first byte says which.
-    let headers: Vec<(&str, &[u8])> =
-        bytes.split(|byte| *byte == b'\n').filter_map(|line| line.split_first()).map(|(name, value)| (NAMES[usize::from(*name) % 5], value)).collect();
+    let headers: Vec<(&str, &[u8])> = bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split_first())
+        .map(|(name, value)| (NAMES[usize::from(*name) % 5], value))
+        .collect();
     let (context, malformed) = Context::extract(&headers);
     assert!(malformed <= 5 && context.others.len() <= 2048);
-    assert!(context.request_id.as_ref().is_none_or(|id| id.len() <= 128 && !id.contains(char::is_control)));
+    assert!(
+        context
+            .request_id
+            .as_ref()
+            .is_none_or(|id| id.len() <= 128 && !id.contains(char::is_control))
+    );
     let mut sent: HashMap<String, String> = HashMap::new();
     context.inject(&mut sent);
     assert!(sent.values().all(|value| value.bytes().all(|byte| (b' '..=b'~').contains(&byte))));

@@ -13,7 +13,15 @@ fuzz_target!(|bytes: &[u8]| {
     let report = analyze(&sources, &Options::default(), &|_| {});
     assert_eq!(report.input.formats.values().sum::<u64>(), report.input.lines);
     let flows = &report.flows;
-    assert_eq!(flows.total, flows.ok + flows.failed + flows.recovered + flows.cancelled + flows.rejected + flows.unfinished);
+    assert_eq!(
+        flows.total,
+        flows.ok
+            + flows.failed
+            + flows.recovered
+            + flows.cancelled
+            + flows.rejected
+            + flows.unfinished
+    );
     for output in [Output::Text, Output::Json, Output::Markdown] {
         render::report(&report, output, Paint::Never, &mut std::io::sink()).unwrap();
     }

@@ -7,19 +7,37 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|line: &[u8]| {
     let glance = text::glance(line, &mut |_, _| true);
     let mut skimmer = Skimmer::default();
-    let skims = [0; 2].map(|_| skimmer.skim(line, &mut |_, _| true).map(|skim| (skim.time, skim.flow_id, skim.span_id, skim.parent_id)));
+    let skims = [0; 2].map(|_| {
+        skimmer
+            .skim(line, &mut |_, _| true)
+            .map(|skim| (skim.time, skim.flow_id, skim.span_id, skim.parent_id))
+    });
     let Ok((record, _)) = text::decode(line) else {
         assert!(glance.is_none() && (skims == [None; 2] || line.first() == Some(&b'{')));
         return;
     };
     if line.first() != Some(&b'{') {
         for skim in skims {
-            assert_eq!(skim, glance.map(|glance| (glance.time, glance.flow_id, glance.span_id, glance.parent_id)));
+            assert_eq!(
+                skim,
+                glance.map(|glance| (
+                    glance.time,
+                    glance.flow_id,
+                    glance.span_id,
+                    glance.parent_id
+                ))
+            );
         }
     }
     if let Some(glance) = glance {
-        assert_eq!((Some(glance.time), Some(glance.flow_id), Some(glance.span_id)), (record.time, record.flow_id, record.span_id));
-        assert_eq!((glance.component, glance.state, glance.event), (&*record.component, record.state.as_deref(), record.event));
+        assert_eq!(
+            (Some(glance.time), Some(glance.flow_id), Some(glance.span_id)),
+            (record.time, record.flow_id, record.span_id)
+        );
+        assert_eq!(
+            (glance.component, glance.state, glance.event),
+            (&*record.component, record.state.as_deref(), record.event)
+        );
     }
     let mut written = Vec::new();
     text::encode(&record, &mut written);

@@ -82,7 +82,8 @@ impl HybridClock {
 
     fn advance(&self, at_least: u64) -> Clock {
         let step = |last: u64| last.saturating_add(1).max(at_least);
-        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(step(last)));
+        let last =
+            self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(step(last)));
         Clock(step(last.unwrap_or_else(|last| last)))
     }
 }
@@ -96,7 +97,11 @@ mod tests {
         let clock = HybridClock::new();
         assert_eq!(clock.tick(5), Clock(5 << 16));
         assert_eq!(clock.tick(5), Clock((5 << 16) + 1));
-        assert_eq!(clock.tick(4), Clock((5 << 16) + 2), "a wall clock that steps back does not turn it back");
+        assert_eq!(
+            clock.tick(4),
+            Clock((5 << 16) + 2),
+            "a wall clock that steps back does not turn it back"
+        );
         assert_eq!(clock.receive(Clock(9 << 16), 6), Clock((9 << 16) + 1));
         assert_eq!(clock.receive(Clock(3 << 16), 6), Clock((9 << 16) + 2));
         assert_eq!(clock.tick(11), Clock(11 << 16));

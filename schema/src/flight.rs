@@ -154,12 +154,17 @@ impl Flight<'_> {
         record.span_id = Some(open.span_id);
         record.parent_id = open.parent_id;
         record.clock = Some(Clock(open.clock.0.saturating_add(1)));
-        let versions: serde_json::Map<String, serde_json::Value> = serde_json::from_str(self.versions).unwrap_or_default();
-        let named = versions.into_iter().filter_map(|(name, version)| Some((name.into(), version.as_str()?.to_owned().into())));
+        let versions: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(self.versions).unwrap_or_default();
+        let named = versions
+            .into_iter()
+            .filter_map(|(name, version)| Some((name.into(), version.as_str()?.to_owned().into())));
         record.versions = named.collect();
         let how = if self.ended { "ended" } else { "was killed" };
-        let message = format!("the process {how} while this was open (process {})", self.process_id).into();
-        record.error = Some(ErrorInfo { kind: "process_killed".into(), message, causes: Vec::new() });
+        let message =
+            format!("the process {how} while this was open (process {})", self.process_id).into();
+        record.error =
+            Some(ErrorInfo { kind: "process_killed".into(), message, causes: Vec::new() });
         record
     }
 
@@ -190,7 +195,8 @@ pub fn read(bytes: &[u8]) -> Option<Flight<'_>> {
     if !is_flight(bytes) || u32_at(bytes, at::VERSION)? != VERSION {
         return None;
     }
-    let [slots, slot_bytes, flows] = [at::SLOTS, at::SLOT_BYTES, at::FLOWS].map(|at| u32_at(bytes, at).unwrap_or(0) as usize);
+    let [slots, slot_bytes, flows] =
+        [at::SLOTS, at::SLOT_BYTES, at::FLOWS].map(|at| u32_at(bytes, at).unwrap_or(0) as usize);
     let ring = bytes.get(HEADER..)?.get(..slots.checked_mul(slot_bytes)?)?;
     let table = bytes.get(HEADER + ring.len()..)?.get(..flows.checked_mul(flow::BYTES)?)?;
     let given = u64_at(bytes, at::GIVEN)?;
@@ -199,7 +205,9 @@ pub fn read(bytes: &[u8]) -> Option<Flight<'_>> {
         let number = u64_at(slot, 0)?;
         // Whatever a slot holds that its place does not explain was not written whole.
         if number > 0 && number <= given && number % slots as u64 == at as u64 {
-            records.extend(slot.get(RECORD..)?.get(..u32_at(slot, 8)? as usize).map(|words| (number, words)));
+            records.extend(
+                slot.get(RECORD..)?.get(..u32_at(slot, 8)? as usize).map(|words| (number, words)),
+            );
         }
     }
     records.sort_unstable_by_key(|(number, _)| *number);
@@ -231,7 +239,8 @@ fn open_flow(place: &[u8]) -> Option<OpenFlow<'_>> {
     if mark == 0 || mark % 2 == 1 {
         return None;
     }
-    let flow_id = u128::from_le_bytes(place.get(flow::FLOW_ID..flow::FLOW_ID + 16)?.try_into().ok()?);
+    let flow_id =
+        u128::from_le_bytes(place.get(flow::FLOW_ID..flow::FLOW_ID + 16)?.try_into().ok()?);
     Some(OpenFlow {
         flow_id: FlowId::from_u128(flow_id).ok()?,
         span_id: SpanId::from_u64(u64_at(place, flow::SPAN_ID)?).ok()?,
@@ -312,12 +321,20 @@ mod tests {
     fn a_dead_process_is_told_from_a_living_one() {
         let bytes = file();
         let flight = Flight { boot: "b", started: 77, ..read(&bytes).unwrap() };
-        let stat = |state: &str, started: u64| format!("7 (a (b) c) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 {started} 20");
+        let stat = |state: &str, started: u64| {
+            format!("7 (a (b) c) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 {started} 20")
+        };
         assert!(flight.is_alive("b\n", Some(&stat("S", 77))));
-        assert!(!flight.is_alive("b", Some(&stat("S", 78))) && !flight.is_alive("b", Some(&stat("Z", 77))));
+        assert!(
+            !flight.is_alive("b", Some(&stat("S", 78)))
+                && !flight.is_alive("b", Some(&stat("Z", 77)))
+        );
         assert!(!flight.is_alive("b", None) && !flight.is_alive("c", Some(&stat("S", 77))));
         let closing = flight.closing(&flight.open[0]);
-        assert_eq!((closing.event, closing.state.as_deref(), &closing.component), (Event::Fail, Some("prefill"), &"router".into()));
+        assert_eq!(
+            (closing.event, closing.state.as_deref(), &closing.component),
+            (Event::Fail, Some("prefill"), &"router".into())
+        );
         assert_eq!(closing.error.unwrap().kind, "process_killed");
     }
 
@@ -341,7 +358,9 @@ mod tests {
         for _ in 0..20_000 {
             let mut bytes = file();
             for _ in 0..4 {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                seed = seed
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let at = usize::try_from(seed >> 33).unwrap() % bytes.len();
                 bytes[at] = (seed >> 24) as u8;
             }

@@ -226,7 +226,10 @@ pub(crate) fn without_hyphens(text: &[u8; 36]) -> Option<[u8; 32]> {
     else {
         return None;
     };
-    Some([a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11])
+    Some([
+        a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, e0, e1, e2,
+        e3, e4, e5, e6, e7, e8, e9, e10, e11,
+    ])
 }
 
 /// 32 hex digits as a flow id.
@@ -239,7 +242,9 @@ pub(crate) fn flow_id(simple: &[u8; 32]) -> Option<FlowId> {
 /// A component as writers write it: a lower-case letter, then `[a-z0-9_.-]*`.
 pub(crate) fn is_lower_component(text: &[u8]) -> bool {
     text.first().is_some_and(u8::is_ascii_lowercase)
-        && text.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
+        && text.iter().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-')
+        })
 }
 
 /// 16 hex digits.
@@ -250,7 +255,10 @@ pub(crate) fn is_lower_component(text: &[u8]) -> bool {
 #[inline]
 pub(crate) fn hex16(digits: [u8; 16]) -> Option<u64> {
     // SAFETY: SSE2 is part of x86-64, and the function asks for nothing else: it takes and gives numbers.
-    #[expect(unsafe_code, reason = "the compiler asks for it where a function names what the processor has to have")]
+    #[expect(
+        unsafe_code,
+        reason = "the compiler asks for it where a function names what the processor has to have"
+    )]
     unsafe {
         hex16_sse2(digits)
     }
@@ -261,20 +269,30 @@ pub(crate) fn hex16(digits: [u8; 16]) -> Option<u64> {
 #[inline]
 fn hex16_sse2(digits: [u8; 16]) -> Option<u64> {
     use std::arch::x86_64::{
-        _mm_add_epi8, _mm_and_si128, _mm_cmpgt_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16, _mm_set_epi64x,
-        _mm_set1_epi8, _mm_set1_epi16, _mm_slli_epi16, _mm_srli_epi16,
+        _mm_add_epi8, _mm_and_si128, _mm_cmpgt_epi8, _mm_cvtsi128_si64, _mm_movemask_epi8,
+        _mm_or_si128, _mm_packus_epi16, _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi16,
+        _mm_slli_epi16, _mm_srli_epi16,
     };
     let word = u128::from_le_bytes(digits).cast_signed();
     #[expect(clippy::cast_possible_truncation, reason = "each half is taken")]
     let text = _mm_set_epi64x((word >> 64) as i64, word as i64);
     // Bytes beyond ASCII are negative, and less than any digit.
-    let is_digit = _mm_and_si128(_mm_cmpgt_epi8(text, _mm_set1_epi8(0x2f)), _mm_cmpgt_epi8(_mm_set1_epi8(0x3a), text));
+    let is_digit = _mm_and_si128(
+        _mm_cmpgt_epi8(text, _mm_set1_epi8(0x2f)),
+        _mm_cmpgt_epi8(_mm_set1_epi8(0x3a), text),
+    );
     let lower = _mm_or_si128(text, _mm_set1_epi8(0x20));
-    let is_letter = _mm_and_si128(_mm_cmpgt_epi8(lower, _mm_set1_epi8(0x60)), _mm_cmpgt_epi8(_mm_set1_epi8(0x67), lower));
+    let is_letter = _mm_and_si128(
+        _mm_cmpgt_epi8(lower, _mm_set1_epi8(0x60)),
+        _mm_cmpgt_epi8(_mm_set1_epi8(0x67), lower),
+    );
     if _mm_movemask_epi8(_mm_or_si128(is_digit, is_letter)) != 0xffff {
         return None;
     }
-    let nibbles = _mm_add_epi8(_mm_and_si128(text, _mm_set1_epi8(0x0f)), _mm_and_si128(is_letter, _mm_set1_epi8(9)));
+    let nibbles = _mm_add_epi8(
+        _mm_and_si128(text, _mm_set1_epi8(0x0f)),
+        _mm_and_si128(is_letter, _mm_set1_epi8(9)),
+    );
     let pairs = _mm_or_si128(_mm_slli_epi16(nibbles, 4), _mm_srli_epi16(nibbles, 8));
     let pairs = _mm_and_si128(pairs, _mm_set1_epi16(0xff));
     Some(_mm_cvtsi128_si64(_mm_packus_epi16(pairs, pairs)).cast_unsigned().swap_bytes())
@@ -283,7 +301,9 @@ fn hex16_sse2(digits: [u8; 16]) -> Option<u64> {
 /// 16 hex digits.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn hex16(digits: [u8; 16]) -> Option<u64> {
-    digits.iter().try_fold(0, |value, digit| Some(value << 4 | u64::from((*digit as char).to_digit(16)?)))
+    digits
+        .iter()
+        .try_fold(0, |value, digit| Some(value << 4 | u64::from((*digit as char).to_digit(16)?)))
 }
 
 /// Bytes that the cursor has seen to be ASCII.
@@ -312,7 +332,8 @@ mod tests {
 
     #[test]
     fn ids_in_both_forms() {
-        let (hyphenated, simple) = (b"019aaaac-a5da-7347-bb80-1089c1876100", b"019aaaaca5da7347bb801089c1876100");
+        let (hyphenated, simple) =
+            (b"019aaaac-a5da-7347-bb80-1089c1876100", b"019aaaaca5da7347bb801089c1876100");
         assert_eq!(without_hyphens(hyphenated).as_ref(), Some(simple));
         assert_eq!(flow_id(simple).unwrap().to_string().as_bytes(), hyphenated);
         for at in [8, 13, 18, 23] {

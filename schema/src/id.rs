@@ -147,7 +147,12 @@ mod tests {
         assert_eq!(id.to_string(), "019aaaac-a5da-7347-bb80-1089c1876100");
         assert_eq!(id.trace_id().to_string(), "019aaaaca5da7347bb801089c1876100");
         assert_eq!(FlowId::from_bytes(id.to_bytes()), Ok(id));
-        for bad in ["", "019aaaac", "{19aaaac-a5da-7347-bb80-1089c1876100", "zz9aaaac-a5da-7347-bb80-1089c1876100"] {
+        for bad in [
+            "",
+            "019aaaac",
+            "{19aaaac-a5da-7347-bb80-1089c1876100",
+            "zz9aaaac-a5da-7347-bb80-1089c1876100",
+        ] {
             assert_eq!(FlowId::parse(bad), Err(IdError::NotAFlowId), "{bad}");
         }
         assert_eq!(FlowId::parse("00000000000000000000000000000000"), Err(IdError::Zero));
@@ -161,7 +166,8 @@ mod tests {
             assert_eq!((id >> 62) & 0b11, 0b10);
         }
         // A counter would leave the upper of the low 62 bits alike in ids made within a millisecond.
-        let upper: std::collections::HashSet<u128> = ids.iter().map(|id| (id >> 30) & 0xffff_ffff).collect();
+        let upper: std::collections::HashSet<u128> =
+            ids.iter().map(|id| (id >> 30) & 0xffff_ffff).collect();
         assert_eq!(upper.len(), ids.len());
     }
 

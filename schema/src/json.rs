@@ -105,7 +105,10 @@ mod tests {
         ] {
             assert_eq!(decode(line.as_bytes()).err(), Some(NotJson), "{line}");
         }
-        assert_eq!(decode(b"{\"component\":\"a\",\"event\":\"start\",\"x\":\"\xff\"}").err(), Some(NotJson));
+        assert_eq!(
+            decode(b"{\"component\":\"a\",\"event\":\"start\",\"x\":\"\xff\"}").err(),
+            Some(NotJson)
+        );
     }
 
     #[test]
@@ -126,7 +129,8 @@ mod tests {
 
     #[test]
     fn a_number_may_name_an_instance() {
-        let (record, _) = read(r#"{"component":"backend","event":"start","instance":12808651013936080788}"#);
+        let (record, _) =
+            read(r#"{"component":"backend","event":"start","instance":12808651013936080788}"#);
         assert_eq!(record.instance.as_deref(), Some("12808651013936080788"));
     }
 
@@ -144,7 +148,8 @@ mod tests {
     #[test]
     fn no_key_is_written_twice() {
         let mut record = Record::new("a", Event::State);
-        record.fields = vec![("message".into(), "m".into()), ("x".into(), 1.into()), ("x".into(), 2.into())];
+        record.fields =
+            vec![("message".into(), "m".into()), ("x".into(), 1.into()), ("x".into(), 2.into())];
         let mut out = Vec::new();
         encode(&record, &mut out);
         assert_eq!(

@@ -26,7 +26,9 @@ pub use clock::{Clock, HybridClock, MAX_CLOCK_LEAD_MS};
 pub use glance::Glance;
 pub use id::{FlowId, IdError, SpanId};
 pub use problems::Problems;
-pub use record::{DYNAMO_ERROR_TYPES, ErrorInfo, Event, Level, Record, is_component, is_error_type};
+pub use record::{
+    DYNAMO_ERROR_TYPES, ErrorInfo, Event, Level, Record, is_component, is_error_type,
+};
 pub use scalar::Scalar;
 pub use skim::{Origin, Skim, Skimmer, Step};
 pub use time::{SecondText, Time};

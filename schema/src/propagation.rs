@@ -76,8 +76,13 @@ impl TraceParent {
         let text = text.trim_ascii();
         let (head, tail) = text.split_at_checked(55)?;
         let version = hex2(head.get(..2)?)?;
-        let is_whole = if version == 0 { tail.is_empty() } else { tail.first().is_none_or(|byte| *byte == b'-') };
-        if version == 0xff || !is_whole || [2, 35, 52].iter().any(|at| head.get(*at) != Some(&b'-')) {
+        let is_whole = if version == 0 {
+            tail.is_empty()
+        } else {
+            tail.first().is_none_or(|byte| *byte == b'-')
+        };
+        if version == 0xff || !is_whole || [2, 35, 52].iter().any(|at| head.get(*at) != Some(&b'-'))
+        {
             return None;
         }
         let [high, low, span] = [3, 19, 36].map(|at| lower_hex16(head, at));
@@ -126,7 +131,10 @@ impl TraceState {
         let text = std::str::from_utf8(text).ok()?;
         let (mut clock, mut malformed) = (None, 0);
         let mut others: Vec<&str> = Vec::new();
-        let members = text.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty());
+        let members = text
+            .split(',')
+            .map(|member| member.trim_matches([' ', '\t']))
+            .filter(|member| !member.is_empty());
         for member in members {
             let (key, value) = member.split_once('=')?;
             if !is_key(key) || !is_value(value) {
@@ -167,12 +175,15 @@ impl TraceState {
 fn is_key(key: &str) -> bool {
     let is_first = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let is_next = |byte: &u8| is_first(byte) || matches!(byte, b'_' | b'-' | b'*' | b'/' | b'@');
-    key.len() <= 256 && key.as_bytes().first().is_some_and(is_first) && key.as_bytes().iter().all(is_next)
+    key.len() <= 256
+        && key.as_bytes().first().is_some_and(is_first)
+        && key.as_bytes().iter().all(is_next)
 }
 
 /// Printable ASCII without `,` and `=`.
 fn is_value(value: &str) -> bool {
-    (1..=256).contains(&value.len()) && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
+    (1..=256).contains(&value.len())
+        && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
 }
 
 #[cfg(test)]
@@ -187,11 +198,20 @@ mod tests {
         assert_eq!(parent.to_string(), PARENT);
         assert_eq!(parent.flow_id.to_string(), "019aaaac-a5da-7347-bb80-1089c1876100");
         assert!(parent.flags.is_sampled() && parent.flags.is_random());
-        let flags = |text: &str| TraceParent::parse(text.as_bytes()).map(|parent| parent.flags.byte());
-        assert_eq!(flags(&PARENT.replace("-03", "-ff")), Some(3), "flags that nobody knows are not handed on");
+        let flags =
+            |text: &str| TraceParent::parse(text.as_bytes()).map(|parent| parent.flags.byte());
+        assert_eq!(
+            flags(&PARENT.replace("-03", "-ff")),
+            Some(3),
+            "flags that nobody knows are not handed on"
+        );
         assert_eq!(flags(&format!(" {PARENT}\t")), Some(3));
         assert_eq!(flags(&PARENT.replacen("00", "cc", 1)), Some(3));
-        assert_eq!(flags(&format!("{}-more", PARENT.replacen("00", "cc", 1))), Some(3), "of a version to come");
+        assert_eq!(
+            flags(&format!("{}-more", PARENT.replacen("00", "cc", 1))),
+            Some(3),
+            "of a version to come"
+        );
     }
 
     #[test]
@@ -220,12 +240,24 @@ mod tests {
         for (text, clock, written) in [
             ("", None, ""),
             ("congo=t61rcWkgMzE", None, "congo=t61rcWkgMzE"),
-            ("rojo=1 ,\t flowlog=019aaaacb23c001a,, a@b=c d", Some(0x019a_aaac_b23c_001a), "flowlog=019aaaacb23c001a,rojo=1,a@b=c d"),
+            (
+                "rojo=1 ,\t flowlog=019aaaacb23c001a,, a@b=c d",
+                Some(0x019a_aaac_b23c_001a),
+                "flowlog=019aaaacb23c001a,rojo=1,a@b=c d",
+            ),
             ("flowlog=019aaaacb23c001a", Some(0x019a_aaac_b23c_001a), "flowlog=019aaaacb23c001a"),
-            ("flowlog=000000000000001a,flowlog=000000000000001b", Some(0x1a), "flowlog=000000000000001a"),
+            (
+                "flowlog=000000000000001a,flowlog=000000000000001b",
+                Some(0x1a),
+                "flowlog=000000000000001a",
+            ),
         ] {
             let (state, malformed) = TraceState::parse(text.as_bytes());
-            assert_eq!((state.clock, state.to_header().as_str(), malformed), (clock.map(Clock), written, 0), "{text}");
+            assert_eq!(
+                (state.clock, state.to_header().as_str(), malformed),
+                (clock.map(Clock), written, 0),
+                "{text}"
+            );
         }
         let nothing = (TraceState::default(), 1);
         for text in ["congo", "=1", "a=", "A=1", "a=\u{e9}", "a=1=2", "a=\u{7f}", "a b=1"] {
@@ -247,7 +279,11 @@ mod tests {
             (0..20).map(|at| format!("m{at}={}", "y".repeat(100))).collect::<Vec<_>>().join(",")
         );
         let kept = TraceState::parse(long.as_bytes()).0.others;
-        assert!(kept.len() <= MOST_BYTES && !kept.contains("long=") && kept.starts_with("short=1,m0="), "{}", kept.len());
+        assert!(
+            kept.len() <= MOST_BYTES && !kept.contains("long=") && kept.starts_with("short=1,m0="),
+            "{}",
+            kept.len()
+        );
         assert!(kept.ends_with(&"y".repeat(100)));
     }
 }

@@ -6,7 +6,11 @@ use crate::{Clock, FlowId, Scalar, SpanId, Time};
 
 /// How loud a line is. It proves nothing about success or failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename_all = "UPPERCASE"))]
+#[cfg_attr(
+    feature = "json-schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "UPPERCASE")
+)]
 pub enum Level {
     /// `TRACE`
     Trace,
@@ -46,7 +50,11 @@ impl Level {
 
 /// What happened to the span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(rename_all = "lowercase"))]
+#[cfg_attr(
+    feature = "json-schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum Event {
     /// The component took the flow up.
     Start,
@@ -68,7 +76,16 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 8] = [Self::Start, Self::State, Self::End, Self::Fail, Self::Cancel, Self::Sample, Self::Process, Self::Lost];
+    pub const ALL: [Self; 8] = [
+        Self::Start,
+        Self::State,
+        Self::End,
+        Self::Fail,
+        Self::Cancel,
+        Self::Sample,
+        Self::Process,
+        Self::Lost,
+    ];
 
     /// The lower-case name.
     pub fn as_str(self) -> &'static str {
@@ -95,7 +112,10 @@ impl Event {
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct ErrorInfo<'a> {
     /// A `DynamoError` name (`Unavailable`, `Disconnected`, ...) or another error's; `Unknown` where none is known.
-    #[cfg_attr(feature = "json-schema", schemars(rename = "type", regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.:]*$")))]
+    #[cfg_attr(
+        feature = "json-schema",
+        schemars(rename = "type", regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.:]*$"))
+    )]
     pub kind: Cow<'a, str>,
     /// What it says.
     pub message: Cow<'a, str>,
@@ -157,10 +177,17 @@ pub const DYNAMO_ERROR_TYPES: [&str; 16] = [
 /// `instance`, `state` and strings of that kind are `None` rather than empty, whole numbers are [`Scalar::Int`]
 /// where they fit, times are whole microseconds, and no field has the name of a known key.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(title = "flowlog record, version 1"))]
+#[cfg_attr(
+    feature = "json-schema",
+    derive(schemars::JsonSchema),
+    schemars(title = "flowlog record, version 1")
+)]
 pub struct Record<'a> {
     /// Wall clock, RFC 3339 UTC with microseconds.
-    #[cfg_attr(feature = "json-schema", schemars(default, with = "Option<crate::json::schema::TimeText>"))]
+    #[cfg_attr(
+        feature = "json-schema",
+        schemars(default, with = "Option<crate::json::schema::TimeText>")
+    )]
     pub time: Option<Time>,
     /// How loud.
     pub level: Option<Level>,
@@ -178,7 +205,10 @@ pub struct Record<'a> {
     /// Pod, worker id or rank.
     pub instance: Option<Cow<'a, str>>,
     /// The flow.
-    #[cfg_attr(feature = "json-schema", schemars(with = "Option<crate::json::schema::FlowIdText>"))]
+    #[cfg_attr(
+        feature = "json-schema",
+        schemars(with = "Option<crate::json::schema::FlowIdText>")
+    )]
     pub flow_id: Option<FlowId>,
     /// The kind of flow: `chat_completion`, `kv_transfer`, `worker_start`, ...
     pub flow: Option<Cow<'a, str>>,
@@ -187,7 +217,10 @@ pub struct Record<'a> {
     /// Where in its work the component is: `[A-Za-z0-9_.:-]+`.
     pub state: Option<Cow<'a, str>>,
     /// Versions by name; at least on `start` and `fail`.
-    #[cfg_attr(feature = "json-schema", schemars(default, with = "std::collections::BTreeMap<String, String>"))]
+    #[cfg_attr(
+        feature = "json-schema",
+        schemars(default, with = "std::collections::BTreeMap<String, String>")
+    )]
     pub versions: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// The span: one component's share of the flow.
     #[cfg_attr(feature = "json-schema", schemars(with = "Option<crate::json::schema::Hex16>"))]
@@ -201,7 +234,13 @@ pub struct Record<'a> {
     /// Why it failed; readers also take a string.
     pub error: Option<ErrorInfo<'a>>,
     /// Any other key.
-    #[cfg_attr(feature = "json-schema", schemars(flatten, with = "std::collections::BTreeMap<String, crate::json::schema::AnyScalar>"))]
+    #[cfg_attr(
+        feature = "json-schema",
+        schemars(
+            flatten,
+            with = "std::collections::BTreeMap<String, crate::json::schema::AnyScalar>"
+        )
+    )]
     pub fields: Vec<(Cow<'a, str>, Scalar<'a>)>,
 }
 
@@ -239,12 +278,17 @@ impl<'a> Record<'a> {
 /// Whether the text can stand as a component: a letter, then letters, digits, `_`, `.` and `-`.
 pub fn is_component(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic()) && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 /// Lower-cases a component without a copy where it is lower-case already.
 pub(crate) fn lower(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(text.to_ascii_lowercase()) } else { text }
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]

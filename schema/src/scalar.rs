@@ -20,7 +20,10 @@ pub enum Scalar<'a> {
 impl Scalar<'_> {
     /// The value as a number, where it is one.
     pub fn as_f64(&self) -> Option<f64> {
-        #[expect(clippy::cast_precision_loss, reason = "a reading is shown and compared, not counted")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a reading is shown and compared, not counted"
+        )]
         match self {
             Self::Int(value) => Some(*value as f64),
             Self::Uint(value) => Some(*value as f64),

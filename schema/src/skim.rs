@@ -86,7 +86,11 @@ impl Skimmer {
     ///
     /// Where it is `Some`, [`json::decode`] or [`text::decode`] read the same, and count no problem.
     #[inline]
-    pub fn skim<'a>(&mut self, line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
+    pub fn skim<'a>(
+        &mut self,
+        line: &'a [u8],
+        field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
+    ) -> Option<Skim<'a>> {
         match line.first() {
             Some(b'{') => self.json(line, field).or_else(|| self.learn(line, true, field)),
             Some(b'0'..=b'9') => self.text(line, field).or_else(|| self.learn(line, false, field)),
@@ -109,7 +113,11 @@ impl Skimmer {
         self.tails.meaning(number).map_or(&[], |tail| &tail.fields)
     }
 
-    fn json<'a>(&mut self, line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
+    fn json<'a>(
+        &mut self,
+        line: &'a [u8],
+        field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
+    ) -> Option<Skim<'a>> {
         let mut cursor = Cursor::new(line);
         cursor.expect(json::PREFIX)?;
         let time = self.minute.time(cursor.take_array()?)?;
@@ -130,17 +138,34 @@ impl Skimmer {
         let tail = self.tails.find_rest(rest);
         if let (None, Some(number)) = (tail, number) {
             let mut other = |key: &'a [u8], value: &'a [u8]| key != SEQ && field(key, value);
-            self.new_tail(rest, &mut other, |keep| json::fields(&mut cursor, keep).map(|()| &b""[..]))?;
+            self.new_tail(rest, &mut other, |keep| {
+                json::fields(&mut cursor, keep).map(|()| &b""[..])
+            })?;
             if !field(SEQ, number) {
                 return None;
             }
         } else if tail.is_none() {
             self.new_tail(rest, field, |keep| json::tail(&mut cursor, keep).map(|()| &b""[..]))?;
         }
-        Some(Skim { time, flow_id, span_id, parent_id, clock, message: ascii(message), origin, step, tail, is_json: true })
+        Some(Skim {
+            time,
+            flow_id,
+            span_id,
+            parent_id,
+            clock,
+            message: ascii(message),
+            origin,
+            step,
+            tail,
+            is_json: true,
+        })
     }
 
-    fn text<'a>(&mut self, line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
+    fn text<'a>(
+        &mut self,
+        line: &'a [u8],
+        field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
+    ) -> Option<Skim<'a>> {
         let mut cursor = Cursor::new(line);
         let time = self.minute.time(cursor.take_array()?)?;
         let origin = self.origins.find(&mut cursor)?;
@@ -162,15 +187,29 @@ impl Skimmer {
                 line.trim_ascii_end().get(line.trim_ascii_end().len().checked_sub(len)?..)?
             }
             None => {
-                let mut other = |key: &'a [u8], value: &'a [u8]| (number.is_none() || key != SEQ) && field(key, value);
-                let message = self.new_tail(rest, &mut other, |keep| text::tail(&mut cursor, keep))?;
+                let mut other = |key: &'a [u8], value: &'a [u8]| {
+                    (number.is_none() || key != SEQ) && field(key, value)
+                };
+                let message =
+                    self.new_tail(rest, &mut other, |keep| text::tail(&mut cursor, keep))?;
                 if number.is_some_and(|number| !field(SEQ, number)) {
                     return None;
                 }
                 message
             }
         };
-        Some(Skim { time, flow_id, span_id, parent_id, clock, message: ascii(message), origin, step, tail, is_json: false })
+        Some(Skim {
+            time,
+            flow_id,
+            span_id,
+            parent_id,
+            clock,
+            message: ascii(message),
+            origin,
+            step,
+            tail,
+            is_json: false,
+        })
     }
 
     /// Reads a tail that is not known, and remembers it; its message, in text.
@@ -198,13 +237,19 @@ impl Skimmer {
 
     /// Reads a line of which something is new, and remembers that.
     #[cold]
-    fn learn<'a>(&mut self, line: &'a [u8], is_json: bool, field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Skim<'a>> {
+    fn learn<'a>(
+        &mut self,
+        line: &'a [u8],
+        is_json: bool,
+        field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
+    ) -> Option<Skim<'a>> {
         let mut fields = Vec::new();
         let mut keep = |key: &'a [u8], value: &'a [u8]| {
             fields.push((ascii(key).to_owned(), ascii(value).to_owned()));
             field(key, value)
         };
-        let (glance, cuts) = if is_json { json::read(line, &mut keep)? } else { text::read(line, &mut keep)? };
+        let (glance, cuts) =
+            if is_json { json::read(line, &mut keep)? } else { text::read(line, &mut keep)? };
         let between = |from: usize, to: usize| line.get(from..to).unwrap_or_default();
         let begin = if is_json { json::PREFIX.len() + 27 } else { 27 };
         let Cuts { message, origin, flow_id, middle_end, tail } = cuts;
@@ -224,7 +269,18 @@ impl Skimmer {
         let message = if is_json { "" } else { glance.message };
         self.tails.add(between(tail, line.len()), || Tail { fields, message: message.to_owned() });
         let Glance { time, flow_id, span_id, parent_id, clock, message, .. } = glance;
-        Some(Skim { time, flow_id, span_id, parent_id, clock, message, origin, step, tail: None, is_json })
+        Some(Skim {
+            time,
+            flow_id,
+            span_id,
+            parent_id,
+            clock,
+            message,
+            origin,
+            step,
+            tail: None,
+            is_json,
+        })
     }
 }
 
@@ -303,7 +359,10 @@ impl<T> Shares<T> {
     #[inline]
     fn find(&mut self, cursor: &mut Cursor<'_>) -> Option<usize> {
         let rest = cursor.rest();
-        let is = |at: usize| self.is_probed(at, rest) && self.runs.get(at).is_some_and(|run| rest.starts_with(&run.bytes));
+        let is = |at: usize| {
+            self.is_probed(at, rest)
+                && self.runs.get(at).is_some_and(|run| rest.starts_with(&run.bytes))
+        };
         if !is(self.latest) {
             self.latest = (0..self.runs.len()).find(|at| is(*at))?;
         }
@@ -314,7 +373,9 @@ impl<T> Shares<T> {
     /// The known run that is all of the rest.
     #[inline]
     fn find_rest(&mut self, rest: &[u8]) -> Option<usize> {
-        let is = |at: usize| self.is_probed(at, rest) && self.runs.get(at).is_some_and(|run| *rest == *run.bytes);
+        let is = |at: usize| {
+            self.is_probed(at, rest) && self.runs.get(at).is_some_and(|run| *rest == *run.bytes)
+        };
         if !is(self.latest) {
             match (0..self.runs.len()).find(|at| is(*at)) {
                 Some(at) => self.latest = at,
@@ -372,5 +433,8 @@ const MANY_MISSES: usize = 256;
 /// The eight bytes at a place; zero where there are fewer.
 #[inline]
 fn word(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|eight| eight.first_chunk()).map_or(0, |eight| u64::from_le_bytes(*eight))
+    bytes
+        .get(at..at + 8)
+        .and_then(|eight| eight.first_chunk())
+        .map_or(0, |eight| u64::from_le_bytes(*eight))
 }

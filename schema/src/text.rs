@@ -17,10 +17,16 @@ const ORDINARY: [&str; 3] = ["target", "file", "line"];
 
 /// Whether a word must be quoted to stand in the braces as itself.
 fn is_special(word: &str) -> bool {
-    word.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '"' | '{' | '}' | '[' | ']' | '=' | '@' | '\\'))
+    word.chars().any(|c| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '"' | '{' | '}' | '[' | ']' | '=' | '@' | '\\')
+    })
 }
 
 /// Whether a state can stand in its place: `[A-Za-z0-9_.:-]+`, and not the lone `-` that means none.
 fn is_state(word: &str) -> bool {
-    !word.is_empty() && word != "-" && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
+    !word.is_empty()
+        && word != "-"
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
 }

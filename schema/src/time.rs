@@ -26,16 +26,25 @@ impl Time {
     pub(crate) fn of_digits(text: &[u8; 27]) -> Option<Self> {
         let number = |range: std::ops::Range<usize>| {
             let digits = text.get(range)?;
-            digits.iter().try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
+            digits.iter().try_fold(0, |number, byte| {
+                byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0'))
+            })
         };
-        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (26, b'Z')];
+        let marks =
+            [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (26, b'Z')];
         if !marks.iter().all(|(at, mark)| text[*at] == *mark) {
             return None;
         }
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-        let (hour, minute, second, micros) = (number(11..13)?, number(14..16)?, number(17..19)?, number(20..26)?);
+        let (hour, minute, second, micros) =
+            (number(11..13)?, number(14..16)?, number(17..19)?, number(20..26)?);
         // Nanoseconds in an i64 end in 2262; a leap second is for the calendar library to judge.
-        if !(1700..2262).contains(&year) || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 {
+        if !(1700..2262).contains(&year)
+            || !(1..=12).contains(&month)
+            || hour > 23
+            || minute > 59
+            || second > 59
+        {
             return None;
         }
         let leaps = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -48,9 +57,14 @@ impl Time {
             return None;
         }
         // Days since the epoch, in years that begin in March (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-        let (march_year, march_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-        let days =
-            march_year * 365 + march_year / 4 - march_year / 100 + march_year / 400 + (153 * march_month + 2) / 5 + day - 1 - 719_468;
+        let (march_year, march_month) =
+            if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let days = march_year * 365 + march_year / 4 - march_year / 100
+            + march_year / 400
+            + (153 * march_month + 2) / 5
+            + day
+            - 1
+            - 719_468;
         let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
         Some(Self((seconds * 1_000_000 + micros) * 1_000))
     }
@@ -114,16 +128,29 @@ mod tests {
     #[test]
     fn a_second_at_a_time_reads_as_the_whole() {
         let mut second = SecondText::default();
-        for nanos in
-            [0, 999, 1_000, 999_999_999, 1_000_000_000, 1_763_800_035_705_274_123, 1_763_800_035_705_274_999, -1, -1_000_000_001, 5]
-        {
+        for nanos in [
+            0,
+            999,
+            1_000,
+            999_999_999,
+            1_000_000_000,
+            1_763_800_035_705_274_123,
+            1_763_800_035_705_274_999,
+            -1,
+            -1_000_000_001,
+            5,
+        ] {
             assert_eq!(second.text(Time(nanos)), Time(nanos).to_string().as_bytes(), "{nanos}");
         }
     }
 
     #[test]
     fn digits_are_read_as_the_calendar_library_reads_them() {
-        let by_library = |text: &str| text.parse::<jiff::Timestamp>().ok().and_then(|stamp| i64::try_from(stamp.as_nanosecond()).ok());
+        let by_library = |text: &str| {
+            text.parse::<jiff::Timestamp>()
+                .ok()
+                .and_then(|stamp| i64::try_from(stamp.as_nanosecond()).ok())
+        };
         let mut days = 0;
         for year in [1700, 1899, 1900, 1969, 1970, 1999, 2000, 2024, 2025, 2100, 2261] {
             for (month, day) in (0..=13).flat_map(|month| (0..=32).map(move |day| (month, day))) {
@@ -134,9 +161,12 @@ mod tests {
             }
         }
         assert_eq!(days, 11 * 365 + 2);
-        for text in
-            ["2025-11-22T24:00:00.000000Z", "2025-11-22T08:60:00.000000Z", "2025-11-22 08:00:00.000000Z", "2025-11-22T08:00:00.00000xZ"]
-        {
+        for text in [
+            "2025-11-22T24:00:00.000000Z",
+            "2025-11-22T08:60:00.000000Z",
+            "2025-11-22 08:00:00.000000Z",
+            "2025-11-22T08:00:00.00000xZ",
+        ] {
             assert_eq!(text.as_bytes().try_into().ok().and_then(Time::of_digits), None, "{text}");
         }
     }
@@ -149,9 +179,20 @@ mod tests {
             ("2025-11-22T10:27:15.7+02:00", "2025-11-22T08:27:15.700000Z"),
             ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
         ] {
-            assert_eq!(Time::parse(input).map(|t| t.to_string()).as_deref(), Some(output), "{input}");
+            assert_eq!(
+                Time::parse(input).map(|t| t.to_string()).as_deref(),
+                Some(output),
+                "{input}"
+            );
         }
-        for bad in ["", "2025-11-22", "2025-11-22T08:27:15", "2025-13-22T08:27:15Z", "08:27:15.705274Z", "9999-11-22T08:27:15.705274Z"] {
+        for bad in [
+            "",
+            "2025-11-22",
+            "2025-11-22T08:27:15",
+            "2025-13-22T08:27:15Z",
+            "08:27:15.705274Z",
+            "9999-11-22T08:27:15.705274Z",
+        ] {
             assert_eq!(Time::parse(bad), None, "{bad}");
         }
         assert_eq!(Time(i64::MIN).to_string(), "1677-09-21T00:12:43.145224Z");

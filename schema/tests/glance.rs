@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use flowlog_schema::{Clock, Event, FlowId, Glance, Level, Record, Scalar, Skimmer, SpanId, Time, json, text};
+use flowlog_schema::{
+    Clock, Event, FlowId, Glance, Level, Record, Scalar, Skimmer, SpanId, Time, json, text,
+};
 use proptest::prelude::*;
 
 /// Words that need no quotes and no escapes.
@@ -71,10 +73,13 @@ fn check(line: &[u8], is_json: bool) -> Result<bool, TestCaseError> {
         fields.push((std::str::from_utf8(key).unwrap(), std::str::from_utf8(value).unwrap()));
         true
     };
-    let glance = if is_json { json::glance(line, &mut keep) } else { text::glance(line, &mut keep) };
+    let glance =
+        if is_json { json::glance(line, &mut keep) } else { text::glance(line, &mut keep) };
     let Some(glance) = glance else { return Ok(false) };
     let decoded = if is_json { json::decode(line).ok() } else { text::decode(line).ok() };
-    let Some((record, problems)) = decoded else { return Err(TestCaseError::fail(format!("no record: {shown}"))) };
+    let Some((record, problems)) = decoded else {
+        return Err(TestCaseError::fail(format!("no record: {shown}")));
+    };
     prop_assert!(problems.is_empty() && record.error.is_none(), "{}", shown);
     prop_assert_eq!(glance, glance_of(&record), "{}", shown);
     for (key, value) in &fields {

@@ -5,7 +5,9 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SpanId, Time, json, text};
+use flowlog_schema::{
+    Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SpanId, Time, json, text,
+};
 
 fn base(event: Event) -> Record<'static> {
     let mut record = Record::new("router", event);
@@ -31,7 +33,8 @@ fn records() -> Vec<Record<'static>> {
         change(&mut record);
         record
     };
-    let versions = |record: &mut Record<'static>| record.versions = vec![("router".into(), "0.7.0".into())];
+    let versions =
+        |record: &mut Record<'static>| record.versions = vec![("router".into(), "0.7.0".into())];
     vec![
         of(Event::Start, versions),
         of(Event::State, |r| r.state = Some("select_worker".into())),
@@ -83,7 +86,11 @@ fn records() -> Vec<Record<'static>> {
             r.message = Some("retrying".into());
         }),
         of(Event::State, |r| {
-            r.versions = vec![("@scope/pkg".into(), "1.0 beta".into()), ("two words".into(), "=1".into()), ("plain".into(), "1".into())];
+            r.versions = vec![
+                ("@scope/pkg".into(), "1.0 beta".into()),
+                ("two words".into(), "=1".into()),
+                ("plain".into(), "1".into()),
+            ];
         }),
         of(Event::State, |r| {
             r.fields = vec![
@@ -120,12 +127,18 @@ fn lines(encode: fn(&Record<'_>, &mut Vec<u8>)) -> Vec<u8> {
 
 #[test]
 fn encoders_write_the_golden_lines() {
-    for (name, written) in [("records.jsonl", lines(json::encode)), ("records.log", lines(text::encode))] {
+    for (name, written) in
+        [("records.jsonl", lines(json::encode)), ("records.log", lines(text::encode))]
+    {
         if std::env::var_os("FLOWLOG_BLESS").is_some() {
             std::fs::write(golden(name), &written).unwrap();
         }
         let expected = std::fs::read(golden(name)).unwrap();
-        assert_eq!(String::from_utf8(written).unwrap(), String::from_utf8(expected).unwrap(), "{name}");
+        assert_eq!(
+            String::from_utf8(written).unwrap(),
+            String::from_utf8(expected).unwrap(),
+            "{name}"
+        );
     }
 }
 
@@ -134,8 +147,16 @@ fn decoders_read_the_golden_lines() {
     let expected = records();
     let jsonl = std::fs::read(golden("records.jsonl")).unwrap();
     let log = std::fs::read(golden("records.log")).unwrap();
-    let read: Vec<_> = jsonl.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| json::decode(l).unwrap()).collect();
-    let text: Vec<_> = log.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| text::decode(l).unwrap()).collect();
+    let read: Vec<_> = jsonl
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| json::decode(l).unwrap())
+        .collect();
+    let text: Vec<_> = log
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| text::decode(l).unwrap())
+        .collect();
     assert_eq!((read.len(), text.len()), (expected.len(), expected.len()));
     for ((from_json, from_text), expected) in read.iter().zip(&text).zip(&expected) {
         assert_eq!(&from_json.0, expected);

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SecondText, SpanId, Time, json, text};
+use flowlog_schema::{
+    Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SecondText, SpanId, Time, json, text,
+};
 use proptest::prelude::*;
 
 fn words() -> impl Strategy<Value = Cow<'static, str>> {

@@ -20,7 +20,8 @@ pub enum Voice {
 
 impl Voice {
     /// Every voice.
-    pub const ALL: [Self; 5] = [Self::Frontend, Self::Vllm, Self::Sglang, Self::TensorrtLlm, Self::Dependencies];
+    pub const ALL: [Self; 5] =
+        [Self::Frontend, Self::Vllm, Self::Sglang, Self::TensorrtLlm, Self::Dependencies];
 }
 
 /// Appends what a process says at a moment, in microseconds since the epoch: one line, or a warning with its traceback.
@@ -29,13 +30,19 @@ pub fn chat(random: &mut fastrand::Rng, voice: Voice, micros: i64, out: &mut Str
     let (date, clock, fraction) = (&time[..10], &time[11..19], &time[20..26]);
     let (year, month, day) = (&date[..4], &date[5..7], &date[8..10]);
     let n = |random: &mut fastrand::Rng, most: u32| random.u32(0..most);
-    let f = |random: &mut fastrand::Rng, most: u32| format!("{}.{}", random.u32(0..most), random.u32(0..10));
+    let f = |random: &mut fastrand::Rng, most: u32| {
+        format!("{}.{}", random.u32(0..most), random.u32(0..10))
+    };
     // One line in two thousand is odd.
     let odd = random.u32(0..2_000) == 0;
     // Writing to a string cannot fail.
     let _ = match (voice, random.u32(0..4)) {
         (Voice::Frontend, _) if odd => {
-            writeln!(out, "{time}  WARN dynamo_llm::http::service::disconnect: stream dropped early, closing after={}ms", n(random, 900))
+            writeln!(
+                out,
+                "{time}  WARN dynamo_llm::http::service::disconnect: stream dropped early, closing after={}ms",
+                n(random, 900)
+            )
         }
         (Voice::Frontend, 0) => writeln!(
             out,
@@ -51,7 +58,12 @@ pub fn chat(random: &mut fastrand::Rng, voice: Voice, micros: i64, out: &mut Str
             f(random, 100)
         ),
         (Voice::Frontend, 2) => {
-            writeln!(out, "{time} TRACE dynamo_runtime::metrics: scraped {} series in {} us", n(random, 900), n(random, 9_000))
+            writeln!(
+                out,
+                "{time} TRACE dynamo_runtime::metrics: scraped {} series in {} us",
+                n(random, 900),
+                n(random, 9_000)
+            )
         }
         (Voice::Frontend, _) => writeln!(
             out,
@@ -79,7 +91,11 @@ pub fn chat(random: &mut fastrand::Rng, voice: Voice, micros: i64, out: &mut Str
             f(random, 100),
             f(random, 100)
         ),
-        (Voice::Vllm, 2) => writeln!(out, "DEBUG {month}-{day} {clock} [core.py:{}] EngineCore loop active.", 300 + n(random, 3)),
+        (Voice::Vllm, 2) => writeln!(
+            out,
+            "DEBUG {month}-{day} {clock} [core.py:{}] EngineCore loop active.",
+            300 + n(random, 3)
+        ),
         (Voice::Vllm, _) => writeln!(
             out,
             "INFO {month}-{day} {clock} [kv_cache_utils.py:{}] GPU KV cache size: {} tokens, {} free",
@@ -113,7 +129,11 @@ pub fn chat(random: &mut fastrand::Rng, voice: Voice, micros: i64, out: &mut Str
             n(random, 9)
         ),
         (Voice::TensorrtLlm, _) if odd => {
-            writeln!(out, "[{month}/{day}/{year}-{clock}] [TRT-LLM] [W] Block reuse is off for {} requests with images", n(random, 9))
+            writeln!(
+                out,
+                "[{month}/{day}/{year}-{clock}] [TRT-LLM] [W] Block reuse is off for {} requests with images",
+                n(random, 9)
+            )
         }
         (Voice::TensorrtLlm, 3) => writeln!(
             out,

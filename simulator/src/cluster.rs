@@ -22,17 +22,31 @@ pub(crate) fn run(options: &Options) -> Cluster {
     let dynamo = options.form == Form::Dynamo;
     let skew = i64::try_from(options.skew_ms * 1_000).unwrap_or(0);
     let mut processes = Vec::new();
-    for (component, count) in [("frontend", 2), ("router", 2), ("prefill", options.prefills), ("backend", 3)] {
+    for (component, count) in
+        [("frontend", 2), ("router", 2), ("prefill", options.prefills), ("backend", 3)]
+    {
         for index in 0..count {
             let log = format!("{component}-{index}");
             let decimal = dynamo && matches!(component, "prefill" | "backend");
-            let instance = if decimal { random.u64(1_000_000_000_000_000_000..).to_string() } else { log.clone() };
-            processes.push(Process { component, instance, log, skew: random.i64(-skew..=skew), killed: None });
+            let instance = if decimal {
+                random.u64(1_000_000_000_000_000_000..).to_string()
+            } else {
+                log.clone()
+            };
+            processes.push(Process {
+                component,
+                instance,
+                log,
+                skew: random.i64(-skew..=skew),
+                killed: None,
+            });
         }
     }
     let span = 50_000 * i64::try_from(options.flows).unwrap_or(0);
     if options.kills > 0 {
-        let victim = pick(&mut random, &processes, |process| matches!(process.component, "prefill" | "backend"));
+        let victim = pick(&mut random, &processes, |process| {
+            matches!(process.component, "prefill" | "backend")
+        });
         if let Some(process) = processes.get_mut(victim) {
             process.killed = Some(random.i64(span / 3..=span / 3 * 2 + 1));
         }
@@ -51,7 +65,11 @@ pub(crate) fn run(options: &Options) -> Cluster {
     } else {
         state.chatter(span + TAIL);
     }
-    let mut logs: Vec<(String, Vec<u8>)> = state.processes.iter().map(|process| (format!("{}.log", process.log), Vec::new())).collect();
+    let mut logs: Vec<(String, Vec<u8>)> = state
+        .processes
+        .iter()
+        .map(|process| (format!("{}.log", process.log), Vec::new()))
+        .collect();
     state.write(&mut logs);
     // In Dynamo the router lives in the frontend.
     logs.retain(|(_, bytes)| !bytes.is_empty());
@@ -90,7 +108,9 @@ impl State<'_> {
             let wall = begin + step.at + process.skew;
             let now_ms = u64::try_from(wall / 1_000).unwrap_or(0);
             let clock = match step.hears {
-                Some(said) if !(self.options.mute_answers && step.is_answer()) => clocks[step.process].receive(read[said], now_ms),
+                Some(said) if !(self.options.mute_answers && step.is_answer()) => {
+                    clocks[step.process].receive(read[said], now_ms)
+                }
                 _ => clocks[step.process].tick(now_ms),
             };
             read[at] = clock;
@@ -102,9 +122,22 @@ impl State<'_> {
                 Says::Span { span, .. } => states.get(&span.id).copied().unwrap_or("receive"),
                 Says::Process { .. } | Says::Chat { .. } => "",
             };
-            let log = if self.options.form == Form::Dynamo { write::dynamo_home(process, &self.processes) } else { step.process };
+            let log = if self.options.form == Form::Dynamo {
+                write::dynamo_home(process, &self.processes)
+            } else {
+                step.process
+            };
             if let Some((_, bytes)) = logs.get_mut(log) {
-                write::step(step, process, wall, clock, state, self.options, &mut self.random, bytes);
+                write::step(
+                    step,
+                    process,
+                    wall,
+                    clock,
+                    state,
+                    self.options,
+                    &mut self.random,
+                    bytes,
+                );
             }
         }
     }

@@ -16,7 +16,8 @@ pub struct Damage {
 /// A cluster's logs after the damage, and of every flow whether a line of its origin is left (true where it has none).
 pub fn damage(cluster: &Cluster, damage: Damage) -> (Cluster, Vec<bool>) {
     let mut random = fastrand::Rng::with_seed(damage.seed);
-    let mut damaged = Cluster { logs: Vec::with_capacity(cluster.logs.len()), truth: cluster.truth.clone() };
+    let mut damaged =
+        Cluster { logs: Vec::with_capacity(cluster.logs.len()), truth: cluster.truth.clone() };
     for (name, bytes) in &cluster.logs {
         let most = bytes.len() as u64 * damage.cut_percent / 100;
         let cut = usize::try_from(random.u64(0..=most)).unwrap_or(0);
@@ -29,10 +30,12 @@ pub fn damage(cluster: &Cluster, damage: Damage) -> (Cluster, Vec<bool>) {
         }
         damaged.logs.push((name.clone(), kept));
     }
-    let told = damaged
-        .truth
-        .iter()
-        .map(|truth| truth.origin.as_ref().is_none_or(|(_, instance)| is_left(&damaged, &truth.id.to_string(), instance)));
+    let told = damaged.truth.iter().map(|truth| {
+        truth
+            .origin
+            .as_ref()
+            .is_none_or(|(_, instance)| is_left(&damaged, &truth.id.to_string(), instance))
+    });
     let told = told.collect();
     (damaged, told)
 }
@@ -40,7 +43,11 @@ pub fn damage(cluster: &Cluster, damage: Damage) -> (Cluster, Vec<bool>) {
 /// Whether a line names both a flow, in either spelling, and an instance, or stands in that instance's own log.
 fn is_left(cluster: &Cluster, id: &str, instance: &str) -> bool {
     let plain = id.replace('-', "");
-    let names = [format!("/{instance} "), format!("\"instance\":\"{instance}\""), format!("\"instance_id\":\"{instance}\"")];
+    let names = [
+        format!("/{instance} "),
+        format!("\"instance\":\"{instance}\""),
+        format!("\"instance_id\":\"{instance}\""),
+    ];
     cluster.logs.iter().any(|(name, bytes)| {
         let own = name.strip_suffix(".log") == Some(instance);
         let text = String::from_utf8_lossy(bytes);

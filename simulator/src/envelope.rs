@@ -68,7 +68,9 @@ pub fn wrap(cluster: &Cluster, envelope: Envelope) -> Cluster {
     let mut lines: Vec<Line<'_>> = Vec::new();
     for (log, (_, bytes)) in cluster.logs.iter().enumerate() {
         let mut time = "2025-11-22T08:00:00.000000";
-        for (at, line) in bytes.split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        for (at, line) in
+            bytes.split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty())
+        {
             let line = std::str::from_utf8(line).unwrap_or_default();
             time = line.find("2025-11-").and_then(|at| line.get(at..at + 26)).unwrap_or(time);
             lines.push(Line { log, at, time, text: line });
@@ -83,17 +85,25 @@ pub fn wrap(cluster: &Cluster, envelope: Envelope) -> Cluster {
     let mut logs: Vec<(String, String)> = Vec::new();
     for line in &lines {
         let pod = cluster.logs[line.log].0.trim_end_matches(".log");
-        let name = if envelope.joins() { "job.log".to_owned() } else { cluster.logs[line.log].0.clone() };
+        let name =
+            if envelope.joins() { "job.log".to_owned() } else { cluster.logs[line.log].0.clone() };
         let known = logs.iter().position(|(known, _)| *known == name);
         let log = known.unwrap_or_else(|| {
             // Both begin with a byte order mark.
-            let mark = if matches!(envelope, Envelope::Github | Envelope::ComposeInGithub) { "\u{feff}" } else { "" };
+            let mark = if matches!(envelope, Envelope::Github | Envelope::ComposeInGithub) {
+                "\u{feff}"
+            } else {
+                ""
+            };
             logs.push((name, mark.to_owned()));
             logs.len() - 1
         });
         line.write(pod, envelope, &mut logs[log].1);
     }
-    Cluster { logs: logs.into_iter().map(|(name, log)| (name, log.into_bytes())).collect(), truth: cluster.truth.clone() }
+    Cluster {
+        logs: logs.into_iter().map(|(name, log)| (name, log.into_bytes())).collect(),
+        truth: cluster.truth.clone(),
+    }
 }
 
 struct Line<'a> {
@@ -129,25 +139,40 @@ impl Line<'_> {
                 for (at, piece) in pieces.iter().enumerate() {
                     let end = if at + 1 == pieces.len() { "\n" } else { "" };
                     let log = serde_json::Value::from(format!("{piece}{end}"));
-                    let _ = writeln!(out, r#"{{"log":{log},"stream":"{}","time":"{time}123Z"}}"#, self.stream());
+                    let _ = writeln!(
+                        out,
+                        r#"{{"log":{log},"stream":"{}","time":"{time}123Z"}}"#,
+                        self.stream()
+                    );
                 }
                 Ok(())
             }
             Envelope::Compose => writeln!(out, "\u{1b}[36m{pod:<12}  | \u{1b}[0m{text}"),
             Envelope::Stern => writeln!(out, "{pod} main {time}123Z {text}"),
             Envelope::Github => writeln!(out, "{time}1Z {text}"),
-            Envelope::GithubColumns => writeln!(out, "stress (gpu_1)\tCollect logs\t{time}1Z {text}"),
+            Envelope::GithubColumns => {
+                writeln!(out, "stress (gpu_1)\tCollect logs\t{time}1Z {text}")
+            }
             Envelope::Gitlab => {
-                let pieces = if self.at.is_multiple_of(7) { pieces(text, text.len() / 2 + 1) } else { vec![text] };
+                let pieces = if self.at.is_multiple_of(7) {
+                    pieces(text, text.len() / 2 + 1)
+                } else {
+                    vec![text]
+                };
                 for (at, piece) in pieces.iter().enumerate() {
                     let _ = writeln!(out, "{time}Z 01O{}{piece}", if at == 0 { ' ' } else { '+' });
                 }
                 Ok(())
             }
-            Envelope::Journald => writeln!(out, "{time}+00:00 node-1 {pod}[{}]: {text}", 1000 + self.log),
+            Envelope::Journald => {
+                writeln!(out, "{time}+00:00 node-1 {pod}[{}]: {text}", 1000 + self.log)
+            }
             Envelope::Loki => {
                 let line = serde_json::Value::from(text);
-                writeln!(out, r#"{{"labels":{{"container":"main","pod":"{pod}"}},"line":{line},"timestamp":"{time}123Z"}}"#)
+                writeln!(
+                    out,
+                    r#"{{"labels":{{"container":"main","pod":"{pod}"}},"line":{line},"timestamp":"{time}123Z"}}"#
+                )
             }
             Envelope::ComposeInGithub => writeln!(out, "{time}1Z {pod:<12}  | {text}"),
         };

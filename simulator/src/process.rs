@@ -13,7 +13,11 @@ pub(crate) struct Process {
     pub killed: Option<i64>,
 }
 
-pub(crate) fn pick(random: &mut fastrand::Rng, processes: &[Process], of: impl Fn(&Process) -> bool) -> usize {
+pub(crate) fn pick(
+    random: &mut fastrand::Rng,
+    processes: &[Process],
+    of: impl Fn(&Process) -> bool,
+) -> usize {
     let fit: Vec<usize> = (0..processes.len()).filter(|at| of(&processes[*at])).collect();
     fit.get(random.usize(0..fit.len().max(1))).copied().unwrap_or(0)
 }

@@ -74,7 +74,9 @@ impl Request<'_, '_> {
                 11 => Fault::ClientLeaves,
                 12 => Fault::BadRequest,
                 // Which of two failed first, only a clock can tell.
-                _ if state.options.form == Form::Dynamo || state.options.mute_answers => Fault::None,
+                _ if state.options.form == Form::Dynamo || state.options.mute_answers => {
+                    Fault::None
+                }
                 _ => Fault::RouterFirst,
             }
         };
@@ -83,7 +85,9 @@ impl Request<'_, '_> {
 
     fn play_with(state: &mut State<'_>, at: i64, fault: Fault) -> Truth {
         let random = &mut state.random;
-        let flow = FlowId::from_u128((u128::from(random.u64(..)) << 64) | u128::from(random.u64(1..))).unwrap_or_default();
+        let flow =
+            FlowId::from_u128((u128::from(random.u64(..)) << 64) | u128::from(random.u64(1..)))
+                .unwrap_or_default();
         let number = random.u64(..);
         let mut request = Request { state, flow, number, fault };
         let (outcome, origin) = request.frontend(at);
@@ -108,13 +112,39 @@ impl Request<'_, '_> {
     }
 
     /// Says something; the answer is the step's index, for whoever hears it.
-    fn say(&mut self, process: usize, at: i64, hears: Option<usize>, span: &Span, what: What) -> usize {
-        self.state.steps.push(Step { process, at, hears, says: Says::Span { span: span.clone(), what } });
+    fn say(
+        &mut self,
+        process: usize,
+        at: i64,
+        hears: Option<usize>,
+        span: &Span,
+        what: What,
+    ) -> usize {
+        self.state.steps.push(Step {
+            process,
+            at,
+            hears,
+            says: Says::Span { span: span.clone(), what },
+        });
         self.state.steps.len() - 1
     }
 
-    fn fail(&mut self, process: usize, at: i64, hears: Option<usize>, span: &Span, kind: &'static str, message: &str) -> usize {
-        self.say(process, at, hears, span, What::Fail { kind, message: message.to_owned(), status: None })
+    fn fail(
+        &mut self,
+        process: usize,
+        at: i64,
+        hears: Option<usize>,
+        span: &Span,
+        kind: &'static str,
+        message: &str,
+    ) -> usize {
+        self.say(
+            process,
+            at,
+            hears,
+            span,
+            What::Fail { kind, message: message.to_owned(), status: None },
+        )
     }
 
     fn who(&self, process: usize) -> (String, String) {
@@ -127,7 +157,9 @@ impl Request<'_, '_> {
     }
 
     fn frontend(&mut self, at: i64) -> (Outcome, Option<(String, String)>) {
-        let process = pick(&mut self.state.random, &self.state.processes, |process| process.component == "frontend");
+        let process = pick(&mut self.state.random, &self.state.processes, |process| {
+            process.component == "frontend"
+        });
         let span = self.span(None, None, 0);
         let start = self.say(process, at, None, &span, What::Start);
         let at = at + self.between(200, 2_000);
@@ -137,7 +169,11 @@ impl Request<'_, '_> {
                 at,
                 None,
                 &span,
-                What::Fail { kind: "InvalidArgument", message: "unknown model `huge`".into(), status: Some(404) },
+                What::Fail {
+                    kind: "InvalidArgument",
+                    message: "unknown model `huge`".into(),
+                    status: Some(404),
+                },
             );
             return (Outcome::Rejected, None);
         }
@@ -152,18 +188,34 @@ impl Request<'_, '_> {
         let reply = self.router(at + 300, sent, &span, process);
         let mut at = reply.at + self.between(100, 1_000);
         match reply.back {
-            Back::Ok { .. } if self.fault == Fault::ClientLeaves && reply.heard.is_none() => (Outcome::Cancelled, None),
+            Back::Ok { .. } if self.fault == Fault::ClientLeaves && reply.heard.is_none() => {
+                (Outcome::Cancelled, None)
+            }
             Back::Ok { carried } => {
                 self.say(process, at, reply.heard, &span, What::End);
                 (if carried.is_some() { Outcome::Recovered } else { Outcome::Ok }, carried)
             }
             Back::Failed { origin } => {
-                self.fail(process, at, reply.heard, &span, "Unavailable", "the request failed downstream");
+                self.fail(
+                    process,
+                    at,
+                    reply.heard,
+                    &span,
+                    "Unavailable",
+                    "the request failed downstream",
+                );
                 (Outcome::Failed, Some(origin))
             }
             Back::Lost { origin } => {
                 at += 500;
-                self.fail(process, at, reply.heard, &span, "Disconnected", "stream ended before generation completed");
+                self.fail(
+                    process,
+                    at,
+                    reply.heard,
+                    &span,
+                    "Disconnected",
+                    "stream ended before generation completed",
+                );
                 (Outcome::Failed, Some(origin))
             }
             Back::Silent { origin } => (Outcome::Failed, Some(origin)),
@@ -177,28 +229,48 @@ impl Request<'_, '_> {
             let log = self.state.processes[frontend].log.replace("frontend", "router");
             self.state.processes.iter().position(|process| process.log == log).unwrap_or(frontend)
         } else {
-            pick(&mut self.state.random, &self.state.processes, |process| process.component == "router")
+            pick(&mut self.state.random, &self.state.processes, |process| {
+                process.component == "router"
+            })
         };
         let own = if self.state.options.form == Form::Dynamo { frontend } else { process };
-        let router = |this: &Self| ("router".to_owned(), this.state.processes[own].instance.clone());
+        let router =
+            |this: &Self| ("router".to_owned(), this.state.processes[own].instance.clone());
         if self.state.random.u8(0..10) < 5 || self.fault == (Fault::Error { at: "prefill" }) {
             let reply = self.attempt(process, at, heard, caller, "prefill", 0, router(self));
             if !matches!(reply.back, Back::Ok { .. }) {
                 return reply;
             }
-            return self.decode(process, reply.at + 200, reply.heard.unwrap_or(heard), caller, frontend, router(self));
+            return self.decode(
+                process,
+                reply.at + 200,
+                reply.heard.unwrap_or(heard),
+                caller,
+                frontend,
+                router(self),
+            );
         }
         self.decode(process, at, heard, caller, frontend, router(self))
     }
 
-    fn decode(&mut self, process: usize, at: i64, heard: usize, caller: &Span, frontend: usize, router: (String, String)) -> Reply {
+    fn decode(
+        &mut self,
+        process: usize,
+        at: i64,
+        heard: usize,
+        caller: &Span,
+        frontend: usize,
+        router: (String, String),
+    ) -> Reply {
         if self.fault == Fault::ClientLeaves {
             return self.left(process, at, heard, caller, frontend);
         }
         let first = self.attempt(process, at, heard, caller, "backend", 0, router.clone());
         let retries = self.fault == Fault::RetryAfterError || self.flow.as_u128().is_multiple_of(3);
         match first.back {
-            Back::Lost { ref origin } if retries => self.again(process, first.at, first.heard, caller, origin.clone(), router),
+            Back::Lost { ref origin } if retries => {
+                self.again(process, first.at, first.heard, caller, origin.clone(), router)
+            }
             Back::Failed { ref origin } if self.fault == Fault::RetryAfterError => {
                 self.again(process, first.at, first.heard, caller, origin.clone(), router)
             }
@@ -215,7 +287,8 @@ impl Request<'_, '_> {
         origin: (String, String),
         router: (String, String),
     ) -> Reply {
-        let reply = self.attempt(process, at + 500, heard.unwrap_or(0), caller, "backend", 1, router);
+        let reply =
+            self.attempt(process, at + 500, heard.unwrap_or(0), caller, "backend", 1, router);
         match reply.back {
             Back::Ok { .. } => Reply { back: Back::Ok { carried: Some(origin) }, ..reply },
             // The first attempt failed first.
@@ -240,7 +313,8 @@ impl Request<'_, '_> {
         // Discovery forgets a dead worker after a moment.
         let alive: Vec<usize> = (0..self.state.processes.len())
             .filter(|worker| {
-                self.state.processes[*worker].component == component && killed_at(self, *worker).is_none_or(|killed| at < killed + 20_000)
+                self.state.processes[*worker].component == component
+                    && killed_at(self, *worker).is_none_or(|killed| at < killed + 20_000)
             })
             .collect();
         let worker = alive.get(self.state.random.usize(0..alive.len().max(1))).copied();
@@ -249,18 +323,29 @@ impl Request<'_, '_> {
         let start = self.say(process, at, Some(heard), &span, What::Start);
         let at = at + self.between(100, 1_000);
         if self.fault == (Fault::Error { at: "router" }) && component == "backend" {
-            let step = self.fail(process, at, Some(start), &span, "ResourceExhausted", "queue full");
+            let step =
+                self.fail(process, at, Some(start), &span, "ResourceExhausted", "queue full");
             return Reply { at, back: Back::Failed { origin: router }, heard: Some(step) };
         }
         let Some(worker) = worker else {
-            let step = self.fail(process, at, Some(start), &span, "Unavailable", &format!("no {component} worker available"));
-            let dead = (0..self.state.processes.len()).find(|at| self.state.processes[*at].component == component).unwrap_or(0);
+            let step = self.fail(
+                process,
+                at,
+                Some(start),
+                &span,
+                "Unavailable",
+                &format!("no {component} worker available"),
+            );
+            let dead = (0..self.state.processes.len())
+                .find(|at| self.state.processes[*at].component == component)
+                .unwrap_or(0);
             return Reply { at, back: Back::Failed { origin: self.who(dead) }, heard: Some(step) };
         };
         let sent = self.say(process, at, Some(start), &span, What::State("dispatch"));
         if killed_at(self, worker).is_some_and(|killed| at + 200 >= killed) {
             let at = at + self.between(500, 2_000);
-            let step = self.fail(process, at, Some(sent), &span, "CannotConnect", "connection refused");
+            let step =
+                self.fail(process, at, Some(sent), &span, "CannotConnect", "connection refused");
             return Reply { at, back: Back::Lost { origin: self.who(worker) }, heard: Some(step) };
         }
         let reply = self.worker(worker, at + 200, sent, &span, component, attempt);
@@ -274,37 +359,70 @@ impl Request<'_, '_> {
                 Reply { at, back: Back::Ok { carried }, heard: Some(step) }
             }
             Back::Failed { origin } => {
-                let step = self.fail(process, at, reply.heard, &span, "Unavailable", "worker failed");
+                let step =
+                    self.fail(process, at, reply.heard, &span, "Unavailable", "worker failed");
                 Reply { at, back: Back::Failed { origin }, heard: Some(step) }
             }
             Back::Lost { origin } => {
-                let step = self.fail(process, at, reply.heard.or(Some(sent)), &span, "Disconnected", "worker disconnected");
+                let step = self.fail(
+                    process,
+                    at,
+                    reply.heard.or(Some(sent)),
+                    &span,
+                    "Disconnected",
+                    "worker disconnected",
+                );
                 Reply { at, back: Back::Lost { origin }, heard: Some(step) }
             }
             Back::Silent { origin } if self.fault == Fault::HangWithTimeout => {
                 let at = at + PATIENCE;
-                let step = self.fail(process, at, Some(sent), &span, "ResponseTimeout", "no response within the deadline");
+                let step = self.fail(
+                    process,
+                    at,
+                    Some(sent),
+                    &span,
+                    "ResponseTimeout",
+                    "no response within the deadline",
+                );
                 Reply { at, back: Back::Failed { origin }, heard: Some(step) }
             }
             Back::Silent { origin } => Reply { at, back: Back::Silent { origin }, heard: None },
         }
     }
 
-    fn worker(&mut self, worker: usize, at: i64, heard: usize, caller: &Span, component: &'static str, attempt: u32) -> Reply {
+    fn worker(
+        &mut self,
+        worker: usize,
+        at: i64,
+        heard: usize,
+        caller: &Span,
+        component: &'static str,
+        attempt: u32,
+    ) -> Reply {
         let killed = self.state.processes[worker].killed;
         let origin = self.who(worker);
         let span = self.span(Some(caller.id), None, 0);
         let mut now = at;
         let mut last = self.say(worker, now, Some(heard), &span, What::Start);
         let lost = |at: i64| killed.is_some_and(|killed| at >= killed);
-        let states: &[&'static str] = if component == "prefill" { &["queued", "prefill"] } else { &["queued", "transfer", "decode"] };
+        let states: &[&'static str] = if component == "prefill" {
+            &["queued", "prefill"]
+        } else {
+            &["queued", "transfer", "decode"]
+        };
         for state in states {
             now += self.between(2_000, 60_000);
             if lost(now) {
-                return Reply { at: killed.unwrap_or(now) + 1_000, back: Back::Lost { origin }, heard: None };
+                return Reply {
+                    at: killed.unwrap_or(now) + 1_000,
+                    back: Back::Lost { origin },
+                    heard: None,
+                };
             }
             last = self.say(worker, now, None, &span, What::State(state));
-            let hangs = matches!(self.fault, Fault::HangWithTimeout | Fault::HangOpen) && component == "backend" && *state == "transfer";
+            let hangs = matches!(self.fault, Fault::HangWithTimeout | Fault::HangOpen)
+                && component == "backend"
+                && *state == "transfer";
             if hangs {
                 return Reply { at: now, back: Back::Silent { origin }, heard: None };
             }
@@ -318,21 +436,37 @@ impl Request<'_, '_> {
         if self.fault == Fault::HandledThenError || self.state.random.u8(0..20) == 0 {
             now += self.between(100, 5_000);
             if lost(now) {
-                return Reply { at: killed.unwrap_or(now) + 1_000, back: Back::Lost { origin }, heard: None };
+                return Reply {
+                    at: killed.unwrap_or(now) + 1_000,
+                    back: Back::Lost { origin },
+                    heard: None,
+                };
             }
             last = self.say(worker, now, None, &span, What::Handled);
         }
         now += self.between(10_000, 200_000);
         if lost(now) {
-            return Reply { at: killed.unwrap_or(now) + 1_000, back: Back::Lost { origin }, heard: None };
+            return Reply {
+                at: killed.unwrap_or(now) + 1_000,
+                back: Back::Lost { origin },
+                heard: None,
+            };
         }
         if self.fault == Fault::RouterFirst && component == "backend" {
             // The router gives up on its own and says so; the worker hears of it and says so too.
             let router = self.state.steps[heard].process;
-            let step = self.fail(router, now, Some(heard), caller, "Internal", "index out of bounds");
+            let step =
+                self.fail(router, now, Some(heard), caller, "Internal", "index out of bounds");
             let told = now + self.between(300, 3_000);
             if !lost(told) {
-                self.fail(worker, told, Some(step), &span, "Disconnected", "response stream closed");
+                self.fail(
+                    worker,
+                    told,
+                    Some(step),
+                    &span,
+                    "Disconnected",
+                    "response stream closed",
+                );
             }
             return Reply { at: now, back: Back::Ok { carried: None }, heard: Some(step) };
         }
@@ -345,10 +479,19 @@ impl Request<'_, '_> {
     }
 
     /// The client leaves while a worker decodes: everybody below is told, some of them loudly.
-    fn left(&mut self, process: usize, at: i64, heard: usize, caller: &Span, frontend: usize) -> Reply {
-        let worker =
-            pick(&mut self.state.random, &self.state.processes, |process| process.component == "backend" && process.killed.is_none());
-        let span = self.span(Some(caller.id), Some(self.state.processes[worker].instance.clone()), 0);
+    fn left(
+        &mut self,
+        process: usize,
+        at: i64,
+        heard: usize,
+        caller: &Span,
+        frontend: usize,
+    ) -> Reply {
+        let worker = pick(&mut self.state.random, &self.state.processes, |process| {
+            process.component == "backend" && process.killed.is_none()
+        });
+        let span =
+            self.span(Some(caller.id), Some(self.state.processes[worker].instance.clone()), 0);
         let start = self.say(process, at, Some(heard), &span, What::Start);
         let below = self.span(Some(span.id), None, 0);
         let opened = self.say(worker, at + 500, Some(start), &below, What::Start);

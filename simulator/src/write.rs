@@ -42,7 +42,14 @@ pub(crate) fn step(
     out.push(b'\n');
 }
 
-fn record<'a>(step: &'a Step, process: &'a Process, wall: i64, clock: Clock, state: &'static str, options: &Options) -> Record<'a> {
+fn record<'a>(
+    step: &'a Step,
+    process: &'a Process,
+    wall: i64,
+    clock: Clock,
+    state: &'static str,
+    options: &Options,
+) -> Record<'a> {
     let mut record = Record::new(process.component, Event::State);
     record.time = Some(Time(wall * 1_000));
     record.level = Some(Level::Info);
@@ -84,14 +91,22 @@ fn record<'a>(step: &'a Step, process: &'a Process, wall: i64, clock: Clock, sta
                 What::End => record.event = Event::End,
                 What::Cancel => {
                     record.event = Event::Cancel;
-                    record.error = Some(ErrorInfo { kind: "Cancelled".into(), message: "client disconnected".into(), causes: Vec::new() });
+                    record.error = Some(ErrorInfo {
+                        kind: "Cancelled".into(),
+                        message: "client disconnected".into(),
+                        causes: Vec::new(),
+                    });
                 }
                 What::Fail { kind, message, status } => {
                     record.event = Event::Fail;
                     record.state = Some(state.into());
                     record.level = Some(Level::Error);
                     record.versions = vec![(process.component.into(), "0.7.0".into())];
-                    record.error = Some(ErrorInfo { kind: (*kind).into(), message: message.as_str().into(), causes: Vec::new() });
+                    record.error = Some(ErrorInfo {
+                        kind: (*kind).into(),
+                        message: message.as_str().into(),
+                        causes: Vec::new(),
+                    });
                     if let Some(status) = status {
                         record.fields.push(("status".into(), Scalar::Int(i64::from(*status))));
                     }
@@ -121,8 +136,16 @@ fn dynamo(step: &Step, process: &Process, wall: i64, out: &mut Vec<u8>) {
             line("ERROR", "Failed to send file watch event", json!({"error": "channel closed"}));
             return;
         }
-        Says::Process { .. } => return line("INFO", "OpenTelemetry OTLP export disabled, traces local only", json!({})),
-        Says::Chat { loud: true } => return line("ERROR", "monitor_instance_source: The Sender is dropped: channel closed", json!({})),
+        Says::Process { .. } => {
+            return line("INFO", "OpenTelemetry OTLP export disabled, traces local only", json!({}));
+        }
+        Says::Chat { loud: true } => {
+            return line(
+                "ERROR",
+                "monitor_instance_source: The Sender is dropped: channel closed",
+                json!({}),
+            );
+        }
         Says::Chat { .. } => return line("DEBUG", "processed active load update", json!({})),
         Says::Span { span, what } => (span, what),
     };
@@ -166,15 +189,22 @@ fn dynamo(step: &Step, process: &Process, wall: i64, out: &mut Vec<u8>) {
             line("INFO", "SPAN_CLOSED", fields());
         }
         What::Fail { kind, message, status } => {
-            let outcome = json!({"request.outcome": "error", "error_type": kind, "error_detail": message});
+            let outcome =
+                json!({"request.outcome": "error", "error_type": kind, "error_detail": message});
             match role {
-                "router" => line("WARN", "route request failed", with(json!({"request.outcome": "error", "error.type": kind}))),
+                "router" => line(
+                    "WARN",
+                    "route request failed",
+                    with(json!({"request.outcome": "error", "error.type": kind})),
+                ),
                 "frontend" => {
                     line("ERROR", "request completed", with(outcome));
                     line(
                         "ERROR",
                         "http response sent",
-                        with(json!({"status": status.unwrap_or(if *kind == "Internal" { 500 } else { 503 }).to_string()})),
+                        with(
+                            json!({"status": status.unwrap_or(if *kind == "Internal" { 500 } else { 503 }).to_string()}),
+                        ),
                     );
                 }
                 _ => line("DEBUG", &format!("{kind}: {message}"), fields()),
@@ -186,11 +216,17 @@ fn dynamo(step: &Step, process: &Process, wall: i64, out: &mut Vec<u8>) {
 
 fn span_fields(span: &Span, process: &Process) -> serde_json::Value {
     let id = SpanId::from_u64(span.id).map(|id| id.to_string()).unwrap_or_default();
-    let request = format!("{:08x}-0000-4000-8000-{:012x}", span.request >> 32, span.request & 0xffff_ffff);
-    let mut fields = json!({"trace_id": span.flow.trace_id().to_string(), "span_id": id, "request_id": request});
+    let request =
+        format!("{:08x}-0000-4000-8000-{:012x}", span.request >> 32, span.request & 0xffff_ffff);
+    let mut fields =
+        json!({"trace_id": span.flow.trace_id().to_string(), "span_id": id, "request_id": request});
     let more = match process.component {
-        "frontend" => json!({"span_name": "http-request", "method": "POST", "uri": "/v1/chat/completions"}),
-        "router" => json!({"span_name": "router.route_request", "worker_id": span.callee, "request.attempt": span.attempt.to_string()}),
+        "frontend" => {
+            json!({"span_name": "http-request", "method": "POST", "uri": "/v1/chat/completions"})
+        }
+        "router" => {
+            json!({"span_name": "router.route_request", "worker_id": span.callee, "request.attempt": span.attempt.to_string()})
+        }
         component => {
             json!({"span_name": "handle_payload", "component": component, "endpoint": "generate", "instance_id": process.instance, "namespace": "dynamo"})
         }

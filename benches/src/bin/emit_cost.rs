@@ -79,14 +79,30 @@ fn main() -> anyhow::Result<()> {
     check(folder.path(), &arguments, &emitters)?;
     if arguments.json {
         for row in &rows {
-            println!("{}", json!({"case": row.case, "threads": row.threads, "ns": row.ns, "allocations": row.allocations}));
+            println!(
+                "{}",
+                json!({"case": row.case, "threads": row.threads, "ns": row.ns, "allocations": row.allocations})
+            );
         }
         return Ok(());
     }
-    let ours = |threads| rows.iter().find(|row| row.case == "flowlog mapped" && row.threads == threads).map_or(f64::NAN, |row| row.ns);
-    println!("| case | threads | ns a record | beside `flowlog mapped` | heap allocations a record |\n|---|---:|---:|---:|---:|");
+    let ours = |threads| {
+        rows.iter()
+            .find(|row| row.case == "flowlog mapped" && row.threads == threads)
+            .map_or(f64::NAN, |row| row.ns)
+    };
+    println!(
+        "| case | threads | ns a record | beside `flowlog mapped` | heap allocations a record |\n|---|---:|---:|---:|---:|"
+    );
     for row in &rows {
-        println!("| {} | {} | {:.0} | {:.1} | {:.1} |", row.case, row.threads, row.ns, row.ns / ours(row.threads), row.allocations);
+        println!(
+            "| {} | {} | {:.0} | {:.1} | {:.1} |",
+            row.case,
+            row.threads,
+            row.ns,
+            row.ns / ours(row.threads),
+            row.allocations
+        );
     }
     Ok(())
 }
@@ -126,7 +142,9 @@ const FLOW: &str = "019aaaac-a5da-7347-bb80-1089c1876100";
 const SPAN: &str = "24b5dddcfdbbee4f";
 
 fn cases(folder: &Path, emitters: &mut Vec<Emitter>) -> anyhow::Result<Vec<Case>> {
-    let emitter = |sink: Sink| Emitter::builder("router").instance("router-0").version("dynamo", "1.6.1").sink(sink);
+    let emitter = |sink: Sink| {
+        Emitter::builder("router").instance("router-0").version("dynamo", "1.6.1").sink(sink)
+    };
     let mut cases = Vec::new();
     let mut flowlog = |name: &'static str, emitter: Option<Emitter>| {
         emitters.extend(emitter.clone());
@@ -147,37 +165,67 @@ fn cases(folder: &Path, emitters: &mut Vec<Emitter>) -> anyhow::Result<Vec<Case>
     let rotation = Rotation { size: Some(16 << 20), age: None, keep: Some(1) };
     let mapped = |name: &str| emitter(Sink::Mapped { path: folder.join(name), rotation });
     flowlog("flowlog mapped", Some(mapped("mapped").build()?));
-    flowlog("flowlog mapped, flight file", Some(mapped("flown").flight(folder.join("flight")).build()?));
-    flowlog("flowlog write", Some(emitter(Sink::File { path: folder.join("write.log"), rotation }).build()?));
+    flowlog(
+        "flowlog mapped, flight file",
+        Some(mapped("flown").flight(folder.join("flight")).build()?),
+    );
+    flowlog(
+        "flowlog write",
+        Some(emitter(Sink::File { path: folder.join("write.log"), rotation }).build()?),
+    );
 
-    let json_to = |name: &str| -> anyhow::Result<_> { Ok(Mutex::new(File::create(folder.join(name))?)) };
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(json_to("tracing.log")?).finish();
+    let json_to =
+        |name: &str| -> anyhow::Result<_> { Ok(Mutex::new(File::create(folder.join(name))?)) };
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(json_to("tracing.log")?)
+        .finish();
     cases.push(of_tracing("tracing json file", tracing::Dispatch::new(subscriber)));
-    let (appender, guard) = tracing_appender::non_blocking(File::create(folder.join("appender.log"))?);
+    let (appender, guard) =
+        tracing_appender::non_blocking(File::create(folder.join("appender.log"))?);
     std::mem::forget(guard);
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(appender).finish();
+    let subscriber =
+        tracing_subscriber::fmt().json().flatten_event(true).with_writer(appender).finish();
     cases.push(of_tracing("tracing-appender non-blocking", tracing::Dispatch::new(subscriber)));
     let provider = SdkTracerProvider::builder().with_batch_exporter(Nowhere).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("router"));
     std::mem::forget(provider);
-    cases.push(of_tracing("tracing-opentelemetry", tracing::Dispatch::new(tracing_subscriber::registry().with(layer))));
+    cases.push(of_tracing(
+        "tracing-opentelemetry",
+        tracing::Dispatch::new(tracing_subscriber::registry().with(layer)),
+    ));
 
     // Beside the registry alone: what it costs to stamp an event, to write it too, and to leave it out.
-    cases.push(of_events("tracing registry", None, tracing::Dispatch::new(tracing_subscriber::registry())));
+    cases.push(of_events(
+        "tracing registry",
+        None,
+        tracing::Dispatch::new(tracing_subscriber::registry()),
+    ));
     for (name, sink, level) in [
         ("tracing layer, to nowhere", Sink::Nothing, Level::Info),
-        ("tracing layer, mapped", Sink::Mapped { path: folder.join("stamped"), rotation }, Level::Info),
+        (
+            "tracing layer, mapped",
+            Sink::Mapped { path: folder.join("stamped"), rotation },
+            Level::Info,
+        ),
         ("tracing layer, filtered", Sink::Nothing, Level::Error),
     ] {
         let emitter = emitter(sink).level(level).build()?;
         let layer = FlowLayer::new().emitter(&emitter);
-        cases.push(of_events(name, Some(emitter), tracing::Dispatch::new(tracing_subscriber::registry().with(layer))));
+        cases.push(of_events(
+            name,
+            Some(emitter),
+            tracing::Dispatch::new(tracing_subscriber::registry().with(layer)),
+        ));
     }
 
     fastrace::set_reporter(Forgetful, fastrace::collector::Config::default());
     cases.push(Case { name: "fastrace", write: Box::new(of_fastrace) });
 
-    let logger = ftlog::Builder::new().root(ftlog::appender::FileAppender::builder().path(folder.join("ftlog.log")).build()).build();
+    let logger = ftlog::Builder::new()
+        .root(ftlog::appender::FileAppender::builder().path(folder.join("ftlog.log")).build())
+        .build();
     let logger = logger.map_err(|error| anyhow::anyhow!("{error}"))?;
     std::mem::forget(logger.init().map_err(|error| anyhow::anyhow!("{error}"))?);
     cases.push(Case { name: "ftlog", write: Box::new(of_ftlog) });
@@ -187,7 +235,15 @@ fn cases(folder: &Path, emitters: &mut Vec<Emitter>) -> anyhow::Result<Vec<Case>
 /// One record of ours.
 #[inline]
 fn say(flow: &FlowHandle, at: u32) {
-    dynamo_flowlog::state!(flow, "prefill", tokens = at, model = MODEL, queue_depth = 3, cached_share = 0.5, streams = true);
+    dynamo_flowlog::state!(
+        flow,
+        "prefill",
+        tokens = at,
+        model = MODEL,
+        queue_depth = 3,
+        cached_share = 0.5,
+        streams = true
+    );
 }
 
 /// One record of `tracing`'s, sixteen to a span.
@@ -228,7 +284,14 @@ fn of_events(name: &'static str, emitter: Option<Emitter>, dispatch: tracing::Di
                 for at in (0..records).step_by(16) {
                     tracing::info_span!("generate").in_scope(|| {
                         for at in at..records.min(at + 16) {
-                            tracing::info!(tokens = at, model = MODEL, queue_depth = 3, cached_share = 0.5, streams = true, "prefill");
+                            tracing::info!(
+                                tokens = at,
+                                model = MODEL,
+                                queue_depth = 3,
+                                cached_share = 0.5,
+                                streams = true,
+                                "prefill"
+                            );
                         }
                     });
                 }
@@ -295,20 +358,36 @@ fn check(folder: &Path, arguments: &Arguments, emitters: &[Emitter]) -> anyhow::
     for emitter in emitters {
         ensure!(emitter.health().lost == 0, "{:?}", emitter.health());
     }
-    let all = u64::from(arguments.records) * (arguments.turns as u64 + 1) * (1 + arguments.threads as u64);
-    for (name, wanted) in [("mapped", 1_000), ("flown", 1_000), ("write.log", 1_000), ("stamped", 1_000), ("tracing.log", all)] {
+    let all = u64::from(arguments.records)
+        * (arguments.turns as u64 + 1)
+        * (1 + arguments.threads as u64);
+    for (name, wanted) in [
+        ("mapped", 1_000),
+        ("flown", 1_000),
+        ("write.log", 1_000),
+        ("stamped", 1_000),
+        ("tracing.log", all),
+    ] {
         let (mut lines, mut records) = (0u64, 0u64);
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            if path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)) && path.is_file() {
+            if path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
+                && path.is_file()
+            {
                 let bytes = std::fs::read(&path)?;
-                for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && line[0] != 0) {
+                for line in bytes
+                    .split(|byte| *byte == b'\n')
+                    .filter(|line| !line.is_empty() && line[0] != 0)
+                {
                     lines += 1;
                     records += u64::from(line.starts_with(b"{\"time") && line.ends_with(b"}"));
                 }
             }
         }
-        ensure!(records >= wanted && lines == records, "`{name}` holds {records} records of {wanted} in {lines} lines");
+        ensure!(
+            records >= wanted && lines == records,
+            "`{name}` holds {records} records of {wanted} in {lines} lines"
+        );
     }
     Ok(())
 }

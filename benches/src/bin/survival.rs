@@ -36,7 +36,14 @@ struct Arguments {
 /// Records that each process writes.
 const RECORDS: u32 = 1_000;
 
-const SINKS: [&str; 6] = ["flowlog stderr", "flowlog write", "flowlog mapped", "tracing-appender non-blocking", "OTel batch", "ftlog"];
+const SINKS: [&str; 6] = [
+    "flowlog stderr",
+    "flowlog write",
+    "flowlog mapped",
+    "tracing-appender non-blocking",
+    "OTel batch",
+    "ftlog",
+];
 
 const DEATHS: [&str; 6] = ["return", "panic", "exit", "SIGTERM", "abort", "SIGKILL"];
 
@@ -77,7 +84,10 @@ fn readable_after(sink: &str, death: &str) -> anyhow::Result<usize> {
         let bytes = std::fs::read(entry?.path())?;
         for line in String::from_utf8_lossy(&bytes).lines() {
             // Every sink writes the record's number so, whatever else it writes.
-            let number = line.split("number=").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+            let number = line
+                .split("number=")
+                .nth(1)
+                .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
             seen.extend(number.and_then(|number| number.parse::<u32>().ok()));
         }
     }
@@ -93,23 +103,29 @@ fn child(sink: &str, death: &str, folder: &Path) -> anyhow::Result<()> {
         "flowlog write" => held.push(of_flowlog(Sink::file(folder.join("run.log")))?),
         "flowlog mapped" => held.push(of_flowlog(Sink::mapped(folder.join("run")))?),
         "tracing-appender non-blocking" => {
-            let (writer, guard) = tracing_appender::non_blocking(File::create(folder.join("run.log"))?);
+            let (writer, guard) =
+                tracing_appender::non_blocking(File::create(folder.join("run.log"))?);
             let subscriber = tracing_subscriber::fmt().json().with_writer(writer).finish();
             tracing::subscriber::set_global_default(subscriber)?;
             (0..RECORDS).for_each(|number| tracing::info!("number={number}"));
             held.push(Box::new(guard));
         }
         "OTel batch" => {
-            let provider =
-                SdkTracerProvider::builder().with_batch_exporter(ToFile(Mutex::new(File::create(folder.join("run.log"))?))).build();
+            let provider = SdkTracerProvider::builder()
+                .with_batch_exporter(ToFile(Mutex::new(File::create(folder.join("run.log"))?)))
+                .build();
             let tracer = provider.tracer("survival");
             (0..RECORDS).for_each(|number| tracer.start(format!("number={number}")).end());
             // Nobody calls `shutdown`: a process that dies does not.
             held.push(Box::new((provider, tracer)));
         }
         "ftlog" => {
-            let file = ftlog::appender::FileAppender::builder().path(folder.join("run.log")).build();
-            let logger = ftlog::Builder::new().root(file).build().map_err(|error| anyhow::anyhow!("{error}"))?;
+            let file =
+                ftlog::appender::FileAppender::builder().path(folder.join("run.log")).build();
+            let logger = ftlog::Builder::new()
+                .root(file)
+                .build()
+                .map_err(|error| anyhow::anyhow!("{error}"))?;
             let guard = logger.init().map_err(|error| anyhow::anyhow!("{error}"))?;
             (0..RECORDS).for_each(|number| log::info!("number={number}"));
             held.push(Box::new(guard));
@@ -143,8 +159,12 @@ struct ToFile(Mutex<File>);
 
 impl SpanExporter for ToFile {
     async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
-        let failed = |error: &dyn std::fmt::Display| OTelSdkError::InternalFailure(error.to_string());
+        let failed =
+            |error: &dyn std::fmt::Display| OTelSdkError::InternalFailure(error.to_string());
         let mut file = self.0.lock().map_err(|error| failed(&error))?;
-        spans.iter().try_for_each(|span| writeln!(file, "{}", span.name)).map_err(|error| failed(&error))
+        spans
+            .iter()
+            .try_for_each(|span| writeln!(file, "{}", span.name))
+            .map_err(|error| failed(&error))
     }
 }

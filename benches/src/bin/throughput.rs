@@ -67,7 +67,8 @@ fn main() -> anyhow::Result<()> {
     }
     let temporary = std::env::temp_dir().join(format!("flowlog-throughput-{}", std::process::id()));
     let folder = arguments.keep.clone().unwrap_or_else(|| temporary.clone());
-    let rows = if arguments.growth { growth(&arguments, &folder) } else { rates(&arguments, &folder) };
+    let rows =
+        if arguments.growth { growth(&arguments, &folder) } else { rates(&arguments, &folder) };
     if arguments.keep.is_none() {
         let _ = std::fs::remove_dir_all(&temporary);
     }
@@ -119,7 +120,8 @@ fn make(what: &str, folder: &Path, bytes: u64) -> anyhow::Result<Input> {
 /// Makes an input in another process: what a process once held in memory would be its children's peak.
 fn made(what: &str, folder: &Path, bytes: u64) -> anyhow::Result<Input> {
     eprintln!("making {} MiB of {what}", bytes >> 20);
-    let arguments = ["--make", what, &folder.to_string_lossy(), &bytes.to_string()].map(OsString::from);
+    let arguments =
+        ["--make", what, &folder.to_string_lossy(), &bytes.to_string()].map(OsString::from);
     let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
     let (_, text) = peer::run(std::env::current_exe()?, &arguments, &[0])?;
     serde_json::from_str(&text).context("no input was made")
@@ -131,9 +133,12 @@ type Run<'a> = Box<dyn Fn() -> anyhow::Result<Cost> + 'a>;
 fn rates(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Row>> {
     let bytes = arguments.mib << 20;
     let mut rows = Vec::new();
-    for (what, name) in [("json", "dense JSON"), ("mixed", "mixed JSON and text"), ("sparse", "sparse")] {
+    for (what, name) in
+        [("json", "dense JSON"), ("mixed", "mixed JSON and text"), ("sparse", "sparse")]
+    {
         let input = made(what, &folder.join(what), bytes)?;
-        let mut runs: Vec<(&str, Run<'_>)> = vec![("flowlog-analyze, full triage", Box::new(|| ours(&input)))];
+        let mut runs: Vec<(&str, Run<'_>)> =
+            vec![("flowlog-analyze, full triage", Box::new(|| ours(&input)))];
         let flows = |script: &'static str, least: u64| -> Run<'_> {
             let input = &input;
             Box::new(move || {
@@ -144,7 +149,10 @@ fn rates(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Row>> {
         };
         if what == "json" {
             if peer::has_module("duckdb") {
-                runs.push(("DuckDB, first failing component of each flow", flows(peer::DUCKDB_FIRST_FAILURE, input.flows[4])));
+                runs.push((
+                    "DuckDB, first failing component of each flow",
+                    flows(peer::DUCKDB_FIRST_FAILURE, input.flows[4]),
+                ));
                 runs.push(("DuckDB, group by flow", flows(peer::DUCKDB_GROUP, input.total())));
             } else {
                 eprintln!("no DuckDB: `pip install duckdb` brings it");
@@ -156,7 +164,10 @@ fn rates(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Row>> {
             }
         }
         if peer::has_program("rg") {
-            runs.push(("ripgrep, count of a rare literal", Box::new(|| peer::ripgrep(&input.folder, "index out of bounds"))));
+            runs.push((
+                "ripgrep, count of a rare literal",
+                Box::new(|| peer::ripgrep(&input.folder, "index out of bounds")),
+            ));
         } else {
             eprintln!("no ripgrep: the package `ripgrep` brings it");
         }
@@ -166,7 +177,12 @@ fn rates(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Row>> {
 }
 
 /// Runs all in turn, so that what the machine does besides meets all alike.
-fn in_turn(name: &str, input: &Input, runs: &[(&str, Run<'_>)], times: usize) -> anyhow::Result<Vec<Row>> {
+fn in_turn(
+    name: &str,
+    input: &Input,
+    runs: &[(&str, Run<'_>)],
+    times: usize,
+) -> anyhow::Result<Vec<Row>> {
     let mut costs: Vec<Vec<Cost>> = runs.iter().map(|_| Vec::new()).collect();
     // The first run of each warms the page cache, and counts not.
     for turn in 0..=times.max(1) {
@@ -178,10 +194,16 @@ fn in_turn(name: &str, input: &Input, runs: &[(&str, Run<'_>)], times: usize) ->
             }
         }
     }
-    let medians: Vec<Cost> = costs.iter().map(|costs| median(costs)).collect::<anyhow::Result<_>>()?;
+    let medians: Vec<Cost> =
+        costs.iter().map(|costs| median(costs)).collect::<anyhow::Result<_>>()?;
     let first = medians.first().context("nothing was run")?.wall.as_secs_f64();
     let row = |((who, _), cost): (&(&str, Run<'_>), &Cost)| Row {
-        input: format!("{name}, {} MB, {} lines, {} flows", input.bytes / 1_000_000, input.lines, input.total()),
+        input: format!(
+            "{name}, {} MB, {} lines, {} flows",
+            input.bytes / 1_000_000,
+            input.lines,
+            input.total()
+        ),
         who: (*who).to_owned(),
         bytes: input.bytes,
         cost: *cost,
@@ -196,7 +218,9 @@ fn median(costs: &[Cost]) -> anyhow::Result<Cost> {
         values.sort_unstable();
         values.get(values.len() / 2).copied().context("no run")
     };
-    let nanos = |values: Vec<u128>| middle(values).map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
+    let nanos = |values: Vec<u128>| {
+        middle(values).map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    };
     Ok(Cost {
         wall: nanos(costs.iter().map(|cost| cost.wall.as_nanos()).collect())?,
         cpu: nanos(costs.iter().map(|cost| cost.cpu.as_nanos()).collect())?,
@@ -207,11 +231,21 @@ fn median(costs: &[Cost]) -> anyhow::Result<Cost> {
 /// Our own run, whose answer is checked.
 fn ours(input: &Input) -> anyhow::Result<Cost> {
     let (cost, report) = peer::triage(&input.folder)?;
-    let flows = ["ok", "recovered", "cancelled", "rejected", "failed"].map(|name| report["flows"][name].as_u64().unwrap_or(0));
+    let flows = ["ok", "recovered", "cancelled", "rejected", "failed"]
+        .map(|name| report["flows"][name].as_u64().unwrap_or(0));
     ensure!(flows == input.flows, "wrong answer: {flows:?} for {:?}", input.flows);
-    let formats: u64 = report["input"]["formats"].as_object().into_iter().flatten().filter_map(|(_, lines)| lines.as_u64()).sum();
+    let formats: u64 = report["input"]["formats"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, lines)| lines.as_u64())
+        .sum();
     let lines = report["input"]["lines"].as_u64().unwrap_or(0);
-    ensure!(lines == input.lines && formats == lines, "wrong answer: {lines} lines, {formats} in formats, for {}", input.lines);
+    ensure!(
+        lines == input.lines && formats == lines,
+        "wrong answer: {lines} lines, {formats} in formats, for {}",
+        input.lines
+    );
     Ok(cost)
 }
 
@@ -220,15 +254,27 @@ fn growth(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Row>> {
     for times in [1, 4, 16] {
         let place = folder.join("growth");
         let input = made("json", &place, (arguments.mib * times) << 20)?;
-        rows.extend(in_turn("dense JSON", &input, &[("flowlog-analyze, full triage", Box::new(|| ours(&input)))], 1)?);
-        std::fs::remove_dir_all(&place).with_context(|| format!("failed to remove `{}`", place.display()))?;
+        rows.extend(in_turn(
+            "dense JSON",
+            &input,
+            &[("flowlog-analyze, full triage", Box::new(|| ours(&input)))],
+            1,
+        )?);
+        std::fs::remove_dir_all(&place)
+            .with_context(|| format!("failed to remove `{}`", place.display()))?;
     }
     for files in [1, 10, 100, 1000] {
         let place = folder.join("files");
         let input = made(&files.to_string(), &place, arguments.mib << 20)?;
         let name = format!("dense JSON in {files} files");
-        rows.extend(in_turn(&name, &input, &[("flowlog-analyze, full triage", Box::new(|| ours(&input)))], 1)?);
-        std::fs::remove_dir_all(&place).with_context(|| format!("failed to remove `{}`", place.display()))?;
+        rows.extend(in_turn(
+            &name,
+            &input,
+            &[("flowlog-analyze, full triage", Box::new(|| ours(&input)))],
+            1,
+        )?);
+        std::fs::remove_dir_all(&place)
+            .with_context(|| format!("failed to remove `{}`", place.display()))?;
     }
     Ok(rows)
 }

@@ -12,7 +12,9 @@ impl Extract for HeaderMap {
 
 impl Inject for HeaderMap {
     fn set(&mut self, name: &'static str, value: &str) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
             self.insert(name, value);
         }
     }

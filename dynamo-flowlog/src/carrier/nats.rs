@@ -7,7 +7,8 @@ use super::{Extract, Inject};
 
 impl Extract for HeaderMap {
     fn values(&self, name: &str, found: &mut dyn FnMut(&[u8])) {
-        let named = self.iter().filter(|(key, _)| AsRef::<str>::as_ref(*key).eq_ignore_ascii_case(name));
+        let named =
+            self.iter().filter(|(key, _)| AsRef::<str>::as_ref(*key).eq_ignore_ascii_case(name));
         named.flat_map(|(_, values)| values).for_each(|value| found(value.as_str().as_bytes()));
     }
 }
@@ -15,7 +16,8 @@ impl Extract for HeaderMap {
 impl Inject for HeaderMap {
     fn set(&mut self, name: &'static str, value: &str) {
         let is_named = |key: &&HeaderName| AsRef::<str>::as_ref(*key).eq_ignore_ascii_case(name);
-        let named: Vec<HeaderName> = self.iter().map(|(key, _)| key).filter(is_named).cloned().collect();
+        let named: Vec<HeaderName> =
+            self.iter().map(|(key, _)| key).filter(is_named).cloned().collect();
         // No name can be taken out: all are given the value.
         if named.is_empty() {
             self.insert(name, value);

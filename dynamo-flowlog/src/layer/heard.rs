@@ -82,9 +82,14 @@ impl Heard {
 
     /// What the field `error` says.
     pub(super) fn failure(&self) -> Option<Failure> {
-        let words = self.fields().into_iter().find(|(name, _)| *name == "error")?.1.to_text().into_owned();
+        let words =
+            self.fields().into_iter().find(|(name, _)| *name == "error")?.1.to_text().into_owned();
         let info = ErrorInfo::from_text(&words);
-        Some(Failure(ErrorInfo { kind: info.kind.into_owned().into(), message: info.message.into_owned().into(), causes: Vec::new() }))
+        Some(Failure(ErrorInfo {
+            kind: info.kind.into_owned().into(),
+            message: info.message.into_owned().into(),
+            causes: Vec::new(),
+        }))
     }
 
     pub(super) fn forget(&mut self, name: &str) {

@@ -9,9 +9,13 @@ use std::time::Duration;
 use flowlog_schema::json::Line;
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::LoggerProvider;
-use opentelemetry_otlp::{LogExporter, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
+use opentelemetry_otlp::{
+    LogExporter, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+};
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, SdkLogRecord, SdkLogger, SdkLoggerProvider};
+use opentelemetry_sdk::logs::{
+    LogBatch, LogExporter as _, SdkLogRecord, SdkLogger, SdkLoggerProvider,
+};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -75,7 +79,9 @@ impl Exporter {
     /// Begins to send. What can be wrong is the endpoint; whether anybody listens there shows later.
     pub(crate) fn begin(otlp: &Otlp, emitter: &Inner) -> Result<Self, String> {
         let resource = convert::resource(emitter);
-        let scope = InstrumentationScope::builder("dynamo-flowlog").with_version(env!("CARGO_PKG_VERSION")).build();
+        let scope = InstrumentationScope::builder("dynamo-flowlog")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build();
         let logger = SdkLoggerProvider::builder().build().logger_with_scope(scope.clone());
         let (spans, mut spans_out) = mpsc::channel(otlp.queue);
         let (records, mut records_out) = mpsc::channel(otlp.queue);
@@ -87,7 +93,10 @@ impl Exporter {
         let run = move || {
             let delay = otlp.delay;
             // In no other thread: one of somebody else's runtime may not even drop it.
-            let made = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
+            let made = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| error.to_string());
             let made = made.and_then(|runtime| {
                 // Their connections live in the runtime that they are made in.
                 let made = runtime.block_on(async { exporters(&otlp) });
@@ -101,14 +110,24 @@ impl Exporter {
             to_spans.set_resource(&resource);
             to_records.set_resource(&resource);
             runtime.block_on(async {
-                let of_spans = pump(&mut spans_out, closed.clone(), delay, &its_tally, async |batch: &mut Vec<SpanData>| {
-                    to_spans.export(std::mem::take(batch)).await
-                });
-                let of_records = pump(&mut records_out, closed, delay, &its_tally, async |batch: &mut Vec<Box<SdkLogRecord>>| {
-                    let batch: Vec<(&SdkLogRecord, &InstrumentationScope)> =
-                        batch.iter().map(|record| (record.as_ref(), &its_scope)).collect();
-                    to_records.export(LogBatch::new(&batch)).await
-                });
+                let of_spans = pump(
+                    &mut spans_out,
+                    closed.clone(),
+                    delay,
+                    &its_tally,
+                    async |batch: &mut Vec<SpanData>| to_spans.export(std::mem::take(batch)).await,
+                );
+                let of_records = pump(
+                    &mut records_out,
+                    closed,
+                    delay,
+                    &its_tally,
+                    async |batch: &mut Vec<Box<SdkLogRecord>>| {
+                        let batch: Vec<(&SdkLogRecord, &InstrumentationScope)> =
+                            batch.iter().map(|record| (record.as_ref(), &its_scope)).collect();
+                        to_records.export(LogBatch::new(&batch)).await
+                    },
+                );
                 tokio::join!(of_spans, of_records);
             });
             // What it says by ending is that all is sent.
@@ -133,7 +152,9 @@ impl Exporter {
 
     /// Hands a span over.
     pub(crate) fn span(&self, ended: &Ended<'_>) {
-        if let Some(span) = convert::span(&self.scope, ended).filter(|_| ended.shared.flags.is_sampled()) {
+        if let Some(span) =
+            convert::span(&self.scope, ended).filter(|_| ended.shared.flags.is_sampled())
+        {
             self.hand(&self.spans, span);
         }
     }
@@ -142,7 +163,9 @@ impl Exporter {
         self.tally.handed.fetch_add(1, Ordering::Relaxed);
         match queue.try_send(item) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.tally.lose(1, "the queue is full: the collector does not keep up"),
+            Err(TrySendError::Full(_)) => {
+                self.tally.lose(1, "the queue is full: the collector does not keep up")
+            }
             Err(TrySendError::Closed(_)) => self.tally.lose(1, "the exporter is closed"),
         }
     }
@@ -156,14 +179,23 @@ impl Exporter {
     /// every other line.
     pub(crate) fn take_unsaid(&self, now_ms: u64) -> Option<(u64, String)> {
         let said = self.tally.said.load(Ordering::Relaxed);
-        if self.tally.unsaid.load(Ordering::Relaxed) == 0 || now_ms < said.saturating_add(SAY_EVERY_MS) {
+        if self.tally.unsaid.load(Ordering::Relaxed) == 0
+            || now_ms < said.saturating_add(SAY_EVERY_MS)
+        {
             return None;
         }
-        if self.tally.said.compare_exchange(said, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        if self
+            .tally
+            .said
+            .compare_exchange(said, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+        {
             return None;
         }
         let unsaid = self.tally.unsaid.swap(0, Ordering::Relaxed);
-        (unsaid > 0).then(|| (unsaid, self.tally.reason.try_lock().map(|reason| reason.clone()).unwrap_or_default()))
+        (unsaid > 0).then(|| {
+            (unsaid, self.tally.reason.try_lock().map(|reason| reason.clone()).unwrap_or_default())
+        })
     }
 
     /// They could not be said.
@@ -192,19 +224,27 @@ fn exporters(otlp: &Otlp) -> Result<Exporters, opentelemetry_otlp::ExporterBuild
     let retries = RetryPolicy::recommended().with_max_retries(RETRIES);
     let endpoint = otlp.endpoint.as_deref().map(|endpoint| endpoint.trim_end_matches('/'));
     if otlp.is_http {
-        let (mut spans, mut records) = (SpanExporter::builder().with_http(), LogExporter::builder().with_http());
+        let (mut spans, mut records) =
+            (SpanExporter::builder().with_http(), LogExporter::builder().with_http());
         if let Some(endpoint) = endpoint {
             spans = spans.with_endpoint(format!("{endpoint}/v1/traces"));
             records = records.with_endpoint(format!("{endpoint}/v1/logs"));
         }
-        return Ok((spans.with_retry_policy(retries.clone()).build()?, records.with_retry_policy(retries).build()?));
+        return Ok((
+            spans.with_retry_policy(retries.clone()).build()?,
+            records.with_retry_policy(retries).build()?,
+        ));
     }
-    let (mut spans, mut records) = (SpanExporter::builder().with_tonic(), LogExporter::builder().with_tonic());
+    let (mut spans, mut records) =
+        (SpanExporter::builder().with_tonic(), LogExporter::builder().with_tonic());
     if let Some(endpoint) = endpoint {
         spans = spans.with_endpoint(endpoint);
         records = records.with_endpoint(endpoint);
     }
-    Ok((spans.with_retry_policy(retries.clone()).build()?, records.with_retry_policy(retries).build()?))
+    Ok((
+        spans.with_retry_policy(retries.clone()).build()?,
+        records.with_retry_policy(retries).build()?,
+    ))
 }
 
 /// Sends what comes out of a queue in batches, until it is closed and empty.

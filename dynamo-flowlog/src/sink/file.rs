@@ -80,7 +80,11 @@ impl FileSink {
         let parts = [IoSlice::new(if torn { b"\n" } else { b"" }), IoSlice::new(line)];
         let wanted = line.len() + usize::from(torn);
         let wrote = loop {
-            let wrote = if torn { rustix::io::writev(&**file, &parts) } else { rustix::io::write(&**file, line) };
+            let wrote = if torn {
+                rustix::io::writev(&**file, &parts)
+            } else {
+                rustix::io::write(&**file, line)
+            };
             if wrote != Err(Errno::INTR) {
                 break wrote;
             }
@@ -93,7 +97,10 @@ impl FileSink {
             Ok(count) => {
                 self.size.fetch_add(count as u64, Ordering::Relaxed);
                 self.torn.store(torn || count > 0, Ordering::Relaxed);
-                Err(io::Error::new(io::ErrorKind::StorageFull, "the disk took only a part of the line"))
+                Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    "the disk took only a part of the line",
+                ))
             }
             Err(error) => {
                 self.torn.fetch_or(torn, Ordering::Relaxed);
@@ -112,7 +119,10 @@ impl FileSink {
         let looked = self.looked.load(Ordering::Relaxed);
         // One of many threads looks.
         if (0..LOOK).contains(&now.saturating_sub(looked))
-            || self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+            || self
+                .looked
+                .compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
         {
             return;
         }
@@ -169,7 +179,11 @@ impl FileSink {
         for number in (1..last).rev() {
             fs::rename(name(number), name(number + 1))?;
         }
-        if self.rotation.keep == Some(0) { fs::remove_file(&self.path) } else { fs::rename(&self.path, name(1)) }
+        if self.rotation.keep == Some(0) {
+            fs::remove_file(&self.path)
+        } else {
+            fs::rename(&self.path, name(1))
+        }
     }
 
     /// One of two processes rotates: the elder.
@@ -204,7 +218,8 @@ mod tests {
     fn size_and_age_begin_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/run.log");
-        let rotation = Rotation { size: Some(10), age: Some(Duration::from_secs(60)), keep: Some(2) };
+        let rotation =
+            Rotation { size: Some(10), age: Some(Duration::from_secs(60)), keep: Some(2) };
         let sink = FileSink::open(&path, rotation).unwrap();
         for (at, line) in ["one..\n", "two..\n", "three\n", "four.\n"].iter().enumerate() {
             sink.write(line.as_bytes(), i64::try_from(at).unwrap()).unwrap();
@@ -214,24 +229,38 @@ mod tests {
             ("four.\n".into(), "three\n".into(), "two..\n".into())
         );
         assert!(!path.with_extension("log.3").exists(), "the oldest is gone");
-        let sink = FileSink::open(&path, Rotation { age: Some(Duration::from_secs(60)), ..Rotation::default() }).unwrap();
+        let sink = FileSink::open(
+            &path,
+            Rotation { age: Some(Duration::from_secs(60)), ..Rotation::default() },
+        )
+        .unwrap();
         for (second, line) in [(1, "a\n"), (30, "b\n"), (62, "c\n")] {
             sink.write(line.as_bytes(), second * SECOND).unwrap();
         }
-        assert_eq!((read(&path), read(&path.with_extension("log.1"))), ("c\n".into(), "four.\na\nb\n".into()));
+        assert_eq!(
+            (read(&path), read(&path.with_extension("log.1"))),
+            ("c\n".into(), "four.\na\nb\n".into())
+        );
     }
 
     #[test]
     fn who_comes_too_late_to_rotate_does_not_rotate_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.log");
-        let sink = FileSink::open(&path, Rotation { size: Some(10), keep: Some(1), ..Rotation::default() }).unwrap();
+        let sink = FileSink::open(
+            &path,
+            Rotation { size: Some(10), keep: Some(1), ..Rotation::default() },
+        )
+        .unwrap();
         sink.write(b"one......\n", 1).unwrap();
         // Two threads saw that it was full.
         sink.replace(2, Why::Full(4));
         sink.replace(2, Why::Full(4));
         sink.write(b"two\n", 3).unwrap();
-        assert_eq!((read(&path.with_extension("log.1")), read(&path)), ("one......\n".into(), "two\n".into()));
+        assert_eq!(
+            (read(&path.with_extension("log.1")), read(&path)),
+            ("one......\n".into(), "two\n".into())
+        );
     }
 
     #[test]
@@ -243,7 +272,10 @@ mod tests {
         fs::rename(&path, folder.path().join("moved")).unwrap();
         sink.write(b"two\n", SECOND + 1).unwrap();
         sink.write(b"three\n", 3 * SECOND).unwrap();
-        assert_eq!((read(&folder.path().join("moved")), read(&path)), ("one\ntwo\n".into(), "three\n".into()));
+        assert_eq!(
+            (read(&folder.path().join("moved")), read(&path)),
+            ("one\ntwo\n".into(), "three\n".into())
+        );
         fs::remove_file(&path).unwrap();
         sink.write(b"four\n", 5 * SECOND).unwrap();
         assert_eq!(read(&path), "four\n");
@@ -263,6 +295,9 @@ mod tests {
         // Writing to it fails as on a full disk.
         let sink = FileSink::open(Path::new("/dev/full"), Rotation::default()).unwrap();
         assert_eq!(sink.write(b"one\n", 1).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(sink.write(b"two\n", 5 * SECOND).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(
+            sink.write(b"two\n", 5 * SECOND).unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
     }
 }

@@ -1,5 +1,8 @@
 //! Files that are written to as memory: a record is one copy, and no call into the kernel.
-#![expect(unsafe_code, reason = "a mapped file has no other door; measured: a tenth of what write(2) costs")]
+#![expect(
+    unsafe_code,
+    reason = "a mapped file has no other door; measured: a tenth of what write(2) costs"
+)]
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -97,14 +100,23 @@ impl Segment {
         let length = line.len() as u64;
         let begin = self.next.0.fetch_add(length, Ordering::Relaxed);
         let size = self.map.len() as u64;
-        let Some(place) = usize::try_from(begin).ok().filter(|_| begin.checked_add(length).is_some_and(|end| end <= size)) else {
+        let Some(place) = usize::try_from(begin)
+            .ok()
+            .filter(|_| begin.checked_add(length).is_some_and(|end| end <= size))
+        else {
             self.full_at.fetch_min(begin, Ordering::Relaxed);
             return false;
         };
         // SAFETY: `place..place + line.len()` lies in the map (checked above) and in the file, which nobody makes shorter than
         // what was handed out (`finish` cuts at `end`). `fetch_add` gives every range to one writer, and nothing reads the map.
         // `line` is this process's own memory and cannot overlap it.
-        unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), self.map.as_mut_ptr().add(place), line.len()) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                line.as_ptr(),
+                self.map.as_mut_ptr().add(place),
+                line.len(),
+            )
+        };
         true
     }
 
@@ -193,7 +205,10 @@ impl MappedSink {
     #[cold]
     fn write_to_next(&self, full: &Arc<Segment>, line: &[u8], now: i64) -> io::Result<()> {
         if line.len() as u64 > self.size {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the line is longer than a mapped file"));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "the line is longer than a mapped file",
+            ));
         }
         let lock = self.full.load_full();
         let mut full_ones = held(&lock, PATIENCE_WITH_DISKS)?;
@@ -206,7 +221,8 @@ impl MappedSink {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the sink is closed"));
         }
         // A clock that was turned back makes nobody wait.
-        let is_early = (0..RETRY).contains(&now.saturating_sub(self.failed.load(Ordering::Relaxed)));
+        let is_early =
+            (0..RETRY).contains(&now.saturating_sub(self.failed.load(Ordering::Relaxed)));
         let next = match if is_early {
             Err(io::Error::new(io::ErrorKind::StorageFull, "no room for the next mapped file"))
         } else {
@@ -299,29 +315,42 @@ mod tests {
     use super::*;
 
     fn files(folder: &Path) -> Vec<String> {
-        let mut names: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
         // One that is just being made ready holds zeros yet, and goes by itself.
-        names.iter().filter_map(|path| fs::read_to_string(path).ok()).filter(|text| !text.starts_with('\0')).collect()
+        names
+            .iter()
+            .filter_map(|path| fs::read_to_string(path).ok())
+            .filter(|text| !text.starts_with('\0'))
+            .collect()
     }
 
     #[test]
     fn lines_of_many_threads_lie_one_behind_the_other() {
         let folder = tempfile::tempdir().unwrap();
-        let sink = MappedSink::open(&folder.path().join("run.log"), Rotation { size: Some(LEAST), ..Rotation::default() }).unwrap();
+        let sink = MappedSink::open(
+            &folder.path().join("run.log"),
+            Rotation { size: Some(LEAST), ..Rotation::default() },
+        )
+        .unwrap();
         let line = |thread: usize, at: usize| format!("{thread} {at} {}\n", "x".repeat(at % 90));
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let sink = &sink;
-                scope.spawn(move || (0..2_000).for_each(|at| sink.write(line(thread, at).as_bytes(), 0).unwrap()));
+                scope.spawn(move || {
+                    (0..2_000).for_each(|at| sink.write(line(thread, at).as_bytes(), 0).unwrap())
+                });
             }
         });
         sink.close();
         assert!(sink.write(b"late\n", 0).is_err());
         let files = files(folder.path());
         assert!(files.len() > 3, "{}", files.len());
-        let mut lines: Vec<&str> = files.iter().flat_map(|file| file.split_inclusive('\n')).collect();
-        let mut expected: Vec<String> = (0..4).flat_map(|thread| (0..2_000).map(move |at| line(thread, at))).collect();
+        let mut lines: Vec<&str> =
+            files.iter().flat_map(|file| file.split_inclusive('\n')).collect();
+        let mut expected: Vec<String> =
+            (0..4).flat_map(|thread| (0..2_000).map(move |at| line(thread, at))).collect();
         lines.sort_unstable();
         expected.sort_unstable();
         assert!(lines == expected, "{} lines of {}", lines.len(), expected.len());
@@ -330,7 +359,8 @@ mod tests {
     #[test]
     fn old_files_go_and_old_age_begins_the_next() {
         let folder = tempfile::tempdir().unwrap();
-        let rotation = Rotation { size: Some(LEAST), age: Some(Duration::from_secs(1)), keep: Some(1) };
+        let rotation =
+            Rotation { size: Some(LEAST), age: Some(Duration::from_secs(1)), keep: Some(1) };
         let sink = MappedSink::open(&folder.path().join("run.log"), rotation).unwrap();
         for (second, line) in ["one\n", "two\n", "three\n"].iter().enumerate() {
             sink.write(line.as_bytes(), i64::try_from(second * 2).unwrap() * RETRY).unwrap();
@@ -342,7 +372,11 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_said() {
         let folder = tempfile::tempdir().unwrap();
-        let sink = MappedSink::open(&folder.path().join("run.log"), Rotation { size: Some(LEAST), ..Rotation::default() }).unwrap();
+        let sink = MappedSink::open(
+            &folder.path().join("run.log"),
+            Rotation { size: Some(LEAST), ..Rotation::default() },
+        )
+        .unwrap();
         assert!(sink.write(&vec![b'x'; 1 << 20], 0).is_err());
         // The folder is gone: no next file, and the next try a second later.
         fs::remove_dir_all(folder.path()).unwrap();

@@ -35,14 +35,28 @@ pub(crate) struct PipeSink {
 
 impl PipeSink {
     pub(crate) fn stderr() -> Self {
-        let kind = rustix::fs::fstat(rustix::stdio::stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode));
-        let may_fill = matches!(kind, Ok(FileType::Fifo | FileType::Socket | FileType::CharacterDevice));
-        let again = || OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("/proc/self/fd/2").ok();
+        let kind = rustix::fs::fstat(rustix::stdio::stderr())
+            .map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let may_fill =
+            matches!(kind, Ok(FileType::Fifo | FileType::Socket | FileType::CharacterDevice));
+        let again = || {
+            OpenOptions::new()
+                .append(true)
+                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+                .open("/proc/self/fd/2")
+                .ok()
+        };
         Self::of(if may_fill { again() } else { None }, may_fill)
     }
 
     fn of(own: Option<File>, may_fill: bool) -> Self {
-        Self { own, may_fill, torn: AtomicBool::new(false), stuck: AtomicBool::new(false), pieces: ArcSwap::default() }
+        Self {
+            own,
+            may_fill,
+            torn: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
+            pieces: ArcSwap::default(),
+        }
     }
 
     pub(crate) fn write(&self, line: &[u8]) -> io::Result<()> {
@@ -75,11 +89,17 @@ impl PipeSink {
         let mut rest = line;
         while !rest.is_empty() {
             // Of a pipe that waits only so much is sure not to.
-            let piece = if self.may_fill && self.own.is_none() { rest.get(..AT_ONCE).unwrap_or(rest) } else { rest };
+            let piece = if self.may_fill && self.own.is_none() {
+                rest.get(..AT_ONCE).unwrap_or(rest)
+            } else {
+                rest
+            };
             let wrote = if self.own.is_some() { Ok(()) } else { self.ready(fd, until) };
             match wrote.and_then(|()| rustix::io::write(fd, piece).map_err(io::Error::from)) {
                 Ok(count) => rest = rest.get(count.max(1)..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && (!self.may_fill || Instant::now() < until) => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::Interrupted
+                        && (!self.may_fill || Instant::now() < until) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(error) = self.ready(fd, until) {
                         return Err(self.cut(rest.len() < line.len(), error));
@@ -105,10 +125,16 @@ impl PipeSink {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-            match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) })) {
+            match poll(
+                &mut fds,
+                Some(&Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) }),
+            ) {
                 Ok(0) => {
                     self.stuck.store(true, Ordering::Relaxed);
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads standard error"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "nobody reads standard error",
+                    ));
                 }
                 Err(rustix::io::Errno::INTR) if !left.is_zero() => {}
                 other => return other.map(|_| ()).map_err(io::Error::from),
@@ -127,7 +153,11 @@ mod tests {
         use std::os::fd::AsRawFd;
         let (reader, writer) = io::pipe().unwrap();
         let again = || {
-            OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{}", writer.as_raw_fd())).unwrap()
+            OpenOptions::new()
+                .append(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(format!("/proc/self/fd/{}", writer.as_raw_fd()))
+                .unwrap()
         };
         let sink = PipeSink::of(own.then(again), true);
         (reader, writer, sink)
@@ -153,7 +183,11 @@ mod tests {
             drop((writer, sink));
             read += reader.read(&mut room[read..]).unwrap();
             let text = String::from_utf8_lossy(&room[..read]);
-            assert!(text.ends_with("\non\n") && text.lines().filter(|line| line.len() == 999).count() == taken, "{taken}");
+            assert!(
+                text.ends_with("\non\n")
+                    && text.lines().filter(|line| line.len() == 999).count() == taken,
+                "{taken}"
+            );
         }
     }
 
@@ -189,7 +223,10 @@ mod tests {
             });
             drop((writer, sink));
             let text = read.join().unwrap();
-            assert!(text.lines().all(|line| line.len() == 20_000 && line.bytes().all(|byte| byte == line.as_bytes()[0])));
+            assert!(
+                text.lines().all(|line| line.len() == 20_000
+                    && line.bytes().all(|byte| byte == line.as_bytes()[0]))
+            );
             assert_eq!(text.lines().count(), 80);
         }
     }

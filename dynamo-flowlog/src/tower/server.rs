@@ -36,7 +36,10 @@ where
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         // A query may hold a secret, a path does not.
         let flow = self.of.emitter().map_or_else(Flow::nothing, |emitter| {
-            let fields = [("http.request.method", request.method().as_str().into()), ("url.path", request.uri().path().into())];
+            let fields = [
+                ("http.request.method", request.method().as_str().into()),
+                ("url.path", request.uri().path().into()),
+            ];
             emitter.accept_with(request.headers(), self.of.kind.clone(), &fields)
         });
         flow.is_a(Role::Server);

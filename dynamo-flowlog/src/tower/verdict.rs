@@ -25,7 +25,11 @@ pub(super) enum Side {
 
 impl Side {
     /// The head of an answer is there: its body goes on with the flow.
-    pub(super) fn answered<B: Body>(self, flow: Flow, mut answer: Response<B>) -> Response<FlowBody<B>> {
+    pub(super) fn answered<B: Body>(
+        self,
+        flow: Flow,
+        mut answer: Response<B>,
+    ) -> Response<FlowBody<B>> {
         flow.late("http.response.status_code", u32::from(answer.status().as_u16()));
         let verdict = Verdict::of(&answer);
         let Self::Server { is_bare } = self else {
@@ -34,7 +38,8 @@ impl Side {
             }
             return answer.map(|body| FlowBody::of(body, flow, self, verdict));
         };
-        let is_bare = is_bare || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let is_bare =
+            is_bare || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         // The caller is to say what it makes of it after this has been said: so it is, before the clock is read that goes with the answer.
         let handle = flow.handle();
         let flow = match &verdict {
@@ -55,7 +60,10 @@ impl Side {
     pub(super) fn failed(self, flow: Flow, error: &impl Display) {
         let words = words(error);
         let kind = dynamo_type(&words).unwrap_or_else(|| self.kind(&words));
-        flow.fail_with(kind, words.strip_prefix(kind).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&words));
+        flow.fail_with(
+            kind,
+            words.strip_prefix(kind).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&words),
+        );
     }
 
     /// Of an error that names no type of Dynamo's. A client's library tells no more than in words whether it found anybody.
@@ -63,8 +71,12 @@ impl Side {
         let has = |any: &[&str]| any.iter().any(|part| words.contains(part));
         match self {
             Self::Server { .. } => "Unknown",
-            Self::Client if has(&["timed out", "timeout", "deadline", "elapsed"]) => "ResponseTimeout",
-            Self::Client if has(&["(Connect)", "refused", "dns error", "tcp connect"]) => "CannotConnect",
+            Self::Client if has(&["timed out", "timeout", "deadline", "elapsed"]) => {
+                "ResponseTimeout"
+            }
+            Self::Client if has(&["(Connect)", "refused", "dns error", "tcp connect"]) => {
+                "CannotConnect"
+            }
             Self::Client => "Disconnected",
         }
     }
@@ -95,7 +107,12 @@ impl Verdict {
             return Self::Failed(failure.clone());
         }
         let status = answer.status();
-        let failed = |kind| Self::Failed(failure_of(kind, status.canonical_reason().unwrap_or("answered with an error").to_owned()));
+        let failed = |kind| {
+            Self::Failed(failure_of(
+                kind,
+                status.canonical_reason().unwrap_or("answered with an error").to_owned(),
+            ))
+        };
         match status.as_u16() {
             499 => Self::Left,
             408 | 504 => failed("ResponseTimeout"),
@@ -125,7 +142,11 @@ impl Verdict {
 }
 
 fn failure_of(kind: &'static str, message: String) -> Failure {
-    Failure(ErrorInfo { kind: Cow::Borrowed(kind), message: Cow::Owned(message), causes: Vec::new() })
+    Failure(ErrorInfo {
+        kind: Cow::Borrowed(kind),
+        message: Cow::Owned(message),
+        causes: Vec::new(),
+    })
 }
 
 /// What `grpc-status` says, if it is there and not zero. Codes: <https://grpc.io/docs/guides/status-codes/>.
@@ -143,6 +164,11 @@ fn of_grpc(headers: &HeaderMap) -> Option<Verdict> {
         "14" => "Unavailable",
         _ => "Unknown",
     };
-    let message = headers.get("grpc-message").map(|message| percent_decode(message.as_bytes()).decode_utf8_lossy().into_owned());
-    Some(Verdict::Failed(failure_of(kind, message.unwrap_or_else(|| format!("grpc-status {code}")))))
+    let message = headers
+        .get("grpc-message")
+        .map(|message| percent_decode(message.as_bytes()).decode_utf8_lossy().into_owned());
+    Some(Verdict::Failed(failure_of(
+        kind,
+        message.unwrap_or_else(|| format!("grpc-status {code}")),
+    )))
 }

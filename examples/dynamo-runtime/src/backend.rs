@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use dynamo_flowlog::{Emitter, Flow};
 use dynamo_runtime::pipeline::network::Ingress;
-use dynamo_runtime::pipeline::{AsyncEngine, AsyncEngineContextProvider, Error, ManyOut, ResponseStream, SingleIn, async_trait};
+use dynamo_runtime::pipeline::{
+    AsyncEngine, AsyncEngineContextProvider, Error, ManyOut, ResponseStream, SingleIn, async_trait,
+};
 use dynamo_runtime::protocols::annotated::Annotated;
 use dynamo_runtime::{DistributedRuntime, Runtime, Worker, logging, stream};
 
@@ -26,12 +28,14 @@ impl AsyncEngine<SingleIn<String>, ManyOut<Annotated<String>>, Error> for Echo {
         let flow = Flow::accept(&headers, "generate");
         flow.state("prefill");
         if text.len() > ROOM {
-            let error = anyhow::anyhow!("ResourceExhausted: no KV block is free for {} bytes", text.len());
+            let error =
+                anyhow::anyhow!("ResourceExhausted: no KV block is free for {} bytes", text.len());
             flow.fail::<dyn std::error::Error + Send + Sync>(error.as_ref());
             return Err(error);
         }
         flow.state("decode");
-        let words: Vec<_> = text.split(' ').map(|word| Annotated::from_data(word.to_owned())).collect();
+        let words: Vec<_> =
+            text.split(' ').map(|word| Annotated::from_data(word.to_owned())).collect();
         flow.end_with(&[("tokens", words.len().into())]);
         Ok(ResponseStream::new(Box::pin(stream::iter(words)), context.context()))
     }
@@ -39,7 +43,10 @@ impl AsyncEngine<SingleIn<String>, ManyOut<Annotated<String>>, Error> for Echo {
 
 pub(crate) fn main() -> anyhow::Result<()> {
     logging::init();
-    let _installed = Emitter::from_environment("backend").instance("backend-0").version("dynamo-runtime", "1.6.1").install()?;
+    let _installed = Emitter::from_environment("backend")
+        .instance("backend-0")
+        .version("dynamo-runtime", "1.6.1")
+        .install()?;
     Worker::from_settings()?.execute(serve)?;
     // Dynamo has no door to flush what it exports.
     thread::sleep(Duration::from_millis(500));
@@ -53,7 +60,11 @@ async fn serve(runtime: Runtime) -> anyhow::Result<()> {
     let runtime = DistributedRuntime::from_settings(runtime).await?;
     let endpoint = runtime.namespace("flowlog")?.component("backend")?.endpoint("generate");
     start.state("register");
-    let started = endpoint.endpoint_builder().handler(Ingress::for_engine(Arc::new(Echo))?).start_with_registration().await?;
+    let started = endpoint
+        .endpoint_builder()
+        .handler(Ingress::for_engine(Arc::new(Echo))?)
+        .start_with_registration()
+        .await?;
     start.end();
     println!("ready {}", started.instance().instance_id);
     started.wait().await

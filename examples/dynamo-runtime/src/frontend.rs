@@ -17,7 +17,10 @@ type Router = PushRouter<String, Annotated<String>>;
 
 pub(crate) fn main() -> anyhow::Result<()> {
     logging::init();
-    let _installed = Emitter::from_environment("frontend").instance("frontend-0").version("dynamo-runtime", "1.6.1").install()?;
+    let _installed = Emitter::from_environment("frontend")
+        .instance("frontend-0")
+        .version("dynamo-runtime", "1.6.1")
+        .install()?;
     Worker::from_settings()?.execute(ask)?;
     // Dynamo has no door to flush what it exports.
     thread::sleep(Duration::from_millis(500));
@@ -27,7 +30,8 @@ pub(crate) fn main() -> anyhow::Result<()> {
 #[expect(clippy::print_stdout, reason = "this is a program that prints")]
 async fn ask(runtime: Runtime) -> anyhow::Result<()> {
     let runtime = DistributedRuntime::from_settings(runtime).await?;
-    let client = runtime.namespace("flowlog")?.component("backend")?.endpoint("generate").client().await?;
+    let client =
+        runtime.namespace("flowlog")?.component("backend")?.endpoint("generate").client().await?;
     client.wait_for_routable_instances().await?;
     let router = Router::from_client(client, RouterMode::RoundRobin).await?;
     for prompt in ["which component failed first".to_owned(), "and whose it is ".repeat(8)] {
@@ -70,9 +74,13 @@ fn span(flow: &FlowHandle) -> anyhow::Result<tracing::Span> {
     let is_sampled = context.flags.is_some_and(dynamo_flowlog::TraceFlags::is_sampled);
     let trace_flags = if is_sampled { "01" } else { "00" };
     // It has no other door.
-    let ids = serde_json::json!({"trace_id": trace_id, "span_id": parent_id, "trace_flags": trace_flags});
+    let ids =
+        serde_json::json!({"trace_id": trace_id, "span_id": parent_id, "trace_flags": trace_flags});
     let parent: DistributedTraceContext = serde_json::from_value(ids)?;
     let span = tracing::info_span!(target: "request_span", "flow_request", otel.kind = "client", trace_id, parent_id, trace_flags);
-    span.set_parent(logging::otel_parent_context_from_distributed(&parent).context("Dynamo makes nothing of the ids")?)?;
+    span.set_parent(
+        logging::otel_parent_context_from_distributed(&parent)
+            .context("Dynamo makes nothing of the ids")?,
+    )?;
     Ok(span)
 }

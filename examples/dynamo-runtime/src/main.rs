@@ -29,12 +29,26 @@ fn run(out: &Path) -> anyhow::Result<()> {
     let start = |role: &str| -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         // Dynamo on one machine: files to find one another, TCP to speak. Its trace ids are there only with JSONL or OTLP.
-        command.arg(role).env_remove("NATS_SERVER").env("DYN_DISCOVERY_BACKEND", "file").env("DYN_FILE_KV", &store);
-        command.env("DYN_REQUEST_PLANE", "tcp").env("DYN_EVENT_PLANE", "zmq").env("DYN_LOGGING_JSONL", "1");
-        command.env("DYN_TCP_RPC_HOST", "127.0.0.1").env("DYN_TCP_RESPONSE_STREAM_HOST", "127.0.0.1");
-        command.env("OTEL_BSP_SCHEDULE_DELAY", "100").env("OTEL_BLRP_SCHEDULE_DELAY", "100").env("OTEL_SERVICE_NAME", role);
+        command
+            .arg(role)
+            .env_remove("NATS_SERVER")
+            .env("DYN_DISCOVERY_BACKEND", "file")
+            .env("DYN_FILE_KV", &store);
+        command
+            .env("DYN_REQUEST_PLANE", "tcp")
+            .env("DYN_EVENT_PLANE", "zmq")
+            .env("DYN_LOGGING_JSONL", "1");
+        command
+            .env("DYN_TCP_RPC_HOST", "127.0.0.1")
+            .env("DYN_TCP_RESPONSE_STREAM_HOST", "127.0.0.1");
+        command
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+            .env("OTEL_BLRP_SCHEDULE_DELAY", "100")
+            .env("OTEL_SERVICE_NAME", role);
         // Both write where Dynamo's lines go, as a container's log has them.
-        command.env("FLOWLOG_SINK", "stderr").stderr(File::create(out.join(format!("{role}.log")))?);
+        command
+            .env("FLOWLOG_SINK", "stderr")
+            .stderr(File::create(out.join(format!("{role}.log")))?);
         Ok(command)
     };
     let mut backend = start("backend")?.stdout(Stdio::piped()).spawn()?;

@@ -60,8 +60,12 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Where it cannot start.
 pub fn be(identity: &Identity) -> anyhow::Result<()> {
     let emitter = Emitter::from_environment(identity.component()).instance(&identity.instance);
-    let installed = emitter.version("prime-path", env!("CARGO_PKG_VERSION")).samples(Duration::from_millis(250)).install()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let installed = emitter
+        .version("prime-path", env!("CARGO_PKG_VERSION"))
+        .samples(Duration::from_millis(250))
+        .install()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let done = runtime.block_on(work(identity, &installed));
     // Whatever still works is dropped with it, and says so.
     drop(runtime);
@@ -73,7 +77,9 @@ async fn work(identity: &Identity, installed: &Installed) -> anyhow::Result<()> 
     // Whoever started the process may have had a flow to do it in.
     let start = Flow::inherit("worker_start");
     start.state("connect");
-    let nats = async_nats::connect(&identity.nats).await.with_context(|| format!("failed to reach NATS at {}", identity.nats))?;
+    let nats = async_nats::connect(&identity.nats)
+        .await
+        .with_context(|| format!("failed to reach NATS at {}", identity.nats))?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     start.state("load_model");
     tokio::time::sleep(Duration::from_millis(30)).await;

@@ -22,8 +22,13 @@ pub enum Fault {
     Leak,
 }
 
-const NAMES: [(&str, Fault); 5] =
-    [("error", Fault::Error), ("hang", Fault::Hang), ("kill", Fault::Kill), ("slow", Fault::Slow), ("leak", Fault::Leak)];
+const NAMES: [(&str, Fault); 5] = [
+    ("error", Fault::Error),
+    ("hang", Fault::Hang),
+    ("kill", Fault::Kill),
+    ("slow", Fault::Slow),
+    ("leak", Fault::Leak),
+];
 
 /// What goes wrong, and in which instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +43,8 @@ impl FromStr for Switch {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, instance) = text.split_once('@').ok_or("a fault and an instance are needed: `error@prefill-1`")?;
+        let (name, instance) =
+            text.split_once('@').ok_or("a fault and an instance are needed: `error@prefill-1`")?;
         let known = NAMES.iter().find(|(known, _)| *known == name);
         let names = || NAMES.map(|(name, _)| name).join(", ");
         let fault = known.ok_or_else(|| format!("`{name}` is no fault: {}", names()))?.1;
@@ -51,7 +57,8 @@ impl FromStr for Switch {
 
 impl fmt::Display for Switch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = NAMES.iter().find(|(_, fault)| *fault == self.fault).map_or("", |(name, _)| name);
+        let name =
+            NAMES.iter().find(|(_, fault)| *fault == self.fault).map_or("", |(name, _)| name);
         write!(f, "{name}@{}", self.instance)
     }
 }
@@ -68,7 +75,10 @@ pub(crate) struct Faulty {
 
 impl Faulty {
     pub(crate) fn of(switch: Option<&Switch>, instance: &str) -> Self {
-        Self { fault: switch.filter(|switch| switch.instance == instance).map(|switch| switch.fault), worked: AtomicUsize::new(0) }
+        Self {
+            fault: switch.filter(|switch| switch.instance == instance).map(|switch| switch.fault),
+            worked: AtomicUsize::new(0),
+        }
     }
 
     /// Whether blocks are kept now that ought to be given back.
@@ -83,10 +93,15 @@ impl Faulty {
             return Ok(());
         }
         match fault {
-            Fault::Error => Err(Failed::new("Internal", "CUDA error: an illegal memory access was encountered")),
+            Fault::Error => {
+                Err(Failed::new("Internal", "CUDA error: an illegal memory access was encountered"))
+            }
             Fault::Hang => std::future::pending().await,
             Fault::Kill => {
-                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+                let _ = rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::KILL,
+                );
                 std::future::pending().await
             }
             Fault::Slow => {

@@ -43,8 +43,12 @@ struct Picked {
 pub(crate) async fn serve(mut place: Place) -> anyhow::Result<()> {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let listener = std::mem::replace(&mut place.listener, nobody);
-    let frontend = Arc::new(Frontend { place, prefill: Http::new("prefill"), decode: Http::new("decode") });
-    let app = Router::new().route("/v1/completions", post(complete)).with_state(frontend).layer(ServerLayer::new("chat_completion"));
+    let frontend =
+        Arc::new(Frontend { place, prefill: Http::new("prefill"), decode: Http::new("decode") });
+    let app = Router::new()
+        .route("/v1/completions", post(complete))
+        .with_state(frontend)
+        .layer(ServerLayer::new("chat_completion"));
     Ok(axum::serve(listener, app).await?)
 }
 
@@ -65,33 +69,44 @@ impl Frontend {
         self.place.faulty.strike().await?;
         flow.state("route");
         let picked = in_time("router", ask(&self.place.nats, SELECT, "route")).await?;
-        let picked: Picked = serde_json::from_value(picked).map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
+        let picked: Picked = serde_json::from_value(picked)
+            .map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
         flow.state("prefill");
-        let (whose, url) = (&picked.prefill.instance, format!("http://{}/prefill", picked.prefill.address));
+        let (whose, url) =
+            (&picked.prefill.instance, format!("http://{}/prefill", picked.prefill.address));
         let body = json!({"tokens": tokens, "kvbm": picked.kvbm.address});
-        let blocks = in_time(whose, async { whole(whose, self.prefill.post(&url, &body).await?).await }).await?;
-        let blocks: Value = serde_json::from_slice(&blocks).map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
+        let blocks =
+            in_time(whose, async { whole(whose, self.prefill.post(&url, &body).await?).await })
+                .await?;
+        let blocks: Value = serde_json::from_slice(&blocks)
+            .map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
         flow.state("decode");
-        let (whose, url) = (picked.decode.instance.clone(), format!("http://{}/decode", picked.decode.address));
+        let (whose, url) =
+            (picked.decode.instance.clone(), format!("http://{}/decode", picked.decode.address));
         let body = json!({
             "max_tokens": asked.max_tokens, "blocks": blocks, "from": picked.prefill.instance,
             "kvbm": picked.kvbm.address, "nixl": picked.nixl.address,
         });
         let answer = in_time(&whose, self.decode.post(&url, &body)).await?;
         // The rest comes token by token, and none may be late.
-        let tokens =
-            answer.into_data_stream().map(move |token| token.map_err(|error| Failed::new("Disconnected", format!("{whose}: {error}"))));
+        let tokens = answer.into_data_stream().map(move |token| {
+            token.map_err(|error| Failed::new("Disconnected", format!("{whose}: {error}")))
+        });
         Ok(Body::from_stream(until_late(tokens)))
     }
 }
 
 /// A stream whose items are waited for no longer than anybody waits.
-fn until_late<T>(items: impl futures_util::Stream<Item = Result<T, Failed>>) -> impl futures_util::Stream<Item = Result<T, Failed>> {
+fn until_late<T>(
+    items: impl futures_util::Stream<Item = Result<T, Failed>>,
+) -> impl futures_util::Stream<Item = Result<T, Failed>> {
     futures_util::stream::unfold(Some(Box::pin(items)), |items| async move {
         let mut items = items?;
         match tokio::time::timeout(DEADLINE, items.next()).await {
             Ok(item) => item.map(|item| (item, Some(items))),
-            Err(_) => Some((Err(Failed::new("ResponseTimeout", "the next token did not come")), None)),
+            Err(_) => {
+                Some((Err(Failed::new("ResponseTimeout", "the next token did not come")), None))
+            }
         }
     })
 }

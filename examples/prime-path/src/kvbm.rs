@@ -28,22 +28,31 @@ pub(crate) async fn serve(place: Place, emitter: &Emitter) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn manage(free: &Mutex<BTreeSet<u64>>, faulty: &crate::fault::Faulty, asked: &Value) -> Result<Value, Failed> {
+async fn manage(
+    free: &Mutex<BTreeSet<u64>>,
+    faulty: &crate::fault::Faulty,
+    asked: &Value,
+) -> Result<Value, Failed> {
     let flow = current().unwrap_or_default();
     let poisoned = |_| Failed::new("Internal", "the table of blocks is broken");
     if let Some(count) = asked["allocate"].as_u64() {
         state!(flow, "allocate", blocks = count);
         faulty.strike().await?;
         let mut free = free.lock().map_err(|_| poisoned(()))?;
-        let given: Vec<u64> = free.iter().copied().take(usize::try_from(count).unwrap_or(usize::MAX)).collect();
+        let given: Vec<u64> =
+            free.iter().copied().take(usize::try_from(count).unwrap_or(usize::MAX)).collect();
         if given.len() as u64 != count {
             let left = free.len();
-            return Err(Failed::new("ResourceExhausted", format!("{count} KV blocks are asked for, {left} of {BLOCKS} are free")));
+            return Err(Failed::new(
+                "ResourceExhausted",
+                format!("{count} KV blocks are asked for, {left} of {BLOCKS} are free"),
+            ));
         }
         free.retain(|block| !given.contains(block));
         return Ok(json!(given));
     }
-    let given_back: Vec<u64> = asked["free"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+    let given_back: Vec<u64> =
+        asked["free"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
     state!(flow, "free", blocks = given_back.len());
     if !faulty.leaks() {
         free.lock().map_err(|_| poisoned(()))?.extend(given_back);

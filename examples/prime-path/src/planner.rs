@@ -34,7 +34,9 @@ async fn scale(place: &Place, flow: &FlowHandle) -> Result<(), Failed> {
     state!(flow, "decide", replicas = replicas, wanted = WANTED);
     place.faulty.strike().await?;
     for number in replicas..WANTED {
-        let failed = |error: std::io::Error| Failed::new("Internal", format!("failed to start a worker: {error}"));
+        let failed = |error: std::io::Error| {
+            Failed::new("Internal", format!("failed to start a worker: {error}"))
+        };
         let instance = format!("decode-{number}");
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command.args(["component", &instance, "--nats", &place.identity.nats]);
@@ -58,7 +60,10 @@ async fn scale(place: &Place, flow: &FlowHandle) -> Result<(), Failed> {
 
 /// Decode workers that are there; none while nobody answers.
 async fn count(place: &Place) -> Result<usize, Failed> {
-    let Ok(found) = in_time("router", ask(&place.nats, INSTANCES, "instances")).await else { return Ok(0) };
-    let found: Vec<Found> = serde_json::from_value(found).map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
+    let Ok(found) = in_time("router", ask(&place.nats, INSTANCES, "instances")).await else {
+        return Ok(0);
+    };
+    let found: Vec<Found> = serde_json::from_value(found)
+        .map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
     Ok(found.iter().filter(|found| found.component == "decode").count())
 }

@@ -38,8 +38,11 @@ impl Table {
     /// Who said something within ten heartbeats, by name.
     fn alive(&self) -> Vec<Found> {
         let Ok(heard) = self.heard.lock() else { return Vec::new() };
-        let mut alive: Vec<Found> =
-            heard.values().filter(|(_, when)| when.elapsed() < 10 * HEARTBEAT).map(|(found, _)| found.clone()).collect();
+        let mut alive: Vec<Found> = heard
+            .values()
+            .filter(|(_, when)| when.elapsed() < 10 * HEARTBEAT)
+            .map(|(found, _)| found.clone())
+            .collect();
         alive.sort_by(|one, other| one.instance.cmp(&other.instance));
         alive
     }
@@ -48,7 +51,9 @@ impl Table {
     fn pick(&self, component: &str, turn: usize) -> Result<Found, Failed> {
         let mut alive = self.alive();
         alive.retain(|found| found.component == component);
-        let at = turn.checked_rem(alive.len()).ok_or_else(|| Failed::new("Unavailable", format!("no {component} worker is there")))?;
+        let at = turn
+            .checked_rem(alive.len())
+            .ok_or_else(|| Failed::new("Unavailable", format!("no {component} worker is there")))?;
         Ok(alive.swap_remove(at))
     }
 }
@@ -96,6 +101,11 @@ async fn select(place: &Place, table: &Table) -> Result<Value, Failed> {
     let turn = table.turn.fetch_add(1, Ordering::Relaxed);
     let (prefill, decode) = (table.pick("prefill", turn)?, table.pick("decode", turn)?);
     let (kvbm, nixl) = (table.pick("kvbm", 0)?, table.pick("nixl", 0)?);
-    state!(flow, "selected", prefill_worker_id = prefill.instance.clone(), decode_worker_id = decode.instance.clone());
+    state!(
+        flow,
+        "selected",
+        prefill_worker_id = prefill.instance.clone(),
+        decode_worker_id = decode.instance.clone()
+    );
     Ok(json!({"prefill": prefill, "decode": decode, "kvbm": kvbm, "nixl": nixl}))
 }

@@ -63,8 +63,11 @@ impl FromStr for Skew {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('=').and_then(|(instance, seconds)| Some((instance, seconds.parse().ok()?)));
-        let (instance, seconds) = parts.ok_or("an instance and seconds are needed: `prefill-1=3600`")?;
+        let parts = text
+            .split_once('=')
+            .and_then(|(instance, seconds)| Some((instance, seconds.parse().ok()?)));
+        let (instance, seconds) =
+            parts.ok_or("an instance and seconds are needed: `prefill-1=3600`")?;
         Ok(Self { instance: instance.to_owned(), seconds })
     }
 }
@@ -81,7 +84,8 @@ pub struct Answered {
 }
 
 /// Those that are started here; `decode-1` is the planner's to start.
-const INSTANCES_STARTED: [&str; 6] = ["kvbm-0", "nixl-0", "prefill-0", "prefill-1", "decode-0", "frontend-0"];
+const INSTANCES_STARTED: [&str; 6] =
+    ["kvbm-0", "nixl-0", "prefill-0", "prefill-1", "decode-0", "frontend-0"];
 
 /// Requests at a time.
 const AT_ONCE: usize = 3;
@@ -97,7 +101,10 @@ impl Group {
     fn start(command: &mut Command) -> anyhow::Result<Self> {
         use std::os::unix::process::CommandExt;
         let child = command.stdin(Stdio::null()).process_group(0).spawn();
-        Ok(Self(child.with_context(|| format!("failed to start {}", command.get_program().display()))?))
+        Ok(Self(
+            child
+                .with_context(|| format!("failed to start {}", command.get_program().display()))?,
+        ))
     }
 
     fn signal(&self, signal: Signal) {
@@ -129,7 +136,8 @@ impl Drop for Group {
 /// # Errors
 /// Where a process does not start, or NATS is not installed.
 pub fn run(plan: &Plan) -> anyhow::Result<Vec<Answered>> {
-    fs::create_dir_all(plan.out.join("logs")).with_context(|| format!("failed to make `{}`", plan.out.display()))?;
+    fs::create_dir_all(plan.out.join("logs"))
+        .with_context(|| format!("failed to make `{}`", plan.out.display()))?;
     let began = Instant::now();
     let (_nats, url) = nats(&plan.out)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -144,8 +152,10 @@ pub fn run(plan: &Plan) -> anyhow::Result<Vec<Answered>> {
     found(1 + INSTANCES_STARTED.len())?;
     groups.push(start(plan, "planner-0", &url)?);
     let all = found(3 + INSTANCES_STARTED.len())?;
-    let frontend = all.iter().find(|found| found.component == "frontend").context("there is no frontend")?;
-    let answers = runtime.block_on(send(&format!("http://{}/v1/completions", frontend.address), plan.requests));
+    let frontend =
+        all.iter().find(|found| found.component == "frontend").context("there is no frontend")?;
+    let answers = runtime
+        .block_on(send(&format!("http://{}/v1/completions", frontend.address), plan.requests));
     // What goes on behind an answer comes to its end.
     std::thread::sleep(Duration::from_millis(300));
     let signal = if plan.logs == Logs::Flight { Signal::KILL } else { Signal::TERM };
@@ -156,7 +166,8 @@ pub fn run(plan: &Plan) -> anyhow::Result<Vec<Answered>> {
         }
     }
     let fault = plan.fault.as_ref().map(ToString::to_string);
-    let told = json!({"fault": fault, "seconds": began.elapsed().as_secs_f64(), "requests": answers});
+    let told =
+        json!({"fault": fault, "seconds": began.elapsed().as_secs_f64(), "requests": answers});
     fs::write(plan.out.join("run.json"), serde_json::to_vec_pretty(&told)?)?;
     Ok(answers)
 }
@@ -173,29 +184,48 @@ fn start(plan: &Plan, instance: &str, nats: &str) -> anyhow::Result<Group> {
         _ => format!("file:{}", plan.out.join("logs").join(format!("{instance}.log")).display()),
     };
     let form = if plan.logs == Logs::Text { "readable" } else { "jsonl" };
-    command.env("FLOWLOG_SINK", sink).env("FLOWLOG_FLIGHT", plan.out.join("flight")).env("DYN_LOGGING_CONSOLE_FORMAT", form);
+    command
+        .env("FLOWLOG_SINK", sink)
+        .env("FLOWLOG_FLIGHT", plan.out.join("flight"))
+        .env("DYN_LOGGING_CONSOLE_FORMAT", form);
     if let Some(skew) = plan.skew.as_ref().filter(|skew| skew.instance == instance) {
-        command.env("LD_PRELOAD", faketime()?).env("FAKETIME", format!("{:+}", skew.seconds)).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command
+            .env("LD_PRELOAD", faketime()?)
+            .env("FAKETIME", format!("{:+}", skew.seconds))
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
     Group::start(&mut command)
 }
 
 /// The library that tells a process a wrong time.
 fn faketime() -> anyhow::Result<PathBuf> {
-    let folders = fs::read_dir("/usr/lib")?.flatten().map(|folder| folder.path().join("faketime/libfaketime.so.1"));
-    folders.into_iter().find(|path| path.is_file()).context("there is no `libfaketime.so.1`: Debian's package `faketime` has it")
+    let folders = fs::read_dir("/usr/lib")?
+        .flatten()
+        .map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+    folders
+        .into_iter()
+        .find(|path| path.is_file())
+        .context("there is no `libfaketime.so.1`: Debian's package `faketime` has it")
 }
 
 /// Starts NATS on loopback; where it is.
 fn nats(out: &Path) -> anyhow::Result<(Group, String)> {
     // Debian puts it where not every user looks.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
-    let program = path.split(':').map(|folder| Path::new(folder).join("nats-server")).find(|program| program.is_file());
-    let program = program.context("there is no `nats-server`: Debian's package of that name has it")?;
+    let program = path
+        .split(':')
+        .map(|folder| Path::new(folder).join("nats-server"))
+        .find(|program| program.is_file());
+    let program =
+        program.context("there is no `nats-server`: Debian's package of that name has it")?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let log = File::create(out.join("nats.txt"))?;
-    let group =
-        Group::start(Command::new(program).args(["-a", "127.0.0.1", "-p", &port.to_string()]).stdout(log.try_clone()?).stderr(log))?;
+    let group = Group::start(
+        Command::new(program)
+            .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(log.try_clone()?)
+            .stderr(log),
+    )?;
     let began = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if began.elapsed() > PATIENCE {
@@ -226,13 +256,19 @@ async fn wait_for(nats: &async_nats::Client, wanted: usize) -> anyhow::Result<Ve
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    bail!("of {wanted} components {} are there: {:?}", found.len(), found.iter().map(|found| &found.instance).collect::<Vec<_>>())
+    bail!(
+        "of {wanted} components {} are there: {:?}",
+        found.len(),
+        found.iter().map(|found| &found.instance).collect::<Vec<_>>()
+    )
 }
 
 /// Sends requests, some at a time.
 async fn send(url: &str, requests: usize) -> Vec<Answered> {
     use futures_util::StreamExt;
-    let all = futures_util::stream::iter((0..requests).map(|number| ask(url, format!("req-{number:03}"))));
+    let all = futures_util::stream::iter(
+        (0..requests).map(|number| ask(url, format!("req-{number:03}"))),
+    );
     let mut answers: Vec<Answered> = all.buffer_unordered(AT_ONCE).collect().await;
     answers.sort_by(|one, other| one.request_id.cmp(&other.request_id));
     answers
@@ -242,8 +278,13 @@ async fn ask(url: &str, request_id: String) -> Answered {
     let prompt = "tell me which component failed first and whose it is ".repeat(2);
     let body = json!({"model": "tiny", "prompt": prompt, "max_tokens": 8}).to_string();
     let asked = async {
-        let request = axum::http::Request::post(url).header("content-type", "application/json").header("x-request-id", &request_id);
-        let answer = Client::builder(TokioExecutor::new()).build_http().request(request.body(Body::from(body))?).await?;
+        let request = axum::http::Request::post(url)
+            .header("content-type", "application/json")
+            .header("x-request-id", &request_id);
+        let answer = Client::builder(TokioExecutor::new())
+            .build_http()
+            .request(request.body(Body::from(body))?)
+            .await?;
         let status = answer.status().as_u16();
         let words = answer.into_body().collect().await?.to_bytes();
         anyhow::Ok((status, String::from_utf8_lossy(&words).into_owned()))

@@ -59,15 +59,25 @@ impl IntoResponse for Failed {
             "InvalidArgument" => 400,
             _ => 500,
         };
-        let mut answer = (axum::http::StatusCode::from_u16(status).unwrap_or_default(), self.to_string()).into_response();
+        let mut answer =
+            (axum::http::StatusCode::from_u16(status).unwrap_or_default(), self.to_string())
+                .into_response();
         answer.extensions_mut().insert(Failure::of(&self));
         answer
     }
 }
 
 /// Waits for an answer no longer than anybody does.
-pub(crate) async fn in_time<T>(whose: &str, answer: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
-    let late = |_| Failed::new("ResponseTimeout", format!("{whose} did not answer within {} ms", DEADLINE.as_millis()));
+pub(crate) async fn in_time<T>(
+    whose: &str,
+    answer: impl Future<Output = Result<T, Failed>>,
+) -> Result<T, Failed> {
+    let late = |_| {
+        Failed::new(
+            "ResponseTimeout",
+            format!("{whose} did not answer within {} ms", DEADLINE.as_millis()),
+        )
+    };
     tokio::time::timeout(DEADLINE, answer).await.map_err(late)?
 }
 
@@ -80,13 +90,19 @@ pub(crate) type Answered = FlowBody<hyper::body::Incoming>;
 
 impl Http {
     pub(crate) fn new(kind: &'static str) -> Self {
-        Self(ClientLayer::new(kind).layer(Hyper::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http()))
+        Self(
+            ClientLayer::new(kind)
+                .layer(Hyper::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http()),
+        )
     }
 
     /// Sends JSON, and gives the body of an answer that is none of an error's.
     pub(crate) async fn post(&self, url: &str, body: &impl Serialize) -> Result<Answered, Failed> {
-        let json = serde_json::to_vec(body).map_err(|error| Failed::new("InvalidArgument", error.to_string()))?;
-        let request = axum::http::Request::post(url).header("content-type", "application/json").body(Body::from(json));
+        let json = serde_json::to_vec(body)
+            .map_err(|error| Failed::new("InvalidArgument", error.to_string()))?;
+        let request = axum::http::Request::post(url)
+            .header("content-type", "application/json")
+            .body(Body::from(json));
         let request = request.map_err(|error| Failed::new("InvalidArgument", error.to_string()))?;
         let lost = |error: HyperError| {
             let kind = if error.is_connect() { "CannotConnect" } else { "Disconnected" };
@@ -108,12 +124,18 @@ pub(crate) async fn whole(whose: &str, body: Answered) -> Result<Vec<u8>, Failed
 }
 
 /// Asks over NATS, in a span of its own.
-pub(crate) async fn ask(nats: &async_nats::Client, subject: &'static str, kind: &'static str) -> Result<Value, Failed> {
+pub(crate) async fn ask(
+    nats: &async_nats::Client,
+    subject: &'static str,
+    kind: &'static str,
+) -> Result<Value, Failed> {
     let call = current().unwrap_or_default().call(kind);
     let mut headers = HeaderMap::new();
     call.inject(&mut headers);
     let asked = async {
-        let lost = |error: async_nats::RequestError| Failed::new("Unavailable", format!("{subject}: {error}"));
+        let lost = |error: async_nats::RequestError| {
+            Failed::new("Unavailable", format!("{subject}: {error}"))
+        };
         let answer = nats.request_with_headers(subject, headers, "".into()).await.map_err(lost)?;
         if let Some(clock) = answer.headers.as_ref().and_then(Context::clock_of) {
             call.receive(clock);
@@ -178,7 +200,9 @@ pub(crate) async fn tell(address: &str, kind: &'static str, body: Value) -> Resu
     let mut headers = HashMap::new();
     call.inject(&mut headers);
     let asked = async {
-        let lost = |kind: &'static str| move |error: std::io::Error| Failed::new(kind, format!("{address}: {error}"));
+        let lost = |kind: &'static str| {
+            move |error: std::io::Error| Failed::new(kind, format!("{address}: {error}"))
+        };
         let mut stream = TcpStream::connect(address).await.map_err(lost("CannotConnect"))?;
         let mut line = serde_json::to_vec(&Asked { headers, body }).unwrap_or_default();
         line.push(b'\n');
@@ -188,7 +212,8 @@ pub(crate) async fn tell(address: &str, kind: &'static str, body: Value) -> Resu
         if answer.is_empty() {
             return Err(Failed::new("Disconnected", format!("{address} hung up")));
         }
-        let answer: Answer = serde_json::from_str(&answer).map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
+        let answer: Answer = serde_json::from_str(&answer)
+            .map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
         if let Some(clock) = Context::clock_of(&answer.headers) {
             call.receive(clock);
         }

@@ -38,13 +38,19 @@ struct Decode {
 
 pub(crate) async fn prefill(place: Place) -> anyhow::Result<()> {
     let (place, listener) = apart(place).await?;
-    let app = Router::new().route("/prefill", post(fill)).with_state(place).layer(ServerLayer::new("prefill"));
+    let app = Router::new()
+        .route("/prefill", post(fill))
+        .with_state(place)
+        .layer(ServerLayer::new("prefill"));
     Ok(axum::serve(listener, app).await?)
 }
 
 pub(crate) async fn decode(place: Place) -> anyhow::Result<()> {
     let (place, listener) = apart(place).await?;
-    let app = Router::new().route("/decode", post(generate)).with_state(place).layer(ServerLayer::new("decode"));
+    let app = Router::new()
+        .route("/decode", post(generate))
+        .with_state(place)
+        .layer(ServerLayer::new("decode"));
     Ok(axum::serve(listener, app).await?)
 }
 
@@ -58,7 +64,9 @@ async fn fill(State(place): State<Arc<Place>>, Json(asked): Json<Prefill>) -> Re
     let work = async {
         let flow = current().unwrap_or_default();
         flow.state("allocate");
-        let blocks = tell(&asked.kvbm, "kv_allocate", json!({"allocate": asked.tokens.div_ceil(BLOCK)})).await?;
+        let blocks =
+            tell(&asked.kvbm, "kv_allocate", json!({"allocate": asked.tokens.div_ceil(BLOCK)}))
+                .await?;
         let held = Held { blocks, kvbm: asked.kvbm, flow: flow.clone() };
         state!(flow, "prefill", tokens = asked.tokens);
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -87,7 +95,9 @@ impl Drop for Held {
         let (blocks, kvbm) = (self.blocks.take(), std::mem::take(&mut self.kvbm));
         // Where the process stops there is nobody left to do it.
         if let (false, Ok(runtime)) = (blocks.is_null(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(in_flow(&self.flow, async move { tell(&kvbm, "kv_free", json!({"free": blocks})).await }));
+            runtime.spawn(in_flow(&self.flow, async move {
+                tell(&kvbm, "kv_free", json!({"free": blocks})).await
+            }));
         }
     }
 }
@@ -103,7 +113,12 @@ async fn begin(place: &Arc<Place>, asked: Decode) -> Result<Body, Failed> {
     let flow = current().unwrap_or_default();
     let held = Held { blocks: asked.blocks.clone(), kvbm: asked.kvbm, flow: flow.clone() };
     flow.state("transfer");
-    tell(&asked.nixl, "kv_transfer", json!({"blocks": asked.blocks, "from": asked.from, "to": place.identity.instance})).await?;
+    tell(
+        &asked.nixl,
+        "kv_transfer",
+        json!({"blocks": asked.blocks, "from": asked.from, "to": place.identity.instance}),
+    )
+    .await?;
     flow.state("decode");
     place.faulty.strike().await?;
     let (out, mut tokens) = mpsc::channel::<Bytes>(1);
@@ -117,6 +132,8 @@ async fn begin(place: &Arc<Place>, asked: Decode) -> Result<Body, Failed> {
         drop(held);
     };
     tokio::spawn(in_flow(&flow, work));
-    let stream = futures_util::stream::poll_fn(move |context| tokens.poll_recv(context).map(|token| token.map(Ok::<_, Failed>)));
+    let stream = futures_util::stream::poll_fn(move |context| {
+        tokens.poll_recv(context).map(|token| token.map(Ok::<_, Failed>))
+    });
     Ok(Body::from_stream(stream))
 }

@@ -41,7 +41,11 @@ fn check(fault: &str, skew: Option<&str>) {
         let (report, answers) = left(Some(fault), logs, skew);
         let verdict = &report.verdict;
         let what = format!("{fault} {logs:?} {skew:?}: {:?}, {}", named(verdict), verdict.summary);
-        assert_eq!((verdict.outcome, named(verdict)), (RunOutcome::Failed, (Some(component), Some(instance))), "{what}");
+        assert_eq!(
+            (verdict.outcome, named(verdict)),
+            (RunOutcome::Failed, (Some(component), Some(instance))),
+            "{what}"
+        );
         // What its client saw of a request is what became of its flow.
         let failed = answers.iter().filter(|answer| answer.status != 200).count();
         assert!(failed > 0 && report.flows.failed >= failed as u64, "{what}");
@@ -53,7 +57,11 @@ fn healthy_when_healthy() {
     for logs in [Logs::Json, Logs::Text, Logs::Flight] {
         let (report, answers) = left(None, logs, None);
         assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
-        assert_eq!((report.verdict.outcome, report.flows.failed, report.flows.ok >= 24), (RunOutcome::Healthy, 0, true), "{logs:?}");
+        assert_eq!(
+            (report.verdict.outcome, report.flows.failed, report.flows.ok >= 24),
+            (RunOutcome::Healthy, 0, true),
+            "{logs:?}"
+        );
     }
 }
 

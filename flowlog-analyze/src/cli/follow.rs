@@ -113,8 +113,15 @@ impl Screen {
         let Moment { bytes, lines, flows, failures } = moment;
         let minutes = self.began.elapsed().as_secs() / 60;
         let (rate, failed) = (self.rate.per_second, progress::failed(failures));
-        let causes = if self.kinds.is_empty() { String::new() } else { format!(", {} kinds of errors", self.kinds.len()) };
-        format!("{minutes} min, {lines} lines, {} MB, {rate:.0} lines/s, {flows} flows kept{failed}{causes}", bytes >> 20)
+        let causes = if self.kinds.is_empty() {
+            String::new()
+        } else {
+            format!(", {} kinds of errors", self.kinds.len())
+        };
+        format!(
+            "{minutes} min, {lines} lines, {} MB, {rate:.0} lines/s, {flows} flows kept{failed}{causes}",
+            bytes >> 20
+        )
     }
 }
 
@@ -131,7 +138,8 @@ impl Watcher for Screen {
             }
             self.flows.insert(flow.clone());
         }
-        let words = if alert.kind.is_empty() { mask(&alert.message) } else { alert.kind.to_string() };
+        let words =
+            if alert.kind.is_empty() { mask(&alert.message) } else { alert.kind.to_string() };
         let mut key = [alert.component.to_string(), alert.state.to_string(), words];
         if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(&key) {
             key = [key[0].clone(), String::new(), "others".to_owned()];
@@ -141,7 +149,9 @@ impl Watcher for Screen {
                 kind.since += 1;
                 return;
             }
-            Some(kind) => std::mem::replace(kind, Kind { told: Instant::now(), since: 0 }).since + 1,
+            Some(kind) => {
+                std::mem::replace(kind, Kind { told: Instant::now(), since: 0 }).since + 1
+            }
             None => {
                 self.kinds.insert(key, Kind { told: Instant::now(), since: 0 });
                 1

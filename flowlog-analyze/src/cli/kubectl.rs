@@ -65,7 +65,11 @@ const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     arguments.work.start_threads()?;
-    let plan = Plan { memory: arguments.memory_limit.map(of_flows), follows: arguments.follow, ..Plan::default() };
+    let plan = Plan {
+        memory: arguments.memory_limit.map(of_flows),
+        follows: arguments.follow,
+        ..Plan::default()
+    };
     let options = Options { owners: owners(&arguments.told.owners)?, plan };
     let mut sources = Sources::default();
     let mut growing = if arguments.follow { Growing::live() } else { Growing::default() };
@@ -78,9 +82,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     if arguments.follow {
         let (sender, pipes) = channel();
         growing.expect(pipes);
-        thread::Builder::new().name("pods".to_owned()).spawn(move || asks.watch(known, &sender)).context("failed to start a thread")?;
+        thread::Builder::new()
+            .name("pods".to_owned())
+            .spawn(move || asks.watch(known, &sender))
+            .context("failed to start a thread")?;
     }
-    let report = as_it_comes(&mut sources, &mut growing, &options, &arguments.told, &arguments.work)?;
+    let report =
+        as_it_comes(&mut sources, &mut growing, &options, &arguments.told, &arguments.work)?;
     if report.input.lines == 0 && !report.input.unread.is_empty() {
         say_unread(&report.input.unread);
         anyhow::bail!("no log could be read");
@@ -108,10 +116,16 @@ const CONTAINERS: &str = "jsonpath={range .items[*]}{.status.phase}{\" \"}{.meta
 
 impl Asks {
     fn of(arguments: &Arguments) -> Self {
-        let option = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("--{name}={value}"));
-        let global =
-            [option("namespace", &arguments.namespace), option("context", &arguments.context), option("kubeconfig", &arguments.kubeconfig)];
-        let selector = option("selector", &arguments.selector).map(|selector| (selector, String::new()));
+        let option = |name: &str, value: &Option<String>| {
+            value.as_ref().map(|value| format!("--{name}={value}"))
+        };
+        let global = [
+            option("namespace", &arguments.namespace),
+            option("context", &arguments.context),
+            option("kubeconfig", &arguments.kubeconfig),
+        ];
+        let selector =
+            option("selector", &arguments.selector).map(|selector| (selector, String::new()));
         let pods = arguments.pods.iter().map(|pod| (pod.clone(), format!(" {pod}")));
         let mut logs = vec!["--prefix".to_owned(), "--timestamps".to_owned()];
         logs.extend(option("since", &arguments.since));
@@ -135,7 +149,8 @@ impl Asks {
         if may_fail {
             command.stderr(Stdio::null());
         }
-        let mut child = command.spawn().with_context(|| format!("failed to run `{}`", self.program))?;
+        let mut child =
+            command.spawn().with_context(|| format!("failed to run `{}`", self.program))?;
         let out = child.stdout.take().context("a command without an output")?;
         Ok((name.to_owned(), Box::new(Output { child, out, may_fail })))
     }
@@ -158,7 +173,11 @@ impl Asks {
                     Some(container) => logs.arg(format!("--container={container}")),
                     None => logs.arg("--all-containers"),
                 };
-                let name = if previous { format!("kubectl logs --previous{of}") } else { format!("kubectl logs{of}") };
+                let name = if previous {
+                    format!("kubectl logs --previous{of}")
+                } else {
+                    format!("kubectl logs{of}")
+                };
                 if previous {
                     logs.arg("--previous");
                 } else if follows {
@@ -174,7 +193,8 @@ impl Asks {
 
     /// The containers that there are.
     fn containers(&self) -> anyhow::Result<Restarts> {
-        let output = self.of_pods("get").arg("--output").arg(CONTAINERS).stderr(Stdio::null()).output()?;
+        let output =
+            self.of_pods("get").arg("--output").arg(CONTAINERS).stderr(Stdio::null()).output()?;
         if !output.status.success() {
             anyhow::bail!("`{} get pods` ended with {}", self.program, output.status);
         }
@@ -182,9 +202,12 @@ impl Asks {
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let mut words = line.split_whitespace();
             // One that ended has said all.
-            if let (Some("Running" | "Pending" | "Unknown"), Some(pod)) = (words.next(), words.next()) {
-                let restarts =
-                    words.filter_map(|word| word.split_once('=')).filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?)));
+            if let (Some("Running" | "Pending" | "Unknown"), Some(pod)) =
+                (words.next(), words.next())
+            {
+                let restarts = words
+                    .filter_map(|word| word.split_once('='))
+                    .filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?)));
                 found.insert(pod.to_owned(), restarts.collect());
             }
         }
@@ -199,11 +222,16 @@ impl Asks {
             let Ok(now) = self.containers() else { continue };
             for (pod, containers) in &now {
                 let before = known.get(pod);
-                let wanted = containers.iter().filter(|(name, _)| self.container.as_ref().is_none_or(|container| container == *name));
-                for (container, restarts) in wanted.filter(|(name, restarts)| before.and_then(|before| before.get(*name)) != Some(restarts))
-                {
+                let wanted = containers.iter().filter(|(name, _)| {
+                    self.container.as_ref().is_none_or(|container| container == *name)
+                });
+                for (container, restarts) in wanted.filter(|(name, restarts)| {
+                    before.and_then(|before| before.get(*name)) != Some(restarts)
+                }) {
                     let mut logs = self.command("logs");
-                    logs.args([pod, "--follow"]).args(&self.logs).arg(format!("--container={container}"));
+                    logs.args([pod, "--follow"])
+                        .args(&self.logs)
+                        .arg(format!("--container={container}"));
                     let name = format!("kubectl logs {pod} {container} ({restarts})");
                     let Ok(pipe) = self.pipe(&name, logs, true) else { continue };
                     if pipes.send(pipe).is_err() {

@@ -67,7 +67,11 @@ pub(super) fn failed(spans: u64) -> String {
 }
 
 /// Calls `run` with a line on standard error that tells how far it is, where that is a terminal.
-pub(super) fn with_progress<T>(work: &Work, sources: &Sources, run: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T) -> T {
+pub(super) fn with_progress<T>(
+    work: &Work,
+    sources: &Sources,
+    run: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T,
+) -> T {
     let total: u64 = sources.read.iter().map(|source| source.size).sum();
     let shown = is_shown(work) && total > (64 << 20);
     let read = AtomicU64::new(0);
@@ -81,8 +85,15 @@ pub(super) fn with_progress<T>(work: &Work, sources: &Sources, run: impl FnOnce(
         if shown && now.saturating_sub(last.load(Ordering::Relaxed)) >= PROGRESS_PAUSE_MS {
             last.store(now, Ordering::Relaxed);
             let rate = read / now.max(1) / 1_000;
-            let left = Duration::from_millis(now.saturating_mul(total.saturating_sub(read)) / read.max(1));
-            show(&format!("{} of {} MB, {rate} MB/s, {} s left{}", read >> 20, total >> 20, left.as_secs(), failed(failures)));
+            let left =
+                Duration::from_millis(now.saturating_mul(total.saturating_sub(read)) / read.max(1));
+            show(&format!(
+                "{} of {} MB, {rate} MB/s, {} s left{}",
+                read >> 20,
+                total >> 20,
+                left.as_secs(),
+                failed(failures)
+            ));
         }
     };
     let result = run(&tell);
@@ -116,8 +127,14 @@ impl Watcher for Pipe {
 
     fn moved(&mut self, moment: Moment) {
         if self.line.is_due() {
-            let rate = moment.bytes / u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1) / 1_000;
-            self.line.draw(&format!("{} MB, {rate} MB/s{}", moment.bytes >> 20, failed(moment.failures)));
+            let rate = moment.bytes
+                / u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+                / 1_000;
+            self.line.draw(&format!(
+                "{} MB, {rate} MB/s{}",
+                moment.bytes >> 20,
+                failed(moment.failures)
+            ));
         }
     }
 }

@@ -52,7 +52,10 @@ pub(super) fn join(flows: &mut [FailedFlow], run_failures: &[FirstFailure], worl
     if downs.is_empty() {
         return;
     }
-    for flow in flows.iter_mut().filter(|flow| !flow.failure.whole_process && flow.failure.kind != FailureKind::Run) {
+    for flow in flows
+        .iter_mut()
+        .filter(|flow| !flow.failure.whole_process && flow.failure.kind != FailureKind::Run)
+    {
         let failure = &flow.failure;
         let Some(down) = blamed(failure, &downs, world) else { continue };
         let mut victims = failure.victims.clone();
@@ -60,7 +63,8 @@ pub(super) fn join(flows: &mut [FailedFlow], run_failures: &[FirstFailure], worl
         victims.retain(|victim| *victim != down.failure.component);
         victims.sort();
         victims.dedup();
-        let mut evidence = vec![failure.evidence.first().copied(), down.failure.evidence.first().copied()];
+        let mut evidence =
+            vec![failure.evidence.first().copied(), down.failure.evidence.first().copied()];
         evidence.dedup();
         *flow.failure = FirstFailure {
             basis: Basis::Joined,
@@ -118,10 +122,14 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
                 continue;
             }
             let who = (index, process.component.clone());
-            if index == failure.process || downs.contains_key(&who) || failure.answered.contains(&index) {
+            if index == failure.process
+                || downs.contains_key(&who)
+                || failure.answered.contains(&index)
+            {
                 continue;
             }
-            let is_missed = (lost || failure.kind == FailureKind::Hang) && is_missed(failure, time, process, world);
+            let is_missed = (lost || failure.kind == FailureKind::Hang)
+                && is_missed(failure, time, process, world);
             if !is_missed && !names(failure, &words, process, world) {
                 continue;
             }
@@ -147,7 +155,13 @@ fn add_idle(downs: &mut BTreeMap<Who, Down>, flows: &[FailedFlow], world: &World
                 whole_process: true,
                 basis: Basis::Joined,
                 victims: Vec::new(),
-                evidence: process.facts.last.filter(|_| next.is_none()).map(|mark| mark.place).into_iter().collect(),
+                evidence: process
+                    .facts
+                    .last
+                    .filter(|_| next.is_none())
+                    .map(|mark| mark.place)
+                    .into_iter()
+                    .collect(),
             };
             let until = next.map_or(i64::MAX, |next| next.saturating_sub(process.skew));
             downs.insert(who, Down { failure: gone, since, until, flows: 0 });
@@ -163,7 +177,9 @@ fn names(failure: &FirstFailure, words: &Words, process: &Process, world: &World
     }
     if words.name("", &process.component) && process.named {
         // A component that the words name is that process where there is no other instance of it.
-        let only = world.processes.iter().filter(|other| other.component == process.component).count() == 1;
+        let only =
+            world.processes.iter().filter(|other| other.component == process.component).count()
+                == 1;
         return only || words.name(&process.instance, "");
     }
     words.name(&process.instance, "")
@@ -179,7 +195,11 @@ impl Words {
             return Self(String::new());
         }
         let told = Self(failure.told.to_ascii_lowercase());
-        let tells = !told.0.is_empty() && world.processes.iter().any(|process| told.name(&process.instance, &process.component));
+        let tells = !told.0.is_empty()
+            && world
+                .processes
+                .iter()
+                .any(|process| told.name(&process.instance, &process.component));
         if tells { told } else { Self(failure.message.to_ascii_lowercase()) }
     }
 
@@ -193,13 +213,18 @@ impl Words {
 /// stop: one that the failed component calls itself, silent for longer than ever before; or one that it needs, near or
 /// far, where every instance had been silent for a while.
 fn is_missed(failure: &FirstFailure, time: i64, process: &Process, world: &World) -> bool {
-    let last = |process: &Process| process.facts.activity.last().map_or(i64::MAX, |last| last.saturating_sub(process.skew));
-    let stopped = |process: &Process| process.facts.shutdowns.last() == process.facts.activity.last();
-    let gone = |process: &Process| last(process).saturating_add(Activity::GAP) < time && !stopped(process);
+    let last = |process: &Process| {
+        process.facts.activity.last().map_or(i64::MAX, |last| last.saturating_sub(process.skew))
+    };
+    let stopped =
+        |process: &Process| process.facts.shutdowns.last() == process.facts.activity.last();
+    let gone =
+        |process: &Process| last(process).saturating_add(Activity::GAP) < time && !stopped(process);
     if !failure.callee.is_empty() || !process.named || stopped(process) {
         return false;
     }
-    let unusual = world.end.saturating_sub(last(process)) > process.facts.activity.longest_gap().saturating_mul(2);
+    let unusual = world.end.saturating_sub(last(process))
+        > process.facts.activity.longest_gap().saturating_mul(2);
     if calls(&failure.component, &process.component, world) && last(process) < time && unusual {
         return true;
     }
@@ -232,33 +257,56 @@ fn mentions(message: &str, name: &str) -> bool {
 }
 
 /// The dead or silent process that a failure follows from.
-fn blamed<'d>(failure: &FirstFailure, downs: &'d BTreeMap<Who, Down>, world: &World) -> Option<&'d Down> {
+fn blamed<'d>(
+    failure: &FirstFailure,
+    downs: &'d BTreeMap<Who, Down>,
+    world: &World,
+) -> Option<&'d Down> {
     let time = failure.time?;
     let candidates: Vec<&Down> = downs
         .values()
-        .filter(|down| down.failure.process != failure.process && !failure.answered.contains(&down.failure.process))
+        .filter(|down| {
+            down.failure.process != failure.process
+                && !failure.answered.contains(&down.failure.process)
+        })
         .filter(|down| down.is_down_at(time, TOLERANCE_NAMED + failure.blur))
         .collect();
     // The words name it; or the call did.
     let words = LazyCell::new(|| Words::of(failure, world));
-    let by_words = |down: &&&Down| words.name(down.failure.instance.as_deref().unwrap_or_default(), &down.failure.component);
+    let by_words = |down: &&&Down| {
+        words.name(down.failure.instance.as_deref().unwrap_or_default(), &down.failure.component)
+    };
     let lost = failure.kind != FailureKind::Error || failure.is_lost();
-    let by_call =
-        |down: &&&Down| lost && down.failure.instance.as_deref().is_some_and(|instance| !instance.is_empty() && failure.callee == instance);
+    let by_call = |down: &&&Down| {
+        lost && down
+            .failure
+            .instance
+            .as_deref()
+            .is_some_and(|instance| !instance.is_empty() && failure.callee == instance)
+    };
     let most = |down: &&&Down| (down.flows, std::cmp::Reverse(down.since));
-    if let Some(down) = candidates.iter().filter(by_words).max_by_key(most).or(candidates.iter().filter(by_call).max_by_key(most)) {
+    if let Some(down) = candidates
+        .iter()
+        .filter(by_words)
+        .max_by_key(most)
+        .or(candidates.iter().filter(by_call).max_by_key(most))
+    {
         return Some(down);
     }
     // Without a name, only one that lost somebody has lost one of these.
     if !lost {
         return None;
     }
-    let candidates: Vec<&Down> = candidates.into_iter().filter(|down| down.is_down_at(time, TOLERANCE + failure.blur)).collect();
+    let candidates: Vec<&Down> = candidates
+        .into_iter()
+        .filter(|down| down.is_down_at(time, TOLERANCE + failure.blur))
+        .collect();
     // Everybody depends on what is shared.
-    if let Some(down) = candidates
-        .iter()
-        .find(|down| failure.kind == FailureKind::Error && down.failure.kind == FailureKind::Run && down.failure.process == usize::MAX)
-    {
+    if let Some(down) = candidates.iter().find(|down| {
+        failure.kind == FailureKind::Error
+            && down.failure.kind == FailureKind::Run
+            && down.failure.process == usize::MAX
+    }) {
         return Some(down);
     }
     // A failure that names another instance is that instance's.
@@ -301,7 +349,10 @@ pub(super) fn group(flows: &mut [FailedFlow], run_failures: &[FirstFailure]) -> 
         flow.fingerprint = fingerprint::of(&flow.failure);
     }
     for flow in flows.iter() {
-        causes.entry(flow.fingerprint.clone()).or_default().push((&flow.failure, Some((&flow.id, flow.outcome))));
+        causes
+            .entry(flow.fingerprint.clone())
+            .or_default()
+            .push((&flow.failure, Some((&flow.id, flow.outcome))));
     }
     // Which of the run's failures came first is known better than by their times.
     let mut order: BTreeMap<CompactString, usize> = BTreeMap::new();
@@ -310,19 +361,28 @@ pub(super) fn group(flows: &mut [FailedFlow], run_failures: &[FirstFailure]) -> 
         order.entry(fingerprint.clone()).or_insert(at);
         causes.entry(fingerprint).or_default().push((failure, None));
     }
-    let mut causes: Vec<Cause> = causes.into_iter().map(|(fingerprint, failures)| cause(fingerprint, failures)).collect();
+    let mut causes: Vec<Cause> =
+        causes.into_iter().map(|(fingerprint, failures)| cause(fingerprint, failures)).collect();
     let run = |cause: &Cause| cause.failure.kind == FailureKind::Run;
     causes.sort_by(|a, b| {
         let rank = |cause: &Cause| (cause.failed, run(cause) && cause.failed == 0, cause.recovered);
-        let order = |cause: &Cause| order.get(&cause.fingerprint).copied().filter(|_| run(cause) && cause.failed == 0);
-        rank(b).cmp(&rank(a)).then(order(a).cmp(&order(b))).then(a.first.cmp(&b.first)).then(a.fingerprint.cmp(&b.fingerprint))
+        let order = |cause: &Cause| {
+            order.get(&cause.fingerprint).copied().filter(|_| run(cause) && cause.failed == 0)
+        };
+        rank(b)
+            .cmp(&rank(a))
+            .then(order(a).cmp(&order(b)))
+            .then(a.first.cmp(&b.first))
+            .then(a.fingerprint.cmp(&b.fingerprint))
     });
     causes
 }
 
 fn cause(fingerprint: CompactString, mut failures: Vec<Member<'_>>) -> Cause {
     failures.sort_by(|a, b| (a.0.time, a.0.basis, a.1).cmp(&(b.0.time, b.0.basis, b.1)));
-    let count = |outcome| failures.iter().filter(|(_, flow)| flow.is_some_and(|(_, o)| o == outcome)).count() as u64;
+    let count = |outcome| {
+        failures.iter().filter(|(_, flow)| flow.is_some_and(|(_, o)| o == outcome)).count() as u64
+    };
     let mut instances: BTreeMap<CompactString, (u64, usize)> = BTreeMap::new();
     for (at, (failure, _)) in failures.iter().enumerate() {
         if let Some(instance) = &failure.instance {
@@ -332,7 +392,8 @@ fn cause(fingerprint: CompactString, mut failures: Vec<Member<'_>>) -> Cause {
     }
     let mut instances: Vec<(CompactString, (u64, usize))> = instances.into_iter().collect();
     instances.sort_by_key(|(_, (flows, at))| (std::cmp::Reverse(*flows), *at));
-    let victims: BTreeSet<CompactString> = failures.iter().flat_map(|(failure, _)| failure.victims.iter().cloned()).collect();
+    let victims: BTreeSet<CompactString> =
+        failures.iter().flat_map(|(failure, _)| failure.victims.iter().cloned()).collect();
     // The earliest failure's lines first, then one line of each other flow.
     let mut evidence: Vec<Place> = Vec::new();
     let lines = failures
@@ -346,9 +407,11 @@ fn cause(fingerprint: CompactString, mut failures: Vec<Member<'_>>) -> Cause {
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "a mean of shares")]
-    let confidence = failures.iter().map(|(failure, _)| failure.basis.confidence()).sum::<f64>() / failures.len().max(1) as f64;
+    let confidence = failures.iter().map(|(failure, _)| failure.basis.confidence()).sum::<f64>()
+        / failures.len().max(1) as f64;
     // What it says is said best by one that was not joined to it.
-    let own = failures.iter().find(|(failure, _)| failure.basis != Basis::Joined).or(failures.first());
+    let own =
+        failures.iter().find(|(failure, _)| failure.basis != Basis::Joined).or(failures.first());
     Cause {
         fingerprint,
         failure: own.map_or_else(|| failures[0].0.clone(), |(failure, _)| (*failure).clone()),
@@ -357,7 +420,11 @@ fn cause(fingerprint: CompactString, mut failures: Vec<Member<'_>>) -> Cause {
         recovered: count(FlowOutcome::Recovered),
         first: failures.iter().filter_map(|(failure, _)| failure.time).min(),
         last: failures.iter().filter_map(|(failure, _)| failure.time).max(),
-        examples: failures.iter().filter_map(|(_, flow)| flow.map(|(id, _)| id.clone())).take(5).collect(),
+        examples: failures
+            .iter()
+            .filter_map(|(_, flow)| flow.map(|(id, _)| id.clone()))
+            .take(5)
+            .collect(),
         victims: victims.into_iter().collect(),
         evidence,
         confidence,

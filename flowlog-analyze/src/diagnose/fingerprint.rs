@@ -12,9 +12,11 @@ use super::FirstFailure;
 /// A process that is dead or silent as a whole is one failure whatever its spans were doing, so state and words do
 /// not count there. Instances never do. The name is stable across runs and releases of version 1.
 pub(super) fn of(failure: &FirstFailure) -> CompactString {
-    let whole = failure.whole_process && matches!(failure.kind, FailureKind::Crash | FailureKind::Hang);
+    let whole =
+        failure.whole_process && matches!(failure.kind, FailureKind::Crash | FailureKind::Hang);
     let masked = if whole { String::new() } else { mask(&failure.message) };
-    let (state, error_type) = if whole { ("", "") } else { (failure.state.as_str(), failure.error_type.as_str()) };
+    let (state, error_type) =
+        if whole { ("", "") } else { (failure.state.as_str(), failure.error_type.as_str()) };
     let mut hasher = fnv::FnvHasher::default();
     for part in [failure.kind.as_str(), &failure.component, state, error_type, &masked] {
         hasher.write(part.as_bytes());
@@ -36,7 +38,9 @@ pub fn mask(message: &str) -> String {
             break;
         }
         if c.is_ascii_alphanumeric() {
-            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+                .unwrap_or(rest.len());
             let (word, after) = rest.split_at(end);
             mask_word(word, &mut out);
             rest = after;
@@ -49,7 +53,10 @@ pub fn mask(message: &str) -> String {
 }
 
 fn mask_word(word: &str, out: &mut String) {
-    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') && text.bytes().any(|b| b.is_ascii_digit());
+    let hex = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+            && text.bytes().any(|b| b.is_ascii_digit())
+    };
     if word.len() >= 8 && hex(word) {
         out.push_str("<id>");
         return;
@@ -79,8 +86,14 @@ mod tests {
     fn what_differs_from_flow_to_flow_is_masked() {
         for (message, masked) in [
             ("no ready worker for model \"tiny\"", "no ready worker for model \"tiny\""),
-            ("request 019aaaac-a5da-7347-bb80-1089c1876100 timed out after 5000ms", "request <id> timed out after <n>ms"),
-            ("TCP connection to 192.0.2.2:34145 failed", "TCP connection to <n>.<n>.<n>.<n>:<n> failed"),
+            (
+                "request 019aaaac-a5da-7347-bb80-1089c1876100 timed out after 5000ms",
+                "request <id> timed out after <n>ms",
+            ),
+            (
+                "TCP connection to 192.0.2.2:34145 failed",
+                "TCP connection to <n>.<n>.<n>.<n>:<n> failed",
+            ),
             ("worker 12808651013936080788 gone", "worker <id> gone"),
             ("bad pointer 0x7f00aa", "bad pointer <id>"),
             ("decode-0 of backend", "decode-<n> of backend"),

@@ -22,10 +22,12 @@ pub(super) fn of(table: &Table, groups: &[Group], world: &World) -> BTreeSet<Com
         let tree = Tree::new(&flow, world);
         let lost = (0..tree.spans.len()).filter(|at| is_answered(&tree, *at)).count() as u64;
         let root = tree.root();
-        let alone = is_alone(&tree, world).then(|| (root.component(world).clone(), CompactString::from(root.span.state())));
+        let alone = is_alone(&tree, world)
+            .then(|| (root.component(world).clone(), CompactString::from(root.span.state())));
         Some((lost, alone))
     };
-    let found: Vec<(u64, Option<(CompactString, CompactString)>)> = groups.par_iter().filter_map(of_group).collect();
+    let found: Vec<(u64, Option<(CompactString, CompactString)>)> =
+        groups.par_iter().filter_map(of_group).collect();
     let lost: u64 = found.iter().map(|(lost, _)| lost).sum();
     let mut alone: BTreeMap<(CompactString, CompactString), u64> = BTreeMap::new();
     for name in found.into_iter().filter_map(|(_, alone)| alone) {
@@ -36,14 +38,20 @@ pub(super) fn of(table: &Table, groups: &[Group], world: &World) -> BTreeSet<Com
     let may_be_lost = |(component, state): &(CompactString, CompactString), count: u64| {
         count <= 3 * lost * world.ended_in(component, state) / complete.max(1) + 2
     };
-    alone.into_iter().filter(|(name, count)| lost > 0 && may_be_lost(name, *count)).map(|((component, _), _)| component).collect()
+    alone
+        .into_iter()
+        .filter(|(name, count)| lost > 0 && may_be_lost(name, *count))
+        .map(|((component, _), _)| component)
+        .collect()
 }
 
 /// Whether a span is open though its caller ended well, with nothing open below: its last line is missing.
 pub(super) fn is_answered(tree: &Tree<'_>, at: usize) -> bool {
     let node = &tree.spans[at];
     let answered = node.parent.is_some_and(|parent| tree.spans[parent].fate == Fate::Ok);
-    answered && node.fate == Fate::Open && node.children.iter().all(|child| tree.spans[*child].fate != Fate::Open)
+    answered
+        && node.fate == Fate::Open
+        && node.children.iter().all(|child| tree.spans[*child].fate != Fate::Open)
 }
 
 /// Whether nothing is wrong with a flow but that its root never ended: everything that it called came back, and it was in
@@ -51,7 +59,11 @@ pub(super) fn is_answered(tree: &Tree<'_>, at: usize) -> bool {
 pub(super) fn is_alone(tree: &Tree<'_>, world: &World) -> bool {
     let root = tree.root();
     let below = || {
-        tree.spans.iter().enumerate().filter(|(at, _)| *at != tree.root).all(|(_, node)| matches!(node.fate, Fate::Ok | Fate::Cancelled))
+        tree.spans
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != tree.root)
+            .all(|(_, node)| matches!(node.fate, Fate::Ok | Fate::Cancelled))
     };
     root.fate == Fate::Open
         && below()

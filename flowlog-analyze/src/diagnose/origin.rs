@@ -56,10 +56,15 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
     let stop = world.stop_after(root.process, root.opened);
     // The moment that the caller went away, if it did.
     let finished = root.span.finished().and_then(|mark| world.time(mark, root.process));
-    let stopped = stop.filter(|stop| root.fate == Fate::Open || (root.fate == Fate::Failed && finished.is_some_and(|end| end > *stop)));
+    let stopped = stop.filter(|stop| {
+        root.fate == Fate::Open
+            || (root.fate == Fate::Failed && finished.is_some_and(|end| end > *stop))
+    });
     let leave = match (root.fate, stopped) {
         (_, Some(stop)) => Some(Leave::Stop(stop)),
-        (Fate::Cancelled, None) => Some(Leave::Mark(root.span.cancelled.or_else(|| root.span.finished()).unwrap_or(root.span.last))),
+        (Fate::Cancelled, None) => Some(Leave::Mark(
+            root.span.cancelled.or_else(|| root.span.finished()).unwrap_or(root.span.last),
+        )),
         _ => None,
     };
     let moment = match leave {
@@ -71,7 +76,9 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
     // Of a stream that goes on no line tells: who leaves one in the middle proves nothing of those that it came from, but where a whole
     // process was silent.
     if matches!(leave, Some(Leave::Mark(_))) && root.span.streaming && root.span.answered {
-        silences.iter_mut().for_each(|silence| *silence = silence.filter(|silence| silence.whole_process));
+        silences
+            .iter_mut()
+            .for_each(|silence| *silence = silence.filter(|silence| silence.whole_process));
     }
     let mut faults = faults(tree, &silences, leave, moment, world);
     if faults.len() > MAX_FAULTS {
@@ -80,13 +87,19 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
         faults.drain(..faults.len() - MAX_FAULTS);
     }
     // A silent call that came back only lost its last line.
-    let came_back =
-        |fault: &Fault<'_>| matches!(fault.how, How::Silent(silence) if !silence.whole_process) && loss::is_answered(tree, fault.at);
-    let retried = |fault: &Fault<'_>| matches!(fault.how, How::Said(_)) || (has_retry(tree, fault.at, world) && !came_back(fault));
+    let came_back = |fault: &Fault<'_>| {
+        matches!(fault.how, How::Silent(silence) if !silence.whole_process)
+            && loss::is_answered(tree, fault.at)
+    };
+    let retried = |fault: &Fault<'_>| {
+        matches!(fault.how, How::Said(_)) || (has_retry(tree, fault.at, world) && !came_back(fault))
+    };
     // Who only tells that its caller left, where no caller says anything else, was left.
     let only_left = |fault: &Fault<'_>| matches!(fault.how, How::Said(failure) if is_caller_gone(&failure.kind, &failure.message));
     let fate = tree.fate(world);
-    let left = (tree.is_headless() || fate == Fate::Open) && !faults.is_empty() && faults.iter().all(only_left);
+    let left = (tree.is_headless() || fate == Fate::Open)
+        && !faults.is_empty()
+        && faults.iter().all(only_left);
     if left {
         return (Outcome::Cancelled { by_signal: false }, None);
     }
@@ -96,12 +109,20 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
     };
     match fate {
         Fate::Ok => {
-            let carried: Vec<Fault<'_>> = faults.into_iter().filter(|fault| retried(fault)).collect();
+            let carried: Vec<Fault<'_>> =
+                faults.into_iter().filter(|fault| retried(fault)).collect();
             // Where nobody says what went wrong, the caller still says that it had to begin anew.
-            let anew =
-                root.span.recreated.filter(|_| carried.is_empty()).map(|mark| Fault { at: tree.root, mark, how: recreated(root.span) });
+            let anew = root.span.recreated.filter(|_| carried.is_empty()).map(|mark| Fault {
+                at: tree.root,
+                mark,
+                how: recreated(root.span),
+            });
             let carried: Vec<Fault<'_>> = carried.into_iter().chain(anew).collect();
-            if carried.is_empty() { (Outcome::Ok, None) } else { failed(Outcome::Recovered, &carried) }
+            if carried.is_empty() {
+                (Outcome::Ok, None)
+            } else {
+                failed(Outcome::Recovered, &carried)
+            }
         }
         Fate::Rejected => {
             if faults.is_empty() {
@@ -135,7 +156,10 @@ pub(super) fn judge(tree: &Tree<'_>, world: &World) -> (Outcome, Option<FirstFai
                 return (Outcome::Cancelled { by_signal: true }, None);
             }
             if root.span.ends_recreated() {
-                return failed(Outcome::Recovered, &[Fault { at: tree.root, mark: root.span.last, how: recreated(root.span) }]);
+                return failed(
+                    Outcome::Recovered,
+                    &[Fault { at: tree.root, mark: root.span.last, how: recreated(root.span) }],
+                );
             }
             (Outcome::Unfinished, None)
         }
@@ -154,18 +178,29 @@ enum Leave {
 /// What a fragment knows whose last word is that its stream is made anew.
 fn recreated(span: &Span) -> How<'_> {
     span.distress.as_deref().or(span.failed.as_deref()).map_or(
-        How::Silent(Silence { kind: FailureKind::Error, basis: Basis::LostByCaller, whole_process: false, since: span.last.time }),
+        How::Silent(Silence {
+            kind: FailureKind::Error,
+            basis: Basis::LostByCaller,
+            whole_process: false,
+            since: span.last.time,
+        }),
         How::Said,
     )
 }
 
 /// Everything that went wrong in a flow before its caller left.
-fn faults<'a>(tree: &Tree<'a>, silences: &[Option<Silence>], leave: Option<Leave>, moment: i64, world: &World) -> Vec<Fault<'a>> {
+fn faults<'a>(
+    tree: &Tree<'a>,
+    silences: &[Option<Silence>],
+    leave: Option<Leave>,
+    moment: i64,
+    world: &World,
+) -> Vec<Fault<'a>> {
     let mut faults = Vec::new();
     for (at, node) in tree.spans.iter().enumerate() {
         // Whoever gave it up did so before the caller of all left.
-        let given_up =
-            silence::when_given_up(tree, at, world).filter(|given_up| !follows(tree, given_up.by.at, given_up.by.mark, leave, world));
+        let given_up = silence::when_given_up(tree, at, world)
+            .filter(|given_up| !follows(tree, given_up.by.at, given_up.by.mark, leave, world));
         if let Some(given_up) = given_up {
             faults.push(Fault { at, mark: given_up.last, how: How::Silent(given_up.silence) });
         } else if node.fate == Fate::Failed
@@ -175,7 +210,11 @@ fn faults<'a>(tree: &Tree<'a>, silences: &[Option<Silence>], leave: Option<Leave
         {
             faults.push(Fault { at, mark: failure.mark, how: How::Said(failure) });
         } else if let Some(silence) = silences[at] {
-            faults.push(Fault { at, mark: last_before(node.span, moment, node.process, world), how: How::Silent(silence) });
+            faults.push(Fault {
+                at,
+                mark: last_before(node.span, moment, node.process, world),
+                how: How::Silent(silence),
+            });
         } else if node.fate == Fate::Open
             && lost_by_caller(tree, at, leave, world)
             && tree.spans[at].children.iter().all(|child| tree.spans[*child].fate != Fate::Open)
@@ -185,16 +224,24 @@ fn faults<'a>(tree: &Tree<'a>, silences: &[Option<Silence>], leave: Option<Leave
         }
     }
     // Of several that were waited for at once, one that answered after all is not why, where another never did.
-    let never = |fault: &Fault<'_>| matches!(fault.how, How::Silent(_)) && tree.spans[fault.at].fate == Fate::Open;
+    let never = |fault: &Fault<'_>| {
+        matches!(fault.how, How::Silent(_)) && tree.spans[fault.at].fate == Fate::Open
+    };
     if faults.iter().any(never) {
-        faults.retain(|fault| matches!(fault.how, How::Said(_)) || tree.spans[fault.at].fate != Fate::Ok);
+        faults.retain(|fault| {
+            matches!(fault.how, How::Said(_)) || tree.spans[fault.at].fate != Fate::Ok
+        });
     }
     faults
 }
 
 /// The last line of a span before a moment, as far as it is kept.
 fn last_before(span: &Span, moment: i64, process: usize, world: &World) -> Mark {
-    if world.time(span.last, process).is_none_or(|last| last <= moment) { span.last } else { span.first }
+    if world.time(span.last, process).is_none_or(|last| last <= moment) {
+        span.last
+    } else {
+        span.first
+    }
 }
 
 /// Whether a failure only follows from the caller's leaving.
@@ -202,14 +249,17 @@ fn follows(tree: &Tree<'_>, at: usize, mark: Mark, leave: Option<Leave>, world: 
     match leave {
         None => false,
         Some(Leave::Mark(left)) => tree.order(mark, at, left, tree.root, world).is_gt(),
-        Some(Leave::Stop(stop)) => world.time(mark, tree.spans[at].process).is_none_or(|time| time > stop),
+        Some(Leave::Stop(stop)) => {
+            world.time(mark, tree.spans[at].process).is_none_or(|time| time > stop)
+        }
     }
 }
 
 /// Whether a failure in a flow that its caller left tells of nothing but that: in its words, or, where no clock orders
 /// it, because its own caller was cancelled too and never saw it fail.
 fn only_told(tree: &Tree<'_>, at: usize, failure: &crate::flow::Failure) -> bool {
-    let caller_cancelled = tree.spans[at].parent.is_some_and(|parent| tree.spans[parent].fate == Fate::Cancelled);
+    let caller_cancelled =
+        tree.spans[at].parent.is_some_and(|parent| tree.spans[parent].fate == Fate::Cancelled);
     is_caller_gone(&failure.kind, &failure.message) || (failure.mark.clock == 0 && caller_cancelled)
 }
 
@@ -220,7 +270,8 @@ fn lost_by_caller(tree: &Tree<'_>, at: usize, leave: Option<Leave>, world: &Worl
         match node.fate {
             Fate::Failed => {
                 return node.span.failure().is_some_and(|failure| {
-                    let lost = is_lost(&failure.kind, &failure.message, failure.status) || is_gone_by(tree, at, failure.mark, up, world);
+                    let lost = is_lost(&failure.kind, &failure.message, failure.status)
+                        || is_gone_by(tree, at, failure.mark, up, world);
                     lost && !follows(tree, up, failure.mark, leave, world)
                 });
             }
@@ -236,8 +287,9 @@ fn is_gone_by(tree: &Tree<'_>, at: usize, failed: Mark, caller: usize, world: &W
     let process = world.process(tree.spans[at].process);
     let last = process.facts.activity.last().map(|last| last.saturating_sub(process.skew));
     let failed = world.time(failed, tree.spans[caller].process);
-    last.zip(failed).is_some_and(|(last, failed)| last < failed && last.saturating_add(Activity::GAP) < world.end)
-        && process.facts.shutdowns.is_empty()
+    last.zip(failed).is_some_and(|(last, failed)| {
+        last < failed && last.saturating_add(Activity::GAP) < world.end
+    }) && process.facts.shutdowns.is_empty()
 }
 
 /// How a span that its callers lost fell silent: with its process, or alone.
@@ -247,11 +299,9 @@ fn lost(tree: &Tree<'_>, at: usize, world: &World) -> Silence {
         return Silence { basis: silence.basis.min(Basis::LostByCaller), ..silence };
     }
     let process = world.process(node.process);
-    let ended = process
-        .facts
-        .activity
-        .last()
-        .is_some_and(|last| node.span.last.time().is_some_and(|time| last <= time.saturating_add(1_000_000_000)));
+    let ended = process.facts.activity.last().is_some_and(|last| {
+        node.span.last.time().is_some_and(|time| last <= time.saturating_add(1_000_000_000))
+    });
     let timed_out = tree
         .ancestors(at)
         .filter_map(|up| tree.spans[up].span.failure())
@@ -279,12 +329,19 @@ const MAX_FAULTS: usize = 512;
 
 /// The causally first of the faults that no other fault explains.
 fn first<'f, 'a>(tree: &Tree<'_>, faults: &'f [Fault<'a>], world: &World) -> Option<&'f Fault<'a>> {
-    let origins: Vec<&Fault<'_>> = faults.iter().filter(|fault| !faults.iter().any(|other| explains(tree, other, fault, world))).collect();
+    let origins: Vec<&Fault<'_>> = faults
+        .iter()
+        .filter(|fault| !faults.iter().any(|other| explains(tree, other, fault, world)))
+        .collect();
     // Should every fault explain another, the deepest stands.
     let origins = if origins.is_empty() { faults.iter().collect() } else { origins };
-    let relays = |fault: &Fault<'_>| matches!(fault.how, How::Said(failure) if is_relay(&failure.message));
+    let relays =
+        |fault: &Fault<'_>| matches!(fault.how, How::Said(failure) if is_relay(&failure.message));
     origins.into_iter().min_by(|a, b| {
-        relays(a).cmp(&relays(b)).then_with(|| tree.order_of_failures(a.mark, a.at, b.mark, b.at, world)).then(a.at.cmp(&b.at))
+        relays(a)
+            .cmp(&relays(b))
+            .then_with(|| tree.order_of_failures(a.mark, a.at, b.mark, b.at, world))
+            .then(a.at.cmp(&b.at))
     })
 }
 
@@ -304,37 +361,58 @@ fn is_first(tree: &Tree<'_>, caller: &Fault<'_>, callee: &Fault<'_>, world: &Wor
         (_, How::Silent(_)) => false,
         // The callee's failure came first, or its caller would have spoken.
         (How::Silent(_), How::Said(failure)) => {
-            is_caller_gone(&failure.kind, &failure.message) && tree.order(caller.mark, caller.at, callee.mark, callee.at, world).is_lt()
+            is_caller_gone(&failure.kind, &failure.message)
+                && tree.order(caller.mark, caller.at, callee.mark, callee.at, world).is_lt()
         }
         (How::Said(caller_says), How::Said(callee_says)) => {
-            if is_caller_gone(&callee_says.kind, &callee_says.message) && !is_caller_gone(&caller_says.kind, &caller_says.message) {
+            if is_caller_gone(&callee_says.kind, &callee_says.message)
+                && !is_caller_gone(&caller_says.kind, &caller_says.message)
+            {
                 return true;
             }
             // Without two clocks the structure decides: the deepest failed.
-            if caller.mark.clock == 0 || callee.mark.clock == 0 || caller.mark.clock > callee.mark.clock {
+            if caller.mark.clock == 0
+                || callee.mark.clock == 0
+                || caller.mark.clock > callee.mark.clock
+            {
                 return false;
             }
             // The caller's failure came first by the clock. One that lost the callee, or passes its words on, still
             // is a victim.
-            let passes_on = caller_says.kind == callee_says.kind && caller_says.message == callee_says.message;
-            !(passes_on || is_relay(&caller_says.message) || is_lost(&caller_says.kind, &caller_says.message, caller_says.status))
+            let passes_on =
+                caller_says.kind == callee_says.kind && caller_says.message == callee_says.message;
+            !(passes_on
+                || is_relay(&caller_says.message)
+                || is_lost(&caller_says.kind, &caller_says.message, caller_says.status))
         }
     }
 }
 
 /// Processes that had ended well what the failed span called them for when it failed.
 fn answered(tree: &Tree<'_>, fault: &Fault<'_>, world: &World) -> Vec<usize> {
-    let in_time = |at: usize| tree.spans[at].span.finished().is_some_and(|end| tree.order(end, at, fault.mark, fault.at, world).is_lt());
-    let below = (0..tree.spans.len()).filter(|at| tree.spans[*at].fate == Fate::Ok && tree.is_above(fault.at, *at));
+    let in_time = |at: usize| {
+        tree.spans[at]
+            .span
+            .finished()
+            .is_some_and(|end| tree.order(end, at, fault.mark, fault.at, world).is_lt())
+    };
+    let below = (0..tree.spans.len())
+        .filter(|at| tree.spans[*at].fate == Fate::Ok && tree.is_above(fault.at, *at));
     below.filter(|at| in_time(*at)).map(|at| tree.spans[at].process).collect()
 }
 
-fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &World) -> FirstFailure {
+fn describe(
+    tree: &Tree<'_>,
+    fault: &Fault<'_>,
+    faults: &[Fault<'_>],
+    world: &World,
+) -> FirstFailure {
     let mut at = fault.at;
     // A dead process is named by what it does as a whole: its outermost span on the way up.
     if matches!(fault.how, How::Silent(silence) if silence.whole_process) {
         for up in tree.ancestors(fault.at) {
-            let inherited = tree.spans[up].span.instance.is_empty() && tree.spans[at].span.instance.is_empty();
+            let inherited =
+                tree.spans[up].span.instance.is_empty() && tree.spans[at].span.instance.is_empty();
             if !inherited || tree.spans[up].process != tree.spans[at].process {
                 break;
             }
@@ -350,19 +428,34 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
             if let Some(engine) = &failure.engine {
                 component = engine.clone();
             }
-            let killed = matches!(failure.kind.as_str(), "process_killed" | "ProcessKilled" | "Killed");
+            let killed =
+                matches!(failure.kind.as_str(), "process_killed" | "ProcessKilled" | "Killed");
             let kind = if killed { FailureKind::Crash } else { FailureKind::Error };
             let basis = if fault.mark.clock > 0 { Basis::SaidInOrder } else { Basis::Said };
-            (kind, if killed { Basis::Recorded } else { basis }, killed, failure.kind.clone(), failure.message.clone())
+            (
+                kind,
+                if killed { Basis::Recorded } else { basis },
+                killed,
+                failure.kind.clone(),
+                failure.message.clone(),
+            )
         }
         How::Silent(silence) => {
             let message = match silence.kind {
-                FailureKind::Hang if silence.whole_process => "the process fell silent while others spoke",
+                FailureKind::Hang if silence.whole_process => {
+                    "the process fell silent while others spoke"
+                }
                 FailureKind::Hang => "silent for longer than any complete span of its kind",
                 FailureKind::Crash => "the process ended without shutting down, with this open",
                 FailureKind::Error | FailureKind::Run => "the stream broke and was made anew",
             };
-            (silence.kind, silence.basis, silence.whole_process, CompactString::default(), message.into())
+            (
+                silence.kind,
+                silence.basis,
+                silence.whole_process,
+                CompactString::default(),
+                message.into(),
+            )
         }
     };
     let mut victims: Vec<CompactString> = faults
@@ -377,8 +470,15 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
     victims.dedup();
     let mut evidence = vec![fault.mark.place];
     // Where a dead process's log ends.
-    evidence.extend(process.facts.last.filter(|_| whole_process && kind == FailureKind::Crash).map(|mark| mark.place));
-    let mut rest: Vec<Mark> = faults.iter().filter(|other| other.at != fault.at).map(|other| other.mark).collect();
+    evidence.extend(
+        process
+            .facts
+            .last
+            .filter(|_| whole_process && kind == FailureKind::Crash)
+            .map(|mark| mark.place),
+    );
+    let mut rest: Vec<Mark> =
+        faults.iter().filter(|other| other.at != fault.at).map(|other| other.mark).collect();
     rest.sort();
     evidence.extend(rest.into_iter().map(|mark| mark.place));
     let mut seen = Vec::new();
@@ -402,9 +502,13 @@ fn describe(tree: &Tree<'_>, fault: &Fault<'_>, faults: &[Fault<'_>], world: &Wo
         error_type,
         message,
         told: match fault.how {
-            How::Said(failure) => {
-                node.span.distress.as_ref().filter(|told| told.mark < failure.mark).map(|told| told.message.clone()).unwrap_or_default()
-            }
+            How::Said(failure) => node
+                .span
+                .distress
+                .as_ref()
+                .filter(|told| told.mark < failure.mark)
+                .map(|told| told.message.clone())
+                .unwrap_or_default(),
             How::Silent(_) => Box::default(),
         },
         time: match fault.how {

@@ -64,7 +64,9 @@ impl World {
         }
         world.add_voices(table, sources);
         world.correct_clocks(&settled.calls);
-        let last = |process: &Process| process.facts.activity.last().map(|last| last.saturating_sub(process.skew));
+        let last = |process: &Process| {
+            process.facts.activity.last().map(|last| last.saturating_sub(process.skew))
+        };
         world.end = world.processes.iter().filter_map(last).max().unwrap_or(i64::MIN);
         world.calls = settled
             .calls
@@ -80,10 +82,14 @@ impl World {
     fn add_voices(&mut self, table: &Table, sources: &Sources) {
         let mut pods: BTreeMap<(CompactString, CompactString), usize> = BTreeMap::new();
         for (voice, facts) in &table.voices {
-            let instances: BTreeSet<&CompactString> = facts.named.iter().map(|(_, instance)| instance).collect();
-            let components: BTreeSet<&CompactString> = facts.named.iter().map(|(component, _)| component).collect();
+            let instances: BTreeSet<&CompactString> =
+                facts.named.iter().map(|(_, instance)| instance).collect();
+            let components: BTreeSet<&CompactString> =
+                facts.named.iter().map(|(component, _)| component).collect();
             // A voice that names one instance is that process, also where a line does not say so.
-            if instances.len() == 1 && facts.components.iter().all(|component| components.contains(component)) {
+            if instances.len() == 1
+                && facts.components.iter().all(|component| components.contains(component))
+            {
                 for name in &facts.named {
                     if let Some(index) = self.named.get(name).copied()
                         && let Some(process) = self.processes.get_mut(index)
@@ -94,12 +100,17 @@ impl World {
                 }
                 continue;
             }
-            let file = sources.read.get(voice.source as usize).map(|source| names::of_file(&source.name)).unwrap_or_default();
+            let file = sources
+                .read
+                .get(voice.source as usize)
+                .map(|source| names::of_file(&source.name))
+                .unwrap_or_default();
             let who = facts.name.as_ref();
             let pod = who.map(|who| who.pod.as_str()).filter(|pod| !pod.is_empty());
             let process = who.map(|who| who.process.as_str()).filter(|process| !process.is_empty());
             // A file named after a machine's journal holds many; any other is one's own.
-            let of_file = Some(file.instance.as_str()).filter(|name| !name.is_empty() && who.is_none_or(|who| who.host.is_empty()));
+            let of_file = Some(file.instance.as_str())
+                .filter(|name| !name.is_empty() && who.is_none_or(|who| who.host.is_empty()));
             let instance = CompactString::from(pod.or(of_file).or(process).unwrap_or_default());
             let told = who.and_then(Speaker::component);
             let component = if facts.components.contains("frontend") {
@@ -108,7 +119,9 @@ impl World {
                 component.clone()
             } else if let Some(component) = told.or(file.component) {
                 CompactString::from(component)
-            } else if let Some(library) = ENGINES.iter().find(|engine| facts.libraries.contains(**engine)) {
+            } else if let Some(library) =
+                ENGINES.iter().find(|engine| facts.libraries.contains(**engine))
+            {
                 CompactString::from(*library)
             } else if let Some(library) = facts.libraries.first() {
                 library.clone()
@@ -128,7 +141,13 @@ impl World {
                 pods.insert(key, self.processes.len());
             }
             self.by_voice.insert(*voice, self.processes.len());
-            self.processes.push(Process { component, instance, named: false, facts: facts.own.clone(), skew: 0 });
+            self.processes.push(Process {
+                component,
+                instance,
+                named: false,
+                facts: facts.own.clone(),
+                skew: 0,
+            });
         }
     }
 
@@ -176,11 +195,18 @@ impl World {
         if span.instance.is_empty() {
             return self.by_voice.get(&span.first.place.voice()).copied().unwrap_or(usize::MAX);
         }
-        self.named.get(&(span.component.clone(), span.instance.clone())).copied().unwrap_or(usize::MAX)
+        self.named
+            .get(&(span.component.clone(), span.instance.clone()))
+            .copied()
+            .unwrap_or(usize::MAX)
     }
 
     fn component_of(&self, party: &Party) -> CompactString {
-        if party.0.is_empty() { self.process(self.of_party(party)).component.clone() } else { party.0.clone() }
+        if party.0.is_empty() {
+            self.process(self.of_party(party)).component.clone()
+        } else {
+            party.0.clone()
+        }
     }
 
     fn of_party(&self, (component, instance, voice): &Party) -> usize {
@@ -212,7 +238,8 @@ impl World {
 
     /// The longest complete span of a component in a state, where there are three at least.
     pub fn longest_peer(&self, component: &str, state: &str) -> Option<i64> {
-        let stats = self.peers.get(&(CompactString::from(component), CompactString::from(state)))?;
+        let stats =
+            self.peers.get(&(CompactString::from(component), CompactString::from(state)))?;
         (stats.count >= 3).then_some(stats.longest)
     }
 
@@ -223,7 +250,9 @@ impl World {
 
     /// How many complete spans of a component ended in a state.
     pub fn ended_in(&self, component: &str, state: &str) -> u64 {
-        self.peers.get(&(CompactString::from(component), CompactString::from(state))).map_or(0, |stats| stats.ended)
+        self.peers
+            .get(&(CompactString::from(component), CompactString::from(state)))
+            .map_or(0, |stats| stats.ended)
     }
 
     /// Whether a component's spans that come to a state mostly end in it.
@@ -235,8 +264,14 @@ impl World {
     /// The longest complete span of a component, else of any, where there are three at least.
     pub fn longest_of_any(&self, component: &str) -> Option<i64> {
         let longest = |own: bool| {
-            let all = self.peers.iter().filter(|((name, _), _)| !own || name == component).map(|(_, stats)| *stats);
-            let (count, longest) = all.fold((0, 0), |(count, longest), stats| (count + stats.count, longest.max(stats.longest)));
+            let all = self
+                .peers
+                .iter()
+                .filter(|((name, _), _)| !own || name == component)
+                .map(|(_, stats)| *stats);
+            let (count, longest) = all.fold((0, 0), |(count, longest), stats| {
+                (count + stats.count, longest.max(stats.longest))
+            });
             (count >= 3).then_some(longest)
         };
         longest(true).or_else(|| longest(false))
@@ -248,11 +283,18 @@ impl World {
     /// two seconds before this one belongs to the same stop.
     pub fn stop_after(&self, process: usize, from: i64) -> Option<i64> {
         let shutdown = |process: &Process| {
-            let after = process.facts.shutdowns.first_after(from.saturating_add(process.skew).saturating_sub(1))?;
+            let after = process
+                .facts
+                .shutdowns
+                .first_after(from.saturating_add(process.skew).saturating_sub(1))?;
             Some(after.saturating_sub(process.skew))
         };
         let own = shutdown(self.process(process))?;
-        let earlier = self.processes.iter().filter_map(shutdown).filter(|stop| (own - STOP_WINDOW..=own).contains(stop));
+        let earlier = self
+            .processes
+            .iter()
+            .filter_map(shutdown)
+            .filter(|stop| (own - STOP_WINDOW..=own).contains(stop));
         earlier.min().or(Some(own))
     }
 }
@@ -277,7 +319,11 @@ const ENGINES: [&str; 3] = ["vllm", "sglang", "trtllm"];
 /// `agent-0` is an agent; names that stand for any log tell nothing.
 fn component_of_stem(stem: &str) -> CompactString {
     let name = stem.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '-' | '_' | '.'));
-    if name.is_empty() || names::is_generic(name) { CompactString::const_new("unknown") } else { CompactString::from(name).to_lowercase() }
+    if name.is_empty() || names::is_generic(name) {
+        CompactString::const_new("unknown")
+    } else {
+        CompactString::from(name).to_lowercase()
+    }
 }
 
 #[cfg(test)]
@@ -297,7 +343,13 @@ mod tests {
 
     #[test]
     fn stems_name_components() {
-        for (stem, component) in [("worker-0", "worker"), ("Frontend", "frontend"), ("kvbm", "kvbm"), ("0", "unknown"), ("", "unknown")] {
+        for (stem, component) in [
+            ("worker-0", "worker"),
+            ("Frontend", "frontend"),
+            ("kvbm", "kvbm"),
+            ("0", "unknown"),
+            ("", "unknown"),
+        ] {
             assert_eq!(component_of_stem(stem), component, "{stem}");
         }
     }

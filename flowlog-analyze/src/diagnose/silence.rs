@@ -27,7 +27,10 @@ pub(super) fn is_open_at(tree: &Tree<'_>, at: usize, moment: i64, world: &World)
     if node.fate == Fate::Open {
         return true;
     }
-    node.span.finished().and_then(|mark| world.time(mark, node.process)).is_some_and(|finished| finished > moment)
+    node.span
+        .finished()
+        .and_then(|mark| world.time(mark, node.process))
+        .is_some_and(|finished| finished > moment)
 }
 
 /// Every span's silence at a moment, by index.
@@ -40,7 +43,8 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
     let mut silences: Vec<Option<Silence>> = vec![None; tree.spans.len()];
     // Callees before callers: a span is judged after everything below it.
     let mut order: Vec<usize> = Vec::with_capacity(tree.spans.len());
-    let mut stack: Vec<usize> = (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none()).collect();
+    let mut stack: Vec<usize> =
+        (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none()).collect();
     while let Some(at) = stack.pop() {
         order.push(at);
         stack.extend(&tree.spans[at].children);
@@ -49,8 +53,12 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
         if !is_open_at(tree, at, moment, world) {
             continue;
         }
-        let open_calls: Vec<usize> =
-            tree.spans[at].children.iter().copied().filter(|child| is_open_at(tree, *child, moment, world)).collect();
+        let open_calls: Vec<usize> = tree.spans[at]
+            .children
+            .iter()
+            .copied()
+            .filter(|child| is_open_at(tree, *child, moment, world))
+            .collect();
         silences[at] = if open_calls.is_empty() {
             of_span(tree, at, moment, world)
         } else if open_calls.iter().any(|child| silences[*child].is_none()) {
@@ -62,20 +70,34 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
     // A call in a state that no complete span knows has no peers to judge it. Its callers have: where one of them was
     // silent for too long, everything open below it that cannot be judged fell silent.
     for at in order {
-        if silences[at].is_some() || !is_open_at(tree, at, moment, world) || !outlasts(tree, at, moment, world) {
+        if silences[at].is_some()
+            || !is_open_at(tree, at, moment, world)
+            || !outlasts(tree, at, moment, world)
+        {
             continue;
         }
         let mut below: Vec<usize> = vec![at];
         let mut open: Vec<usize> = Vec::new();
         while let Some(next) = below.pop() {
             open.push(next);
-            below.extend(tree.spans[next].children.iter().copied().filter(|child| is_open_at(tree, *child, moment, world)));
+            below.extend(
+                tree.spans[next]
+                    .children
+                    .iter()
+                    .copied()
+                    .filter(|child| is_open_at(tree, *child, moment, world)),
+            );
         }
         if open.iter().all(|span| {
-            *span == at || silences[*span].is_some() || longest_peer(tree, *span, world).is_none() || outlasts(tree, *span, moment, world)
+            *span == at
+                || silences[*span].is_some()
+                || longest_peer(tree, *span, world).is_none()
+                || outlasts(tree, *span, moment, world)
         }) {
             for span in open {
-                let since = world.time(tree.spans[span].span.last, tree.spans[span].process).unwrap_or(tree.spans[span].opened);
+                let since = world
+                    .time(tree.spans[span].span.last, tree.spans[span].process)
+                    .unwrap_or(tree.spans[span].opened);
                 silences[span].get_or_insert(Silence {
                     kind: FailureKind::Hang,
                     basis: Basis::OutlastedPeers,
@@ -97,7 +119,10 @@ fn longest_peer(tree: &Tree<'_>, at: usize, world: &World) -> Option<i64> {
 /// Whether a span has been silent for longer than its peers took.
 fn outlasts(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> bool {
     let node = &tree.spans[at];
-    let last = world.time(node.span.last, node.process).filter(|last| *last <= moment).unwrap_or(node.opened);
+    let last = world
+        .time(node.span.last, node.process)
+        .filter(|last| *last <= moment)
+        .unwrap_or(node.opened);
     longest_peer(tree, at, world).is_some_and(|longest| moment.saturating_sub(last) > longest)
 }
 
@@ -108,7 +133,10 @@ const OVER: i64 = 2_000_000_000;
 pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> Option<Silence> {
     let node = &tree.spans[at];
     let process = world.process(node.process);
-    let last = world.time(node.span.last, node.process).filter(|last| *last <= moment).unwrap_or(node.opened);
+    let last = world
+        .time(node.span.last, node.process)
+        .filter(|last| *last <= moment)
+        .unwrap_or(node.opened);
     let spoke = process
         .facts
         .activity
@@ -116,32 +144,68 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
         .map_or(last, |time| time.saturating_sub(process.skew).max(last));
     let silent = moment.saturating_sub(last);
     let process_silent = moment.saturating_sub(spoke);
-    let speaks_again = process.facts.activity.first_after(spoke.saturating_add(process.skew)).is_some();
+    let speaks_again =
+        process.facts.activity.first_after(spoke.saturating_add(process.skew)).is_some();
     let own = |time: i64| time.saturating_add(process.skew);
 
     if process.facts.kills.first_after(own(last).saturating_sub(1)).is_some() {
-        return Some(Silence { kind: FailureKind::Crash, basis: Basis::Recorded, whole_process: true, since: last });
+        return Some(Silence {
+            kind: FailureKind::Crash,
+            basis: Basis::Recorded,
+            whole_process: true,
+            since: last,
+        });
     }
     if process.facts.starts.first_after(own(last)).is_some_and(|start| start <= own(moment)) {
-        return Some(Silence { kind: FailureKind::Crash, basis: Basis::Recorded, whole_process: true, since: last });
+        return Some(Silence {
+            kind: FailureKind::Crash,
+            basis: Basis::Recorded,
+            whole_process: true,
+            since: last,
+        });
     }
-    let shut_down = process.facts.shutdowns.first_after(own(node.opened).saturating_sub(1)).is_some_and(|stop| stop <= own(moment));
+    let shut_down = process
+        .facts
+        .shutdowns
+        .first_after(own(node.opened).saturating_sub(1))
+        .is_some_and(|stop| stop <= own(moment));
     let component = node.component(world);
     let longest = longest_peer(tree, at, world);
     // Without peers, the process must have been silent for longer than anything took, and than it ever was before.
-    let patience =
-        longest.unwrap_or_else(|| world.longest_of_any(component).unwrap_or(i64::MAX).max(2 * process.facts.activity.longest_gap()));
+    let patience = longest.unwrap_or_else(|| {
+        world
+            .longest_of_any(component)
+            .unwrap_or(i64::MAX)
+            .max(2 * process.facts.activity.longest_gap())
+    });
     let kind = if speaks_again || shut_down { FailureKind::Hang } else { FailureKind::Crash };
     if process_silent > patience && !shut_down && world.end > spoke {
-        return Some(Silence { kind, basis: Basis::ProcessSilent, whole_process: true, since: spoke });
+        return Some(Silence {
+            kind,
+            basis: Basis::ProcessSilent,
+            whole_process: true,
+            since: spoke,
+        });
     }
     if longest.is_some_and(|longest| silent > longest) {
         // It may never have been heard again: then it did not hang.
-        let is_over = !speaks_again && !shut_down && process_silent > process.facts.activity.longest_gap().saturating_mul(2).max(OVER);
+        let is_over = !speaks_again
+            && !shut_down
+            && process_silent > process.facts.activity.longest_gap().saturating_mul(2).max(OVER);
         if is_over && world.end > spoke {
-            return Some(Silence { kind: FailureKind::Crash, basis: Basis::ProcessSilent, whole_process: true, since: spoke });
+            return Some(Silence {
+                kind: FailureKind::Crash,
+                basis: Basis::ProcessSilent,
+                whole_process: true,
+                since: spoke,
+            });
         }
-        return Some(Silence { kind: FailureKind::Hang, basis: Basis::OutlastedPeers, whole_process: false, since: last });
+        return Some(Silence {
+            kind: FailureKind::Hang,
+            basis: Basis::OutlastedPeers,
+            whole_process: false,
+            since: last,
+        });
     }
     None
 }
@@ -163,8 +227,10 @@ pub(super) struct GivenUp {
 /// It was silent for longer than its peers take; where there are none, for half the time that the caller waited.
 pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option<GivenUp> {
     let node = &tree.spans[at];
-    let only_left = node.span.failure().is_some_and(|failure| is_caller_gone(&failure.kind, &failure.message));
-    if !(matches!(node.fate, Fate::Ok | Fate::Cancelled) || node.fate == Fate::Failed && only_left) {
+    let only_left =
+        node.span.failure().is_some_and(|failure| is_caller_gone(&failure.kind, &failure.message));
+    if !(matches!(node.fate, Fate::Ok | Fate::Cancelled) || node.fate == Fate::Failed && only_left)
+    {
         return None;
     }
     let (caller, by) = who_gave_up(tree, at, world)?;
@@ -174,24 +240,41 @@ pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option
     // A little before: two hosts' clocks are known no better, and what is tidied up at once follows from the giving up.
     let moment = gave_up.saturating_sub(CLOSE.min(waited / 10));
     // Nobody sends a clock with giving up: by their clocks what both did since the call is in no order.
-    let before = |mark: Mark, at: usize| world.time(mark, tree.spans[at].process).filter(|time| *time < moment);
+    let before = |mark: Mark, at: usize| {
+        world.time(mark, tree.spans[at].process).filter(|time| *time < moment)
+    };
     let was_open = |at: usize| {
         let node = &tree.spans[at];
         // Whoever is cancelled below it, is for that.
-        let is_done = node.fate != Fate::Cancelled && node.span.finished().is_some_and(|end| before(end, at).is_some());
+        let is_done = node.fate != Fate::Cancelled
+            && node.span.finished().is_some_and(|end| before(end, at).is_some());
         before(node.span.first, at).is_some() && !is_done
     };
-    if node.process == caller.process || !was_open(at) || node.children.iter().any(|child| was_open(*child)) {
+    if node.process == caller.process
+        || !was_open(at)
+        || node.children.iter().any(|child| was_open(*child))
+    {
         return None;
     }
-    let words = std::iter::once(node.span.first).chain(node.span.states.iter().map(|(mark, _)| *mark)).chain(node.span.spoke);
+    let words = std::iter::once(node.span.first)
+        .chain(node.span.states.iter().map(|(mark, _)| *mark))
+        .chain(node.span.spoke);
     let last = words.filter(|mark| before(*mark, at).is_some()).max()?;
     // An answer is a sign of life, too.
-    let answers = node.children.iter().filter_map(|child| before(tree.spans[*child].span.finished()?, *child));
+    let answers = node
+        .children
+        .iter()
+        .filter_map(|child| before(tree.spans[*child].span.finished()?, *child));
     let since = answers.chain(before(last, at)).max()?;
     let silent = moment.saturating_sub(since);
-    let is_silent = longest_peer(tree, at, world).map_or(silent.saturating_mul(2) >= waited, |longest| silent > longest);
-    let silence = Silence { kind: FailureKind::Hang, basis: Basis::LostByCaller, whole_process: false, since };
+    let is_silent = longest_peer(tree, at, world)
+        .map_or(silent.saturating_mul(2) >= waited, |longest| silent > longest);
+    let silence = Silence {
+        kind: FailureKind::Hang,
+        basis: Basis::LostByCaller,
+        whole_process: false,
+        since,
+    };
     is_silent.then_some(GivenUp { last, silence, by })
 }
 
@@ -215,17 +298,26 @@ fn who_gave_up(tree: &Tree<'_>, at: usize, world: &World) -> Option<(usize, Said
     for up in tree.ancestors(at) {
         let node = &tree.spans[up];
         match node.fate {
-            Fate::Cancelled => between.extend(node.span.finished().map(|mark| Said { mark, at: up })),
+            Fate::Cancelled => {
+                between.extend(node.span.finished().map(|mark| Said { mark, at: up }))
+            }
             Fate::Failed => {
-                let failure = node.span.failure().filter(|failure| is_timeout(&failure.kind, &failure.message, failure.status))?;
+                let failure = node.span.failure().filter(|failure| {
+                    is_timeout(&failure.kind, &failure.message, failure.status)
+                })?;
                 let failed = world.time(failure.mark, node.process)?;
-                let said = |said: &Said| world.time(said.mark, tree.spans[said.at].process).unwrap_or(failed);
+                let said = |said: &Said| {
+                    world.time(said.mark, tree.spans[said.at].process).unwrap_or(failed)
+                };
                 // One that was cancelled long before was cancelled for another reason.
-                if between.iter().any(|cancelled| said(cancelled) < failed.saturating_sub(AT_ONCE)) {
+                if between.iter().any(|cancelled| said(cancelled) < failed.saturating_sub(AT_ONCE))
+                {
                     return None;
                 }
-                let by =
-                    between.into_iter().chain([Said { mark: failure.mark, at: up }]).min_by_key(|one| (said(one), one.mark, one.at))?;
+                let by = between
+                    .into_iter()
+                    .chain([Said { mark: failure.mark, at: up }])
+                    .min_by_key(|one| (said(one), one.mark, one.at))?;
                 return Some((up, by));
             }
             Fate::Open => {}

@@ -40,34 +40,56 @@ pub struct Node<'a> {
 impl Node<'_> {
     /// The component that the span names, else its process's.
     pub fn component<'n>(&'n self, world: &'n World) -> &'n CompactString {
-        if self.span.component.is_empty() { &world.process(self.process).component } else { &self.span.component }
+        if self.span.component.is_empty() {
+            &world.process(self.process).component
+        } else {
+            &self.span.component
+        }
     }
 
     /// The instance that the span names, else its process's; empty where neither is known.
     pub fn instance<'n>(&'n self, world: &'n World) -> &'n CompactString {
-        if self.span.instance.is_empty() { &world.process(self.process).instance } else { &self.span.instance }
+        if self.span.instance.is_empty() {
+            &world.process(self.process).instance
+        } else {
+            &self.span.instance
+        }
     }
 }
 
 impl<'a> Tree<'a> {
     /// Gives a flow its structure.
     pub fn new(flow: &'a Flow, world: &World) -> Self {
-        let index: HashMap<u64, usize> = flow.spans.keys().enumerate().map(|(at, key)| (*key, at)).collect();
+        let index: HashMap<u64, usize> =
+            flow.spans.keys().enumerate().map(|(at, key)| (*key, at)).collect();
         let mut spans: Vec<Node<'a>> = flow
             .spans
             .values()
             .map(|span| {
                 let process = world.of_span(span);
                 let opened = world.time(span.first, process).unwrap_or(i64::MIN);
-                Node { span, fate: span.fate(), parent: None, children: Vec::new(), process, opened }
+                Node {
+                    span,
+                    fate: span.fate(),
+                    parent: None,
+                    children: Vec::new(),
+                    process,
+                    opened,
+                }
             })
             .collect();
         for (at, node) in spans.iter_mut().enumerate() {
-            node.parent = node.span.parent.and_then(|key| index.get(&key).copied()).filter(|parent| *parent != at);
+            node.parent = node
+                .span
+                .parent
+                .and_then(|key| index.get(&key).copied())
+                .filter(|parent| *parent != at);
         }
         open_circles(&mut spans);
         let mut tree = Self { spans, root: 0, reach: Vec::new(), depth: Vec::new() };
-        let causally = |tree: &Self, a: usize, b: usize| tree.order(tree.spans[a].span.first, a, tree.spans[b].span.first, b, world);
+        let causally = |tree: &Self, a: usize, b: usize| {
+            tree.order(tree.spans[a].span.first, a, tree.spans[b].span.first, b, world)
+        };
         for at in 0..tree.spans.len() {
             if let Some(parent) = tree.spans[at].parent {
                 tree.spans[parent].children.push(at);
@@ -82,7 +104,9 @@ impl<'a> Tree<'a> {
         // Who names no caller is a root; who names one that never appears may have lost it with the beginning of a log.
         let called = |at: usize| tree.spans[at].span.parent.is_some();
         let roots = (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none());
-        tree.root = roots.min_by(|a, b| called(*a).cmp(&called(*b)).then_with(|| causally(&tree, *a, *b))).unwrap_or(0);
+        tree.root = roots
+            .min_by(|a, b| called(*a).cmp(&called(*b)).then_with(|| causally(&tree, *a, *b)))
+            .unwrap_or(0);
         tree
     }
 
@@ -98,7 +122,8 @@ impl<'a> Tree<'a> {
 
     /// The root; of several spans whose callers are missing the last.
     fn last_called(&self, world: &World) -> usize {
-        let called = (0..self.spans.len()).filter(|at| self.is_headless() && self.spans[*at].parent.is_none());
+        let called = (0..self.spans.len())
+            .filter(|at| self.is_headless() && self.spans[*at].parent.is_none());
         let last = |at: usize| self.spans[at].span.finished().unwrap_or(self.spans[at].span.last);
         called.max_by(|a, b| self.order(last(*a), *a, last(*b), *b, world)).unwrap_or(self.root)
     }
@@ -129,13 +154,21 @@ impl<'a> Tree<'a> {
         if a.clock > 0 && b.clock > 0 && a.clock != b.clock {
             return a.clock.cmp(&b.clock);
         }
-        let time = |mark: Mark, at: usize| world.time(mark, self.spans[at].process).unwrap_or(i64::MIN);
+        let time =
+            |mark: Mark, at: usize| world.time(mark, self.spans[at].process).unwrap_or(i64::MIN);
         (time(a, a_at), a.place).cmp(&(time(b, b_at), b.place))
     }
 
     /// Causal order of two failures: by clock; without one a callee fails before its caller, and of two attempts
     /// the one that began first; by the common clock last.
-    pub fn order_of_failures(&self, a: Mark, a_at: usize, b: Mark, b_at: usize, world: &World) -> Ordering {
+    pub fn order_of_failures(
+        &self,
+        a: Mark,
+        a_at: usize,
+        b: Mark,
+        b_at: usize,
+        world: &World,
+    ) -> Ordering {
         if a.clock > 0 && b.clock > 0 {
             return self.order(a, a_at, b, b_at, world);
         }
@@ -156,7 +189,12 @@ impl<'a> Tree<'a> {
         if let Some(caller) = fork.checked_sub(1).and_then(|at| a_path.get(at)) {
             let called = |at: Option<&usize>| {
                 let instance = &self.spans[*at?].span.instance;
-                self.spans[*caller].span.callees.iter().find(|(_, callee)| callee == instance).map(|(mark, _)| *mark)
+                self.spans[*caller]
+                    .span
+                    .callees
+                    .iter()
+                    .find(|(_, callee)| callee == instance)
+                    .map(|(mark, _)| *mark)
             };
             if let (Some(a), Some(b)) = (called(a_path.get(fork)), called(b_path.get(fork)))
                 && a != b

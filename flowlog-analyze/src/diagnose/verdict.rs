@@ -6,15 +6,16 @@ use super::Cause;
 
 /// The outcome, and how likely it and its cause are right. The cause is the first in the list.
 pub(super) fn of(causes: &[Cause], counts: &FlowCounts, left_by_signal: u64) -> (RunOutcome, f64) {
-    let outcome = if counts.failed > 0 || causes.iter().any(|cause| cause.failure.kind == FailureKind::Run) {
-        RunOutcome::Failed
-    } else if counts.recovered > 0 || !causes.is_empty() {
-        RunOutcome::Recovered
-    } else if left_by_signal > 0 || (counts.cancelled > 0 && counts.rejected == 0) {
-        RunOutcome::Cancelled
-    } else {
-        RunOutcome::Healthy
-    };
+    let outcome =
+        if counts.failed > 0 || causes.iter().any(|cause| cause.failure.kind == FailureKind::Run) {
+            RunOutcome::Failed
+        } else if counts.recovered > 0 || !causes.is_empty() {
+            RunOutcome::Recovered
+        } else if left_by_signal > 0 || (counts.cancelled > 0 && counts.rejected == 0) {
+            RunOutcome::Cancelled
+        } else {
+            RunOutcome::Healthy
+        };
     let confidence = match (causes.first(), outcome) {
         (Some(first), RunOutcome::Failed | RunOutcome::Recovered) => {
             let weight = |cause: &Cause| (cause.failed * 1_000 + cause.recovered).max(1);

@@ -12,15 +12,30 @@ pub(super) const RAW: Envelope = Envelope {
         Some(Inside::after(content, line))
     },
     examples: &[
-        Example { line: "2025-11-22T08:27:15.1234567Z ##[error]boom", content: "##[error]boom", tells: "2025-11-22T08:27:15.123456Z" },
-        Example { line: "2025-11-22T08:27:15.1234567Z   File \"a.py\"", content: "  File \"a.py\"", tells: "2025-11-22T08:27:15.123456Z" },
-        Example { line: "2025-11-22T08:27:15.1234567Z", content: "", tells: "2025-11-22T08:27:15.123456Z" },
+        Example {
+            line: "2025-11-22T08:27:15.1234567Z ##[error]boom",
+            content: "##[error]boom",
+            tells: "2025-11-22T08:27:15.123456Z",
+        },
+        Example {
+            line: "2025-11-22T08:27:15.1234567Z   File \"a.py\"",
+            content: "  File \"a.py\"",
+            tells: "2025-11-22T08:27:15.123456Z",
+        },
+        Example {
+            line: "2025-11-22T08:27:15.1234567Z",
+            content: "",
+            tells: "2025-11-22T08:27:15.123456Z",
+        },
     ],
 };
 
 /// The stamp that .NET's format "O" gives, and where the line behind it begins.
 fn seven_digits(line: &[u8]) -> Option<(Stamp, usize)> {
-    if line.get(19) != Some(&b'.') || line.get(27) != Some(&b'Z') || !matches!(line.get(28), None | Some(b' ')) {
+    if line.get(19) != Some(&b'.')
+        || line.get(27) != Some(&b'Z')
+        || !matches!(line.get(28), None | Some(b' '))
+    {
         return None;
     }
     let (time, _) = stamp::iso(line).filter(|(stamp, end)| stamp.is_complete() && *end == 28)?;
@@ -77,7 +92,15 @@ pub(super) const TIMESTAMPER: Envelope = Envelope {
         Some(Inside::after(end + 3, line))
     },
     examples: &[
-        Example { line: "[2025-11-22T08:27:15.123Z] + make test", content: "+ make test", tells: "2025-11-22T08:27:15.123000Z" },
-        Example { line: "[2025-11-22T09:27:15+01:00]   File \"a.py\"", content: "  File \"a.py\"", tells: "2025-11-22T08:27:15.000000Z" },
+        Example {
+            line: "[2025-11-22T08:27:15.123Z] + make test",
+            content: "+ make test",
+            tells: "2025-11-22T08:27:15.123000Z",
+        },
+        Example {
+            line: "[2025-11-22T09:27:15+01:00]   File \"a.py\"",
+            content: "  File \"a.py\"",
+            tells: "2025-11-22T08:27:15.000000Z",
+        },
     ],
 };

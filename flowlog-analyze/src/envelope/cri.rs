@@ -24,7 +24,8 @@ pub(super) const CRI: Envelope = Envelope {
         if tag_end > 1 && tag.get(1) != Some(&b':') {
             return None;
         }
-        let (time, _) = stamp::iso(line).filter(|(stamp, stop)| stamp.is_complete() && *stop == end)?;
+        let (time, _) =
+            stamp::iso(line).filter(|(stamp, stop)| stamp.is_complete() && *stop == end)?;
         facts.time = Some(time);
         facts.stream = stream;
         facts.partial = partial;
@@ -42,6 +43,10 @@ pub(super) const CRI: Envelope = Envelope {
             content: "{\"a\":",
             tells: "2025-11-22T08:27:15.123450Z err partial",
         },
-        Example { line: "2025-11-22T08:27:15.123456Z stdout F", content: "", tells: "2025-11-22T08:27:15.123456Z out" },
+        Example {
+            line: "2025-11-22T08:27:15.123456Z stdout F",
+            content: "",
+            tells: "2025-11-22T08:27:15.123456Z out",
+        },
     ],
 };

@@ -11,7 +11,9 @@ use crate::stamp;
 pub(super) const JSON_FILE: Envelope = Envelope {
     name: "docker_json",
     peel: |line, facts| {
-        let first = [&b"{\"log\":"[..], b"{\"stream\":", b"{\"time\":"].iter().any(|key| line.starts_with(key));
+        let first = [&b"{\"log\":"[..], b"{\"stream\":", b"{\"time\":"]
+            .iter()
+            .any(|key| line.starts_with(key));
         if !first || memchr::memmem::find(line, b"\"log\":").is_none() {
             return None;
         }
@@ -23,7 +25,8 @@ pub(super) const JSON_FILE: Envelope = Envelope {
             time: String,
         }
         let entry: Entry = serde_json::from_slice(line).ok()?;
-        let (time, _) = stamp::iso(entry.time.as_bytes()).filter(|(stamp, end)| stamp.is_complete() && *end == entry.time.len())?;
+        let (time, _) = stamp::iso(entry.time.as_bytes())
+            .filter(|(stamp, end)| stamp.is_complete() && *end == entry.time.len())?;
         facts.time = Some(time);
         facts.stream = Stream::parse(entry.stream.as_bytes()).unwrap_or_default();
         facts.partial = !entry.log.ends_with('\n');
@@ -61,14 +64,19 @@ pub(super) const COMPOSE: Envelope = Envelope {
         }
         let mut before = head.get(..bar)?;
         // foreman's clock has no date: the lines around it tell more.
-        if before.get(2) == Some(&b':') && before.get(8) == Some(&b' ') && before.get(..2)?.iter().all(u8::is_ascii_digit) {
+        if before.get(2) == Some(&b':')
+            && before.get(8) == Some(&b' ')
+            && before.get(..2)?.iter().all(u8::is_ascii_digit)
+        {
             before = before.get(9..)?;
         }
         let who = std::str::from_utf8(before).ok()?.trim_end_matches(' ');
         let content = after.get(1..).unwrap_or_default();
         let leads = stamp::leads(content) || content.starts_with(b"Traceback (most recent");
         let is_name = who.starts_with(|c: char| c.is_ascii_alphabetic())
-            && who.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'));
+            && who
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'));
         // Names are padded by two blanks at least.
         let padded = before.len() > who.len() || before.len() < head.get(..bar)?.len();
         let numbered = names::is_numbered(who) && padded;
@@ -84,8 +92,16 @@ pub(super) const COMPOSE: Envelope = Envelope {
             content: "Traceback (most recent call last):",
             tells: "pod=worker-1",
         },
-        Example { line: "etcd_server   | {\"level\":\"info\"}", content: "{\"level\":\"info\"}", tells: "pod=etcd_server" },
-        Example { line: "08:27:15 web.1  |   File \"a.py\"", content: "  File \"a.py\"", tells: "pod=web.1" },
+        Example {
+            line: "etcd_server   | {\"level\":\"info\"}",
+            content: "{\"level\":\"info\"}",
+            tells: "pod=etcd_server",
+        },
+        Example {
+            line: "08:27:15 web.1  |   File \"a.py\"",
+            content: "  File \"a.py\"",
+            tells: "pod=web.1",
+        },
         Example { line: "frontend-1  |", content: "", tells: "pod=frontend-1" },
     ],
 };

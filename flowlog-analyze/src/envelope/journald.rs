@@ -18,13 +18,16 @@ pub(super) const SHORT: Envelope = Envelope {
             return None;
         }
         let tail = rest.get(host + 1..)?;
-        let colon = memchr::memmem::find(tail.get(..tail.len().min(128))?, b": ").or_else(|| tail.strip_suffix(b":").map(<[u8]>::len))?;
+        let colon = memchr::memmem::find(tail.get(..tail.len().min(128))?, b": ")
+            .or_else(|| tail.strip_suffix(b":").map(<[u8]>::len))?;
         let who = tail.get(..colon)?;
         // `NAME[PID]`, or the kernel, which has no pid.
         let process = match who.strip_suffix(b"]") {
             Some(who) => {
                 let open = memchr::memrchr(b'[', who)?;
-                let pid = who.get(open + 1..).filter(|pid| !pid.is_empty() && pid.iter().all(u8::is_ascii_digit))?;
+                let pid = who
+                    .get(open + 1..)
+                    .filter(|pid| !pid.is_empty() && pid.iter().all(u8::is_ascii_digit))?;
                 let _ = pid;
                 who.get(..open)?
             }
@@ -112,7 +115,10 @@ pub(super) const JSON: Envelope = Envelope {
         // Bytes that are no UTF-8 come as numbers.
         let message = match entry.message {
             Value::String(text) => text.into_bytes(),
-            Value::Array(bytes) => bytes.iter().filter_map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect(),
+            Value::Array(bytes) => bytes
+                .iter()
+                .filter_map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok()))
+                .collect(),
             _ => Vec::new(),
         };
         Some(Inside::Decoded(message))

@@ -15,9 +15,13 @@ pub(super) const TIMESTAMPS: Envelope = Envelope {
         if line.get(19) != Some(&b'.') || !line.get(20..29)?.iter().all(u8::is_ascii_digit) {
             return None;
         }
-        let (time, end) = stamp::iso(line).filter(|(stamp, end)| stamp.is_complete() && *end >= 30)?;
+        let (time, end) =
+            stamp::iso(line).filter(|(stamp, end)| stamp.is_complete() && *end >= 30)?;
         let rest = line.get(end..)?;
-        if rest.starts_with(b" stdout ") || rest.starts_with(b" stderr ") || rest.starts_with(b" {") && rest.contains(&b'=') {
+        if rest.starts_with(b" stdout ")
+            || rest.starts_with(b" stderr ")
+            || rest.starts_with(b" {") && rest.contains(&b'=')
+        {
             return None;
         }
         let blank = usize::from(rest.starts_with(b" "));
@@ -33,9 +37,21 @@ pub(super) const TIMESTAMPS: Envelope = Envelope {
             content: "  File \"a.py\"",
             tells: "2025-11-22T08:27:15.123456Z",
         },
-        Example { line: "2025-11-22T08:27:15.000000000Z {\"a\":1}", content: "{\"a\":1}", tells: "2025-11-22T08:27:15.000000Z" },
-        Example { line: "2025-11-22T10:27:15.123456789+02:00 x", content: "x", tells: "2025-11-22T08:27:15.123456Z" },
-        Example { line: "2025-11-22T08:27:15.123456789Z", content: "", tells: "2025-11-22T08:27:15.123456Z" },
+        Example {
+            line: "2025-11-22T08:27:15.000000000Z {\"a\":1}",
+            content: "{\"a\":1}",
+            tells: "2025-11-22T08:27:15.000000Z",
+        },
+        Example {
+            line: "2025-11-22T10:27:15.123456789+02:00 x",
+            content: "x",
+            tells: "2025-11-22T08:27:15.123456Z",
+        },
+        Example {
+            line: "2025-11-22T08:27:15.123456789Z",
+            content: "",
+            tells: "2025-11-22T08:27:15.123456Z",
+        },
     ],
 };
 
@@ -55,7 +71,11 @@ pub(super) const PREFIX: Envelope = Envelope {
         Some(Inside::after(after + usize::from(line.get(after) == Some(&b' ')), line))
     },
     examples: &[
-        Example { line: "[pod/worker-0/main] up", content: "up", tells: "pod=worker-0 container=main" },
+        Example {
+            line: "[pod/worker-0/main] up",
+            content: "up",
+            tells: "pod=worker-0 container=main",
+        },
         Example {
             line: "[pod/frontend-7d9c6b7b5-x2x4z/main] 2025-11-22T08:27:15.123456789Z up",
             content: "2025-11-22T08:27:15.123456789Z up",
@@ -78,7 +98,8 @@ pub(super) const STERN: Envelope = Envelope {
         let mut pod_start = 0;
         let mut pod_end = memchr::memchr(b' ', head)?;
         // With `-A` the namespace comes first.
-        if let Some(second) = memchr::memchr(b' ', head.get(pod_end + 1..)?).map(|at| pod_end + 1 + at)
+        if let Some(second) =
+            memchr::memchr(b' ', head.get(pod_end + 1..)?).map(|at| pod_end + 1 + at)
             && is_label(head.get(..pod_end)?)
             && std::str::from_utf8(head.get(pod_end + 1..second)?).is_ok_and(names::is_pod)
         {
@@ -89,14 +110,18 @@ pub(super) const STERN: Envelope = Envelope {
         // A template may leave the container out: then a line of a logger must follow.
         let blanks = rest.len() - rest.trim_ascii_start().len();
         let bare = rest.get(blanks..).unwrap_or_default();
-        if names::is_pod(pod) && (stamp::leads(bare) || bare.starts_with(b"(") || bare.starts_with(b"{\"")) {
+        if names::is_pod(pod)
+            && (stamp::leads(bare) || bare.starts_with(b"(") || bare.starts_with(b"{\""))
+        {
             facts.speaker.pod = pod.into();
             return Some(Inside::after(pod_end + 1 + blanks, line));
         }
         let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
         let container = rest.get(..end).filter(|container| is_label(container))?;
         let content = rest.get(end + 1..).unwrap_or_default();
-        let leads = stamp::leads(content) || leads_nats(content) || content.starts_with(b"Traceback (most recent");
+        let leads = stamp::leads(content)
+            || leads_nats(content)
+            || content.starts_with(b"Traceback (most recent");
         // Of a StatefulSet or a DaemonSet; of anything else the name is not enough.
         let short = names::is_numbered(pod) || names::is_pod(&format!("x-{pod}"));
         if !(names::is_pod(pod) || leads && short && !pod.contains('.')) {
@@ -122,15 +147,26 @@ pub(super) const STERN: Envelope = Envelope {
             content: "[7] 2025/11/22 08:27:15.705274 [INF] up",
             tells: "pod=nats-0 container=nats",
         },
-        Example { line: "worker-0 engine {\"time\":1}", content: "{\"time\":1}", tells: "pod=worker-0 container=engine" },
-        Example { line: "dynamo frontend-7d9c6b7b5-x2x4z main up", content: "up", tells: "pod=frontend-7d9c6b7b5-x2x4z container=main" },
+        Example {
+            line: "worker-0 engine {\"time\":1}",
+            content: "{\"time\":1}",
+            tells: "pod=worker-0 container=engine",
+        },
+        Example {
+            line: "dynamo frontend-7d9c6b7b5-x2x4z main up",
+            content: "up",
+            tells: "pod=frontend-7d9c6b7b5-x2x4z container=main",
+        },
     ],
 };
 
 /// NATS puts its pid before the time.
 fn leads_nats(text: &[u8]) -> bool {
-    let Some(end) = memchr::memchr(b']', text.get(..text.len().min(12)).unwrap_or_default()) else { return false };
-    text.first() == Some(&b'[') && text.get(end + 2..).is_some_and(|rest| stamp::slashes(rest).is_some())
+    let Some(end) = memchr::memchr(b']', text.get(..text.len().min(12)).unwrap_or_default()) else {
+        return false;
+    };
+    text.first() == Some(&b'[')
+        && text.get(end + 2..).is_some_and(|rest| stamp::slashes(rest).is_some())
 }
 
 fn is_label(text: &[u8]) -> bool {
@@ -184,7 +220,10 @@ pub(super) const STERN_JSON: Envelope = Envelope {
 };
 
 fn is_stern(line: &[u8]) -> bool {
-    const FIRST: [&[u8]; 4] = [b"{\"message\":", b"{\"nodeName\":", b"{\"namespace\":", b"{\"pod\":"];
+    const FIRST: [&[u8]; 4] =
+        [b"{\"message\":", b"{\"nodeName\":", b"{\"namespace\":", b"{\"pod\":"];
     FIRST.iter().any(|first| line.starts_with(first))
-        && [&b"\"podName\":"[..], b"\"container\":"].iter().any(|key| memchr::memmem::find(line, key).is_some())
+        && [&b"\"podName\":"[..], b"\"container\":"]
+            .iter()
+            .any(|key| memchr::memmem::find(line, key).is_some())
 }

@@ -35,7 +35,11 @@ pub(super) const DEFAULT: Envelope = Envelope {
             content: r#"{"a":1}"#,
             tells: "2025-11-22T08:27:15.000000Z pod=frontend err",
         },
-        Example { line: "2025-11-22T08:27:15Z {} up", content: "up", tells: "2025-11-22T08:27:15.000000Z" },
+        Example {
+            line: "2025-11-22T08:27:15Z {} up",
+            content: "up",
+            tells: "2025-11-22T08:27:15.000000Z",
+        },
     ],
 };
 
@@ -50,11 +54,15 @@ fn labels_of(text: &[u8]) -> Option<(BTreeMap<String, String>, usize)> {
             _ => {
                 let equals = memchr::memchr(b'=', text.get(at..)?)? + at;
                 let key = text.get(at..equals)?;
-                if key.is_empty() || key.len() > 128 || !key.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_') {
+                if key.is_empty()
+                    || key.len() > 128
+                    || !key.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+                {
                     return None;
                 }
                 // A quoted string of Go is close enough to one of JSON.
-                let mut strings = serde_json::Deserializer::from_slice(text.get(equals + 1..)?).into_iter::<String>();
+                let mut strings = serde_json::Deserializer::from_slice(text.get(equals + 1..)?)
+                    .into_iter::<String>();
                 let value = strings.next()?.ok()?;
                 at = equals + 1 + strings.byte_offset();
                 pairs.insert(String::from_utf8_lossy(key).into_owned(), value);
@@ -64,7 +72,13 @@ fn labels_of(text: &[u8]) -> Option<(BTreeMap<String, String>, usize)> {
 }
 
 fn tell(labels: &BTreeMap<String, String>, facts: &mut Facts) {
-    let get = |names: &[&str]| names.iter().find_map(|name| labels.get(*name)).map(|value| name(value.as_bytes())).unwrap_or_default();
+    let get = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| labels.get(*name))
+            .map(|value| name(value.as_bytes()))
+            .unwrap_or_default()
+    };
     facts.speaker.pod = get(&["pod", "pod_name", "instance", "app", "service_name", "job"]);
     facts.speaker.container = get(&["container", "container_name"]);
     if let Some(stream) = labels.get("stream").and_then(|stream| Stream::parse(stream.as_bytes())) {
@@ -86,7 +100,8 @@ pub(super) const JSONL: Envelope = Envelope {
             timestamp: String,
         }
         let entry: Entry = serde_json::from_slice(line).ok()?;
-        let (time, _) = stamp::iso(entry.timestamp.as_bytes()).filter(|(stamp, _)| stamp.is_complete())?;
+        let (time, _) =
+            stamp::iso(entry.timestamp.as_bytes()).filter(|(stamp, _)| stamp.is_complete())?;
         facts.time = Some(time);
         tell(&entry.labels, facts);
         Some(Inside::Decoded(entry.line.trim_end_matches('\n').as_bytes().to_vec()))

@@ -14,7 +14,10 @@ pub(super) const PARENTHESES: Envelope = Envelope {
         // Ray's own services have no pid.
         let (who, rest) = match words.split_once("pid=") {
             Some(found) => found,
-            None if words == "raylet" || words.starts_with("raylet, ip=") || words.starts_with("autoscaler +") => {
+            None if words == "raylet"
+                || words.starts_with("raylet, ip=")
+                || words.starts_with("autoscaler +") =>
+            {
                 (words.split([',', ' ']).next()?, "0")
             }
             None => return None,
@@ -27,7 +30,10 @@ pub(super) const PARENTHESES: Envelope = Envelope {
             || who.contains(|c: char| c.is_ascii_uppercase() || matches!(c, '_' | '.'))
             || ends.contains("ip=")
             || rest == "0";
-        if digits == 0 || !named || !(ends.is_empty() || ends.starts_with(", ip=") || ends.starts_with(' ')) {
+        if digits == 0
+            || !named
+            || !(ends.is_empty() || ends.starts_with(", ip=") || ends.starts_with(' '))
+        {
             return None;
         }
         // Names repeat from node to node; a bare pid is all there is of others.
@@ -40,11 +46,27 @@ pub(super) const PARENTHESES: Envelope = Envelope {
         Some(Inside::after(1 + end + 1 + usize::from(inner.get(end + 1) == Some(&b' ')), line))
     },
     examples: &[
-        Example { line: "(EngineCore_DP0 pid=309)   File \"a.py\"", content: "  File \"a.py\"", tells: "process=EngineCore_DP0" },
-        Example { line: "(VllmWorker rank=1 pid=8441) INFO x", content: "INFO x", tells: "process=VllmWorker rank=1" },
-        Example { line: "(RayWorkerEnvelope pid=263, ip=10.0.16.95) up", content: "up", tells: "process=RayWorkerEnvelope 10.0.16.95" },
+        Example {
+            line: "(EngineCore_DP0 pid=309)   File \"a.py\"",
+            content: "  File \"a.py\"",
+            tells: "process=EngineCore_DP0",
+        },
+        Example {
+            line: "(VllmWorker rank=1 pid=8441) INFO x",
+            content: "INFO x",
+            tells: "process=VllmWorker rank=1",
+        },
+        Example {
+            line: "(RayWorkerEnvelope pid=263, ip=10.0.16.95) up",
+            content: "up",
+            tells: "process=RayWorkerEnvelope 10.0.16.95",
+        },
         Example { line: "(pid=776) up", content: "up", tells: "process=pid 776" },
-        Example { line: "(raylet) A worker died", content: "A worker died", tells: "process=raylet" },
+        Example {
+            line: "(raylet) A worker died",
+            content: "A worker died",
+            tells: "process=raylet",
+        },
     ],
 };
 
@@ -80,8 +102,16 @@ pub(super) const RANK: Envelope = Envelope {
         Some(Inside::after(1 + end + 2 + usize::from(rest.get(1) == Some(&b' ')), line))
     },
     examples: &[
-        Example { line: "[rank0]:   File \"a.py\"", content: "  File \"a.py\"", tells: "process=rank 0" },
-        Example { line: "[rank3]:[E1122 08:27:15.1 x.cpp:1] boom", content: "[E1122 08:27:15.1 x.cpp:1] boom", tells: "process=rank 3" },
+        Example {
+            line: "[rank0]:   File \"a.py\"",
+            content: "  File \"a.py\"",
+            tells: "process=rank 0",
+        },
+        Example {
+            line: "[rank3]:[E1122 08:27:15.1 x.cpp:1] boom",
+            content: "[E1122 08:27:15.1 x.cpp:1] boom",
+            tells: "process=rank 3",
+        },
         Example { line: "[default1]:up", content: "up", tells: "process=rank 1" },
         Example { line: "[1,3]<stderr>:up", content: "up", tells: "process=rank 3 err" },
     ],
@@ -94,14 +124,18 @@ pub(super) const NAME: Envelope = Envelope {
         let (who, at) = bracketed(line).or_else(|| label(line))?;
         let content = line.get(at..)?;
         let numbered = who.bytes().all(|b| b.is_ascii_digit());
-        let said = stamp::leads(content) || content.starts_with(b"Traceback (most recent") || content.starts_with(b"(EngineCore");
+        let said = stamp::leads(content)
+            || content.starts_with(b"Traceback (most recent")
+            || content.starts_with(b"(EngineCore");
         // A name that no prose has in brackets: all capitals, or numbered.
-        let telling =
-            !numbered && names::component_in(who).is_some() && (names::is_numbered(who) || !who.contains(|c: char| c.is_ascii_lowercase()));
+        let telling = !numbered
+            && names::component_in(who).is_some()
+            && (names::is_numbered(who) || !who.contains(|c: char| c.is_ascii_lowercase()));
         if !(said || telling) {
             return None;
         }
-        facts.speaker.pod = if numbered { format!("task {who}").into() } else { name(who.as_bytes()) };
+        facts.speaker.pod =
+            if numbered { format!("task {who}").into() } else { name(who.as_bytes()) };
         Some(Inside::after(at, line))
     },
     examples: &[
@@ -110,8 +144,16 @@ pub(super) const NAME: Envelope = Envelope {
             content: "2025-11-22T08:27:15.705274Z  INFO x: up",
             tells: "pod=FRONTEND",
         },
-        Example { line: "[decode-worker-1]   File \"a.py\"", content: "  File \"a.py\"", tells: "pod=decode-worker-1" },
-        Example { line: "03: INFO 11-22 08:27:15 [core.py:1] up", content: "INFO 11-22 08:27:15 [core.py:1] up", tells: "pod=task 03" },
+        Example {
+            line: "[decode-worker-1]   File \"a.py\"",
+            content: "  File \"a.py\"",
+            tells: "pod=decode-worker-1",
+        },
+        Example {
+            line: "03: INFO 11-22 08:27:15 [core.py:1] up",
+            content: "INFO 11-22 08:27:15 [core.py:1] up",
+            tells: "pod=task 03",
+        },
     ],
 };
 
@@ -127,14 +169,28 @@ fn bracketed(line: &[u8]) -> Option<(&str, usize)> {
 }
 
 /// What else programs put in brackets.
-const NO_NAMES: [&str; 12] =
-    ["TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL", "TENSORRT-LLM", "TRT-LLM", "TENSORRT"];
+const NO_NAMES: [&str; 12] = [
+    "TRACE",
+    "DEBUG",
+    "INFO",
+    "NOTICE",
+    "WARN",
+    "WARNING",
+    "ERROR",
+    "CRITICAL",
+    "FATAL",
+    "TENSORRT-LLM",
+    "TRT-LLM",
+    "TENSORRT",
+];
 
 /// `srun --label`: the task's number, padded, and a colon.
 pub(super) fn label(line: &[u8]) -> Option<(&str, usize)> {
     let blanks = line.iter().take(6).take_while(|b| **b == b' ').count();
     let digits = line.get(blanks..)?.iter().take(6).take_while(|b| b.is_ascii_digit()).count();
-    let who = std::str::from_utf8(line.get(blanks..blanks + digits)?).ok().filter(|who| !who.is_empty())?;
+    let who = std::str::from_utf8(line.get(blanks..blanks + digits)?)
+        .ok()
+        .filter(|who| !who.is_empty())?;
     match line.get(blanks + digits..)? {
         b":" => Some((who, line.len())),
         rest => rest.starts_with(b": ").then_some((who, blanks + digits + 2)),

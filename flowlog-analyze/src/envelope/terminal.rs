@@ -28,14 +28,29 @@ pub(super) const REDRAW: Envelope = Envelope {
     peel: |line, _| {
         memchr::memchr(b'\r', line)?;
         let parts = || line.split(|b| *b == b'\r').filter(|part| !part.trim_ascii().is_empty());
-        let is_said = |part: &&[u8]| stamp::leads(part) || part.starts_with(b"(") && memchr::memmem::find(part, b" pid=").is_some();
+        let is_said = |part: &&[u8]| {
+            stamp::leads(part)
+                || part.starts_with(b"(") && memchr::memmem::find(part, b" pid=").is_some()
+        };
         let drawn = parts().find(is_said).or_else(|| parts().next_back()).unwrap_or_default();
         Some(Inside::Decoded(drawn.to_vec()))
     },
     examples: &[
-        Example { line: "INFO 11-22 08:27:15 [a.py:1] up\rLoading: 50%", content: "INFO 11-22 08:27:15 [a.py:1] up", tells: "" },
-        Example { line: "Loading: 10%\r(Worker_TP0 pid=7) up", content: "(Worker_TP0 pid=7) up", tells: "" },
-        Example { line: "Loading: 10%\rLoading: 50%\rLoading: done\r", content: "Loading: done", tells: "" },
+        Example {
+            line: "INFO 11-22 08:27:15 [a.py:1] up\rLoading: 50%",
+            content: "INFO 11-22 08:27:15 [a.py:1] up",
+            tells: "",
+        },
+        Example {
+            line: "Loading: 10%\r(Worker_TP0 pid=7) up",
+            content: "(Worker_TP0 pid=7) up",
+            tells: "",
+        },
+        Example {
+            line: "Loading: 10%\rLoading: 50%\rLoading: done\r",
+            content: "Loading: done",
+            tells: "",
+        },
     ],
 };
 
@@ -59,7 +74,11 @@ pub(super) const BORDER: Envelope = Envelope {
             content: "2025-11-22T08:27:15.705274Z  INFO x: up",
             tells: "",
         },
-        Example { line: "│   File \"a.py\", line 1   │", content: "  File \"a.py\", line 1", tells: "" },
+        Example {
+            line: "│   File \"a.py\", line 1   │",
+            content: "  File \"a.py\", line 1",
+            tells: "",
+        },
     ],
 };
 
@@ -69,11 +88,14 @@ const BAR: &[u8] = "│".as_bytes();
 pub(super) const PROGRESS: Envelope = Envelope {
     name: "progress",
     peel: |line, _| {
-        let ends = |at: &usize| line.get(..*at).is_some_and(|bar| bar.ends_with(b"it/s") || bar.ends_with(b"s/it"));
+        let ends = |at: &usize| {
+            line.get(..*at).is_some_and(|bar| bar.ends_with(b"it/s") || bar.ends_with(b"s/it"))
+        };
         let end = memchr::memrchr_iter(b']', line).find(ends)? + 1;
         let rest = line.get(end..)?;
-        let leads =
-            stamp::leads(rest) || rest.starts_with(b"(") && memchr::memmem::find(rest.get(..rest.len().min(60))?, b" pid=").is_some();
+        let leads = stamp::leads(rest)
+            || rest.starts_with(b"(")
+                && memchr::memmem::find(rest.get(..rest.len().min(60))?, b" pid=").is_some();
         leads.then(|| Inside::after(end, line))
     },
     examples: &[
@@ -82,6 +104,10 @@ pub(super) const PROGRESS: Envelope = Envelope {
             content: "ERROR 11-22 08:27:15 [core.py:1] boom",
             tells: "",
         },
-        Example { line: " 50%|##   | 2/4 [00:02<00:02,  1.1s/it](Worker_TP0 pid=7) up", content: "(Worker_TP0 pid=7) up", tells: "" },
+        Example {
+            line: " 50%|##   | 2/4 [00:02<00:02,  1.1s/it](Worker_TP0 pid=7) up",
+            content: "(Worker_TP0 pid=7) up",
+            tells: "",
+        },
     ],
 };

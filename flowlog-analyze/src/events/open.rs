@@ -43,27 +43,39 @@ impl<'c> Open<'c> {
     /// An event that begins with one line, whose words begin at `body`.
     pub(super) fn new(event: Event<'c>, kind: Kind, end: u64, body: usize) -> Self {
         let last = event.facts.complete_time();
-        let (blank, in_stack, shows_source, announces, chained) = (false, false, false, false, false);
-        let mut open = Self { event, kind, end, last, blank, in_stack, shows_source, announces, chained };
+        let (blank, in_stack, shows_source, announces, chained) =
+            (false, false, false, false, false);
+        let mut open =
+            Self { event, kind, end, last, blank, in_stack, shows_source, announces, chained };
         let text = open.event.text.clone();
         open.look_at(text.get(body..).unwrap_or_default());
         open
     }
 
     /// Where the line goes on if it belongs to this event: from that byte of it on.
-    pub(super) fn takes(&self, offset: u64, time: Option<i64>, begin: Option<Begin>, line: &[u8]) -> Option<usize> {
+    pub(super) fn takes(
+        &self,
+        offset: u64,
+        time: Option<i64>,
+        begin: Option<Begin>,
+        line: &[u8],
+    ) -> Option<usize> {
         if !self.reaches(offset) || !is_soon(self.last, time) {
             return None;
         }
         let goes_on = match (self.kind, begin) {
             (Kind::Whole, _) | (_, Some(Begin::Whole)) => return None,
-            (Kind::Logged { header, .. }, Some(Begin::Logged { header: own, body, .. })) if header == own && body > 0 => {
+            (Kind::Logged { header, .. }, Some(Begin::Logged { header: own, body, .. }))
+                if header == own && body > 0 =>
+            {
                 let words = line.get(body..).unwrap_or_default();
                 return stack::goes_on(words, self.in_stack).then_some(body);
             }
             (_, Some(Begin::Logged { .. } | Begin::Panic)) => return None,
             // A traceback is written behind the words that announce it, not behind any that came before.
-            (Kind::Logged { loud, .. }, Some(Begin::Stack | Begin::Part)) => loud || self.in_stack || self.announces,
+            (Kind::Logged { loud, .. }, Some(Begin::Stack | Begin::Part)) => {
+                loud || self.in_stack || self.announces
+            }
             (Kind::Raw, Some(Begin::Part)) => true,
             (Kind::Raw, Some(Begin::Stack)) => self.chained,
             (_, None) => self.takes_words(line),
@@ -78,14 +90,17 @@ impl<'c> Open<'c> {
             return true;
         }
         // After a blank line something else begins; so it does after a stack.
-        let Kind::Logged { loud, repeats, .. } = self.kind else { return self.in_stack && stack::is_last(line) };
+        let Kind::Logged { loud, repeats, .. } = self.kind else {
+            return self.in_stack && stack::is_last(line);
+        };
         if self.in_stack && stack::is_last(line) {
             return true;
         }
         if repeats {
             return false;
         }
-        let cut = first.is_ascii_lowercase() || matches!(first, b'_' | b',' | b')' | b']' | b'}' | b'"' | b'\'');
+        let cut = first.is_ascii_lowercase()
+            || matches!(first, b'_' | b',' | b')' | b']' | b'}' | b'"' | b'\'');
         !self.blank && (loud || cut) && self.event.lines < MAX_WORDS && !stack::is_new(line)
     }
 
@@ -113,7 +128,8 @@ impl<'c> Open<'c> {
             self.chained = stack::is_chain(line) || self.chained && !stack::is_start(line);
         }
         self.shows_source = stack::shows_source(line);
-        let opens = line.trim_ascii_end().last().is_some_and(|b| matches!(b, b':' | b'{' | b'[' | b'('));
+        let opens =
+            line.trim_ascii_end().last().is_some_and(|b| matches!(b, b':' | b'{' | b'[' | b'('));
         self.announces = opens || self.shows_source;
     }
 }
@@ -130,7 +146,9 @@ const MAX_WORDS: u64 = 40;
 pub(super) fn may_go_on(begin: Option<Begin>, line: &[u8]) -> bool {
     match begin {
         Some(Begin::Whole | Begin::Panic) => false,
-        Some(Begin::Logged { body, .. }) => stack::goes_on(line.get(body..).unwrap_or_default(), true),
+        Some(Begin::Logged { body, .. }) => {
+            stack::goes_on(line.get(body..).unwrap_or_default(), true)
+        }
         Some(Begin::Stack | Begin::Part) | None => true,
     }
 }

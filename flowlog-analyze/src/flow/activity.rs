@@ -35,7 +35,12 @@ impl Activity {
                 *end = time.max(*end);
                 let end = *end;
                 // It may have closed the gap to the next one.
-                if let Some((_, next)) = self.intervals.get(at + 1).copied().filter(|(start, _)| *start <= end.saturating_add(Self::GAP)) {
+                if let Some((_, next)) = self
+                    .intervals
+                    .get(at + 1)
+                    .copied()
+                    .filter(|(start, _)| *start <= end.saturating_add(Self::GAP))
+                {
                     self.intervals.remove(at + 1);
                     if let Some(joined) = self.intervals.get_mut(at) {
                         joined.1 = next.max(end);
@@ -60,7 +65,9 @@ impl Activity {
         let mut joined: Vec<(i64, i64)> = Vec::with_capacity(self.intervals.len());
         for (start, end) in self.intervals.drain(..) {
             match joined.last_mut() {
-                Some((_, last)) if start <= last.saturating_add(Self::GAP) => *last = end.max(*last),
+                Some((_, last)) if start <= last.saturating_add(Self::GAP) => {
+                    *last = end.max(*last)
+                }
                 _ => joined.push((start, end)),
             }
         }
@@ -145,7 +152,10 @@ mod tests {
     #[test]
     fn questions() {
         let mut activity = Activity::default();
-        assert_eq!((activity.first(), activity.last(), activity.last_before(5)), (None, None, None));
+        assert_eq!(
+            (activity.first(), activity.last(), activity.last_before(5)),
+            (None, None, None)
+        );
         for moment in [0, 5 * S, 6 * S] {
             activity.insert(moment);
         }

@@ -23,7 +23,9 @@ impl Flow {
     pub(super) fn merge(&mut self, other: Self) {
         for (key, span) in other.spans {
             match self.spans.entry(key) {
-                std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().merge(*span),
+                std::collections::btree_map::Entry::Occupied(mut entry) => {
+                    entry.get_mut().merge(*span)
+                }
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     entry.insert(span);
                 }
@@ -32,7 +34,10 @@ impl Flow {
     }
 
     pub(super) fn pass(&mut self, pass: &Pass<'_>) {
-        self.spans.entry(pass.span).or_insert_with(|| Box::new(Span::new(pass.span, pass.mark))).pass(pass);
+        self.spans
+            .entry(pass.span)
+            .or_insert_with(|| Box::new(Span::new(pass.span, pass.mark)))
+            .pass(pass);
     }
 }
 
@@ -55,7 +60,14 @@ pub(super) struct Entry {
 
 impl Default for Entry {
     fn default() -> Self {
-        Self { rows: Vec::new(), flow: Flow::default(), last: Mark::NO_TIME, lines: 0, traced: false, routed: false }
+        Self {
+            rows: Vec::new(),
+            flow: Flow::default(),
+            last: Mark::NO_TIME,
+            lines: 0,
+            traced: false,
+            routed: false,
+        }
     }
 }
 
@@ -66,11 +78,11 @@ impl Entry {
         self.last = self.last.max(mark.time);
         self.lines += 1;
         if let Some(reference) = &observation.span {
-            self.flow.spans.entry(reference.key).or_insert_with(|| Box::new(Span::new(reference.key, mark))).note(
-                reference,
-                observation,
-                mark,
-            );
+            self.flow
+                .spans
+                .entry(reference.key)
+                .or_insert_with(|| Box::new(Span::new(reference.key, mark)))
+                .note(reference, observation, mark);
         }
     }
 
@@ -99,15 +111,27 @@ impl Entry {
     /// The flow in full, if it ended well. One that failed or was cancelled by its own words is not looked at:
     /// it stays, which costs memory and changes no answer.
     pub(super) fn if_settled(&self, roster: &Roster) -> Option<Flow> {
-        if self.flow.spans.values().any(|span| span.failed.is_some() || span.cancelled.is_some() || span.recreated.is_some()) {
+        if self.flow.spans.values().any(|span| {
+            span.failed.is_some() || span.cancelled.is_some() || span.recreated.is_some()
+        }) {
             return None;
         }
         Some(self.unfold(roster)).filter(is_settled)
     }
 
     /// Whether the flow ended well; if so, what matters of it is kept.
-    pub(super) fn settle(&self, roster: &Roster, scratch: &mut Scratch, stats: &mut Stats, settled: &mut Settled) -> bool {
-        let told = if self.flow.spans.is_empty() { row::settle(&self.rows, roster, scratch, stats) } else { None };
+    pub(super) fn settle(
+        &self,
+        roster: &Roster,
+        scratch: &mut Scratch,
+        stats: &mut Stats,
+        settled: &mut Settled,
+    ) -> bool {
+        let told = if self.flow.spans.is_empty() {
+            row::settle(&self.rows, roster, scratch, stats)
+        } else {
+            None
+        };
         told.unwrap_or_else(|| {
             let flow = self.if_settled(roster);
             if let Some(flow) = &flow {
@@ -120,7 +144,9 @@ impl Entry {
 
     /// About how much memory it takes, in bytes.
     pub(super) fn weight(&self) -> u64 {
-        (size_of::<(FlowKey, Self)>() + self.rows.capacity() * size_of::<Kept>() + self.flow.spans.len() * OF_A_SPAN) as u64
+        (size_of::<(FlowKey, Self)>()
+            + self.rows.capacity() * size_of::<Kept>()
+            + self.flow.spans.len() * OF_A_SPAN) as u64
     }
 
     /// Whether a span failed by its own words.

@@ -69,10 +69,20 @@ pub struct Ledger {
 
 impl Ledger {
     /// Notes an event of so many lines.
-    pub fn note(&mut self, structured: bool, lines: u64, observation: Option<&Observation<'_>>, mark: Mark) {
-        let named = observation.filter(|observation| !observation.embedded).and_then(|observation| observation.component.as_deref());
+    pub fn note(
+        &mut self,
+        structured: bool,
+        lines: u64,
+        observation: Option<&Observation<'_>>,
+        mark: Mark,
+    ) {
+        let named = observation
+            .filter(|observation| !observation.embedded)
+            .and_then(|observation| observation.component.as_deref());
         let entry = match named {
-            Some(component) => self.entries.entry((CompactString::from(component), Voice::NONE)).or_default(),
+            Some(component) => {
+                self.entries.entry((CompactString::from(component), Voice::NONE)).or_default()
+            }
             None => self.entries.entry((CompactString::default(), mark.place.voice())).or_default(),
         };
         entry.lines += lines;
@@ -82,7 +92,8 @@ impl Ledger {
             entry.loose.add(lines, mark);
         }
         let of_span = |observation: &&Observation<'_>| {
-            observation.versions.is_some() && matches!(observation.said, Said::Open | Said::End | Said::Fail(_) | Said::Cancel)
+            observation.versions.is_some()
+                && matches!(observation.said, Said::Open | Said::End | Said::Fail(_) | Said::Cancel)
         };
         if let Some(observation) = observation.filter(of_span) {
             entry.records += 1;

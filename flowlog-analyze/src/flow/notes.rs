@@ -106,18 +106,34 @@ impl Notes {
     /// Reads an ordinary record that shares with earlier ones all but its time and ids, and adds it if its time lies within
     /// `span` and its component counts: its format and time, and whether it was added.
     #[inline]
-    pub fn skim(&mut self, line: &[u8], place: Place, span: &RangeInclusive<i64>, counts: &Components) -> Option<(Format, i64, bool)> {
+    pub fn skim(
+        &mut self,
+        line: &[u8],
+        place: Place,
+        span: &RangeInclusive<i64>,
+        counts: &Components,
+    ) -> Option<(Format, i64, bool)> {
         let (format, skim, fields) = format::skim(&mut self.skimmer, line)?;
-        let is_chosen = || counts.is_all() || self.skimmer.origin(skim.origin).is_some_and(|origin| counts.holds(&origin.component));
+        let is_chosen = || {
+            counts.is_all()
+                || self
+                    .skimmer
+                    .origin(skim.origin)
+                    .is_some_and(|origin| counts.holds(&origin.component))
+        };
         if !span.contains(&skim.time.0) || !is_chosen() {
             return Some((format, skim.time.0, false));
         }
-        let shared = self.shared.get(skim.origin, skim.step, skim.tail).or_else(|| self.share(&skim, fields, place.speaker))?;
+        let shared = self
+            .shared
+            .get(skim.origin, skim.step, skim.tail)
+            .or_else(|| self.share(&skim, fields, place.speaker))?;
         let (writer, state, callee, kind, has_versions) = shared;
         let parent = skim.parent_id.map_or(0, flowlog_schema::SpanId::as_u64);
         let clock = skim.clock.map_or(0, |clock| clock.0);
         let (span, time, offset) = (skim.span_id.as_u64(), skim.time.0, place.offset);
-        let said = Said { span, parent, clock, time, offset, writer, state, callee, kind, has_versions };
+        let said =
+            Said { span, parent, clock, time, offset, writer, state, callee, kind, has_versions };
         self.push(skim.flow_id, said, place);
         Some((format, time, true))
     }
@@ -125,13 +141,31 @@ impl Notes {
     /// Adds an ordinary record; whether it could: what it refuses has to be read in full.
     pub fn pass(&mut self, glance: &Glance<'_>, fields: Fields<'_>, place: Place) -> bool {
         let Some(kind) = Kind::of(glance.event) else { return false };
-        let Some(writer) = self.author(place.speaker, glance.component, glance.instance.unwrap_or_default(), false) else { return false };
+        let Some(writer) = self.author(
+            place.speaker,
+            glance.component,
+            glance.instance.unwrap_or_default(),
+            false,
+        ) else {
+            return false;
+        };
         let names = self.number(glance.state.unwrap_or_default()).zip(self.number(fields.callee));
         let Some((state, callee)) = names else { return false };
         let parent = glance.parent_id.map_or(0, flowlog_schema::SpanId::as_u64);
         let clock = glance.clock.map_or(0, |clock| clock.0);
         let (span, time, offset) = (glance.span_id.as_u64(), glance.time.0, place.offset);
-        let said = Said { span, parent, clock, time, offset, writer, state, callee, kind, has_versions: glance.has_versions };
+        let said = Said {
+            span,
+            parent,
+            clock,
+            time,
+            offset,
+            writer,
+            state,
+            callee,
+            kind,
+            has_versions: glance.has_versions,
+        };
         self.push(glance.flow_id, said, place);
         true
     }
@@ -153,7 +187,13 @@ impl Notes {
         words
     }
 
-    fn words_of(&mut self, skimmer: &Skimmer, skim: &Skim<'_>, fields: Fields<'_>, speaker: u32) -> Option<Words> {
+    fn words_of(
+        &mut self,
+        skimmer: &Skimmer,
+        skim: &Skim<'_>,
+        fields: Fields<'_>,
+        speaker: u32,
+    ) -> Option<Words> {
         let (origin, step) = (skimmer.origin(skim.origin)?, skimmer.step(skim.step)?);
         let fields = skim.tail.map_or(fields, |tail| Fields::of(skimmer.fields(tail)));
         let writer = self.author(speaker, &origin.component, &origin.instance, false)?;
@@ -172,7 +212,13 @@ impl Notes {
     }
 
     /// The number of whoever writes so; none where there are too many.
-    pub fn author(&mut self, speaker: u32, component: &str, instance: &str, embedded: bool) -> Option<u16> {
+    pub fn author(
+        &mut self,
+        speaker: u32,
+        component: &str,
+        instance: &str,
+        embedded: bool,
+    ) -> Option<u16> {
         let names = &self.names;
         let is = |author: &Author| {
             author.speaker == speaker
@@ -188,8 +234,15 @@ impl Notes {
                     if self.writers.len() >= MOST_AUTHORS {
                         return None;
                     }
-                    let (component, instance) = (self.names.number(component, MOST)?, self.names.number(instance, MOST)?);
-                    self.writers.push(Author { speaker, component, instance, embedded, facts: ProcessFacts::default() });
+                    let (component, instance) =
+                        (self.names.number(component, MOST)?, self.names.number(instance, MOST)?);
+                    self.writers.push(Author {
+                        speaker,
+                        component,
+                        instance,
+                        embedded,
+                        facts: ProcessFacts::default(),
+                    });
                     self.writers.len() - 1
                 }
             };
@@ -208,7 +261,10 @@ impl Notes {
     pub fn insert(&mut self, observation: &Observation<'_>, mark: Mark) {
         let voice = self.voices.entry(mark.place.voice()).or_default();
         voice.all.note(mark, observation.process);
-        match (&observation.component, observation.instance.as_deref().filter(|instance| !instance.is_empty())) {
+        match (
+            &observation.component,
+            observation.instance.as_deref().filter(|instance| !instance.is_empty()),
+        ) {
             (Some(component), Some(instance)) => {
                 let name = (CompactString::from(component.as_ref()), CompactString::from(instance));
                 if !voice.named.contains(&name) {
@@ -218,7 +274,8 @@ impl Notes {
             }
             (component, _) => {
                 voice.own.note(mark, observation.process);
-                let names = if observation.embedded { &mut voice.libraries } else { &mut voice.components };
+                let names =
+                    if observation.embedded { &mut voice.libraries } else { &mut voice.components };
                 if let Some(component) = component
                     && !names.contains(component.as_ref())
                 {
@@ -254,13 +311,21 @@ impl Notes {
 
     /// An ordinary line in words.
     pub(super) fn words(&self, said: &Said) -> Pass<'_> {
-        let name = |number: u16| Some(self.names.text(u32::from(number)).as_str()).filter(|text| !text.is_empty());
+        let name = |number: u16| {
+            Some(self.names.text(u32::from(number)).as_str()).filter(|text| !text.is_empty())
+        };
         let author = self.writers.get(usize::from(said.writer));
-        let (component, instance, speaker) = author.map_or((0, 0, 0), |author| (author.component, author.instance, author.speaker));
+        let (component, instance, speaker) =
+            author.map_or((0, 0, 0), |author| (author.component, author.instance, author.speaker));
         Pass {
             span: said.span,
             parent: said.parent,
-            mark: Mark { clock: said.clock, time: said.time, place: Place { source: self.source, offset: said.offset, speaker }, blur: 1 },
+            mark: Mark {
+                clock: said.clock,
+                time: said.time,
+                place: Place { source: self.source, offset: said.offset, speaker },
+                blur: 1,
+            },
             component: self.names.text(component),
             instance: Some(self.names.text(instance).as_str()).filter(|text| !text.is_empty()),
             state: name(said.state),
@@ -275,10 +340,12 @@ impl Notes {
         for author in &self.writers {
             let voice = self.voices.entry(author.voice(self.source)).or_default();
             voice.all.merge(&author.facts);
-            let (component, instance) = (self.names.text(author.component), self.names.text(author.instance));
+            let (component, instance) =
+                (self.names.text(author.component), self.names.text(author.instance));
             if instance.is_empty() || component.is_empty() {
                 voice.own.merge(&author.facts);
-                let names = if author.embedded { &mut voice.libraries } else { &mut voice.components };
+                let names =
+                    if author.embedded { &mut voice.libraries } else { &mut voice.components };
                 if !component.is_empty() && instance.is_empty() {
                     names.insert(component.clone());
                 }

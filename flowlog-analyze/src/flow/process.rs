@@ -95,13 +95,21 @@ impl Sign {
             words.into()
         } else {
             let head = words.get(..words.floor_char_boundary(HEAD)).unwrap_or_default();
-            let tail = words.get(words.ceil_char_boundary(words.len() - TAIL)..).unwrap_or_default();
+            let tail =
+                words.get(words.ceil_char_boundary(words.len() - TAIL)..).unwrap_or_default();
             // Whole lines, so that what is left out does not make a new one.
-            let (head, tail) =
-                (head.rsplit_once('\n').map_or(head, |(head, _)| head), tail.split_once('\n').map_or(tail, |(_, tail)| tail));
+            let (head, tail) = (
+                head.rsplit_once('\n').map_or(head, |(head, _)| head),
+                tail.split_once('\n').map_or(tail, |(_, tail)| tail),
+            );
             format!("{head}\n{tail}").into()
         };
-        Self { first: (mark, words), last: mark, count: 1, moments: mark.time().into_iter().collect() }
+        Self {
+            first: (mark, words),
+            last: mark,
+            count: 1,
+            moments: mark.time().into_iter().collect(),
+        }
     }
 
     fn merge(&mut self, other: Self) {

@@ -107,17 +107,23 @@ impl Roster {
     /// The number of a writer.
     pub(super) fn writer(&mut self, voice: Voice, component: u32, instance: u32) -> u32 {
         // The voice stands for an instance only where none is named.
-        let party = self.parties.number((component, instance, if instance == Names::NONE { voice } else { Voice::NONE }));
+        let party = self.parties.number((
+            component,
+            instance,
+            if instance == Names::NONE { voice } else { Voice::NONE },
+        ));
         self.writers.number(Writer { voice, component, instance, party })
     }
 
     pub(super) fn writer_of(&self, number: u32) -> Writer {
-        const NOBODY: Writer = Writer { voice: Voice::NONE, component: Names::NONE, instance: Names::NONE, party: 0 };
+        const NOBODY: Writer =
+            Writer { voice: Voice::NONE, component: Names::NONE, instance: Names::NONE, party: 0 };
         self.writers.values.get(number as usize).copied().unwrap_or(NOBODY)
     }
 
     pub(super) fn party(&self, number: u32) -> Party {
-        let (component, instance, voice) = self.parties.values.get(number as usize).copied().unwrap_or((0, 0, Voice::NONE));
+        let (component, instance, voice) =
+            self.parties.values.get(number as usize).copied().unwrap_or((0, 0, Voice::NONE));
         (self.names.text(component).clone(), self.names.text(instance).clone(), voice)
     }
 }

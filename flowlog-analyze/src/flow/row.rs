@@ -74,14 +74,22 @@ impl Kept {
     /// The line in words.
     pub(super) fn pass<'r>(&self, roster: &'r Roster) -> Pass<'r> {
         let writer = roster.writer_of(self.writer);
-        let name = |number| Some(roster.names.text(number)).filter(|text| !text.is_empty()).map(CompactString::as_str);
+        let name = |number| {
+            Some(roster.names.text(number))
+                .filter(|text| !text.is_empty())
+                .map(CompactString::as_str)
+        };
         Pass {
             span: self.span,
             parent: self.parent,
             mark: Mark {
                 clock: self.clock,
                 time: self.time,
-                place: Place { source: writer.voice.source, offset: self.offset, speaker: writer.voice.speaker },
+                place: Place {
+                    source: writer.voice.source,
+                    offset: self.offset,
+                    speaker: writer.voice.speaker,
+                },
                 blur: 1,
             },
             component: roster.names.text(writer.component),
@@ -96,7 +104,8 @@ impl Kept {
     /// Its place in the order of marks, by its writer's source.
     fn order(&self, source: u32) -> Order {
         // The time with its sign turned, so that the order of the bits is that of the times.
-        let moment = u128::from(self.clock) << 64 | u128::from(self.time.cast_unsigned() ^ (1 << 63));
+        let moment =
+            u128::from(self.clock) << 64 | u128::from(self.time.cast_unsigned() ^ (1 << 63));
         (moment, source, self.offset)
     }
 }
@@ -138,7 +147,12 @@ pub(super) struct Scratch {
 /// rows do not tell, and spans made of them have to.
 ///
 /// It says what [`is_settled`](super::entry::is_settled) and [`Settled::keep`](super::Settled::keep) say of the spans.
-pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stats: &mut Stats) -> Option<bool> {
+pub(super) fn settle(
+    rows: &[Kept],
+    roster: &Roster,
+    scratch: &mut Scratch,
+    stats: &mut Stats,
+) -> Option<bool> {
     scratch.spans.clear();
     scratch.states.clear();
     for row in rows {
@@ -151,7 +165,14 @@ pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stat
                 return None;
             }
             let (component, party) = (writer.component, writer.party);
-            scratch.spans.push(Brief { key: row.span, parent: 0, component, party, first: order, ended: NEVER });
+            scratch.spans.push(Brief {
+                key: row.span,
+                parent: 0,
+                component,
+                party,
+                first: order,
+                ended: NEVER,
+            });
         }
         let span = scratch.spans.get_mut(at)?;
         if span.party != writer.party {
@@ -163,7 +184,8 @@ pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stat
             span.ended = span.ended.min(order);
         }
         if row.state != Names::NONE {
-            match scratch.states.iter_mut().find(|(of, state, _)| *of == at && *state == row.state) {
+            match scratch.states.iter_mut().find(|(of, state, _)| *of == at && *state == row.state)
+            {
                 Some((_, _, latest)) => *latest = order.max(*latest),
                 None => scratch.states.push((at, row.state, order)),
             }
@@ -173,7 +195,8 @@ pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stat
     if scratch.states.len() > MAX_STATES {
         return None;
     }
-    let ended = scratch.spans.iter().all(|span| span.ended != NEVER) && scratch.spans.iter().any(|span| span.parent == 0);
+    let ended = scratch.spans.iter().all(|span| span.ended != NEVER)
+        && scratch.spans.iter().any(|span| span.parent == 0);
     if !ended || scratch.spans.is_empty() {
         return Some(false);
     }
@@ -183,7 +206,9 @@ pub(super) fn settle(rows: &[Kept], roster: &Roster, scratch: &mut Scratch, stat
         let duration = end.saturating_sub(first);
         let of_span = || scratch.states.iter().filter(|(of, _, _)| *of == at);
         let earliest = of_span().map(|(_, _, order)| *order).min();
-        let last = of_span().max_by_key(|(_, state, order)| (*order, *state)).map_or(Names::NONE, |(_, state, _)| *state);
+        let last = of_span()
+            .max_by_key(|(_, state, order)| (*order, *state))
+            .map_or(Names::NONE, |(_, state, _)| *state);
         for (_, state, _) in of_span() {
             peer(stats, span.component, *state).add(duration, *state == last);
         }

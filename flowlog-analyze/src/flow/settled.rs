@@ -89,11 +89,17 @@ impl Settled {
             .filter_map(|span| span.cancelled.or(span.failed.as_ref().map(|failure| failure.mark)))
             .filter_map(Mark::time)
             .min();
-        let in_time = |span: &Span| given_up.is_none_or(|given_up| span.finished().and_then(Mark::time).is_some_and(|end| end <= given_up));
+        let in_time = |span: &Span| {
+            given_up.is_none_or(|given_up| {
+                span.finished().and_then(Mark::time).is_some_and(|end| end <= given_up)
+            })
+        };
         for span in flow.spans.values().filter(|span| span.fate() == Fate::Ok && in_time(span)) {
             if let Some(duration) = span.duration() {
-                let none = std::iter::once("")
-                    .filter(|_| span.states.is_empty() || span.states.first().is_some_and(|(mark, _)| *mark > span.first));
+                let none = std::iter::once("").filter(|_| {
+                    span.states.is_empty()
+                        || span.states.first().is_some_and(|(mark, _)| *mark > span.first)
+                });
                 for state in span.states.iter().map(|(_, state)| state.as_str()).chain(none) {
                     self.peers
                         .entry((span.component.clone(), CompactString::from(state)))
@@ -105,9 +111,12 @@ impl Settled {
         for child in flow.spans.values() {
             let Some(parent) = child.parent.and_then(|key| flow.spans.get(&key)) else { continue };
             let complete = child.fate() == Fate::Ok && parent.fate() == Fate::Ok;
-            let difference = |child: Option<Mark>, parent: Option<Mark>| Some(child?.time()?.saturating_sub(parent?.time()?));
+            let difference = |child: Option<Mark>, parent: Option<Mark>| {
+                Some(child?.time()?.saturating_sub(parent?.time()?))
+            };
             let upper = difference(Some(child.first), Some(parent.first));
-            let lower = if complete { difference(child.finished(), parent.finished()) } else { None };
+            let lower =
+                if complete { difference(child.finished(), parent.finished()) } else { None };
             self.calls.entry((party(parent), party(child))).or_default().add(upper, lower);
         }
     }

@@ -47,8 +47,10 @@ impl Numbers {
     #[inline]
     fn of(&self, said: &Said) -> Option<[u32; 3]> {
         let writer = *self.writers.get(usize::from(said.writer))?;
-        let (state, callee) = (*self.names.get(usize::from(said.state))?, *self.names.get(usize::from(said.callee))?);
-        (writer != Self::FULL && state != Self::FULL && callee != Self::FULL).then_some([writer, state, callee])
+        let (state, callee) =
+            (*self.names.get(usize::from(said.state))?, *self.names.get(usize::from(said.callee))?);
+        (writer != Self::FULL && state != Self::FULL && callee != Self::FULL)
+            .then_some([writer, state, callee])
     }
 }
 
@@ -142,8 +144,10 @@ impl Shard {
                 return true;
             }
             // The table closes those of several ids, and of what lies on disk only the end can tell.
-            let is_part = (!aliased.is_empty() && aliased.contains(key)) || (!spilled.is_empty() && spilled.contains_key(key));
-            let is_closed = closes && !is_part && entry.settle(roster, &mut scratch, stats, settled);
+            let is_part = (!aliased.is_empty() && aliased.contains(key))
+                || (!spilled.is_empty() && spilled.contains_key(key));
+            let is_closed =
+                closes && !is_part && entry.settle(roster, &mut scratch, stats, settled);
             if is_closed {
                 closed.insert(hash(key));
                 if spare.len() < MOST_SPARE {
@@ -163,7 +167,8 @@ impl Shard {
     pub(super) fn close_all(&mut self, roster: &Roster, spill: &Spill) {
         self.sweep(i64::MAX, true, roster);
         let mut scratch = Scratch::default();
-        let (aliased, entries, stats, settled) = (&self.aliased, &mut self.entries, &mut self.stats, &mut self.settled);
+        let (aliased, entries, stats, settled) =
+            (&self.aliased, &mut self.entries, &mut self.stats, &mut self.settled);
         self.spilled.retain(|key, spilled| {
             if aliased.contains(key) {
                 return true;

@@ -91,8 +91,10 @@ impl Held {
             }
             Said::Fail(fault) => {
                 self.fail_versions |= versions;
-                self.fail_state |= observation.state.as_deref().is_some_and(|state| !matches!(state, "" | "-"));
-                self.fail_type |= !matches!(fault.kind.as_ref(), "" | "Unknown") || fault.status.is_some();
+                self.fail_state |=
+                    observation.state.as_deref().is_some_and(|state| !matches!(state, "" | "-"));
+                self.fail_type |=
+                    !matches!(fault.kind.as_ref(), "" | "Unknown") || fault.status.is_some();
             }
             _ => {}
         }
@@ -211,7 +213,12 @@ impl Span {
         }
     }
 
-    pub(super) fn note(&mut self, reference: &SpanRef<'_>, observation: &Observation<'_>, mark: Mark) {
+    pub(super) fn note(
+        &mut self,
+        reference: &SpanRef<'_>,
+        observation: &Observation<'_>,
+        mark: Mark,
+    ) {
         keep_max(&mut self.parent, reference.parent);
         keep_longer(&mut self.component, reference.component.as_deref());
         keep_longer(&mut self.instance, reference.instance.as_deref());
@@ -244,13 +251,21 @@ impl Span {
             Said::End => keep_min(&mut self.ended, Some(mark)),
             Said::Cancel => keep_min(&mut self.cancelled, Some(mark)),
             Said::Fail(fault) => self.fail(failure(fault, false)),
-            Said::Distress { fault, traceback } => keep_max(&mut self.distress, Some(failure(fault, *traceback))),
+            Said::Distress { fault, traceback } => {
+                keep_max(&mut self.distress, Some(failure(fault, *traceback)))
+            }
         }
     }
 
     /// Keeps the earliest failure, with the status that any of its lines tells.
     fn fail(&mut self, failure: Box<Failure>) {
-        let status = self.failed.as_ref().and_then(|kept| kept.status).into_iter().chain(failure.status).min();
+        let status = self
+            .failed
+            .as_ref()
+            .and_then(|kept| kept.status)
+            .into_iter()
+            .chain(failure.status)
+            .min();
         keep_min(&mut self.failed, Some(failure));
         if let Some(kept) = &mut self.failed {
             kept.status = status;
@@ -342,7 +357,11 @@ impl Span {
         if self.last_distress().is_some() {
             return self.fate_of_failure();
         }
-        if self.closed.is_some() || (self.answered && !self.streaming) { Fate::Ok } else { Fate::Open }
+        if self.closed.is_some() || (self.answered && !self.streaming) {
+            Fate::Ok
+        } else {
+            Fate::Open
+        }
     }
 
     fn fate_of_failure(&self) -> Fate {
@@ -360,7 +379,9 @@ impl Span {
 
     /// An error that proves a failure because nothing better came after it.
     fn last_distress(&self) -> Option<&Failure> {
-        self.distress.as_deref().filter(|distress| distress.traceback || Some(distress.mark) == self.word)
+        self.distress
+            .as_deref()
+            .filter(|distress| distress.traceback || Some(distress.mark) == self.word)
     }
 
     /// When it ended, failed, was cancelled or closed.
@@ -391,6 +412,11 @@ fn keep_longer(slot: &mut CompactString, value: Option<&str>) {
 }
 
 fn cut(text: &str) -> &str {
-    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MAX_MESSAGE).last().unwrap_or(0);
+    let end = text
+        .char_indices()
+        .map(|(at, c)| at + c.len_utf8())
+        .take_while(|end| *end <= MAX_MESSAGE)
+        .last()
+        .unwrap_or(0);
     text.get(..end).unwrap_or_default()
 }

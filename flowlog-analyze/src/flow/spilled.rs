@@ -35,7 +35,8 @@ impl Spilled {
         let (mut whole, mut next) = (Entry::default(), Some(self.last));
         while let Some((begin, length)) = next {
             let bytes = spill.read(begin, length as usize)?;
-            let (before, part): (Option<Written>, Entry) = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
+            let (before, part): (Option<Written>, Entry) =
+                postcard::from_bytes(&bytes).map_err(io::Error::other)?;
             whole.merge(part);
             next = before;
         }
@@ -55,8 +56,11 @@ impl Outgoing {
     /// Adds a flow, or one more part of it; one that cannot be written stays where it is.
     pub(super) fn add(&mut self, key: &FlowKey, entry: &Entry, before: Option<&Spilled>) {
         let begin = self.bytes.len();
-        let written = postcard::to_io(&(before.map(|before| before.last), entry), &mut self.bytes).is_ok();
-        let Some(length) = u32::try_from(self.bytes.len() - begin).ok().filter(|_| written) else { return self.bytes.truncate(begin) };
+        let written =
+            postcard::to_io(&(before.map(|before| before.last), entry), &mut self.bytes).is_ok();
+        let Some(length) = u32::try_from(self.bytes.len() - begin).ok().filter(|_| written) else {
+            return self.bytes.truncate(begin);
+        };
         let spilled = Spilled {
             last: (begin as u64, length),
             traced: entry.traced || before.is_some_and(|before| before.traced),

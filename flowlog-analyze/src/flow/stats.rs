@@ -27,7 +27,11 @@ impl Stats {
             settled.peers.entry(names).or_default().merge(stats);
         }
         for ((caller, callee), bounds) in self.calls {
-            settled.calls.entry((roster.party(caller), roster.party(callee))).or_default().add(bounds.upper, bounds.lower);
+            settled
+                .calls
+                .entry((roster.party(caller), roster.party(callee)))
+                .or_default()
+                .add(bounds.upper, bounds.lower);
         }
         settled
     }

@@ -105,7 +105,8 @@ impl Table {
             }
         }
         // By shard what is by chunk, so that threads share neither.
-        let mut dealt: Vec<Vec<Share>> = (0..SHARDS).map(|_| Vec::with_capacity(chunks.len())).collect();
+        let mut dealt: Vec<Vec<Share>> =
+            (0..SHARDS).map(|_| Vec::with_capacity(chunks.len())).collect();
         for notes in chunks.iter_mut() {
             for (shares, share) in dealt.iter_mut().zip(notes.shards.drain(..)) {
                 shares.push(share);
@@ -126,13 +127,20 @@ impl Table {
 
     /// The table's numbers for a chunk's.
     fn numbers(&mut self, notes: &Notes) -> Numbers {
-        let names = notes.names.texts().iter().map(|text| self.roster.names.number(text, Roster::MOST).unwrap_or(Numbers::FULL));
+        let names = notes
+            .names
+            .texts()
+            .iter()
+            .map(|text| self.roster.names.number(text, Roster::MOST).unwrap_or(Numbers::FULL));
         let names: Vec<u32> = names.collect();
-        let name = |number: u32| names.get(number as usize).copied().filter(|name| *name != Numbers::FULL);
+        let name =
+            |number: u32| names.get(number as usize).copied().filter(|name| *name != Numbers::FULL);
         let mut writers = Vec::with_capacity(notes.writers.len());
         for author in &notes.writers {
             let named = name(author.component).zip(name(author.instance));
-            let writer = named.map(|(component, instance)| self.roster.writer(author.voice(notes.source), component, instance));
+            let writer = named.map(|(component, instance)| {
+                self.roster.writer(author.voice(notes.source), component, instance)
+            });
             writers.push(writer.unwrap_or(Numbers::FULL));
         }
         Numbers { names, writers }
@@ -159,7 +167,10 @@ impl Table {
     /// A look at all flows takes time, so there is one only where many have come since the last.
     pub fn sweep(&mut self, before: i64, closes: bool, most: u64) {
         let roster = &self.roster;
-        self.shards.par_iter_mut().filter(|shard| shard.is_worth_a_look()).for_each(|shard| shard.sweep(before, closes, roster));
+        self.shards
+            .par_iter_mut()
+            .filter(|shard| shard.is_worth_a_look())
+            .for_each(|shard| shard.sweep(before, closes, roster));
         if closes && !self.aliases.is_empty() && self.aliases.len() >= self.look_at {
             self.close_aliased(before);
             self.look_at = (2 * self.aliases.len()).max(FEW_ALIASES);
@@ -172,7 +183,8 @@ impl Table {
         if !self.spills || self.shards.iter().map(|shard| shard.stale).sum::<u64>() <= most {
             return;
         }
-        let outgoing: Vec<Outgoing> = self.shards.par_iter().map(|shard| shard.outgoing(before)).collect();
+        let outgoing: Vec<Outgoing> =
+            self.shards.par_iter().map(|shard| shard.outgoing(before)).collect();
         for (shard, outgoing) in self.shards.iter_mut().zip(outgoing) {
             match self.spill.append(&outgoing.bytes) {
                 Ok(begin) => shard.leave(outgoing, begin),
@@ -185,7 +197,12 @@ impl Table {
     /// Keeps its flows within about so many bytes: of those that were silent for more than a moment those that ended well are closed, if
     /// `closes`, and the others go to disk; then flows are given up, to three quarters of that.
     pub fn shed(&mut self, most: u64, reached: i64, closes: bool) {
-        let weigh = |shards: &[Shard]| shards.par_iter().map(|shard| shard.weights().map(|(_, weight)| weight).sum::<u64>()).sum::<u64>();
+        let weigh = |shards: &[Shard]| {
+            shards
+                .par_iter()
+                .map(|shard| shard.weights().map(|(_, weight)| weight).sum::<u64>())
+                .sum::<u64>()
+        };
         if weigh(&self.shards) <= most {
             return;
         }
@@ -193,7 +210,8 @@ impl Table {
         self.shards.par_iter_mut().for_each(|shard| shard.sweep(before, closes, roster));
         self.spill(before, 0);
         let mut total = weigh(&self.shards);
-        let mut weights: Vec<((bool, i64), u64)> = self.shards.iter().flat_map(Shard::weights).collect();
+        let mut weights: Vec<((bool, i64), u64)> =
+            self.shards.iter().flat_map(Shard::weights).collect();
         weights.sort_unstable();
         let mut up_to = None;
         for (order, weight) in weights {
@@ -204,7 +222,8 @@ impl Table {
             up_to = Some(order);
         }
         let Some(up_to) = up_to else { return };
-        let given_up: Vec<[u64; 2]> = self.shards.par_iter_mut().map(|shard| shard.shed(up_to)).collect();
+        let given_up: Vec<[u64; 2]> =
+            self.shards.par_iter_mut().map(|shard| shard.shed(up_to)).collect();
         for [failed, other] in given_up {
             self.given_up[0] += failed;
             self.given_up[1] += other;
@@ -237,11 +256,15 @@ impl Table {
             if keys.iter().any(|key| self.kept_ids.contains(key)) {
                 continue;
             }
-            let entries = || keys.iter().filter_map(|key| self.shards[shard_of(key)].entries.get(key));
-            let is_spilled = keys.iter().any(|key| self.shards[shard_of(key)].spilled.contains_key(key));
+            let entries =
+                || keys.iter().filter_map(|key| self.shards[shard_of(key)].entries.get(key));
+            let is_spilled =
+                keys.iter().any(|key| self.shards[shard_of(key)].spilled.contains_key(key));
             let is_closed = !is_spilled
                 && entries().count() > 0
-                && entries().all(|entry| entry.is_older(before) && entry.if_settled(&self.roster).is_some());
+                && entries().all(|entry| {
+                    entry.is_older(before) && entry.if_settled(&self.roster).is_some()
+                });
             if !is_closed {
                 continue;
             }
@@ -259,20 +282,22 @@ impl Table {
 
     fn drop_closed_aliases(&mut self) {
         let shards = &self.shards;
-        self.aliases.retain(|(a, b)| ![a, b].iter().any(|key| shards[shard_of(key)].is_closed(key)));
+        self.aliases
+            .retain(|(a, b)| ![a, b].iter().any(|key| shards[shard_of(key)].is_closed(key)));
     }
 
     /// All ids of flows that have several, grouped by flow.
     fn aliased(&self) -> Vec<Vec<FlowKey>> {
         let keys: BTreeSet<&FlowKey> = self.aliases.iter().flat_map(|(a, b)| [a, b]).collect();
         let keys: Vec<&FlowKey> = keys.into_iter().collect();
-        let index: HashMap<&FlowKey, usize> = keys.iter().enumerate().map(|(at, key)| (*key, at)).collect();
+        let index: HashMap<&FlowKey, usize> =
+            keys.iter().enumerate().map(|(at, key)| (*key, at)).collect();
         let mut union = Union::new(keys.len());
         // A group holds one trace id at most: a client may send one request id twice, but those are two flows.
         for (at, key) in keys.iter().enumerate() {
             let shard = &self.shards[shard_of(key)];
-            union.traced[at] =
-                shard.entries.get(*key).is_some_and(|entry| entry.traced) || shard.spilled.get(*key).is_some_and(|flow| flow.traced);
+            union.traced[at] = shard.entries.get(*key).is_some_and(|entry| entry.traced)
+                || shard.spilled.get(*key).is_some_and(|flow| flow.traced);
         }
         for (a, b) in &self.aliases {
             if let (Some(a), Some(b)) = (index.get(a), index.get(b)) {
@@ -298,7 +323,12 @@ impl Table {
                     parts.push(Group::new(key.clone(), entry.unwrap_or_default(), spilled));
                 }
             }
-            let Some(id) = [Group::is_traced, Group::is_routed].iter().find_map(|is| parts.iter().find(|part| is(part))) else { continue };
+            let Some(id) = [Group::is_traced, Group::is_routed]
+                .iter()
+                .find_map(|is| parts.iter().find(|part| is(part)))
+            else {
+                continue;
+            };
             let id = id.id.clone();
             let mut whole = Group { keys, ..Group::new(id, Entry::default(), None) };
             for part in parts {
@@ -313,12 +343,18 @@ impl Table {
                 let of_it = spilled.remove(&id);
                 groups.push(Group::new(id, entry, of_it));
             }
-            groups.extend(spilled.into_iter().map(|(id, of_it)| Group::new(id, Entry::default(), Some(of_it))));
+            groups.extend(
+                spilled
+                    .into_iter()
+                    .map(|(id, of_it)| Group::new(id, Entry::default(), Some(of_it))),
+            );
             self.settled.merge(std::mem::take(&mut shard.settled));
             self.settled.merge(std::mem::take(&mut shard.stats).named(&self.roster));
             self.late += std::mem::take(&mut shard.late);
         }
-        groups.retain(|group| group.entry.has_spans() || group.spilled.iter().any(|flow| flow.has_spans));
+        groups.retain(|group| {
+            group.entry.has_spans() || group.spilled.iter().any(|flow| flow.has_spans)
+        });
         groups.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         groups
     }

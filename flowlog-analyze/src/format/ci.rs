@@ -13,19 +13,35 @@ pub(super) const CI: Recogniser = Recogniser {
     read,
     examples: &[
         Example { text: "##[group]Run scripts/test", tells: "INFO group: Run scripts/test" },
-        Example { text: "##[error]The operation was canceled.", tells: "ERROR error: The operation was canceled." },
-        Example { text: "##[warning]Node 16 is deprecated", tells: "WARN warning: Node 16 is deprecated" },
+        Example {
+            text: "##[error]The operation was canceled.",
+            tells: "ERROR error: The operation was canceled.",
+        },
+        Example {
+            text: "##[warning]Node 16 is deprecated",
+            tells: "WARN warning: Node 16 is deprecated",
+        },
         Example { text: "::error file=a.py,line=3::bad", tells: "ERROR error: bad" },
-        Example { text: "[command]/usr/bin/git version", tells: "INFO command: /usr/bin/git version" },
-        Example { text: "ERROR: Job failed (system failure): pod is gone", tells: "ERROR Job failed (system failure): pod is gone" },
+        Example {
+            text: "[command]/usr/bin/git version",
+            tells: "INFO command: /usr/bin/git version",
+        },
+        Example {
+            text: "ERROR: Job failed (system failure): pod is gone",
+            tells: "ERROR Job failed (system failure): pod is gone",
+        },
         Example { text: "Job succeeded", tells: "INFO Job succeeded" },
     ],
 };
 
 fn read(text: &str) -> Option<Observation<'_>> {
     let first = text.lines().next()?;
-    let observe = |level, target, message| Some(Words { level: Some(level), target, message, ..Words::default() }.observe());
-    if let Some(message) = first.strip_prefix("ERROR: ").filter(|message| message.starts_with("Job failed (")) {
+    let observe = |level, target, message| {
+        Some(Words { level: Some(level), target, message, ..Words::default() }.observe())
+    };
+    if let Some(message) =
+        first.strip_prefix("ERROR: ").filter(|message| message.starts_with("Job failed ("))
+    {
         return observe(Level::Error, "", message);
     }
     if first == "Job succeeded" {
@@ -43,7 +59,8 @@ fn read(text: &str) -> Option<Observation<'_>> {
         "error" => Level::Error,
         "warning" => Level::Warn,
         "debug" => Level::Debug,
-        "group" | "endgroup" | "notice" | "command" | "section" | "add-mask" | "set-output" | "add-matcher" => Level::Info,
+        "group" | "endgroup" | "notice" | "command" | "section" | "add-mask" | "set-output"
+        | "add-matcher" => Level::Info,
         _ => return None,
     };
     // How a process ended is told in the same words by many.

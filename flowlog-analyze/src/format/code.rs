@@ -85,20 +85,33 @@ pub fn of_stack(text: &str) -> Option<&str> {
     }
     let first = stack::first_of_chain(text);
     let calls_in = !first.contains("most recent call first");
-    let mut frames = first.lines().filter_map(|line| line.split_once("File \"")).map(|(_, rest)| rest.split('"').next().unwrap_or(rest));
-    let found = if calls_in { frames.by_ref().filter_map(of_path).last() } else { frames.by_ref().find_map(of_path) };
+    let mut frames = first
+        .lines()
+        .filter_map(|line| line.split_once("File \""))
+        .map(|(_, rest)| rest.split('"').next().unwrap_or(rest));
+    let found = if calls_in {
+        frames.by_ref().filter_map(of_path).last()
+    } else {
+        frames.by_ref().find_map(of_path)
+    };
     found.or_else(|| {
-        let (_, below) = first.rsplit_once("/site-packages/dynamo/").or_else(|| first.rsplit_once("/dist-packages/dynamo/"))?;
+        let (_, below) = first
+            .rsplit_once("/site-packages/dynamo/")
+            .or_else(|| first.rsplit_once("/dist-packages/dynamo/"))?;
         below.split(['/', '.', '"']).next().filter(|name| !name.is_empty())
     })
 }
 
 /// Whose code lies at a path.
 pub fn of_path(path: &str) -> Option<&'static str> {
-    let package =
-        ["/site-packages", "/dist-packages"].iter().filter_map(|packages| path.rfind(packages).map(|at| at + packages.len())).max();
+    let package = ["/site-packages", "/dist-packages"]
+        .iter()
+        .filter_map(|packages| path.rfind(packages).map(|at| at + packages.len()))
+        .max();
     let path = path.get(package.unwrap_or(0)..).unwrap_or(path);
-    let found = PATHS.iter().filter_map(|(part, component)| Some((path.find(part)?, std::cmp::Reverse(part.len()), *component)));
+    let found = PATHS.iter().filter_map(|(part, component)| {
+        Some((path.find(part)?, std::cmp::Reverse(part.len()), *component))
+    });
     found.min().map(|(_, _, component)| component)
 }
 
@@ -106,7 +119,10 @@ pub fn of_path(path: &str) -> Option<&'static str> {
 pub fn of_drawn_frame(line: &str) -> Option<&'static str> {
     let (place, function) = line.trim().split_once(" in ")?;
     let (path, number) = place.rsplit_once(':')?;
-    let is_frame = path.ends_with(".py") && !path.contains(' ') && !function.contains(' ') && number.bytes().all(|b| b.is_ascii_digit());
+    let is_frame = path.ends_with(".py")
+        && !path.contains(' ')
+        && !function.contains(' ')
+        && number.bytes().all(|b| b.is_ascii_digit());
     is_frame.then(|| of_path(path))?
 }
 
@@ -136,10 +152,23 @@ mod tests {
             )
         };
         for (text, component) in [
-            (frame("/x/site-packages/vllm/engine.py") + &frame("/x/site-packages/torch/nn.py"), Some("vllm")),
-            (frame("/x/site-packages/vllm/engine.py") + &frame("/x/site-packages/nixl/_api.py"), Some("nixl")),
-            (frame("/x/site-packages/dynamo/planner/planner_core.py") + &frame("/x/kubernetes/client.py"), Some("planner")),
-            (chain("/x/sglang/srt/scheduler.py", "/x/site-packages/dynamo/frontend/main.py"), Some("sglang")),
+            (
+                frame("/x/site-packages/vllm/engine.py") + &frame("/x/site-packages/torch/nn.py"),
+                Some("vllm"),
+            ),
+            (
+                frame("/x/site-packages/vllm/engine.py") + &frame("/x/site-packages/nixl/_api.py"),
+                Some("nixl"),
+            ),
+            (
+                frame("/x/site-packages/dynamo/planner/planner_core.py")
+                    + &frame("/x/kubernetes/client.py"),
+                Some("planner"),
+            ),
+            (
+                chain("/x/sglang/srt/scheduler.py", "/x/site-packages/dynamo/frontend/main.py"),
+                Some("sglang"),
+            ),
             (frame("/x/site-packages/dynamo/nothing_known/main.py"), Some("nothing_known")),
             (frame("/x/uvloop/loop.pyx"), None),
             ("no stack in /vllm/ at all".to_owned(), None),
@@ -154,7 +183,10 @@ mod tests {
     fn modules_paths_and_words() {
         assert_eq!(of_module("dynamo_llm::block_manager::distributed::zmq"), Some("kvbm"));
         assert_eq!(of_module("dynamo_runtime::pipeline"), None);
-        assert_eq!(of_path("/workspace/lib/llm/src/http/service/service_v2.rs:69:33:"), Some("frontend"));
+        assert_eq!(
+            of_path("/workspace/lib/llm/src/http/service/service_v2.rs:69:33:"),
+            Some("frontend")
+        );
         assert_eq!(of_path("/workspace/lib/runtime/src/worker.rs"), None);
         assert_eq!(of_path("/x/vllm/env/site-packages/nixl/_api.py"), Some("nixl"));
         assert_eq!(of_path("/x/sglang/srt/disaggregation/nixl/conn.py"), Some("sglang"));

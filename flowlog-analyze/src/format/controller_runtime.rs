@@ -55,7 +55,9 @@ fn head(text: &str) -> Option<(Stamp, &str, usize)> {
     let name_at = column(rest)?;
     let rest = rest.get(name_at..)?;
     let end = rest.find([' ', '\t'])?;
-    let name = rest.get(..end).filter(|name| name.bytes().all(|b| b.is_ascii_uppercase()) && level(name).is_some())?;
+    let name = rest
+        .get(..end)
+        .filter(|name| name.bytes().all(|b| b.is_ascii_uppercase()) && level(name).is_some())?;
     let body = column(rest.get(end..)?)?;
     Some((time, name, stamp_end + name_at + end + body))
 }
@@ -74,20 +76,34 @@ fn console(text: &str) -> Option<Observation<'_>> {
         Some(at) => (first.get(..at)?.trim_end(), first.get(at..)?),
         None => (first.trim_end(), ""),
     };
-    let split = columns.split_once('\t').or_else(|| columns.split_once("   ").map(|(a, b)| (a, b.trim_start())));
-    let (target, message) = split.filter(|(logger, _)| !logger.contains(' ')).unwrap_or(("", columns));
+    let split = columns
+        .split_once('\t')
+        .or_else(|| columns.split_once("   ").map(|(a, b)| (a, b.trim_start())));
+    let (target, message) =
+        split.filter(|(logger, _)| !logger.contains(' ')).unwrap_or(("", columns));
     // A key that comes twice counts as it came last: the words' own, not the controller's.
-    let error = object.rsplit_once("\"error\": \"").or_else(|| object.rsplit_once("\"error\":\"")).map(|(_, rest)| {
-        let end = rest.char_indices().scan(false, |escaped, (at, c)| {
-            let ends = c == '"' && !*escaped;
-            *escaped = c == '\\' && !*escaped;
-            Some((at, ends))
+    let error = object
+        .rsplit_once("\"error\": \"")
+        .or_else(|| object.rsplit_once("\"error\":\""))
+        .map(|(_, rest)| {
+            let end = rest.char_indices().scan(false, |escaped, (at, c)| {
+                let ends = c == '"' && !*escaped;
+                *escaped = c == '\\' && !*escaped;
+                Some((at, ends))
+            });
+            let end = end.into_iter().find(|(_, ends)| *ends).map_or(rest.len(), |(at, _)| at);
+            Cow::Borrowed(rest.get(..end).unwrap_or_default())
         });
-        let end = end.into_iter().find(|(_, ends)| *ends).map_or(rest.len(), |(at, _)| at);
-        Cow::Borrowed(rest.get(..end).unwrap_or_default())
-    });
     Some(
-        Words { time: Some(time), level: level(name), component: "operator", server: true, target, message: message.trim_start(), error }
-            .observe(),
+        Words {
+            time: Some(time),
+            level: level(name),
+            component: "operator",
+            server: true,
+            target,
+            message: message.trim_start(),
+            error,
+        }
+        .observe(),
     )
 }

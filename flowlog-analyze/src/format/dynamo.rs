@@ -22,7 +22,11 @@ pub(super) fn component_of(span_name: &str) -> Option<&'static str> {
 /// What a span does, which stands for its state: the endpoint of a request, else the span's own name.
 ///
 /// A health check and a chat completion are both `http-request`, but no peers.
-pub(super) fn state_of<'a>(span_name: &str, endpoint: Option<&str>, uri: Option<&str>) -> Option<Cow<'a, str>> {
+pub(super) fn state_of<'a>(
+    span_name: &str,
+    endpoint: Option<&str>,
+    uri: Option<&str>,
+) -> Option<Cow<'a, str>> {
     let of = match span_name {
         "" => return None,
         "http-request" => uri.map(|uri| uri.split('?').next().unwrap_or(uri)),
@@ -50,14 +54,21 @@ impl Words<'_> {
             "SPAN_CREATED" | "SPAN_FIRST_ENTRY" => Said::Open,
             "SPAN_CLOSED" => self.outcome_said().unwrap_or(Said::Closed),
             "request received" if self.span_name == "http-request" => Said::Streaming,
-            "request completed" | "request completed with error" => self.outcome_said().unwrap_or(Said::End),
+            "request completed" | "request completed with error" => {
+                self.outcome_said().unwrap_or(Said::End)
+            }
             "route request completed" => self.outcome_said().unwrap_or(Said::End),
             "route request failed" => Said::Fail(self.fault()),
             "route request cancelled" => Said::Cancel,
-            "http response sent" => match self.status.and_then(|status| status.parse::<u16>().ok()) {
+            "http response sent" => match self.status.and_then(|status| status.parse::<u16>().ok())
+            {
                 Some(status @ 400..) => {
                     let fault = Fault { status: Some(status), ..self.fault() };
-                    if caller_of("", Some(status)) == Some(Caller::Left) { Said::Cancel } else { Said::Fail(fault) }
+                    if caller_of("", Some(status)) == Some(Caller::Left) {
+                        Said::Cancel
+                    } else {
+                        Said::Fail(fault)
+                    }
                 }
                 _ => Said::Answered,
             },
@@ -77,7 +88,11 @@ impl Words<'_> {
     fn outcome_said(&self) -> Option<Said<'static>> {
         let word = self.outcome.or(self.status)?;
         if let Ok(status) = word.parse::<u16>() {
-            return Some(if status < 400 { Said::End } else { Said::Fail(Fault { status: Some(status), ..self.fault() }) });
+            return Some(if status < 400 {
+                Said::End
+            } else {
+                Said::Fail(Fault { status: Some(status), ..self.fault() })
+            });
         }
         Some(match word {
             "success" | "ok" | "completed" => Said::End,
@@ -88,9 +103,16 @@ impl Words<'_> {
     }
 
     fn fault(&self) -> Fault<'static> {
-        let kind = self.error_type.or(self.outcome.filter(|outcome| *outcome != "error")).unwrap_or_default();
+        let kind = self
+            .error_type
+            .or(self.outcome.filter(|outcome| *outcome != "error"))
+            .unwrap_or_default();
         let message = self.error.or(self.error_type).unwrap_or(self.message);
-        Fault { kind: Cow::Owned(kind.to_owned()), message: Cow::Owned(first_line(message).to_owned()), status: None }
+        Fault {
+            kind: Cow::Owned(kind.to_owned()),
+            message: Cow::Owned(first_line(message).to_owned()),
+            status: None,
+        }
     }
 
     fn distress(&self, message: &str) -> Option<Said<'static>> {
@@ -99,14 +121,22 @@ impl Words<'_> {
             message: Cow::Owned(first_line(message).to_owned()),
             status: None,
         };
-        let stack =
-            |text| stack::of(text).map(|stack| (stack.kind, if stack.message.is_empty() { stack.frame } else { stack.message.to_owned() }));
+        let stack = |text| {
+            stack::of(text).map(|stack| {
+                (
+                    stack.kind,
+                    if stack.message.is_empty() { stack.frame } else { stack.message.to_owned() },
+                )
+            })
+        };
         if let Some((kind, words)) = stack(message).or_else(|| self.error.and_then(stack)) {
             return Some(Said::Distress { fault: fault(kind, &words), traceback: true });
         }
         // What the frontend answers its caller with.
-        let answered = || message.strip_prefix("Internal server error: ").map(|words| ("Internal", words));
-        let (kind, words) = typed(message).or_else(answered).or_else(|| self.error.and_then(typed))?;
+        let answered =
+            || message.strip_prefix("Internal server error: ").map(|words| ("Internal", words));
+        let (kind, words) =
+            typed(message).or_else(answered).or_else(|| self.error.and_then(typed))?;
         Some(Said::Distress { fault: fault(kind, words), traceback: false })
     }
 }
@@ -119,7 +149,13 @@ fn first_line(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn said(span_name: &str, message: &str, outcome: Option<&str>, error_type: Option<&str>, status: Option<&str>) -> String {
+    fn said(
+        span_name: &str,
+        message: &str,
+        outcome: Option<&str>,
+        error_type: Option<&str>,
+        status: Option<&str>,
+    ) -> String {
         let words = Words { span_name, message, outcome, error_type, error: None, status };
         match words.said() {
             Said::Fail(fault) => format!("Fail {} {:?}", fault.kind, fault.status),
@@ -135,7 +171,14 @@ mod tests {
             (http, "SPAN_FIRST_ENTRY", None, None, None, "Open"),
             (http, "SPAN_CLOSED", None, None, None, "Closed"),
             (http, "SPAN_CLOSED", Some("success"), None, None, "End"),
-            ("router.route_request", "SPAN_CLOSED", Some("worker_disconnected"), Some("disconnected"), None, "Fail disconnected None"),
+            (
+                "router.route_request",
+                "SPAN_CLOSED",
+                Some("worker_disconnected"),
+                Some("disconnected"),
+                None,
+                "Fail disconnected None",
+            ),
             (
                 "router.route_request",
                 "route request failed",
@@ -145,14 +188,56 @@ mod tests {
                 "Fail disconnected None",
             ),
             ("router.route_request", "route request completed", Some("success"), None, None, "End"),
-            ("router.route_request", "route request cancelled", Some("cancelled"), None, None, "Cancel"),
-            (http, "request completed", Some("error"), Some("not_found"), Some("error"), "Fail not_found None"),
-            (http, "request completed", Some("cancelled"), Some("cancelled"), Some("cancelled"), "Cancel"),
-            (http, "request completed", None, Some("unavailable"), Some("error"), "Fail unavailable None"),
+            (
+                "router.route_request",
+                "route request cancelled",
+                Some("cancelled"),
+                None,
+                None,
+                "Cancel",
+            ),
+            (
+                http,
+                "request completed",
+                Some("error"),
+                Some("not_found"),
+                Some("error"),
+                "Fail not_found None",
+            ),
+            (
+                http,
+                "request completed",
+                Some("cancelled"),
+                Some("cancelled"),
+                Some("cancelled"),
+                "Cancel",
+            ),
+            (
+                http,
+                "request completed",
+                None,
+                Some("unavailable"),
+                Some("error"),
+                "Fail unavailable None",
+            ),
             ("handle_payload", "request completed", None, None, None, "End"),
             (http, "request completed", None, None, Some("200"), "End"),
-            (http, "request completed with error", None, Some("validation"), Some("400"), "Fail validation Some(400)"),
-            (http, "Remote prefill failed, falling back to decode-only.", None, None, None, "Recreated"),
+            (
+                http,
+                "request completed with error",
+                None,
+                Some("validation"),
+                Some("400"),
+                "Fail validation Some(400)",
+            ),
+            (
+                http,
+                "Remote prefill failed, falling back to decode-only.",
+                None,
+                None,
+                None,
+                "Recreated",
+            ),
             (http, "http response sent", None, None, Some("200"), "Answered"),
             (http, "http response sent", None, None, Some("404"), "Fail  Some(404)"),
             (http, "http response sent", None, None, Some("499"), "Cancel"),
@@ -160,11 +245,29 @@ mod tests {
             ("handle_payload", "request received", None, None, None, "Word"),
             (http, "Stream disconnected, recreating stream", None, None, None, "Recreated"),
             (http, "Unavailable: Stream ended", None, None, None, "Distress Unavailable false"),
-            (http, "boom\nTraceback (most recent call last):\n  File \"a\"\nValueError: bad", None, None, None, "Distress ValueError true"),
-            (http, "Internal server error: Failed to generate completions: gone", None, None, None, "Distress Internal false"),
+            (
+                http,
+                "boom\nTraceback (most recent call last):\n  File \"a\"\nValueError: bad",
+                None,
+                None,
+                None,
+                "Distress ValueError true",
+            ),
+            (
+                http,
+                "Internal server error: Failed to generate completions: gone",
+                None,
+                None,
+                None,
+                "Distress Internal false",
+            ),
             (http, "Selected worker", None, None, None, "Word"),
         ] {
-            assert_eq!(said(span, message, outcome, error_type, status), expected, "{span} {message}");
+            assert_eq!(
+                said(span, message, outcome, error_type, status),
+                expected,
+                "{span} {message}"
+            );
         }
     }
 

@@ -59,17 +59,21 @@ fn read(line: &str) -> Option<Observation<'_>> {
         None => None,
     };
     let instance = if in_worker { seen.instance_id.clone() } else { None };
-    let span = (!flows.is_empty() && (!span_name.is_empty() || seen.span_id.is_some())).then(|| SpanRef {
-        key: seen
-            .span_id
-            .as_deref()
-            .and_then(|id| SpanId::parse(id).ok())
-            .map_or_else(|| span_key(&[span_name, instance.as_deref().unwrap_or_default()]), SpanId::as_u64),
-        parent: seen.parent_id.as_deref().and_then(|id| SpanId::parse(id).ok()).map(SpanId::as_u64),
-        component: component.clone(),
-        instance: instance.clone(),
-        callee: seen.worker_id.clone(),
-    });
+    let span =
+        (!flows.is_empty() && (!span_name.is_empty() || seen.span_id.is_some())).then(|| SpanRef {
+            key: seen.span_id.as_deref().and_then(|id| SpanId::parse(id).ok()).map_or_else(
+                || span_key(&[span_name, instance.as_deref().unwrap_or_default()]),
+                SpanId::as_u64,
+            ),
+            parent: seen
+                .parent_id
+                .as_deref()
+                .and_then(|id| SpanId::parse(id).ok())
+                .map(SpanId::as_u64),
+            component: component.clone(),
+            instance: instance.clone(),
+            callee: seen.worker_id.clone(),
+        });
     let said = dynamo::Words {
         span_name,
         message: &message,

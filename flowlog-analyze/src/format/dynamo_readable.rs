@@ -65,8 +65,9 @@ const MAX_HEADER: usize = 1024;
 
 /// Stamp and level, and what follows. Lines that lost their stamp must have a Rust module for their target.
 fn head(text: &str) -> Option<(Option<Stamp>, Level, &str)> {
-    let stamp =
-        stamp::iso(text.as_bytes()).filter(|(stamp, end)| stamp.is_complete() && text.as_bytes().get(10) == Some(&b'T') && *end > 19);
+    let stamp = stamp::iso(text.as_bytes()).filter(|(stamp, end)| {
+        stamp.is_complete() && text.as_bytes().get(10) == Some(&b'T') && *end > 19
+    });
     let rest = match stamp {
         Some((_, end)) => text.get(end..)?.strip_prefix(' ')?.trim_start_matches(' '),
         None => text,
@@ -74,7 +75,10 @@ fn head(text: &str) -> Option<(Option<Stamp>, Level, &str)> {
     let (level, rest) = rest.split_once(' ')?;
     let level = Level::ALL.into_iter().find(|known| known.as_str() == level)?;
     let rest = rest.trim_start_matches(' ');
-    let is_rust = || rest.split_once(": ").is_some_and(|(target, _)| target.contains("::") && !target.contains(' '));
+    let is_rust = || {
+        rest.split_once(": ")
+            .is_some_and(|(target, _)| target.contains("::") && !target.contains(' '))
+    };
     (stamp.is_some() || is_rust()).then_some((stamp.map(|(stamp, _)| stamp), level, rest))
 }
 
@@ -83,13 +87,16 @@ fn read(text: &str) -> Option<Observation<'_>> {
     let (stamp, level, rest) = head(text.trim_start())?;
     let (spans, target, rest) = path(rest)?;
     // Fields stand on the line of the words; the arguments in a stack below it are none.
-    let stacked = rest.split_once('\n').filter(|(_, below)| stack::begins(below.lines().next().unwrap_or_default().as_bytes()).is_some());
+    let stacked = rest.split_once('\n').filter(|(_, below)| {
+        stack::begins(below.lines().next().unwrap_or_default().as_bytes()).is_some()
+    });
     let (message, fields) = match stacked {
         Some((first, _)) => (rest.trim(), fields(first).1),
         None => fields(rest),
     };
     let get = |name: &str| fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    let last = |name: &str| fields.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let last =
+        |name: &str| fields.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
 
     let span_name = spans.rsplit(':').next().unwrap_or_default();
     let mut flows = flow_keys(spans, &fields);
@@ -100,9 +107,14 @@ fn read(text: &str) -> Option<Observation<'_>> {
     };
     // The services of `dynamo serve` say who they are: `[VllmWorker:1] words`.
     let service = service(message).filter(|_| span_name.is_empty());
-    let component = component.or_else(|| service.and_then(|(name, _)| names::component_in(name)).map(Cow::Borrowed));
-    let instance =
-        if in_worker { get("instance_id") } else { service.map(|(_, whole)| whole).filter(|_| component.is_some()) }.map(Cow::Borrowed);
+    let component = component
+        .or_else(|| service.and_then(|(name, _)| names::component_in(name)).map(Cow::Borrowed));
+    let instance = if in_worker {
+        get("instance_id")
+    } else {
+        service.map(|(_, whole)| whole).filter(|_| component.is_some())
+    }
+    .map(Cow::Borrowed);
     let callee = last("worker_id").map(Cow::Borrowed);
     let span = (!flows.is_empty() && component.is_some()).then(|| {
         let router = |worker: &str| span_key(&["router", worker]);
@@ -114,7 +126,13 @@ fn read(text: &str) -> Option<Observation<'_>> {
             }
             _ => (router(callee.as_deref().unwrap_or_default()), Some(span_key(&["http-request"]))),
         };
-        SpanRef { key, parent, component: component.clone(), instance: instance.clone(), callee: callee.clone() }
+        SpanRef {
+            key,
+            parent,
+            component: component.clone(),
+            instance: instance.clone(),
+            callee: callee.clone(),
+        }
     });
     let mut said = dynamo::Words {
         span_name,
@@ -156,7 +174,8 @@ fn service(words: &str) -> Option<(&str, &str)> {
     let (whole, _) = words.strip_prefix('[')?.split_once("] ")?;
     let (name, number) = whole.split_once(':')?;
     let named = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    (named && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then_some((name, whole))
+    (named && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+        .then_some((name, whole))
 }
 
 /// Splits `SPAN:SPAN: TARGET: rest`, or `TARGET: rest`.
@@ -168,7 +187,10 @@ fn path(text: &str) -> Option<(&str, &str, &str)> {
     match word_with_colon(rest) {
         // A span path comes before a Rust module; a Python logger's name comes alone.
         Some((second, rest))
-            if first.contains(':') || dynamo::component_of(first).is_some() || second.contains("::") || second.ends_with("_span") =>
+            if first.contains(':')
+                || dynamo::component_of(first).is_some()
+                || second.contains("::")
+                || second.ends_with("_span") =>
         {
             Some((first, second, rest))
         }
@@ -180,7 +202,8 @@ fn path(text: &str) -> Option<(&str, &str, &str)> {
 fn word_with_colon(text: &str) -> Option<(&str, &str)> {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     let word = word.strip_suffix(':')?;
-    let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-' | '<' | '>');
+    let is_path =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-' | '<' | '>');
     (!word.is_empty() && word.chars().all(is_path)).then_some((word, rest))
 }
 
@@ -193,7 +216,11 @@ fn fields(text: &str) -> (&str, Vec<(&str, &str)>) {
     let mut message = text;
     let mut open: Option<(&str, usize)> = None;
     let mut at = 0;
-    while let Some(equals) = text.get(at..).and_then(|rest| memchr::memchr(b'=', rest.as_bytes())).map(|found| at + found) {
+    while let Some(equals) = text
+        .get(at..)
+        .and_then(|rest| memchr::memchr(b'=', rest.as_bytes()))
+        .map(|found| at + found)
+    {
         at = equals + 1;
         let before = text.get(..equals).unwrap_or_default();
         let start = before.rfind(|c: char| c.is_whitespace()).map_or(0, |blank| blank + 1);
@@ -202,7 +229,9 @@ fn fields(text: &str) -> (&str, Vec<(&str, &str)>) {
         match open {
             // Not `key="a b=c"`: an equals sign inside an open quote begins no field.
             Some((_, value)) if in_quotes(text.get(value..end).unwrap_or_default()) => continue,
-            Some((key, value)) => fields.push((key, unquote(text.get(value..end).unwrap_or_default()))),
+            Some((key, value)) => {
+                fields.push((key, unquote(text.get(value..end).unwrap_or_default())))
+            }
             None => message = text.get(..end).unwrap_or_default(),
         }
         open = Some((key, equals + 1));
@@ -217,7 +246,8 @@ fn fields(text: &str) -> (&str, Vec<(&str, &str)>) {
 }
 
 fn is_key(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
 }
 
 fn in_quotes(value: &str) -> bool {
@@ -232,7 +262,11 @@ fn unquote(value: &str) -> &str {
 /// All request ids of a line, the routed one first.
 fn flow_keys(spans: &str, fields: &[(&str, &str)]) -> Vec<FlowKey> {
     let mut keys: Vec<FlowKey> = Vec::new();
-    for key in fields.iter().filter(|(name, _)| *name == "request_id").filter_map(|(_, value)| FlowKey::parse(value)) {
+    for key in fields
+        .iter()
+        .filter(|(name, _)| *name == "request_id")
+        .filter_map(|(_, value)| FlowKey::parse(value))
+    {
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -254,7 +288,10 @@ mod tests {
                     request_id=8a3f09a1-7b27-43a9-be65-44309d9ce169 model=\"tiny model\" request_id=fde4c925-e038-4310-8253-d571bde42348 worker_id=148";
         let read = read(line).unwrap();
         let ids: Vec<String> = read.flows.iter().map(ToString::to_string).collect();
-        assert_eq!(ids, ["fde4c925-e038-4310-8253-d571bde42348", "8a3f09a1-7b27-43a9-be65-44309d9ce169"]);
+        assert_eq!(
+            ids,
+            ["fde4c925-e038-4310-8253-d571bde42348", "8a3f09a1-7b27-43a9-be65-44309d9ce169"]
+        );
         assert_eq!(
             (read.component.as_deref(), read.target.as_ref(), read.message.as_ref()),
             (Some("router"), "request_span", "route request failed")
@@ -270,7 +307,9 @@ mod tests {
                     elapsed_ms=2622 request_id=8a3f09a1-7b27-43a9-be65-44309d9ce169";
         let read = read(line).unwrap();
         assert_eq!(read.flows[0].to_string(), "fde4c925-e038-4310-8253-d571bde42348");
-        assert!(matches!(&read.said, Said::Fail(fault) if fault.kind == "unavailable" && fault.message == "no backend worker available"));
+        assert!(
+            matches!(&read.said, Said::Fail(fault) if fault.kind == "unavailable" && fault.message == "no backend worker available")
+        );
     }
 
     #[test]
@@ -286,8 +325,14 @@ mod tests {
 
     #[test]
     fn python_targets_are_not_spans() {
-        let read = read("2025-09-02T15:50:01.770195Z  INFO main.init: Reading: from tcp://127.0.0.1:21555").unwrap();
-        assert_eq!((read.target.as_ref(), read.message.as_ref()), ("main.init", "Reading: from tcp://127.0.0.1:21555"));
+        let read = read(
+            "2025-09-02T15:50:01.770195Z  INFO main.init: Reading: from tcp://127.0.0.1:21555",
+        )
+        .unwrap();
+        assert_eq!(
+            (read.target.as_ref(), read.message.as_ref()),
+            ("main.init", "Reading: from tcp://127.0.0.1:21555")
+        );
         assert!(read.flows.is_empty() && read.component.is_none());
     }
 
@@ -295,6 +340,15 @@ mod tests {
     fn fields_with_blanks_and_quotes() {
         let (message, read) = fields("x == y error=a b=c note=\"two k=v words\" path=/a=b end=");
         assert_eq!(message, "x == y");
-        assert_eq!(read, vec![("error", "a"), ("b", "c"), ("note", "two k=v words"), ("path", "/a=b"), ("end", "")]);
+        assert_eq!(
+            read,
+            vec![
+                ("error", "a"),
+                ("b", "c"),
+                ("note", "two k=v words"),
+                ("path", "/a=b"),
+                ("end", "")
+            ]
+        );
     }
 }

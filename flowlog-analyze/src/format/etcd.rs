@@ -53,9 +53,21 @@ pub(super) struct Zap<'a> {
 
 impl<'a> Zap<'a> {
     pub(super) fn words(self, component: &'static str) -> Observation<'a> {
-        let empty = Words { time: Some(self.time), level: Some(self.level), component, server: true, ..Words::default() };
+        let empty = Words {
+            time: Some(self.time),
+            level: Some(self.level),
+            component,
+            server: true,
+            ..Words::default()
+        };
         let process = super::process::of_message(&self.message);
-        Observation { message: self.message, target: self.place, error: self.error, process, ..empty.observe() }
+        Observation {
+            message: self.message,
+            target: self.place,
+            error: self.error,
+            process,
+            ..empty.observe()
+        }
     }
 }
 
@@ -65,7 +77,8 @@ pub(super) fn zap(text: &str) -> Option<Zap<'_>> {
         return None;
     }
     let (fields, _) = json::flat(text.as_bytes()).ok()?;
-    let (mut ts, mut name, mut message, mut place, mut error, mut logger) = (None, None, None, None, None, None);
+    let (mut ts, mut name, mut message, mut place, mut error, mut logger) =
+        (None, None, None, None, None, None);
     let mut is_controller = false;
     for (key, value) in fields {
         let slot = match key.as_ref() {
@@ -87,7 +100,14 @@ pub(super) fn zap(text: &str) -> Option<Zap<'_>> {
         });
     }
     is_controller |= logger.is_some_and(|logger| !logger.starts_with("etcd"));
-    Some(Zap { time: time_of(&ts?)?, level: level(&name?)?, message: message?, place: place.unwrap_or_default(), error, is_controller })
+    Some(Zap {
+        time: time_of(&ts?)?,
+        level: level(&name?)?,
+        message: message?,
+        place: place.unwrap_or_default(),
+        error,
+        is_controller,
+    })
 }
 
 /// RFC 3339, or seconds since the epoch.
@@ -96,7 +116,10 @@ pub(super) fn time_of(text: &str) -> Option<Stamp> {
         return (end == text.len()).then_some(time);
     }
     let seconds: f64 = text.parse().ok().filter(|seconds: &f64| (1e9..9e9).contains(seconds))?;
-    #[expect(clippy::cast_possible_truncation, reason = "within the range just checked; a float has no more digits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "within the range just checked; a float has no more digits"
+    )]
     Some(Stamp { unit: 1_000, ..Stamp::exact((seconds * 1e6) as i64 * 1_000) })
 }
 
@@ -106,5 +129,16 @@ fn capnslog(text: &str) -> Option<Observation<'_>> {
     let (name, rest) = rest.split_once(" | ").filter(|(name, _)| name.len() == 1)?;
     let (target, message) = rest.split_once(": ")?;
     let level = level(name)?;
-    Some(Words { time: Some(time), level: Some(level), component: "etcd", server: true, target, message, ..Words::default() }.observe())
+    Some(
+        Words {
+            time: Some(time),
+            level: Some(level),
+            component: "etcd",
+            server: true,
+            target,
+            message,
+            ..Words::default()
+        }
+        .observe(),
+    )
 }

@@ -12,10 +12,22 @@ pub(super) const EXIT_STATUS: Recogniser = Recogniser {
     begins: |line| read(beginning(line, 256)).map(|_| Begin::Whole),
     read,
     examples: &[
-        Example { text: "##[error]Process completed with exit code 1.", tells: "ERROR ##[error]Process completed with exit code 1." },
-        Example { text: "worker-1 exited with code 137", tells: "ERROR worker-1 exited with code 137" },
-        Example { text: "frontend-1 exited with code 0", tells: "INFO frontend-1 exited with code 0" },
-        Example { text: "command terminated with exit code 137", tells: "ERROR command terminated with exit code 137" },
+        Example {
+            text: "##[error]Process completed with exit code 1.",
+            tells: "ERROR ##[error]Process completed with exit code 1.",
+        },
+        Example {
+            text: "worker-1 exited with code 137",
+            tells: "ERROR worker-1 exited with code 137",
+        },
+        Example {
+            text: "frontend-1 exited with code 0",
+            tells: "INFO frontend-1 exited with code 0",
+        },
+        Example {
+            text: "command terminated with exit code 137",
+            tells: "ERROR command terminated with exit code 137",
+        },
         Example {
             text: "srun: error: gpu-1: task 0: Exited with exit code 1",
             tells: "ERROR srun: error: gpu-1: task 0: Exited with exit code 1",
@@ -24,7 +36,10 @@ pub(super) const EXIT_STATUS: Recogniser = Recogniser {
             text: "slurmstepd: error: *** STEP 1.0 ON gpu-1 CANCELLED AT 2025-11-22T08:27:15 ***",
             tells: "ERROR slurmstepd: error: *** STEP 1.0 ON gpu-1 CANCELLED AT 2025-11-22T08:27:15 ***",
         },
-        Example { text: "make: *** [Makefile:3: test] Error 2", tells: "ERROR make: *** [Makefile:3: test] Error 2" },
+        Example {
+            text: "make: *** [Makefile:3: test] Error 2",
+            tells: "ERROR make: *** [Makefile:3: test] Error 2",
+        },
         Example {
             text: "Main process exited, code=exited, status=137/n/a",
             tells: "ERROR Main process exited, code=exited, status=137/n/a",
@@ -77,8 +92,11 @@ fn read(text: &str) -> Option<Observation<'_>> {
             || before.starts_with("ERROR: "))
         .then_some(after)
     });
-    let code = code.or_else(|| first.strip_prefix("rc=")).map(|after| after.trim_end_matches('.').trim());
-    let number = code.and_then(|code| code.split([' ', ')', '.', '/']).next()).and_then(|code| code.parse::<i32>().ok());
+    let code =
+        code.or_else(|| first.strip_prefix("rc=")).map(|after| after.trim_end_matches('.').trim());
+    let number = code
+        .and_then(|code| code.split([' ', ')', '.', '/']).next())
+        .and_then(|code| code.parse::<i32>().ok());
     let launcher = LAUNCHERS.iter().any(|word| first.starts_with(word));
     let make = first.starts_with("make: *** [") || first == "Finished: FAILURE";
     if make {
@@ -88,7 +106,11 @@ fn read(text: &str) -> Option<Observation<'_>> {
         return None;
     }
     let calm = number == Some(0)
-        || launcher && number.is_none() && !first.contains("error") && !first.contains("noticed") && !first.contains("ABORT");
+        || launcher
+            && number.is_none()
+            && !first.contains("error")
+            && !first.contains("noticed")
+            && !first.contains("ABORT");
     let level = if calm { Level::Info } else { Level::Error };
     Some(told(level, text))
 }

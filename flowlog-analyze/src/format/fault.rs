@@ -12,16 +12,23 @@ use super::stack;
 pub(super) fn is_typed(kind: &str) -> bool {
     let last = kind.rsplit(['.', ':']).next().unwrap_or_default();
     // `nixlBackendError`, but not `last_error`.
-    let is_camel = || !last.contains('_') && (last.ends_with("Error") || last.ends_with("Exception"));
-    if last.is_empty() || !(last.starts_with(|c: char| c.is_ascii_uppercase()) || kind.contains('.') || is_camel()) {
+    let is_camel =
+        || !last.contains('_') && (last.ends_with("Error") || last.ends_with("Exception"));
+    if last.is_empty()
+        || !(last.starts_with(|c: char| c.is_ascii_uppercase()) || kind.contains('.') || is_camel())
+    {
         return false;
     }
-    DYNAMO_ERROR_TYPES.contains(&last) || ["Error", "Exception", "Interrupt", "Timeout", "Failure"].iter().any(|end| last.ends_with(end))
+    DYNAMO_ERROR_TYPES.contains(&last)
+        || ["Error", "Exception", "Interrupt", "Timeout", "Failure"]
+            .iter()
+            .any(|end| last.ends_with(end))
 }
 
 /// The error in `<Type>: <message>`, where the type is one.
 pub(super) fn typed(text: &str) -> Option<(&str, &str)> {
-    let (kind, message) = text.split_once(": ").or_else(|| text.strip_suffix(':').map(|kind| (kind, "")))?;
+    let (kind, message) =
+        text.split_once(": ").or_else(|| text.strip_suffix(':').map(|kind| (kind, "")))?;
     (flowlog_schema::is_error_type(kind) && is_typed(kind)).then_some((kind, message))
 }
 
@@ -53,9 +60,12 @@ pub fn caller_of(kind: &str, status: Option<u16>) -> Option<Caller> {
     }
     let kind = plain(kind);
     match kind.as_str() {
-        "cancelled" | "canceled" | "cancellederror" | "clientdisconnect" | "clientdisconnected" | "clientclosedrequest" => {
-            Some(Caller::Left)
-        }
+        "cancelled"
+        | "canceled"
+        | "cancellederror"
+        | "clientdisconnect"
+        | "clientdisconnected"
+        | "clientclosedrequest" => Some(Caller::Left),
         "invalidargument"
         | "notfound"
         | "modelnotfound"
@@ -106,7 +116,14 @@ const LOST: [&str; 28] = [
 ];
 
 /// Types that say that it was nobody else.
-const OWN: [&str; 6] = ["internal", "resourceexhausted", "invalidargument", "backendprotocol", "notfound", "unauthorized"];
+const OWN: [&str; 6] = [
+    "internal",
+    "resourceexhausted",
+    "invalidargument",
+    "backendprotocol",
+    "notfound",
+    "unauthorized",
+];
 
 /// Words that say so where the type does not.
 const LOST_WORDS: [&str; 18] = [
@@ -148,18 +165,31 @@ pub fn is_lost(kind: &str, message: &str, status: Option<u16>) -> bool {
 pub fn is_timeout(kind: &str, message: &str, status: Option<u16>) -> bool {
     let name = plain(kind);
     let message = message.to_ascii_lowercase();
-    let says = |text: &str| ["timeout", "timed out", "deadline exceeded", "deadlineexceeded"].iter().any(|words| text.contains(words));
-    says(&name) || says(&message) || (matches!(status, Some(408 | 504)) && !OWN.contains(&name.as_str()))
+    let says = |text: &str| {
+        ["timeout", "timed out", "deadline exceeded", "deadlineexceeded"]
+            .iter()
+            .any(|words| text.contains(words))
+    };
+    says(&name)
+        || says(&message)
+        || (matches!(status, Some(408 | 504)) && !OWN.contains(&name.as_str()))
 }
 
 /// Words of the side that serves when the side that asked has gone.
-const CALLER_GONE: [&str; 6] =
-    ["client disconnect", "client gone", "caller gone", "failed to publish", "caller went away", "upstream cancelled"];
+const CALLER_GONE: [&str; 6] = [
+    "client disconnect",
+    "client gone",
+    "caller gone",
+    "failed to publish",
+    "caller went away",
+    "upstream cancelled",
+];
 
 /// Whether the error only says that the one who asked is no longer there.
 pub fn is_caller_gone(kind: &str, message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    caller_of(kind, None) == Some(Caller::Left) || CALLER_GONE.iter().any(|words| message.contains(words))
+    caller_of(kind, None) == Some(Caller::Left)
+        || CALLER_GONE.iter().any(|words| message.contains(words))
 }
 
 /// What an error comes down to.
@@ -176,9 +206,13 @@ pub fn error_of(words: &str) -> Sign<'_> {
     let first = words.lines().next().unwrap_or_default();
     if let Some(stack) = stack::of(words) {
         // A stack that was cut before its exception: the words above it may name that.
-        let (kind, message) =
-            if stack.kind.is_empty() { repr(first).unwrap_or((stack.kind, stack.message)) } else { (stack.kind, stack.message) };
-        let message = if message.is_empty() { Cow::Owned(stack.frame) } else { Cow::Borrowed(message) };
+        let (kind, message) = if stack.kind.is_empty() {
+            repr(first).unwrap_or((stack.kind, stack.message))
+        } else {
+            (stack.kind, stack.message)
+        };
+        let message =
+            if message.is_empty() { Cow::Owned(stack.frame) } else { Cow::Borrowed(message) };
         return Sign { kind: if kind.is_empty() { "Exception" } else { kind }, message };
     }
     if first.contains(" panicked at ") {
@@ -220,14 +254,22 @@ mod tests {
     fn what_words_come_down_to() {
         for (words, kind, message) in [
             ("ValueError: bad", "ValueError", "bad"),
-            ("step failed: nixlBackendError('NIXL_ERR_BACKEND')", "nixlBackendError", "NIXL_ERR_BACKEND"),
+            (
+                "step failed: nixlBackendError('NIXL_ERR_BACKEND')",
+                "nixlBackendError",
+                "NIXL_ERR_BACKEND",
+            ),
             ("AssertionError()", "AssertionError", "AssertionError()"),
             (
                 "AssertionError()\nTraceback (most recent call last):\n  File \"/x/engine.py\", line 1, in step",
                 "AssertionError",
                 "engine.py:step",
             ),
-            ("Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError", "KeyError", "a.py:f"),
+            (
+                "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError",
+                "KeyError",
+                "a.py:f",
+            ),
             ("thread 'main' panicked at x.rs:1:1:\nboom", "panic", "boom"),
             ("no type at all", "", "no type at all"),
         ] {
@@ -255,12 +297,27 @@ mod tests {
 
     #[test]
     fn lost_and_left() {
-        assert!(is_lost("worker_disconnected", "", None) && is_lost("", "request timed out after 5s", None) && is_lost("", "", Some(504)));
         assert!(
-            is_timeout("ResponseTimeout", "", None) && is_timeout("", "request timed out after 5s", None) && is_timeout("", "", Some(504))
+            is_lost("worker_disconnected", "", None)
+                && is_lost("", "request timed out after 5s", None)
+                && is_lost("", "", Some(504))
         );
-        assert!(!is_timeout("Disconnected", "the peer is gone", Some(503)) && !is_timeout("Internal", "boom", Some(504)));
-        assert!(!is_lost("Internal", "index out of bounds", Some(503)) && !is_lost("ResourceExhausted", "KV cache full", None));
-        assert!(is_caller_gone("Disconnected", "client disconnected") && !is_caller_gone("Disconnected", "worker gone"));
+        assert!(
+            is_timeout("ResponseTimeout", "", None)
+                && is_timeout("", "request timed out after 5s", None)
+                && is_timeout("", "", Some(504))
+        );
+        assert!(
+            !is_timeout("Disconnected", "the peer is gone", Some(503))
+                && !is_timeout("Internal", "boom", Some(504))
+        );
+        assert!(
+            !is_lost("Internal", "index out of bounds", Some(503))
+                && !is_lost("ResourceExhausted", "KV cache full", None)
+        );
+        assert!(
+            is_caller_gone("Disconnected", "client disconnected")
+                && !is_caller_gone("Disconnected", "worker gone")
+        );
     }
 }

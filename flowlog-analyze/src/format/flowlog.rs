@@ -16,7 +16,10 @@ pub(super) const JSON: Recogniser = Recogniser {
     begins: |line| is_object(line).then_some(Begin::Whole),
     read: json,
     examples: &[
-        Example { text: r#"{"component":"router","event":"start","message":"","target":""}"#, tells: "router " },
+        Example {
+            text: r#"{"component":"router","event":"start","message":"","target":""}"#,
+            tells: "router ",
+        },
         Example {
             text: r#"{"time":"2025-11-22T08:27:15.705274Z","level":"ERROR","target":"kvbm::offload","message":"gone","component":"kvbm","instance":"k-0","flow_id":"019aaaac-a5da-7347-bb80-1089c1876100","event":"fail","state":"copy"}"#,
             tells: "2025-11-22T08:27:15.705274Z ERROR kvbm /k-0 kvbm::offload: gone flow=019aaaac-a5da-7347-bb80-1089c1876100",
@@ -64,7 +67,9 @@ impl<'a> Fields<'a> {
             return !is_telling(key);
         }
         // What may be a number in text, is written as one.
-        let may_change = !is_json && value.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit()) && !is_natural(value);
+        let may_change = !is_json
+            && value.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit())
+            && !is_natural(value);
         if !self.callee.is_empty() || may_change {
             return false;
         }
@@ -84,7 +89,9 @@ impl<'a> Fields<'a> {
 
 /// Whether digits are a number that is written as it is read.
 fn is_natural(digits: &[u8]) -> bool {
-    digits.len() < 20 && digits.iter().all(u8::is_ascii_digit) && (digits.first() != Some(&b'0') || digits.len() == 1)
+    digits.len() < 20
+        && digits.iter().all(u8::is_ascii_digit)
+        && (digits.first() != Some(&b'0') || digits.len() == 1)
 }
 
 /// Takes an ordinary record in either form by what it shares with the lines before it; its fields are given where its tail
@@ -105,7 +112,8 @@ pub(super) fn glance(line: &[u8]) -> Option<(bool, Glance<'_>, Fields<'_>)> {
     let mut fields = Fields::default();
     let is_json = line.first() == Some(&b'{');
     let mut take = |key: &'_ [u8], value| fields.take(key, value, is_json);
-    let glance = if is_json { json::glance(line, &mut take) } else { text::glance(line, &mut take) }?;
+    let glance =
+        if is_json { json::glance(line, &mut take) } else { text::glance(line, &mut take) }?;
     is_word(glance.event, glance.message).then_some((is_json, glance, fields))
 }
 
@@ -120,7 +128,8 @@ fn is_telling(key: &[u8]) -> bool {
 }
 
 /// Fields that hold an HTTP status.
-const STATUS: [&str; 5] = ["status", "http_status", "status_code", "http.status_code", "http.response.status_code"];
+const STATUS: [&str; 5] =
+    ["status", "http_status", "status_code", "http.status_code", "http.response.status_code"];
 
 /// Fields that hold another id of the flow.
 const FOREIGN: [&str; 2] = ["request_id", "x_request_id"];
@@ -144,20 +153,37 @@ fn is_text(line: &[u8]) -> bool {
     if !head.first().is_some_and(|b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace()) {
         return false;
     }
-    let lone = |at: &usize| *at > 0 && head.get(*at - 1) == Some(&b' ') && head.get(*at + 1) == Some(&b' ');
+    let lone = |at: &usize| {
+        *at > 0 && head.get(*at - 1) == Some(&b' ') && head.get(*at + 1) == Some(&b' ')
+    };
     let Some(dash) = memchr::memchr_iter(b'-', head).find(lone) else { return false };
     let after = line.get(dash + 2..).unwrap_or_default().trim_ascii_start();
     after.starts_with(b"- - ")
-        || (after.len() > 36 && [8, 13, 18, 23].iter().all(|at| after.get(*at) == Some(&b'-')) && after.get(36) == Some(&b' '))
+        || (after.len() > 36
+            && [8, 13, 18, 23].iter().all(|at| after.get(*at) == Some(&b'-'))
+            && after.get(36) == Some(&b' '))
 }
 
 fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
-    let status = STATUS.iter().find_map(|name| record.field(name)).and_then(|value| value.to_text().parse().ok());
-    let foreign = FOREIGN.iter().find_map(|name| record.field(name)).and_then(|id| FlowKey::parse(&id.to_text()));
-    let callee = CALLEE.iter().find_map(|name| record.field(name)).map(|id| Cow::Owned(id.to_text().into_owned()));
+    let status = STATUS
+        .iter()
+        .find_map(|name| record.field(name))
+        .and_then(|value| value.to_text().parse().ok());
+    let foreign = FOREIGN
+        .iter()
+        .find_map(|name| record.field(name))
+        .and_then(|id| FlowKey::parse(&id.to_text()));
+    let callee = CALLEE
+        .iter()
+        .find_map(|name| record.field(name))
+        .map(|id| Cow::Owned(id.to_text().into_owned()));
     // What a collector did not get stands in the log all the same.
     let is_lost = record.event == Event::Lost && record.field("sink") != Some(&"otlp".into());
-    let lost = record.field("count").and_then(|count| count.to_text().parse().ok()).filter(|_| is_lost).unwrap_or(0);
+    let lost = record
+        .field("count")
+        .and_then(|count| count.to_text().parse().ok())
+        .filter(|_| is_lost)
+        .unwrap_or(0);
     let signal = record.field("signal").map(|signal| signal.to_text().to_ascii_uppercase());
 
     let traced = record.flow_id.is_some();
@@ -182,25 +208,41 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
         },
         Event::Cancel => Said::Cancel,
         Event::Fail => match &record.error {
-            Some(error) => Said::Fail(fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message))),
+            Some(error) => {
+                Said::Fail(fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message)))
+            }
             None => Said::Fail(fault(Cow::Borrowed(""), Cow::Borrowed(&message))),
         },
-        Event::State | Event::Sample | Event::Process | Event::Lost => match (&record.error, typed(&message)) {
-            (Some(error), _) if is_typed(&error.kind) => {
-                Said::Distress { fault: fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message)), traceback: false }
+        Event::State | Event::Sample | Event::Process | Event::Lost => {
+            match (&record.error, typed(&message)) {
+                (Some(error), _) if is_typed(&error.kind) => Said::Distress {
+                    fault: fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message)),
+                    traceback: false,
+                },
+                (_, Some((kind, words))) => Said::Distress {
+                    fault: fault(Cow::Borrowed(kind), Cow::Borrowed(words)),
+                    traceback: false,
+                },
+                _ if message.contains(RECREATING) => Said::Recreated,
+                _ => Said::Word,
             }
-            (_, Some((kind, words))) => Said::Distress { fault: fault(Cow::Borrowed(kind), Cow::Borrowed(words)), traceback: false },
-            _ if message.contains(RECREATING) => Said::Recreated,
-            _ => Said::Word,
-        },
+        }
     };
     let process = match (record.event, signal.as_deref()) {
         (Event::Process, Some("SIGKILL" | "KILL" | "9")) => Some(ProcessEvent::Kill),
-        (Event::Process, Some(signal)) if !signal.is_empty() && signal != "0" => Some(ProcessEvent::Shutdown),
-        (Event::Process, _) => process::of_state(record.state.as_deref().unwrap_or_default(), &message),
+        (Event::Process, Some(signal)) if !signal.is_empty() && signal != "0" => {
+            Some(ProcessEvent::Shutdown)
+        }
+        (Event::Process, _) => {
+            process::of_state(record.state.as_deref().unwrap_or_default(), &message)
+        }
         _ => None,
     };
-    let in_span = has_flow && matches!(record.event, Event::Start | Event::State | Event::End | Event::Fail | Event::Cancel);
+    let in_span = has_flow
+        && matches!(
+            record.event,
+            Event::Start | Event::State | Event::End | Event::Fail | Event::Cancel
+        );
     let component = record.component.clone();
     let span = in_span.then(|| SpanRef {
         key: record.span_id.map_or_else(

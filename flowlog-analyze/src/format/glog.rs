@@ -11,16 +11,28 @@ use crate::stamp::{self, Stamp};
 pub(super) const GLOG: Recogniser = Recogniser {
     name: "glog",
     begins: |line| {
-        if !matches!(line.first()?, b'I' | b'W' | b'E' | b'F' | b'V' | b'C') || !line.get(1)?.is_ascii_digit() {
+        if !matches!(line.first()?, b'I' | b'W' | b'E' | b'F' | b'V' | b'C')
+            || !line.get(1)?.is_ascii_digit()
+        {
             return None;
         }
         let head = head(beginning(line, 256))?;
         Some(Begin::logged(head.place.as_bytes(), head.body, Some(head.level)).repeating())
     },
     read: |text| {
-        let head = head(text).filter(|head| !nixl::is_native(head.place) && !torch::is_python(head.place))?;
+        let head = head(text)
+            .filter(|head| !nixl::is_native(head.place) && !torch::is_python(head.place))?;
         let message = text.get(head.body..)?;
-        Some(Words { time: Some(head.time), level: Some(head.level), target: head.place, message, ..Words::default() }.observe())
+        Some(
+            Words {
+                time: Some(head.time),
+                level: Some(head.level),
+                target: head.place,
+                message,
+                ..Words::default()
+            }
+            .observe(),
+        )
     },
     examples: &[
         Example {
@@ -31,7 +43,10 @@ pub(super) const GLOG: Recogniser = Recogniser {
             text: "I1122 08:27:15.705274 120 libtensorrtllm.cc:184] \"TRITONBACKEND_ModelInstanceInitialize\"",
             tells: "2000-11-22T08:27:15.705274Z-year-zone INFO libtensorrtllm.cc:184: \"TRITONBACKEND_ModelInstanceInitialize\"",
         },
-        Example { text: "W20251122 08:27:15.705274  7 x.cc:1] old", tells: "2025-11-22T08:27:15.705274Z-zone WARN x.cc:1: old" },
+        Example {
+            text: "W20251122 08:27:15.705274  7 x.cc:1] old",
+            tells: "2025-11-22T08:27:15.705274Z-zone WARN x.cc:1: old",
+        },
     ],
 };
 
@@ -44,7 +59,8 @@ pub(super) struct Head<'a> {
 
 /// The header, whoever's it is.
 pub(super) fn head(text: &str) -> Option<Head<'_>> {
-    let level = level(text.get(..1)?).filter(|_| text.as_bytes().get(1).is_some_and(u8::is_ascii_digit))?;
+    let level =
+        level(text.get(..1)?).filter(|_| text.as_bytes().get(1).is_some_and(u8::is_ascii_digit))?;
     let date = text.get(1..)?;
     let (time, end) = match stamp::glog(date.as_bytes()) {
         Some(read) => read,

@@ -14,7 +14,10 @@ pub(super) const GO_PANIC: Recogniser = Recogniser {
         }
         is_part(line).then_some(Begin::Part)
     },
-    read: |text| (is_panic(text.as_bytes()) || has_stack(text) || is_part(text.as_bytes())).then(|| told(Level::Error, text)),
+    read: |text| {
+        (is_panic(text.as_bytes()) || has_stack(text) || is_part(text.as_bytes()))
+            .then(|| told(Level::Error, text))
+    },
     examples: &[
         Example {
             text: "panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: segmentation violation]\n\ngoroutine 1 [running]:\nmain.main()\n\t/app/main.go:7 +0x1d\nexit status 2",
@@ -28,7 +31,10 @@ pub(super) const GO_PANIC: Recogniser = Recogniser {
             text: "panic: no leader\n\ngoroutine 1 [running]:\nmain.main()",
             tells: "ERROR panic: no leader\n\ngoroutine 1 [running]:\nmain.main()",
         },
-        Example { text: "goroutine 7 [chan receive]:\nmain.wait()", tells: "ERROR goroutine 7 [chan receive]:\nmain.wait()" },
+        Example {
+            text: "goroutine 7 [chan receive]:\nmain.wait()",
+            tells: "ERROR goroutine 7 [chan receive]:\nmain.wait()",
+        },
     ],
 };
 

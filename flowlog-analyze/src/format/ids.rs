@@ -5,11 +5,22 @@ use compact_str::CompactString;
 use crate::observation::FlowKey;
 
 /// Words that introduce the id of a request.
-const INTRODUCERS: [&str; 10] =
-    ["request_id", "request-id", "requestid", "request id", "request(s)", "requests", "request", "req_id", "rid", "req"];
+const INTRODUCERS: [&str; 10] = [
+    "request_id",
+    "request-id",
+    "requestid",
+    "request id",
+    "request(s)",
+    "requests",
+    "request",
+    "req_id",
+    "rid",
+    "req",
+];
 
 /// Those of them that may introduce a number too: without the word id a number counts something.
-const OF_NUMBERS: [&str; 6] = ["request_id", "request-id", "requestid", "request id", "req_id", "rid"];
+const OF_NUMBERS: [&str; 6] =
+    ["request_id", "request-id", "requestid", "request id", "req_id", "rid"];
 
 /// Words that introduce the id of a flow: those of our stamp, and of OpenTelemetry's.
 const OF_FLOWS: [&[u8]; 2] = [b"flow_id", b"trace_id"];
@@ -28,13 +39,20 @@ const MAX_IDS: usize = 8;
 pub(super) fn in_words(words: &str) -> Vec<FlowKey> {
     let mut keys = Vec::new();
     let first = words.lines().next().unwrap_or_default();
-    let first = QUOTES.iter().filter_map(|quote| first.find(quote)).min().and_then(|end| first.get(..end)).unwrap_or(first);
+    let first = QUOTES
+        .iter()
+        .filter_map(|quote| first.find(quote))
+        .min()
+        .and_then(|end| first.get(..end))
+        .unwrap_or(first);
     let bytes = first.as_bytes();
     for word in OF_FLOWS {
         add_flow(first, word, &mut keys);
     }
     let mut at = 0;
-    while let Some(found) = memchr::memchr3(b'r', b'R', b'c', bytes.get(at..).unwrap_or_default()).map(|found| at + found) {
+    while let Some(found) = memchr::memchr3(b'r', b'R', b'c', bytes.get(at..).unwrap_or_default())
+        .map(|found| at + found)
+    {
         at = found + 1;
         if keys.len() >= MAX_IDS {
             break;
@@ -52,8 +70,12 @@ pub(super) fn in_words(words: &str) -> Vec<FlowKey> {
             let skipped = after.len() - id.len();
             // The word must be introduced by more than nothing.
             if skipped > 0 && skipped <= 4 {
-                let of_number = OF_NUMBERS.contains(word) || first.get(..found).is_some_and(|before| before.ends_with("for "));
-                at = found + word.len() + skipped + add(id, &mut keys, of_number && !matches!(before, b'_' | b'-'));
+                let of_number = OF_NUMBERS.contains(word)
+                    || first.get(..found).is_some_and(|before| before.ends_with("for "));
+                at = found
+                    + word.len()
+                    + skipped
+                    + add(id, &mut keys, of_number && !matches!(before, b'_' | b'-'));
             }
         }
     }
@@ -63,7 +85,12 @@ pub(super) fn in_words(words: &str) -> Vec<FlowKey> {
 /// Adds the flow that a word introduces, where it does.
 fn add_flow(first: &str, word: &[u8], keys: &mut Vec<FlowKey>) {
     let Some(found) = memchr::memmem::find(first.as_bytes(), word) else { return };
-    let is_word = !first.as_bytes().get(..found).unwrap_or_default().last().is_some_and(u8::is_ascii_alphanumeric);
+    let is_word = !first
+        .as_bytes()
+        .get(..found)
+        .unwrap_or_default()
+        .last()
+        .is_some_and(u8::is_ascii_alphanumeric);
     let after = first.get(found + word.len()..).unwrap_or_default();
     let id = after.trim_start_matches([' ', '=', ':', '\'', '"']);
     // Outside traces some write one of zeros.
@@ -79,15 +106,25 @@ fn has_prefix(text: &str, word: &str) -> bool {
 
 /// Adds the id at the beginning of a text; how many bytes it takes, or zero where there is none.
 fn add(text: &str, keys: &mut Vec<FlowKey>, may_be_number: bool) -> usize {
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))
+        .unwrap_or(text.len());
     let id = text.get(..end).unwrap_or_default().trim_end_matches(['-', '_']);
-    let ends = text.get(end..).and_then(|rest| rest.chars().next()).is_none_or(|c| matches!(c, ' ' | ',' | ';' | ')' | ']' | '\'' | '"'));
+    let ends = text
+        .get(end..)
+        .and_then(|rest| rest.chars().next())
+        .is_none_or(|c| matches!(c, ' ' | ',' | ';' | ')' | ']' | '\'' | '"'));
     let key = if may_be_number && ends && is_number(id) {
         Some(FlowKey::Local(0, CompactString::from(id)))
-    } else if id.get(..36).is_some_and(is_uuid) && id.get(36..).is_some_and(|rest| rest.starts_with('_')) {
+    } else if id.get(..36).is_some_and(is_uuid)
+        && id.get(36..).is_some_and(|rest| rest.starts_with('_'))
+    {
         // A part of a request that asks for several answers.
         FlowKey::parse(id.get(..36).unwrap_or_default())
-    } else if is_uuid(id) || is_hex(id) || PREFIXES.iter().any(|prefix| id.len() >= prefix.len() + 8 && id.starts_with(prefix)) {
+    } else if is_uuid(id)
+        || is_hex(id)
+        || PREFIXES.iter().any(|prefix| id.len() >= prefix.len() + 8 && id.starts_with(prefix))
+    {
         FlowKey::parse(id)
     } else {
         None
@@ -108,7 +145,10 @@ fn is_hex(id: &str) -> bool {
 }
 
 fn is_uuid(id: &str) -> bool {
-    id.len() == 36 && id.bytes().enumerate().all(|(at, b)| if matches!(at, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
+    id.len() == 36
+        && id.bytes().enumerate().all(|(at, b)| {
+            if matches!(at, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() }
+        })
 }
 
 #[cfg(test)]
@@ -121,21 +161,38 @@ mod tests {
         for (words, expected) in [
             (format!("Added request {uuid}."), vec![uuid]),
             (format!("Prefilling remotely for request {uuid} with length 2785"), vec![uuid]),
-            (format!("aborted request_id={uuid} of engine 11111111-44b7-4c68-bafd-3b41378a34ed"), vec![uuid]),
+            (
+                format!("aborted request_id={uuid} of engine 11111111-44b7-4c68-bafd-3b41378a34ed"),
+                vec![uuid],
+            ),
             (format!("Request ID: '{uuid}'"), vec![uuid]),
             (
                 "Received request chatcmpl-0a1b2c3d4e5f60718293a4b5c6d7e8f9: prompt: 'x'".into(),
                 vec!["chatcmpl-0a1b2c3d4e5f60718293a4b5c6d7e8f9"],
             ),
-            ("finished cmpl-0a1b2c3d4e5f-0, cmpl-0a1b2c3d4e5f-1".into(), vec!["cmpl-0a1b2c3d4e5f-0", "cmpl-0a1b2c3d4e5f-1"]),
-            ("Req(rid=d4424f3eb90345f0a863068978c0f17c)".into(), vec!["d4424f3e-b903-45f0-a863-068978c0f17c"]),
+            (
+                "finished cmpl-0a1b2c3d4e5f-0, cmpl-0a1b2c3d4e5f-1".into(),
+                vec!["cmpl-0a1b2c3d4e5f-0", "cmpl-0a1b2c3d4e5f-1"],
+            ),
+            (
+                "Req(rid=d4424f3eb90345f0a863068978c0f17c)".into(),
+                vec!["d4424f3e-b903-45f0-a863-068978c0f17c"],
+            ),
             ("Can not find sequence for request 2049".into(), vec!["2049"]),
             (format!("Loaded nixl metadata from engine {uuid}"), vec![]),
             (format!("Initialized NIXL agent: {uuid}"), vec![]),
             (format!("reconcileID {uuid}, object uid {uuid}"), vec![]),
             (format!("flow_id={uuid} no block left"), vec![uuid]),
-            ("flow_id=019aaaac-a5da-7347-bb80-1089c1876100 x".into(), vec!["019aaaac-a5da-7347-bb80-1089c1876100"]),
-            (format!("step 7 [trace_id='5e2f81c093ad4f078c1e6a47b0d9e215' span_id=1] request {uuid}"), vec![uuid]),
+            (
+                "flow_id=019aaaac-a5da-7347-bb80-1089c1876100 x".into(),
+                vec!["019aaaac-a5da-7347-bb80-1089c1876100"],
+            ),
+            (
+                format!(
+                    "step 7 [trace_id='5e2f81c093ad4f078c1e6a47b0d9e215' span_id=1] request {uuid}"
+                ),
+                vec![uuid],
+            ),
             (format!("subflow_id={uuid} flow_id=- trace_id={}", "0".repeat(32)), vec![]),
             ("request completed".into(), vec![]),
             ("Waiting for 2 inflight requests to complete".into(), vec![]),
@@ -147,7 +204,11 @@ mod tests {
             ("rid=12, req_id: 13".into(), vec!["12", "13"]),
             (format!("Received request {uuid}: prompt: 'cancel request id 17'"), vec![uuid]),
             ("max_running_requests=4096, num_scheduled_requests: 5".into(), vec![]),
-            ("Successful requests: 100, request 10% done, request: 3.5 ms, bad request 400".into(), vec![]),
+            (
+                "Successful requests: 100, request 10% done, request: 3.5 ms, bad request 400"
+                    .into(),
+                vec![],
+            ),
         ] {
             let found: Vec<String> = in_words(&words).iter().map(ToString::to_string).collect();
             assert_eq!(found, expected, "{words}");

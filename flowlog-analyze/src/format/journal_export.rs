@@ -37,15 +37,23 @@ fn read(text: &str) -> Option<Observation<'_>> {
             Some(pair) => pair,
             // A value with line feeds has its length before it: eight bytes, the least first.
             None => {
-                let length = after.as_bytes().get(..8).and_then(|bytes| usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok());
-                let Some(value) = length.and_then(|length| after.get(8..8usize.checked_add(length)?)) else { continue };
+                let length = after.as_bytes().get(..8).and_then(|bytes| {
+                    usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok()
+                });
+                let Some(value) =
+                    length.and_then(|length| after.get(8..8usize.checked_add(length)?))
+                else {
+                    continue;
+                };
                 rest = after.get(8 + value.len()..).unwrap_or_default();
                 rest = rest.strip_prefix('\n').unwrap_or(rest);
                 (line, value)
             }
         };
         match key {
-            "__REALTIME_TIMESTAMP" => time = value.parse::<i64>().ok().and_then(|micros| micros.checked_mul(1_000)),
+            "__REALTIME_TIMESTAMP" => {
+                time = value.parse::<i64>().ok().and_then(|micros| micros.checked_mul(1_000))
+            }
             "PRIORITY" => {
                 level = match value {
                     "0" | "1" | "2" | "3" => Level::Error,
@@ -61,7 +69,9 @@ fn read(text: &str) -> Option<Observation<'_>> {
         }
     }
     let time = Stamp { unit: 1_000, ..Stamp::exact(time?) };
-    let mut observation = Words { time: Some(time), level: Some(level), target: name, message, ..Words::default() }.observe();
+    let mut observation =
+        Words { time: Some(time), level: Some(level), target: name, message, ..Words::default() }
+            .observe();
     observation.instance = (!host.is_empty()).then_some(Cow::Borrowed(host));
     Some(observation)
 }

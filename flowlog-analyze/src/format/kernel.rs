@@ -25,18 +25,36 @@ pub(super) const KERNEL: Recogniser = Recogniser {
             text: "Memory cgroup out of memory: Killed process 4711 (python3) total-vm:1kB",
             tells: "ERROR Memory cgroup out of memory: Killed process 4711 (python3) total-vm:1kB",
         },
-        Example { text: "[  518.050000] python3[1234]: segfault at 10 ip 00007f", tells: "ERROR python3[1234]: segfault at 10 ip 00007f" },
-        Example { text: "kernel: watchdog: BUG: soft lockup - CPU#7 stuck", tells: "ERROR watchdog: BUG: soft lockup - CPU#7 stuck" },
+        Example {
+            text: "[  518.050000] python3[1234]: segfault at 10 ip 00007f",
+            tells: "ERROR python3[1234]: segfault at 10 ip 00007f",
+        },
+        Example {
+            text: "kernel: watchdog: BUG: soft lockup - CPU#7 stuck",
+            tells: "ERROR watchdog: BUG: soft lockup - CPU#7 stuck",
+        },
         Example { text: "[    0.000000] Linux version 6.1.0", tells: "INFO Linux version 6.1.0" },
     ],
 };
 
 /// Words that are the kernel's with or without a stamp.
-const WORDS: [&str; 5] =
-    ["NVRM: Xid", "Out of memory: Killed process ", "Memory cgroup out of memory: ", "oom-kill:constraint=", "oom_reaper: "];
+const WORDS: [&str; 5] = [
+    "NVRM: Xid",
+    "Out of memory: Killed process ",
+    "Memory cgroup out of memory: ",
+    "oom-kill:constraint=",
+    "oom_reaper: ",
+];
 
 /// Words that tell of the worst where the line is known to be the kernel's.
-const BAD: [&str; 6] = ["segfault at ", "soft lockup", "hung_task", "blocked for more than ", "fallen off the bus", "Kernel panic"];
+const BAD: [&str; 6] = [
+    "segfault at ",
+    "soft lockup",
+    "hung_task",
+    "blocked for more than ",
+    "fallen off the bus",
+    "Kernel panic",
+];
 
 fn read(text: &str) -> Option<Observation<'_>> {
     let (time, message) = match text.strip_prefix('[') {
@@ -45,7 +63,8 @@ fn read(text: &str) -> Option<Observation<'_>> {
     };
     let bare = message.strip_prefix("kernel: ");
     let message = bare.unwrap_or(message);
-    let told = WORDS.iter().any(|word| message.starts_with(word)) || message.contains(" invoked oom-killer: gfp_mask=");
+    let told = WORDS.iter().any(|word| message.starts_with(word))
+        || message.contains(" invoked oom-killer: gfp_mask=");
     if !told && bare.is_none() && !text.starts_with('[') {
         return None;
     }
@@ -63,5 +82,6 @@ fn stamped(inner: &str) -> Option<(Option<Stamp>, &str)> {
     let (seconds, fraction) = stamp.trim_start_matches(' ').split_once('.')?;
     // Six digits; a longer number of seconds would be a moment, not a span.
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    (digits(seconds) && seconds.len() < 10 && digits(fraction) && fraction.len() == 6).then_some((None, message))
+    (digits(seconds) && seconds.len() < 10 && digits(fraction) && fraction.len() == 6)
+        .then_some((None, message))
 }

@@ -32,7 +32,10 @@ pub(super) const KUBECTL: Recogniser = Recogniser {
             text: "worker-0   0/1   CrashLoopBackOff   7 (2m ago)   20m",
             tells: "ERROR worker-0   0/1   CrashLoopBackOff   7 (2m ago)   20m",
         },
-        Example { text: "      Reason:       OOMKilled", tells: "ERROR       Reason:       OOMKilled" },
+        Example {
+            text: "      Reason:       OOMKilled",
+            tells: "ERROR       Reason:       OOMKilled",
+        },
         Example { text: "      Exit Code:    137", tells: "ERROR       Exit Code:    137" },
     ],
 };
@@ -57,10 +60,13 @@ fn read(text: &str) -> Option<Observation<'_>> {
 }
 
 fn errors(line: &str) -> Option<Level> {
-    if line.starts_with("Error from server") || line.starts_with("unable to retrieve container logs for ") {
+    if line.starts_with("Error from server")
+        || line.starts_with("unable to retrieve container logs for ")
+    {
         return Some(Level::Error);
     }
-    let said = line.starts_with("Defaulted container \"") || line.starts_with("Found ") && line.contains(" pods, using pod/");
+    let said = line.starts_with("Defaulted container \"")
+        || line.starts_with("Found ") && line.contains(" pods, using pod/");
     said.then_some(Level::Info)
 }
 
@@ -70,8 +76,12 @@ fn row(line: &str) -> Option<Level> {
         return None;
     }
     // The age comes first, or what `describe` indents.
-    let aged = line.split(['m', 's', 'h', 'd']).next().is_some_and(|age| !age.is_empty() && age.bytes().all(|b| b.is_ascii_digit()));
-    let columns: Vec<&str> = line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
+    let aged = line
+        .split(['m', 's', 'h', 'd'])
+        .next()
+        .is_some_and(|age| !age.is_empty() && age.bytes().all(|b| b.is_ascii_digit()));
+    let columns: Vec<&str> =
+        line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
     let kind = columns.iter().take(3).find_map(|column| match *column {
         "Warning" => Some(Level::Warn),
         "Normal" => Some(Level::Info),
@@ -81,10 +91,13 @@ fn row(line: &str) -> Option<Level> {
         return kind.filter(|_| columns.len() >= 4 && (aged || line.starts_with("  ")));
     }
     let ready = columns.get(1).and_then(|ready| ready.split_once('/'));
-    let numbers = |(ready, of): (&str, &str)| ready.parse::<u32>().is_ok() && of.parse::<u32>().is_ok();
-    let state = columns
-        .get(2)
-        .filter(|state| ready.is_some_and(numbers) && columns.len() >= 5 && state.starts_with(|c: char| c.is_ascii_uppercase()))?;
+    let numbers =
+        |(ready, of): (&str, &str)| ready.parse::<u32>().is_ok() && of.parse::<u32>().is_ok();
+    let state = columns.get(2).filter(|state| {
+        ready.is_some_and(numbers)
+            && columns.len() >= 5
+            && state.starts_with(|c: char| c.is_ascii_uppercase())
+    })?;
     Some(if BAD.contains(state) || *state == "Error" { Level::Error } else { Level::Info })
 }
 
@@ -95,7 +108,9 @@ fn condition(line: &str) -> Option<Level> {
     match name {
         "Reason" if BAD.contains(&value) || value == "Error" => Some(Level::Error),
         "Reason" if value == "Completed" => Some(Level::Info),
-        "Exit Code" => value.parse::<i32>().ok().map(|code| if code == 0 { Level::Info } else { Level::Error }),
+        "Exit Code" => {
+            value.parse::<i32>().ok().map(|code| if code == 0 { Level::Info } else { Level::Error })
+        }
         _ => None,
     }
 }

@@ -59,13 +59,20 @@ fn read(text: &str) -> Option<Observation<'_>> {
         };
         slot.get_or_insert(value);
     }
-    let time = time.and_then(|time| stamp::iso(time.as_bytes()).filter(|(_, end)| *end == time.len()))?.0;
+    let time =
+        time.and_then(|time| stamp::iso(time.as_bytes()).filter(|(_, end)| *end == time.len()))?.0;
     let level = level(unquote(name?).as_ref())?;
     let error = error.map(unquote);
     let message = message.map(unquote).or_else(|| error.clone())?;
     let target = target.map(unquote).unwrap_or_default();
     let words = Words { time: Some(time), level: Some(level), error, ..Words::default() };
-    Some(Observation { flows: ids::in_words(&message), process: process::of_message(&message), message, target, ..words.observe() })
+    Some(Observation {
+        flows: ids::in_words(&message),
+        process: process::of_message(&message),
+        message,
+        target,
+        ..words.observe()
+    })
 }
 
 /// The first pair, its value as written without the quotes around it, and what is behind it.
@@ -74,7 +81,9 @@ fn pair(text: &str) -> Option<(&str, &str, &str)> {
     let end = text.find(['=', ' ', '"'])?;
     let (key, rest) = (text.get(..end)?, text.get(end..)?);
     // A key without a value.
-    let Some(rest) = rest.strip_prefix('=') else { return rest.starts_with(' ').then_some((key, "", rest)) };
+    let Some(rest) = rest.strip_prefix('=') else {
+        return rest.starts_with(' ').then_some((key, "", rest));
+    };
     let Some(quoted) = rest.strip_prefix('"') else {
         let end = rest.find(' ').unwrap_or(rest.len());
         return Some((key, rest.get(..end)?, rest.get(end..)?));

@@ -10,7 +10,11 @@ pub(super) const NATIVE_ABORT: Recogniser = Recogniser {
     name: "native_abort",
     begins: |line| {
         if is_start(line) {
-            return Some(if line.starts_with(b"terminate called ") || line.ends_with(b"***") { Begin::Panic } else { Begin::Whole });
+            return Some(if line.starts_with(b"terminate called ") || line.ends_with(b"***") {
+                Begin::Panic
+            } else {
+                Begin::Whole
+            });
         }
         is_part(line).then_some(Begin::Part)
     },
@@ -23,7 +27,10 @@ pub(super) const NATIVE_ABORT: Recogniser = Recogniser {
             text: "terminate called after throwing an instance of 'std::runtime_error'\n  what():  boom",
             tells: "ERROR terminate called after throwing an instance of 'std::runtime_error'\n  what():  boom",
         },
-        Example { text: "double free or corruption (out)", tells: "ERROR double free or corruption (out)" },
+        Example {
+            text: "double free or corruption (out)",
+            tells: "ERROR double free or corruption (out)",
+        },
         Example {
             text: "==== backtrace (tid: 594797) ====\n 0  /lib/libucs.so.0(ucs_handle_error+0x294) [0x7a84380adba4]",
             tells: "ERROR ==== backtrace (tid: 594797) ====\n 0  /lib/libucs.so.0(ucs_handle_error+0x294) [0x7a84380adba4]",
@@ -36,7 +43,10 @@ pub(super) const NATIVE_ABORT: Recogniser = Recogniser {
             text: "[node-1:1447852] *** Process received signal ***",
             tells: "ERROR [node-1:1447852] *** Process received signal ***",
         },
-        Example { text: "42      0x7f3ac0d15e2b __libc_start_main + 139", tells: "ERROR 42      0x7f3ac0d15e2b __libc_start_main + 139" },
+        Example {
+            text: "42      0x7f3ac0d15e2b __libc_start_main + 139",
+            tells: "ERROR 42      0x7f3ac0d15e2b __libc_start_main + 139",
+        },
     ],
 };
 
@@ -57,24 +67,36 @@ fn is_start(line: &[u8]) -> bool {
         "Segmentation fault (core dumped)",
         "Bus error (core dumped)",
     ];
-    const WORDS: [&[u8]; 4] = [b"Aborted (core dumped)", b"Killed", b"Segmentation fault", b"Terminated"];
+    const WORDS: [&[u8]; 4] =
+        [b"Aborted (core dumped)", b"Killed", b"Segmentation fault", b"Terminated"];
     if STARTS.iter().any(|start| line.starts_with(start.as_bytes())) || WORDS.contains(&line) {
         return true;
     }
     let line = line.get(..line.len().min(256)).unwrap_or_default();
     // Open MPI's handler; and a shell that reports what became of its child.
-    line.starts_with(b"[") && line.ends_with(b"*** Process received signal ***") || is_job(std::str::from_utf8(line).unwrap_or_default())
+    line.starts_with(b"[") && line.ends_with(b"*** Process received signal ***")
+        || is_job(std::str::from_utf8(line).unwrap_or_default())
 }
 
 /// `bash: line 21:   332 Killed   command`: script, line, pid, and how it ended.
 fn is_job(line: &str) -> bool {
-    const HOW: [&str; 6] = ["Segmentation fault", "Aborted", "Killed", "Bus error", "Terminated", "Illegal instruction"];
+    const HOW: [&str; 6] = [
+        "Segmentation fault",
+        "Aborted",
+        "Killed",
+        "Bus error",
+        "Terminated",
+        "Illegal instruction",
+    ];
     let Some((script, rest)) = line.split_once(": line ") else { return false };
     let Some((number, rest)) = rest.split_once(':') else { return false };
     let rest = rest.trim_start();
     let pid = rest.bytes().take_while(u8::is_ascii_digit).count();
     let how = rest.get(pid..).unwrap_or_default().trim_start();
-    !script.contains(' ') && number.bytes().all(|b| b.is_ascii_digit()) && pid > 0 && HOW.iter().any(|word| how.starts_with(word))
+    !script.contains(' ')
+        && number.bytes().all(|b| b.is_ascii_digit())
+        && pid > 0
+        && HOW.iter().any(|word| how.starts_with(word))
 }
 
 /// Frames of TensorRT-LLM, gdb and c10, cut from their head.

@@ -20,7 +20,17 @@ pub(super) const NATS: Recogniser = Recogniser {
         let (name, message) = rest.get(end..)?.trim_start().strip_prefix('[')?.split_once(']')?;
         let level = level(name)?;
         let message = message.strip_prefix(' ').unwrap_or(message);
-        Some(Words { time: Some(time), level: Some(level), component: "nats", server: true, message, ..Words::default() }.observe())
+        Some(
+            Words {
+                time: Some(time),
+                level: Some(level),
+                component: "nats",
+                server: true,
+                message,
+                ..Words::default()
+            }
+            .observe(),
+        )
     },
     examples: &[
         Example {

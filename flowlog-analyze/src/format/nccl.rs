@@ -12,7 +12,8 @@ pub(super) const NCCL: Recogniser = Recogniser {
     name: "nccl",
     begins: |line| {
         let text = beginning(line, 256);
-        (text.starts_with("NCCL version ") || text.contains(" NCCL ") && read(text).is_some()).then_some(Begin::Whole)
+        (text.starts_with("NCCL version ") || text.contains(" NCCL ") && read(text).is_some())
+            .then_some(Begin::Whole)
     },
     read,
     examples: &[
@@ -20,12 +21,18 @@ pub(super) const NCCL: Recogniser = Recogniser {
             text: "gpu-node-1:39964:40075 [0] misc/socket.cc:483 NCCL WARN socketStartConnect: Connect to 10.0.0.2<45763> failed",
             tells: "ERROR nccl misc/socket.cc:483: socketStartConnect: Connect to 10.0.0.2<45763> failed",
         },
-        Example { text: "gpu-node-1:39964:40075 [-1] NCCL INFO proxy.cc:1377 -> 2", tells: "INFO nccl proxy.cc:1377 -> 2" },
+        Example {
+            text: "gpu-node-1:39964:40075 [-1] NCCL INFO proxy.cc:1377 -> 2",
+            tells: "INFO nccl proxy.cc:1377 -> 2",
+        },
         Example {
             text: "[2025-11-22 08:27:15] gpu-node-1:7:9 [3] enqueue.cc:43 (ncclLaunch) NCCL WARN Cuda failure 'out of memory'",
             tells: "2025-11-22T08:27:15.000000Z-zone ERROR nccl enqueue.cc:43 (ncclLaunch): Cuda failure 'out of memory'",
         },
-        Example { text: "NCCL version 2.27.3+cuda12.9", tells: "INFO nccl NCCL version 2.27.3+cuda12.9" },
+        Example {
+            text: "NCCL version 2.27.3+cuda12.9",
+            tells: "INFO nccl NCCL version 2.27.3+cuda12.9",
+        },
     ],
 };
 
@@ -43,7 +50,9 @@ fn read(text: &str) -> Option<Observation<'_>> {
     };
     let (who, rest) = rest.split_once(" [")?;
     let mut parts = who.rsplit(':');
-    let number = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let number = |part: Option<&str>| {
+        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    };
     if who.contains(' ') || !number(parts.next()) || !number(parts.next()) {
         return None;
     }

@@ -15,7 +15,9 @@ pub(super) const NIXL: Recogniser = Recogniser {
     begins: |line| {
         let text = beginning(line, 256);
         if let Some(head) = glog::head(text) {
-            return is_native(head.place).then(|| Begin::logged(head.place.as_bytes(), head.body, Some(head.level)).repeating());
+            return is_native(head.place).then(|| {
+                Begin::logged(head.place.as_bytes(), head.body, Some(head.level)).repeating()
+            });
         }
         let is_bare = PHRASES.iter().any(|phrase| text.starts_with(phrase));
         if !is_bare && !line.first()?.is_ascii_digit() {
@@ -42,7 +44,8 @@ pub(super) const NIXL: Recogniser = Recogniser {
 };
 
 /// First words of what has no header.
-const PHRASES: [&str; 4] = ["Loaded plugin ", "Initialized NIXL agent: ", "Backend UCX was ", "Backend GDS was "];
+const PHRASES: [&str; 4] =
+    ["Loaded plugin ", "Initialized NIXL agent: ", "Backend UCX was ", "Backend GDS was "];
 
 /// Files of NIXL and of its plugins.
 fn is_own(place: &str) -> bool {
@@ -58,8 +61,15 @@ fn native(text: &str) -> Option<Observation<'_>> {
     let head = glog::head(text).filter(|head| is_native(head.place))?;
     let message = text.get(head.body..)?;
     Some(
-        Words { time: Some(head.time), level: Some(head.level), component: "nixl", target: head.place, message, ..Words::default() }
-            .observe(),
+        Words {
+            time: Some(head.time),
+            level: Some(head.level),
+            component: "nixl",
+            target: head.place,
+            message,
+            ..Words::default()
+        }
+        .observe(),
     )
 }
 
@@ -69,12 +79,22 @@ fn python(text: &str) -> Option<Observation<'_>> {
     let (name, rest) = rest.split_once(' ')?;
     let (place, message) = rest.trim_start().split_once(' ')?;
     let level = level(name)?;
-    Some(Words { time: Some(time), level: Some(level), component: "nixl", target: place, message, ..Words::default() }.observe())
+    Some(
+        Words {
+            time: Some(time),
+            level: Some(level),
+            component: "nixl",
+            target: place,
+            message,
+            ..Words::default()
+        }
+        .observe(),
+    )
 }
 
 fn bare(text: &str) -> Option<Observation<'_>> {
-    PHRASES
-        .iter()
-        .any(|phrase| text.starts_with(phrase))
-        .then(|| Words { level: Some(Level::Info), component: "nixl", message: text, ..Words::default() }.observe())
+    PHRASES.iter().any(|phrase| text.starts_with(phrase)).then(|| {
+        Words { level: Some(Level::Info), component: "nixl", message: text, ..Words::default() }
+            .observe()
+    })
 }

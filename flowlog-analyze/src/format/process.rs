@@ -26,17 +26,25 @@ const PHRASES: [Phrase; 13] = [
     ("Killed process", ProcessEvent::Kill),
 ];
 
-static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(PHRASES.iter().map(|(phrase, _)| phrase)).ok());
+static FINDER: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| AhoCorasick::new(PHRASES.iter().map(|(phrase, _)| phrase)).ok());
 
 /// Phrases in which digits matter.
 pub fn words_with_digits() -> impl Iterator<Item = &'static str> {
-    PHRASES.iter().map(|(phrase, _)| *phrase).filter(|phrase| phrase.bytes().any(|byte| byte.is_ascii_digit()))
+    PHRASES
+        .iter()
+        .map(|(phrase, _)| *phrase)
+        .filter(|phrase| phrase.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
 /// What the words say of the process.
 pub(super) fn of_message(message: &str) -> Option<ProcessEvent> {
     // The first phrase of the table counts, wherever it stands.
-    let found = FINDER.as_ref()?.find_overlapping_iter(message).map(|hit| hit.pattern().as_usize()).min()?;
+    let found = FINDER
+        .as_ref()?
+        .find_overlapping_iter(message)
+        .map(|hit| hit.pattern().as_usize())
+        .min()?;
     PHRASES.get(found).map(|(_, event)| *event)
 }
 
@@ -44,11 +52,12 @@ pub(super) fn of_message(message: &str) -> Option<ProcessEvent> {
 pub(super) fn of_state(state: &str, message: &str) -> Option<ProcessEvent> {
     match state {
         "start" | "started" | "starting" | "up" | "init" => Some(ProcessEvent::Start),
-        "stop" | "stopping" | "stopped" | "shutdown" | "exit" | "exited" | "draining" | "term" | "sigterm" | "sighup" | "signal"
-        | "terminated" | "terminating" => Some(ProcessEvent::Shutdown),
-        "kill" | "killed" | "sigkill" | "crash" | "crashed" | "oom" | "oom_killed" | "aborted" | "process_killed" => {
-            Some(ProcessEvent::Kill)
+        "stop" | "stopping" | "stopped" | "shutdown" | "exit" | "exited" | "draining" | "term"
+        | "sigterm" | "sighup" | "signal" | "terminated" | "terminating" => {
+            Some(ProcessEvent::Shutdown)
         }
+        "kill" | "killed" | "sigkill" | "crash" | "crashed" | "oom" | "oom_killed" | "aborted"
+        | "process_killed" => Some(ProcessEvent::Kill),
         _ => of_message(message),
     }
 }

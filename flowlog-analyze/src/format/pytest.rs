@@ -24,8 +24,14 @@ pub(super) const PYTEST: Recogniser = Recogniser {
             text: "----------------------------- Captured stdout call -----------------------------",
             tells: "INFO ----------------------------- Captured stdout call -----------------------------",
         },
-        Example { text: "== 12 passed, 1 failed in 1.0s ==", tells: "ERROR == 12 passed, 1 failed in 1.0s ==" },
-        Example { text: "3 passed in 75.30s (0:01:15)", tells: "INFO 3 passed in 75.30s (0:01:15)" },
+        Example {
+            text: "== 12 passed, 1 failed in 1.0s ==",
+            tells: "ERROR == 12 passed, 1 failed in 1.0s ==",
+        },
+        Example {
+            text: "3 passed in 75.30s (0:01:15)",
+            tells: "INFO 3 passed in 75.30s (0:01:15)",
+        },
         Example { text: "E       AssertionError: why", tells: "ERROR E       AssertionError: why" },
         Example { text: ">       assert x == 1", tells: "INFO >       assert x == 1" },
         Example {
@@ -36,13 +42,22 @@ pub(super) const PYTEST: Recogniser = Recogniser {
             text: "tests/test_a.py::test_bad[a-1] PASSED                                    [ 28%]",
             tells: "INFO tests/test_a.py::test_bad[a-1] PASSED                                    [ 28%]",
         },
-        Example { text: "[gw1] node down: Not properly terminated", tells: "ERROR [gw1] node down: Not properly terminated" },
-        Example { text: "[gw0] [ 20%] FAILED tests/test_x.py::test_fail0", tells: "ERROR [gw0] [ 20%] FAILED tests/test_x.py::test_fail0" },
+        Example {
+            text: "[gw1] node down: Not properly terminated",
+            tells: "ERROR [gw1] node down: Not properly terminated",
+        },
+        Example {
+            text: "[gw0] [ 20%] FAILED tests/test_x.py::test_fail0",
+            tells: "ERROR [gw0] [ 20%] FAILED tests/test_x.py::test_fail0",
+        },
         Example {
             text: "+++++++++++++++++++++++++++++++++++ Timeout ++++++++++++++++++++++++++++++++++++",
             tells: "ERROR +++++++++++++++++++++++++++++++++++ Timeout ++++++++++++++++++++++++++++++++++++",
         },
-        Example { text: "INTERNALERROR> RuntimeError: x", tells: "ERROR INTERNALERROR> RuntimeError: x" },
+        Example {
+            text: "INTERNALERROR> RuntimeError: x",
+            tells: "ERROR INTERNALERROR> RuntimeError: x",
+        },
     ],
 };
 
@@ -55,18 +70,33 @@ fn level_of(line: &str) -> Option<Level> {
     match line.as_bytes().first()? {
         b'=' => section(line).or_else(|| summary(line.trim_matches(['=', ' ']))),
         b'_' => (wide(line) && ruled(line, '_', 1)).then_some(Level::Info),
-        b'-' => (wide(line) && ruled(line, '-', 3) && (line.contains(" Captured ") || line.contains(" live log "))).then_some(Level::Info),
+        b'-' => (wide(line)
+            && ruled(line, '-', 3)
+            && (line.contains(" Captured ") || line.contains(" live log ")))
+        .then_some(Level::Info),
         b'!' => (wide(line) && ruled(line, '!', 3)).then_some(Level::Error),
         b'+' => (ruled(line, '+', 10) && line.contains(" Timeout ")).then_some(Level::Error),
         b'~' => (ruled(line, '~', 5) && line.contains(" Stack of ")).then_some(Level::Error),
         b'0'..=b'9' => summary(line),
-        b'E' if line.starts_with("E    ") && !line.starts_with("E     ") || line.starts_with("E       ") => Some(Level::Error),
+        b'E' if line.starts_with("E    ") && !line.starts_with("E     ")
+            || line.starts_with("E       ") =>
+        {
+            Some(Level::Error)
+        }
         b'>' if line.starts_with(">    ") => Some(Level::Info),
-        b'w' | b'r' if line.starts_with("worker 'gw") || line.starts_with("replacing crashed worker gw") => Some(Level::Error),
+        b'w' | b'r'
+            if line.starts_with("worker 'gw")
+                || line.starts_with("replacing crashed worker gw") =>
+        {
+            Some(Level::Error)
+        }
         b'[' => {
             let (worker, rest) = line.strip_prefix("[gw")?.split_once("] ")?;
             worker.parse::<u32>().ok()?;
-            let rest = rest.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(rest, |(_, rest)| rest);
+            let rest = rest
+                .strip_prefix('[')
+                .and_then(|rest| rest.split_once("] "))
+                .map_or(rest, |(_, rest)| rest);
             if rest.starts_with("node down") {
                 return Some(Level::Error);
             }
@@ -91,7 +121,8 @@ fn section(line: &str) -> Option<Level> {
         "tests coverage",
     ];
     let name = line.trim_matches(['=', ' ']);
-    (ruled(line, '=', 3) && NAMES.iter().any(|known| name.starts_with(known))).then_some(Level::Info)
+    (ruled(line, '=', 3) && NAMES.iter().any(|known| name.starts_with(known)))
+        .then_some(Level::Info)
 }
 
 /// The last line: `3 failed, 1 passed in 75.3s`.
@@ -106,8 +137,20 @@ fn summary(line: &str) -> Option<Level> {
         let (number, what) = count.trim().split_once(' ')?;
         number.parse::<u64>().ok()?;
         let what = what.trim_end_matches('s');
-        matches!(what, "passed" | "failed" | "error" | "skipped" | "xfailed" | "xpassed" | "warning" | "deselected" | "rerun" | "pas")
-            .then(|| what == "failed" || what == "error")
+        matches!(
+            what,
+            "passed"
+                | "failed"
+                | "error"
+                | "skipped"
+                | "xfailed"
+                | "xpassed"
+                | "warning"
+                | "deselected"
+                | "rerun"
+                | "pas"
+        )
+        .then(|| what == "failed" || what == "error")
     };
     let bad: Option<Vec<bool>> = counts.split(',').map(known).collect();
     Some(if bad?.contains(&true) { Level::Error } else { Level::Info })
@@ -139,6 +182,7 @@ fn result(line: &str) -> Option<Level> {
     };
     let mut words = line.split(' ');
     let (first, second) = (words.next()?, words.next().unwrap_or_default());
-    let is_node = |word: &str| word.contains(".py::") || word.ends_with(".py") && line.contains(".py - ");
+    let is_node =
+        |word: &str| word.contains(".py::") || word.ends_with(".py") && line.contains(".py - ");
     of(first).filter(|_| is_node(second)).or_else(|| of(second).filter(|_| first.contains(".py::")))
 }

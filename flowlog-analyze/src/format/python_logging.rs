@@ -16,12 +16,21 @@ pub(super) const PYTHON_LOGGING: Recogniser = Recogniser {
     read: |text| {
         let head = head(text)?;
         Some(
-            Words { time: head.time, level: level(head.level), target: head.target, message: text.get(head.body..)?, ..Words::default() }
-                .observe(),
+            Words {
+                time: head.time,
+                level: level(head.level),
+                target: head.target,
+                message: text.get(head.body..)?,
+                ..Words::default()
+            }
+            .observe(),
         )
     },
     examples: &[
-        Example { text: "ERROR:asyncio:Task exception was never retrieved", tells: "ERROR asyncio: Task exception was never retrieved" },
+        Example {
+            text: "ERROR:asyncio:Task exception was never retrieved",
+            tells: "ERROR asyncio: Task exception was never retrieved",
+        },
         Example {
             text: "2025-11-22 08:27:15,705 - vllm.v1.engine - ERROR - Engine core proc died",
             tells: "2025-11-22T08:27:15.705000Z-zone ERROR vllm.v1.engine: Engine core proc died",
@@ -70,8 +79,14 @@ pub(super) const PYTHON_LOGGING: Recogniser = Recogniser {
             text: "2025-11-22 08:27:15  INFO sglang_router::x: up",
             tells: "2025-11-22T08:27:15.000000Z-zone INFO sglang_router::x: up",
         },
-        Example { text: "WARNING  tests.common:common.py:102 Giving up", tells: "WARN tests.common:common.py:102: Giving up" },
-        Example { text: "2025-11-22 08:27:15,705 ERROR worker: boom", tells: "2025-11-22T08:27:15.705000Z-zone ERROR worker: boom" },
+        Example {
+            text: "WARNING  tests.common:common.py:102 Giving up",
+            tells: "WARN tests.common:common.py:102: Giving up",
+        },
+        Example {
+            text: "2025-11-22 08:27:15,705 ERROR worker: boom",
+            tells: "2025-11-22T08:27:15.705000Z-zone ERROR worker: boom",
+        },
     ],
 };
 
@@ -96,7 +111,11 @@ fn is_level(name: &str) -> bool {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() < 128 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'/' | b':'))
+    !name.is_empty()
+        && name.len() < 128
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'/' | b':'))
 }
 
 /// pytest's live log: `LEVEL    NAME:FILE:LINE WORDS`.
@@ -127,13 +146,19 @@ fn bracketed(text: &str) -> Option<Head<'_>> {
     let (time, end) = stamp::iso(inner.as_bytes()).or_else(|| {
         // gunicorn puts a blank before the zone.
         let glued = format!("{}{}", inner.get(..19)?, inner.get(19..25)?.strip_prefix(' ')?);
-        stamp::iso(glued.as_bytes()).filter(|(stamp, _)| stamp.is_complete()).map(|(stamp, end)| (stamp, end + 1))
+        stamp::iso(glued.as_bytes())
+            .filter(|(stamp, _)| stamp.is_complete())
+            .map(|(stamp, end)| (stamp, end + 1))
     })?;
     let gunicorn = if time.lacks_zone {
-        inner.get(end..).filter(|rest| rest.starts_with(" +") || rest.starts_with(" -")).and_then(|rest| {
-            let glued = format!("{}{}", inner.get(..end)?, rest.get(1..6)?);
-            stamp::iso(glued.as_bytes()).filter(|(stamp, stop)| stamp.is_complete() && *stop == end + 5).map(|(stamp, _)| (stamp, end + 6))
-        })
+        inner.get(end..).filter(|rest| rest.starts_with(" +") || rest.starts_with(" -")).and_then(
+            |rest| {
+                let glued = format!("{}{}", inner.get(..end)?, rest.get(1..6)?);
+                stamp::iso(glued.as_bytes())
+                    .filter(|(stamp, stop)| stamp.is_complete() && *stop == end + 5)
+                    .map(|(stamp, _)| (stamp, end + 6))
+            },
+        )
     } else {
         None
     };
@@ -149,7 +174,12 @@ fn bracketed(text: &str) -> Option<Head<'_>> {
     let rest = rest.strip_prefix("] ")?;
     if let Some((pid, rest)) = rest.strip_prefix('[').and_then(|rest| rest.split_once("] [")) {
         let (level, rest) = rest.split_once("] ").filter(|(level, _)| is_level(level))?;
-        return pid.parse::<u64>().ok().map(|_| Head { time: Some(time), level, target: pid, body: at(rest) });
+        return pid.parse::<u64>().ok().map(|_| Head {
+            time: Some(time),
+            level,
+            target: pid,
+            body: at(rest),
+        });
     }
     let (first, rest) = rest.split_once(' ')?;
     if is_level(first) {
@@ -163,8 +193,10 @@ fn bracketed(text: &str) -> Option<Head<'_>> {
 /// Any other order: a level among the first words behind the time, in whatever brackets.
 fn loose(text: &str) -> Option<Head<'_>> {
     let start = usize::from(text.starts_with('['));
-    let (time, end) = stamp::iso(text.get(start..)?.as_bytes()).filter(|_| text.as_bytes().get(start + 10) == Some(&b' '))?;
-    let is_end = |c: char| c.is_whitespace() || matches!(c, '[' | ']' | '|' | ':' | '/' | '(' | ')');
+    let (time, end) = stamp::iso(text.get(start..)?.as_bytes())
+        .filter(|_| text.as_bytes().get(start + 10) == Some(&b' '))?;
+    let is_end =
+        |c: char| c.is_whitespace() || matches!(c, '[' | ']' | '|' | ':' | '/' | '(' | ')');
     let mut at = start + end;
     for _ in 0..4 {
         let rest = text.get(at..)?;
@@ -176,7 +208,8 @@ fn loose(text: &str) -> Option<Head<'_>> {
         }
         if is_level(word) {
             let behind = text.get(at + word.len()..)?;
-            let body = text.len() - behind.trim_start_matches(|c: char| is_end(c) || c == '-').len();
+            let body =
+                text.len() - behind.trim_start_matches(|c: char| is_end(c) || c == '-').len();
             // A name in brackets is worth more as words than a guess at what it is.
             return Some(Head { time: Some(time), level: word, target: "", body });
         }
@@ -190,11 +223,13 @@ fn stamped(text: &str) -> Option<Head<'_>> {
     let (time, end) = stamp::iso(text.as_bytes())?;
     let rest = text.get(end..)?;
     let at = |rest: &str| text.len() - rest.len();
-    let head = |level, target, rest: &str| Some(Head { time: Some(time), level, target, body: at(rest) });
+    let head =
+        |level, target, rest: &str| Some(Head { time: Some(time), level, target, body: at(rest) });
     if let Some(rest) = rest.strip_prefix(" - ") {
         let (first, rest) = rest.split_once(" - ")?;
         if is_level(first) {
-            let (target, rest) = rest.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", rest));
+            let (target, rest) =
+                rest.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", rest));
             return head(first, target, rest);
         }
         let (level, rest) = rest.split_once(" - ").filter(|(level, _)| is_level(level))?;

@@ -36,5 +36,6 @@ pub(super) const PYTHON_TRACEBACK: Recogniser = Recogniser {
 
 /// A part that Python writes, not another runtime.
 fn is_own(text: &[u8]) -> bool {
-    stack::begins(text.split(|b| *b == b'\n').next().unwrap_or_default()).is_some() && !stack::is_foreign(text)
+    stack::begins(text.split(|b| *b == b'\n').next().unwrap_or_default()).is_some()
+        && !stack::is_foreign(text)
 }

@@ -17,7 +17,8 @@ pub(super) const RUST_PANIC: Recogniser = Recogniser {
     },
     read: |text| {
         let bytes = text.as_bytes();
-        let returned = text.starts_with("Error: ") && (text.contains("\n\nCaused by:") || text.contains(" panicked with message "));
+        let returned = text.starts_with("Error: ")
+            && (text.contains("\n\nCaused by:") || text.contains(" panicked with message "));
         let own = is_panic(bytes.split(|b| *b == b'\n').next()?) || returned || is_part(bytes);
         own.then(|| told(Level::Error, text))
     },
@@ -42,17 +43,26 @@ pub(super) const RUST_PANIC: Recogniser = Recogniser {
             text: "Error: task 20 panicked with message \"could not bind\"",
             tells: "ERROR Error: task 20 panicked with message \"could not bind\"",
         },
-        Example { text: "Caused by:\n    Broken pipe (os error 32)", tells: "ERROR Caused by:\n    Broken pipe (os error 32)" },
+        Example {
+            text: "Caused by:\n    Broken pipe (os error 32)",
+            tells: "ERROR Caused by:\n    Broken pipe (os error 32)",
+        },
     ],
 };
 
 fn is_panic(line: &[u8]) -> bool {
-    line.starts_with(b"thread '") && memchr::memmem::find(line, b" panicked at ").is_some() || line.starts_with(b"fatal runtime error: ")
+    line.starts_with(b"thread '") && memchr::memmem::find(line, b" panicked at ").is_some()
+        || line.starts_with(b"fatal runtime error: ")
 }
 
 /// Lines that only stand behind a panic or a returned error.
 fn is_part(text: &[u8]) -> bool {
-    const PARTS: [&str; 5] =
-        ["Caused by:", "Stack backtrace:", "stack backtrace:", "note: run with `RUST_BACKTRACE", "note: Some details are omitted"];
+    const PARTS: [&str; 5] = [
+        "Caused by:",
+        "Stack backtrace:",
+        "stack backtrace:",
+        "note: run with `RUST_BACKTRACE",
+        "note: Some details are omitted",
+    ];
     PARTS.iter().any(|part| text.starts_with(part.as_bytes()))
 }

@@ -45,10 +45,16 @@ fn level_of(line: &str) -> Option<Level> {
     if let Some(rest) = line.strip_prefix("test result: ") {
         return bad(!rest.starts_with("ok"));
     }
-    if let Some((_, result)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) {
-        return (result == "ok" || result == "FAILED" || result.starts_with("ignored")).then(|| bad(result == "FAILED")).flatten();
+    if let Some((_, result)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
+    {
+        return (result == "ok" || result == "FAILED" || result.starts_with("ignored"))
+            .then(|| bad(result == "FAILED"))
+            .flatten();
     }
-    if let Some(count) = line.strip_prefix("running ").and_then(|rest| rest.strip_suffix(" tests").or(rest.strip_suffix(" test"))) {
+    if let Some(count) = line
+        .strip_prefix("running ")
+        .and_then(|rest| rest.strip_suffix(" tests").or(rest.strip_suffix(" test")))
+    {
         return count.parse::<u64>().ok().and_then(|_| bad(false));
     }
     if line.strip_prefix("---- ").is_some_and(|rest| rest.ends_with(" stdout ----")) {
@@ -65,8 +71,9 @@ fn level_of(line: &str) -> Option<Level> {
         "PASS" | "SLOW" | "LEAK" | "SKIP" => bad(false),
         "Summary" => bad(rest.contains(" failed") || rest.contains(" timed out")),
         word => {
-            let failed =
-                word.ends_with("FAIL") || word.starts_with("SIG") || matches!(word, "ABORT" | "TIMEOUT" | "TERMINATING" | "LEAK-FAIL");
+            let failed = word.ends_with("FAIL")
+                || word.starts_with("SIG")
+                || matches!(word, "ABORT" | "TIMEOUT" | "TERMINATING" | "LEAK-FAIL");
             failed.then_some(Level::Error)
         }
     }

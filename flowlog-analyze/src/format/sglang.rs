@@ -19,8 +19,15 @@ pub(super) const SGLANG: Recogniser = Recogniser {
         let message = text.get(body..)?;
         let level = level_of(message);
         Some(
-            Words { time: Some(time), level: Some(level), component: "sglang", target: ranks.trim(), message, ..Words::default() }
-                .observe(),
+            Words {
+                time: Some(time),
+                level: Some(level),
+                component: "sglang",
+                target: ranks.trim(),
+                message,
+                ..Words::default()
+            }
+            .observe(),
         )
     },
     examples: &[
@@ -65,10 +72,15 @@ fn head(text: &str) -> Option<(Stamp, &str, usize)> {
     let (ranks, _) = inner.get(end..)?.split_once(']')?;
     let is_rank = |word: &str| {
         let name = word.trim_end_matches(|c: char| c.is_ascii_digit());
-        name.len() < word.len() && !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+        name.len() < word.len()
+            && !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
     };
     // A comma before the milliseconds is Python's own: other loggers of the same house.
-    if inner.as_bytes().get(10) != Some(&b' ') || inner.as_bytes().get(19) == Some(&b',') || !ranks.split_whitespace().all(is_rank) {
+    if inner.as_bytes().get(10) != Some(&b' ')
+        || inner.as_bytes().get(19) == Some(&b',')
+        || !ranks.split_whitespace().all(is_rank)
+    {
         return None;
     }
     let body = 1 + end + ranks.len() + 1;
@@ -77,5 +89,9 @@ fn head(text: &str) -> Option<(Stamp, &str, usize)> {
     // `[TIME] LEVEL FILE:LINE: ` is plain `logging`, `[TIME] [PID] [LEVEL]` gunicorn, `[TIME] HOST:PID:TID [0]` NCCL.
     let first = words.split(' ').next().unwrap_or_default();
     let logging = first.bytes().all(|b| b.is_ascii_uppercase()) && level(first).is_some();
-    (!logging && !words.starts_with('[') && !words.contains("NCCL WARN")).then_some((time, ranks, body + 1))
+    (!logging && !words.starts_with('[') && !words.contains("NCCL WARN")).then_some((
+        time,
+        ranks,
+        body + 1,
+    ))
 }

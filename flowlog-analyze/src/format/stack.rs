@@ -49,14 +49,21 @@ const PARTS: [&str; 26] = [
 ];
 
 /// Sentences after which another stack belongs to the same failure.
-const CHAINS: [&str; 2] = ["During handling of the above exception", "The above exception was the direct cause"];
+const CHAINS: [&str; 2] =
+    ["During handling of the above exception", "The above exception was the direct cause"];
 
 /// What a line without a header is to a stack.
 pub(super) fn begins(line: &[u8]) -> Option<Begin> {
     if starts(line, &STARTS) || is_child(line) {
         return Some(Begin::Stack);
     }
-    (starts(line, &PARTS) || is_frame(line) || is_call(line) || is_place(line) || is_end(line) || is_exception(line)).then_some(Begin::Part)
+    (starts(line, &PARTS)
+        || is_frame(line)
+        || is_call(line)
+        || is_place(line)
+        || is_end(line)
+        || is_exception(line))
+    .then_some(Begin::Part)
 }
 
 fn starts(line: &[u8], words: &[&str]) -> bool {
@@ -66,7 +73,9 @@ fn starts(line: &[u8], words: &[&str]) -> bool {
 /// `Process EngineCore_0:` before the traceback of a child of `multiprocessing`.
 fn is_child(line: &[u8]) -> bool {
     line.strip_prefix(b"Process ").and_then(|rest| rest.strip_suffix(b":")).is_some_and(|name| {
-        !name.is_empty() && name.len() < 80 && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        !name.is_empty()
+            && name.len() < 80
+            && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
     })
 }
 
@@ -75,14 +84,18 @@ fn is_frame(line: &[u8]) -> bool {
     let line = line.strip_prefix(b"#").unwrap_or(line);
     let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
     let rest = line.get(digits..).unwrap_or_default();
-    (1..=3).contains(&digits) && rest.starts_with(b" ") && rest.trim_ascii_start().starts_with(b"0x")
+    (1..=3).contains(&digits)
+        && rest.starts_with(b" ")
+        && rest.trim_ascii_start().starts_with(b"0x")
 }
 
 /// `net/http.(*conn).serve(0xc000, …)` of Go: a package, and arguments.
 fn is_call(line: &[u8]) -> bool {
     let Some(open) = memchr::memrchr(b'(', line) else { return false };
     let name = line.get(..open).unwrap_or_default();
-    let is_path = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-' | b'*' | b'(' | b')');
+    let is_path = |b: &u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-' | b'*' | b'(' | b')')
+    };
     line.last() == Some(&b')') && name.contains(&b'.') && name.iter().all(is_path)
 }
 
@@ -104,8 +117,11 @@ fn is_end(line: &[u8]) -> bool {
 
 /// The last line of a traceback: a dotted name that ends as exceptions do, alone or with words.
 fn is_exception(line: &[u8]) -> bool {
-    let name = line.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')).count();
-    let Some(kind) = line.get(..name).and_then(|kind| std::str::from_utf8(kind).ok()) else { return false };
+    let name =
+        line.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')).count();
+    let Some(kind) = line.get(..name).and_then(|kind| std::str::from_utf8(kind).ok()) else {
+        return false;
+    };
     let rest = line.get(name..).unwrap_or_default();
     (rest.is_empty() || rest.starts_with(b": ") || rest == b":") && is_typed(kind) && !is_word(kind)
 }
@@ -114,25 +130,36 @@ fn is_exception(line: &[u8]) -> bool {
 pub fn is_last(line: &[u8]) -> bool {
     let end = memchr::memmem::find(line, b": ").unwrap_or(line.len());
     let name = line.get(..end).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
-    name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
 }
 
 /// `Timeout: ` may be a label; an exception's name has more to it.
 fn is_word(kind: &str) -> bool {
-    !kind.contains('.') && matches!(kind, "Error" | "Exception" | "Timeout" | "Failure" | "Interrupt")
+    !kind.contains('.')
+        && matches!(kind, "Error" | "Exception" | "Timeout" | "Failure" | "Interrupt")
 }
 
 /// Whether a line that no format knows is one of a logger or a shell nevertheless, and goes on with nothing.
 pub fn is_new(line: &[u8]) -> bool {
-    const WORDS: [&str; 9] = ["level=", "[ERROR]", "[error]", "[INFO]", "[info]", "[WARN", "[warn", " ERROR ", " INFO "];
+    const WORDS: [&str; 9] =
+        ["level=", "[ERROR]", "[error]", "[INFO]", "[info]", "[WARN", "[warn", " ERROR ", " INFO "];
     let head = line.get(..line.len().min(96)).unwrap_or_default();
     let date = line.strip_prefix(b"[").unwrap_or(line);
     let named = line.first() == Some(&b'[') && memchr::memchr(b']', head).is_some();
-    let warned = memchr::memmem::find(head, b".py:").is_some() && memchr::memmem::find(line, b"Warning: ").is_some();
-    let drawn = memchr::memmem::find(line, b"%|").is_some() || memchr::memmem::find(line, b"it/s]").is_some();
-    let dated = date.get(..4).is_some_and(|year| year.iter().all(u8::is_ascii_digit)) && matches!(date.get(4), Some(b'-' | b'/'));
+    let warned = memchr::memmem::find(head, b".py:").is_some()
+        && memchr::memmem::find(line, b"Warning: ").is_some();
+    let drawn = memchr::memmem::find(line, b"%|").is_some()
+        || memchr::memmem::find(line, b"it/s]").is_some();
+    let dated = date.get(..4).is_some_and(|year| year.iter().all(u8::is_ascii_digit))
+        && matches!(date.get(4), Some(b'-' | b'/'));
     let shell = line.starts_with(b"+ ") || line.starts_with(b"$ ");
-    dated || shell || named || warned || drawn || WORDS.iter().any(|word| memchr::memmem::find(head, word.as_bytes()).is_some())
+    dated
+        || shell
+        || named
+        || warned
+        || drawn
+        || WORDS.iter().any(|word| memchr::memmem::find(head, word.as_bytes()).is_some())
 }
 
 /// Whether a frame is native code's.
@@ -160,7 +187,9 @@ pub(super) fn is_foreign(text: &[u8]) -> bool {
         "exit status ",
         "panic({",
     ];
-    is_native(text) || starts(text, &OTHERS) || is_call(text.split(|b| *b == b'\n').next().unwrap_or_default())
+    is_native(text)
+        || starts(text, &OTHERS)
+        || is_call(text.split(|b| *b == b'\n').next().unwrap_or_default())
 }
 
 /// Whether words that come behind the same header go on with the event before them: more of a stack, or more lines of
@@ -216,7 +245,10 @@ pub fn first_of_chain(text: &str) -> &str {
 pub fn of(text: &str) -> Option<Stack<'_>> {
     // Most words are one line, and no frame.
     let begins_in_frame = text.trim_start().starts_with("File \"");
-    if memchr::memchr(b'\n', text.as_bytes()).is_none() && !begins_in_frame && !text.starts_with("Fatal Python") {
+    if memchr::memchr(b'\n', text.as_bytes()).is_none()
+        && !begins_in_frame
+        && !text.starts_with("Fatal Python")
+    {
         return None;
     }
     if let Some((_, fatal)) = text.split_once("Fatal Python error: ") {
@@ -224,7 +256,11 @@ pub fn of(text: &str) -> Option<Stack<'_>> {
         let current = fatal.split_once("Current thread ").map_or("", |(_, stack)| stack);
         let frame = current.lines().find_map(|line| frame_of(line.trim_start()));
         let frame = frame.map(|(file, function)| short(file, function)).unwrap_or_default();
-        return Some(Stack { kind: "Fatal Python error", message: fatal.lines().next().unwrap_or_default(), frame });
+        return Some(Stack {
+            kind: "Fatal Python error",
+            message: fatal.lines().next().unwrap_or_default(),
+            frame,
+        });
     }
     let stack = match text.split_once("Traceback (most recent call last):") {
         Some((_, stack)) => stack,
@@ -246,11 +282,17 @@ pub fn of(text: &str) -> Option<Stack<'_>> {
         if outside {
             // What stands behind the frames is an exception, whatever its name.
             let (kind, message) = bare.split_once(": ").unwrap_or((bare, ""));
-            let (kind, message) = if flowlog_schema::is_error_type(kind) { (kind, message) } else { ("", bare) };
-            return Some(Stack { kind, message, frame: if frame.is_empty() { library } else { frame } });
+            let (kind, message) =
+                if flowlog_schema::is_error_type(kind) { (kind, message) } else { ("", bare) };
+            return Some(Stack {
+                kind,
+                message,
+                frame: if frame.is_empty() { library } else { frame },
+            });
         }
     }
-    Some(Stack { kind: "", message: "", frame: if frame.is_empty() { library } else { frame } }).filter(|stack| !stack.frame.is_empty())
+    Some(Stack { kind: "", message: "", frame: if frame.is_empty() { library } else { frame } })
+        .filter(|stack| !stack.frame.is_empty())
 }
 
 fn short(file: &str, function: &str) -> String {
@@ -316,13 +358,37 @@ mod tests {
         let chain = "boom\nTraceback (most recent call last):\n  File \"/app/dynamo/vllm/handlers.py\", line 3, in generate\n    x\n  \
                      File \"/usr/lib/python3.12/asyncio/tasks.py\", line 1, in wait_for\nAssertionError\n\n\
                      During handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\nKeyError: 'y'";
-        assert_eq!(of(chain), Some(Stack { kind: "AssertionError", message: "", frame: "handlers.py:generate".to_owned() }));
+        assert_eq!(
+            of(chain),
+            Some(Stack {
+                kind: "AssertionError",
+                message: "",
+                frame: "handlers.py:generate".to_owned()
+            })
+        );
         let group = "  + Exception Group Traceback (most recent call last):\n  |   File \"/app/m.py\", line 9, in m\n  | ExceptionGroup: two (2 sub-exceptions)";
-        assert_eq!(of(group), Some(Stack { kind: "ExceptionGroup", message: "two (2 sub-exceptions)", frame: "m.py:m".to_owned() }));
+        assert_eq!(
+            of(group),
+            Some(Stack {
+                kind: "ExceptionGroup",
+                message: "two (2 sub-exceptions)",
+                frame: "m.py:m".to_owned()
+            })
+        );
         let cut = "    raise e\n  File \"/app/vllm/engine.py\", line 586, in run\n    engine = x(";
-        assert_eq!(of(cut), Some(Stack { kind: "", message: "", frame: "engine.py:run".to_owned() }));
+        assert_eq!(
+            of(cut),
+            Some(Stack { kind: "", message: "", frame: "engine.py:run".to_owned() })
+        );
         let fatal = "Fatal Python error: Aborted\n\nThread 0x01 (most recent call first):\n  File \"/a/other.py\", line 1 in wait\n\nCurrent thread 0x02 (most recent call first):\n  File \"/a/inner.py\", line 2 in call\n  File \"/a/outer.py\", line 3 in main\n\nExtension modules: x (total: 1)";
-        assert_eq!(of(fatal), Some(Stack { kind: "Fatal Python error", message: "Aborted", frame: "inner.py:call".to_owned() }));
+        assert_eq!(
+            of(fatal),
+            Some(Stack {
+                kind: "Fatal Python error",
+                message: "Aborted",
+                frame: "inner.py:call".to_owned()
+            })
+        );
         assert_eq!(of("no stack"), None);
     }
 }

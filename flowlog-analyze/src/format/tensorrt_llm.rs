@@ -22,8 +22,15 @@ pub(super) const TENSORRT_LLM: Recogniser = Recogniser {
         let head = head(text)?;
         let message = text.get(head.body..)?;
         Some(
-            Words { time: head.time, level: Some(head.level), component: "trtllm", target: head.rank, message, ..Words::default() }
-                .observe(),
+            Words {
+                time: head.time,
+                level: Some(head.level),
+                component: "trtllm",
+                target: head.rank,
+                message,
+                ..Words::default()
+            }
+            .observe(),
         )
     },
     examples: &[
@@ -35,9 +42,18 @@ pub(super) const TENSORRT_LLM: Recogniser = Recogniser {
             text: "[11/22/2025-08:27:15] [TRT-LLM] [W] Found pynvml",
             tells: "2025-11-22T08:27:15.000000Z-zone WARN trtllm Found pynvml",
         },
-        Example { text: "[11/22/2025-08:27:15] Loading model", tells: "2025-11-22T08:27:15.000000Z-zone INFO trtllm Loading model" },
-        Example { text: "[TensorRT-LLM][ERROR] Assertion failed: x", tells: "ERROR trtllm Assertion failed: x" },
-        Example { text: "[TensorRT-LLM] TensorRT-LLM version: 1.1.0", tells: "INFO trtllm TensorRT-LLM version: 1.1.0" },
+        Example {
+            text: "[11/22/2025-08:27:15] Loading model",
+            tells: "2025-11-22T08:27:15.000000Z-zone INFO trtllm Loading model",
+        },
+        Example {
+            text: "[TensorRT-LLM][ERROR] Assertion failed: x",
+            tells: "ERROR trtllm Assertion failed: x",
+        },
+        Example {
+            text: "[TensorRT-LLM] TensorRT-LLM version: 1.1.0",
+            tells: "INFO trtllm TensorRT-LLM version: 1.1.0",
+        },
     ],
 };
 

@@ -26,7 +26,10 @@ pub(super) const TORCH: Recogniser = Recogniser {
             text: "[W407 11:39:13.107988995 TCPStore.cpp:106] [c10d] sendBytes failed: Broken pipe",
             tells: "2000-04-07T11:39:13.107988Z-year-zone WARN torch TCPStore.cpp:106: [c10d] sendBytes failed: Broken pipe",
         },
-        Example { text: "[E ProcessGroupNCCL.cpp:563] timeout", tells: "ERROR torch ProcessGroupNCCL.cpp:563: timeout" },
+        Example {
+            text: "[E ProcessGroupNCCL.cpp:563] timeout",
+            tells: "ERROR torch ProcessGroupNCCL.cpp:563: timeout",
+        },
         Example {
             text: "W1122 08:27:15.366000 32974 torch/distributed/elastic/multiprocessing/api.py:900] Sending process 33051 closing signal SIGTERM",
             tells: "2000-11-22T08:27:15.366000Z-year-zone WARN torch torch/distributed/elastic/multiprocessing/api.py:900: Sending process 33051 closing signal SIGTERM",
@@ -41,7 +44,8 @@ pub(super) fn is_python(place: &str) -> bool {
 
 fn native(text: &str) -> Option<(Option<Stamp>, Level, &str, usize)> {
     let inner = text.strip_prefix('[')?;
-    let level = level(inner.get(..1)?).filter(|_| matches!(inner.as_bytes().first(), Some(b'I' | b'W' | b'E' | b'F')))?;
+    let level = level(inner.get(..1)?)
+        .filter(|_| matches!(inner.as_bytes().first(), Some(b'I' | b'W' | b'E' | b'F')))?;
     let rest = inner.get(1..)?;
     let (time, rest) = match rest.strip_prefix(' ') {
         Some(rest) => (None, rest),
@@ -69,11 +73,25 @@ fn native(text: &str) -> Option<(Option<Stamp>, Level, &str, usize)> {
 }
 
 fn header(text: &str) -> Option<(Option<Stamp>, Level, &str, usize)> {
-    let python = || glog::head(text).filter(|head| is_python(head.place)).map(|head| (Some(head.time), head.level, head.place, head.body));
+    let python = || {
+        glog::head(text)
+            .filter(|head| is_python(head.place))
+            .map(|head| (Some(head.time), head.level, head.place, head.body))
+    };
     native(text).or_else(python)
 }
 
 fn read(text: &str) -> Option<Observation<'_>> {
     let (time, level, place, body) = header(text)?;
-    Some(Words { time, level: Some(level), component: "torch", target: place, message: text.get(body..)?, ..Words::default() }.observe())
+    Some(
+        Words {
+            time,
+            level: Some(level),
+            component: "torch",
+            target: place,
+            message: text.get(body..)?,
+            ..Words::default()
+        }
+        .observe(),
+    )
 }

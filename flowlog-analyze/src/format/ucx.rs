@@ -48,8 +48,15 @@ fn log(text: &str) -> Option<Observation<'_>> {
     let (name, message) = rest.trim_start().split_once(' ')?;
     let level = level(name)?;
     Some(
-        Words { time: Some(time), level: Some(level), component: "ucx", target: place, message: message.trim_start(), ..Words::default() }
-            .observe(),
+        Words {
+            time: Some(time),
+            level: Some(level),
+            component: "ucx",
+            target: place,
+            message: message.trim_start(),
+            ..Words::default()
+        }
+        .observe(),
     )
 }
 
@@ -57,10 +64,20 @@ fn log(text: &str) -> Option<Observation<'_>> {
 fn fatal(text: &str) -> Option<Observation<'_>> {
     let (who, message) = text.strip_prefix('[')?.split_once("] ")?;
     let mut parts = who.rsplit(':');
-    let number = |part: Option<&str>| part.is_some_and(|part| !part.trim().is_empty() && part.trim().bytes().all(|b| b.is_ascii_digit()));
+    let number = |part: Option<&str>| {
+        part.is_some_and(|part| {
+            !part.trim().is_empty() && part.trim().bytes().all(|b| b.is_ascii_digit())
+        })
+    };
     let (tid, _, pid) = (parts.next(), parts.next()?, parts.next());
-    if !number(tid) || !number(pid) || parts.next().is_none_or(|host| host.is_empty() || host.contains(' ')) {
+    if !number(tid)
+        || !number(pid)
+        || parts.next().is_none_or(|host| host.is_empty() || host.contains(' '))
+    {
         return None;
     }
-    Some(Words { level: Some(Level::Error), component: "ucx", message, ..Words::default() }.observe())
+    Some(
+        Words { level: Some(Level::Error), component: "ucx", message, ..Words::default() }
+            .observe(),
+    )
 }

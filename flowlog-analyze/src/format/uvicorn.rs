@@ -15,9 +15,9 @@ pub(super) const UVICORN: Recogniser = Recogniser {
     read: |text| {
         let (name, message) = head(text)?;
         // An answer that is an error is no information.
-        let status = message
-            .rsplit_once("\" ")
-            .and_then(|(request, rest)| request.contains(" HTTP/").then(|| rest.get(..3)?.parse::<u16>().ok()).flatten());
+        let status = message.rsplit_once("\" ").and_then(|(request, rest)| {
+            request.contains(" HTTP/").then(|| rest.get(..3)?.parse::<u16>().ok()).flatten()
+        });
         let level = match status {
             Some(500..) => Some(Level::Error),
             _ => level(name),
@@ -46,6 +46,9 @@ fn head(text: &str) -> Option<(&str, &str)> {
     let known = matches!(name, "TRACE" | "DEBUG" | "INFO" | "WARNING" | "ERROR" | "CRITICAL");
     let words = rest.trim_start_matches(' ');
     // Padded to ten: a single blank is somebody else's.
-    (known && !words.is_empty() && name.len() + 1 + (rest.len() - words.len()) == 10 && rest.len() - words.len() > 1)
+    (known
+        && !words.is_empty()
+        && name.len() + 1 + (rest.len() - words.len()) == 10
+        && rest.len() - words.len() > 1)
         .then_some((name, words))
 }

@@ -65,7 +65,14 @@ fn read(text: &str) -> Option<Observation<'_>> {
     let head = head(text)?;
     let message = text.get(head.body..)?;
     Some(
-        Words { time: Some(head.time), level: level(head.level), component: "vllm", target: head.place, message, ..Words::default() }
-            .observe(),
+        Words {
+            time: Some(head.time),
+            level: level(head.level),
+            component: "vllm",
+            target: head.place,
+            message,
+            ..Words::default()
+        }
+        .observe(),
     )
 }

@@ -58,7 +58,8 @@ pub(super) fn level(name: &str) -> Option<Level> {
         "DEBUG" | "DBG" | "D" | "V" | "VERBOSE" | "DIAG" => Level::Debug,
         "INFO" | "INF" | "I" | "NOTICE" | "N" | "PRINT" => Level::Info,
         "WARN" | "WARNING" | "WRN" | "W" => Level::Warn,
-        "ERROR" | "ERR" | "E" | "CRITICAL" | "C" | "FATAL" | "FTL" | "F" | "PANIC" | "DPANIC" | "EXCEPTION" => Level::Error,
+        "ERROR" | "ERR" | "E" | "CRITICAL" | "C" | "FATAL" | "FTL" | "F" | "PANIC" | "DPANIC"
+        | "EXCEPTION" => Level::Error,
         _ => return None,
     })
 }
@@ -66,10 +67,14 @@ pub(super) fn level(name: &str) -> Option<Level> {
 /// `FILE:LINE`, with a source file's ending.
 pub(super) fn is_source_place(text: &str) -> bool {
     let Some((file, line)) = text.rsplit_once(':') else { return false };
-    !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit()) && !file.is_empty() && !file.contains(' ')
+    !line.is_empty()
+        && line.bytes().all(|b| b.is_ascii_digit())
+        && !file.is_empty()
+        && !file.contains(' ')
 }
 
 /// Whether a line begins as an object of JSON does that stands on one line; Python's and YAML's are no JSON.
 pub(super) fn is_object(line: &[u8]) -> bool {
-    line.strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start().first().is_some_and(|b| *b == b'"'))
+    line.strip_prefix(b"{")
+        .is_some_and(|rest| rest.trim_ascii_start().first().is_some_and(|b| *b == b'"'))
 }

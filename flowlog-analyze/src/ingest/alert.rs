@@ -34,15 +34,24 @@ const MAX_MESSAGE: usize = 1_000;
 
 impl Alert {
     /// What a line of a span tells, if that failed and its caller is not to blame.
-    pub(super) fn of_span(observation: &Observation<'_>, speaker: &Speaker, mark: Mark) -> Option<Self> {
-        let (Said::Fail(fault) | Said::Distress { fault, .. }) = &observation.said else { return None };
+    pub(super) fn of_span(
+        observation: &Observation<'_>,
+        speaker: &Speaker,
+        mark: Mark,
+    ) -> Option<Self> {
+        let (Said::Fail(fault) | Said::Distress { fault, .. }) = &observation.said else {
+            return None;
+        };
         if caller_of(&fault.kind, fault.status).is_some() {
             return None;
         }
         let of_span = observation.span.as_ref();
-        let component = of_span.and_then(|span| span.component.as_deref()).or(observation.component.as_deref());
-        let instance = of_span.and_then(|span| span.instance.as_deref()).or(observation.instance.as_deref());
-        let message: &str = if fault.message.is_empty() { &observation.message } else { &fault.message };
+        let component =
+            of_span.and_then(|span| span.component.as_deref()).or(observation.component.as_deref());
+        let instance =
+            of_span.and_then(|span| span.instance.as_deref()).or(observation.instance.as_deref());
+        let message: &str =
+            if fault.message.is_empty() { &observation.message } else { &fault.message };
         Some(Self {
             place: mark.place,
             time: mark.time(),
@@ -56,7 +65,12 @@ impl Alert {
     }
 
     /// What a line tells of a process or the run, if that is in trouble.
-    pub(super) fn of_sign(clue: &Clue, observation: &Observation<'_>, speaker: &Speaker, mark: Mark) -> Option<Self> {
+    pub(super) fn of_sign(
+        clue: &Clue,
+        observation: &Observation<'_>,
+        speaker: &Speaker,
+        mark: Mark,
+    ) -> Option<Self> {
         if !matches!(
             clue.class,
             Class::Panic
@@ -87,7 +101,10 @@ impl Alert {
 
 /// The narrowest name that the envelopes tell of who speaks.
 pub(super) fn name_of(speaker: &Speaker) -> &str {
-    [&speaker.pod, &speaker.container, &speaker.process, &speaker.host].into_iter().find(|name| !name.is_empty()).map_or("", |name| name)
+    [&speaker.pod, &speaker.container, &speaker.process, &speaker.host]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .map_or("", |name| name)
 }
 
 fn cut(text: &str) -> &str {

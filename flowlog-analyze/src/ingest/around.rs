@@ -21,12 +21,14 @@ pub fn around(sources: &Sources, flows: &[FlowKey]) -> Option<RangeInclusive<i64
     let ids: Vec<String> = flows.iter().flat_map(written).collect();
     let search = AhoCorasick::new(&ids).ok()?;
     let longest = ids.iter().map(String::len).max().unwrap_or(0) as u64;
-    let found: Vec<Range<u64>> = sources.read.par_iter().map(|source| find(source, &search, longest)).collect();
+    let found: Vec<Range<u64>> =
+        sources.read.par_iter().map(|source| find(source, &search, longest)).collect();
     let of_source = |(source, found): (&Source, &Range<u64>)| {
         let span = moments_around(source, found);
         span.start().saturating_sub(AROUND)..=span.end().saturating_add(AROUND)
     };
-    let spans = sources.read.par_iter().zip(&found).filter(|(_, found)| !found.is_empty()).map(of_source);
+    let spans =
+        sources.read.par_iter().zip(&found).filter(|(_, found)| !found.is_empty()).map(of_source);
     spans.reduce_with(|a, b| *a.start().min(b.start())..=*a.end().max(b.end()))
 }
 
@@ -50,10 +52,14 @@ fn find(source: &Source, search: &AhoCorasick, longest: u64) -> Range<u64> {
         let length = (source.size - begin).min(BLOCK + longest);
         let mut bytes = vec![0; usize::try_from(length).ok()?];
         let filled = source.read_at(begin, &mut bytes).ok()?;
-        let mut places = search.find_iter(bytes.get(..filled)?).map(|found| begin + found.start() as u64);
+        let mut places =
+            search.find_iter(bytes.get(..filled)?).map(|found| begin + found.start() as u64);
         let first = places.next()?;
         Some(first..places.last().unwrap_or(first) + 1)
     };
-    let joined = blocks.par_iter().filter_map(of_block).reduce_with(|a, b| a.start.min(b.start)..a.end.max(b.end));
+    let joined = blocks
+        .par_iter()
+        .filter_map(of_block)
+        .reduce_with(|a, b| a.start.min(b.start)..a.end.max(b.end));
     joined.unwrap_or(0..0)
 }

@@ -36,7 +36,12 @@ impl Pool {
 }
 
 /// Reads the lines of a source that begin in a range.
-pub(super) fn read_part(known: Known<'_>, pool: &Pool, task: &Task, plan: &Plan) -> Result<Part, String> {
+pub(super) fn read_part(
+    known: Known<'_>,
+    pool: &Pool,
+    task: &Task,
+    plan: &Plan,
+) -> Result<Part, String> {
     let read = |past| read_with(known, pool, task, past, plan);
     match read(false) {
         Err(Stop::NeedsPast) => read(true),
@@ -63,20 +68,37 @@ impl From<NeedsPast> for Stop {
 /// Bytes that are read at once beyond a chunk whose last events go on.
 const AHEAD: u64 = 64 * 1024;
 
-fn read_with(known: Known<'_>, pool: &Pool, task: &Task, past: bool, plan: &Plan) -> Result<Part, Stop> {
+fn read_with(
+    known: Known<'_>,
+    pool: &Pool,
+    task: &Task,
+    past: bool,
+    plan: &Plan,
+) -> Result<Part, Stop> {
     let number = u32::try_from(task.source).unwrap_or(u32::MAX);
-    let Some(source) = known.0.read.get(task.source) else { return Ok(Part::new(pool.take(number), number, 0)) };
-    let chunk = read_chunk(source, task.range.start..task.range.end.min(source.size), past, BUFFER.take())?;
+    let Some(source) = known.0.read.get(task.source) else {
+        return Ok(Part::new(pool.take(number), number, 0));
+    };
+    let chunk =
+        read_chunk(source, task.range.start..task.range.end.min(source.size), past, BUFFER.take())?;
     let chunk = Chunk { rested: task.rested, ..chunk };
     let end = source.size.min(task.rests);
     let part = Part::new(pool.take(number), number, chunk.own);
-    let mut reader = Reader::new(part, known, (chunk.own, chunk.knows_past), SHAPES.take().unwrap_or_default(), plan);
+    let mut reader = Reader::new(
+        part,
+        known,
+        (chunk.own, chunk.knows_past),
+        SHAPES.take().unwrap_or_default(),
+        plan,
+    );
     reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
     let mut ahead = |from: u64| {
         if from >= end {
             Ok(None)
         } else {
-            read_chunk(source, from..from.saturating_add(AHEAD).min(end), false, Vec::new()).map(Some).map_err(Stop::from)
+            read_chunk(source, from..from.saturating_add(AHEAD).min(end), false, Vec::new())
+                .map(Some)
+                .map_err(Stop::from)
         }
     };
     let lines = read_events(&chunk, &mut ahead, &mut reader);

@@ -68,8 +68,19 @@ struct Tail {
 }
 
 /// Reads sources that grow until they end, or until the watcher wants no more.
-pub fn ingest_growing(sources: &mut Sources, growing: &mut Growing, plan: &Plan, watcher: &mut dyn Watcher) -> Ingested {
-    let mut live = Live { reading: Reading::new(plan), plan, tails: BTreeMap::new(), failures: 0, peeked: Instant::now() };
+pub fn ingest_growing(
+    sources: &mut Sources,
+    growing: &mut Growing,
+    plan: &Plan,
+    watcher: &mut dyn Watcher,
+) -> Ingested {
+    let mut live = Live {
+        reading: Reading::new(plan),
+        plan,
+        tails: BTreeMap::new(),
+        failures: 0,
+        peeked: Instant::now(),
+    };
     loop {
         let ends = !watcher.goes_on();
         if ends {
@@ -102,11 +113,18 @@ struct Live<'p> {
 impl Live<'_> {
     /// Gives out what is whole by now.
     fn settle(&mut self, sources: &Sources, growing: &Growing) {
-        let growths: BTreeMap<usize, Growth> = growing.growths().map(|growth| (growth.source, growth)).collect();
+        let growths: BTreeMap<usize, Growth> =
+            growing.growths().map(|growth| (growth.source, growth)).collect();
         self.reading.update(sources, &|index| growths.contains_key(&index), &|_| {});
         for growth in growths.into_values() {
             let now = Instant::now();
-            let fresh = || Tail { peeked: 0, peeked_before: 0, told: BTreeSet::new(), settled: now, is_over: false };
+            let fresh = || Tail {
+                peeked: 0,
+                peeked_before: 0,
+                told: BTreeSet::new(),
+                settled: now,
+                is_over: false,
+            };
             let tail = self.tails.entry(growth.source).or_insert_with(fresh);
             if tail.is_over {
                 continue;
@@ -121,7 +139,9 @@ impl Live<'_> {
                 tail.is_over = true;
             } else if growth.size <= read_to {
                 tail.settled = now;
-            } else if self.plan.follows && (growth.grew.elapsed() >= REST || tail.settled.elapsed() >= UNREST) {
+            } else if self.plan.follows
+                && (growth.grew.elapsed() >= REST || tail.settled.elapsed() >= UNREST)
+            {
                 schedule.grow(growth.source, growth.size, true);
                 tail.settled = now;
             } else {
@@ -153,11 +173,22 @@ impl Live<'_> {
         self.peeked = Instant::now();
         let mut tasks = Vec::new();
         for growth in growing.growths() {
-            let Some(tail) = self.tails.get_mut(&growth.source).filter(|tail| !tail.is_over && growth.size > tail.peeked) else { continue };
+            let Some(tail) = self
+                .tails
+                .get_mut(&growth.source)
+                .filter(|tail| !tail.is_over && growth.size > tail.peeked)
+            else {
+                continue;
+            };
             let Some(read_to) = self.reading.schedule.read_to(growth.source) else { continue };
             let from = read_to.max(tail.peeked_before).max(growth.size.saturating_sub(MOST_PEEKED));
             if from < growth.size {
-                tasks.push(Task { source: growth.source, range: from..growth.size, rested: None, rests: u64::MAX });
+                tasks.push(Task {
+                    source: growth.source,
+                    range: from..growth.size,
+                    rested: None,
+                    rests: u64::MAX,
+                });
             }
             (tail.peeked_before, tail.peeked) = (tail.peeked, growth.size);
         }
@@ -176,7 +207,8 @@ impl Live<'_> {
         alerts.sort_by_key(|alert| (alert.time, alert.place));
         for alert in alerts {
             let index = alert.place.source as usize;
-            let is_new = self.tails.get_mut(&index).is_none_or(|tail| tail.told.insert(alert.place.offset));
+            let is_new =
+                self.tails.get_mut(&index).is_none_or(|tail| tail.told.insert(alert.place.offset));
             if is_new {
                 watcher.alert(&alert, sources.read.get(index).map_or("", |source| &source.name));
             }
@@ -186,6 +218,11 @@ impl Live<'_> {
     fn moment(&self, sources: &Sources) -> Moment {
         let input = &self.reading.total.input;
         let bytes = sources.read.iter().map(|source| source.size).sum();
-        Moment { bytes, lines: input.lines, flows: self.reading.total.table.kept() as u64, failures: self.failures }
+        Moment {
+            bytes,
+            lines: input.lines,
+            flows: self.reading.total.table.kept() as u64,
+            failures: self.failures,
+        }
     }
 }

@@ -39,22 +39,36 @@ pub struct LoggedEvent {
 const MAX_MESSAGE: usize = 16 * 1024;
 
 impl LoggedEvent {
-    pub(super) fn of(format: &'static str, observation: &Observation<'_>, of_file: Option<&str>, speaker: &Speaker, mark: Mark) -> Self {
+    pub(super) fn of(
+        format: &'static str,
+        observation: &Observation<'_>,
+        of_file: Option<&str>,
+        speaker: &Speaker,
+        mark: Mark,
+    ) -> Self {
         let span = observation.span.as_ref();
-        let component = span.and_then(|span| span.component.as_deref()).or(observation.component.as_deref());
-        let component = component.filter(|name| !name.is_empty()).or_else(|| speaker.component()).or(of_file);
-        let instance = span.and_then(|span| span.instance.as_deref()).or(observation.instance.as_deref());
+        let component =
+            span.and_then(|span| span.component.as_deref()).or(observation.component.as_deref());
+        let component =
+            component.filter(|name| !name.is_empty()).or_else(|| speaker.component()).or(of_file);
+        let instance =
+            span.and_then(|span| span.instance.as_deref()).or(observation.instance.as_deref());
         let (event, fault) = match &observation.said {
             Said::Open => ("start", None),
             Said::Closed | Said::End => ("end", None),
             Said::Fail(fault) => ("fail", Some(fault)),
             Said::Distress { fault, .. } => ("state", Some(fault)),
             Said::Cancel => ("cancel", None),
-            Said::Word | Said::Streaming | Said::Answered | Said::Recreated if span.is_some() => ("state", None),
+            Said::Word | Said::Streaming | Said::Answered | Said::Recreated if span.is_some() => {
+                ("state", None)
+            }
             Said::Word | Said::Streaming | Said::Answered | Said::Recreated => ("", None),
         };
         let words = observation.words();
-        let words = fault.map(|fault| fault.message.as_ref()).filter(|_| words.is_empty()).unwrap_or(&words);
+        let words = fault
+            .map(|fault| fault.message.as_ref())
+            .filter(|_| words.is_empty())
+            .unwrap_or(&words);
         Self {
             place: mark.place,
             time: mark.time(),
@@ -62,7 +76,11 @@ impl LoggedEvent {
             format,
             component: component.unwrap_or_default().into(),
             instance: instance.unwrap_or_else(|| name_of(speaker)).into(),
-            flow: observation.flows.first().map(|flow| flow.to_compact_string()).unwrap_or_default(),
+            flow: observation
+                .flows
+                .first()
+                .map(|flow| flow.to_compact_string())
+                .unwrap_or_default(),
             event,
             state: observation.state.as_deref().unwrap_or_default().into(),
             error_type: fault.map(|fault| fault.kind.as_ref().into()).unwrap_or_default(),

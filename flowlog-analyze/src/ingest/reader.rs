@@ -62,7 +62,11 @@ impl<'c> Hearer<'c> for Reader<'_> {
     fn hear(&mut self, event: &Event<'c>) -> Result<(), Stop> {
         let needs_past = self.take(event);
         let (own, knows_past) = self.begins;
-        if needs_past && !knows_past && event.at - own <= MAX_EVENT as u64 { Err(Stop::NeedsPast) } else { Ok(()) }
+        if needs_past && !knows_past && event.at - own <= MAX_EVENT as u64 {
+            Err(Stop::NeedsPast)
+        } else {
+            Ok(())
+        }
     }
 
     fn skim(&mut self, at: u64, line: &[u8]) -> bool {
@@ -89,9 +93,12 @@ impl<'c> Hearer<'c> for Reader<'_> {
 
     fn foretell(&mut self, event: &Event<'c>) {
         let line = event.text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let text = String::from_utf8_lossy(line.get(..line.len().min(MAX_LINE)).unwrap_or_default());
+        let text =
+            String::from_utf8_lossy(line.get(..line.len().min(MAX_LINE)).unwrap_or_default());
         let own = format::read(text.trim_end()).1.and_then(|observation| observation.time);
-        if let Some((time, blur, _)) = self.moment(own, event.facts.time, self.told.before(event.at)) {
+        if let Some((time, blur, _)) =
+            self.moment(own, event.facts.time, self.told.before(event.at))
+        {
             self.told.tell(time, blur, event.at);
         }
     }
@@ -139,8 +146,17 @@ impl<'c> Hearer<'c> for Reader<'_> {
 
 impl<'t> Reader<'t> {
     /// A reader of a chunk that begins there and whose past is known or not.
-    pub(super) fn new(part: Part, (sources, timelines): Known<'t>, begins: (u64, bool), shapes: Box<Shapes>, plan: &'t Plan) -> Self {
-        let file = sources.read.get(part.place.0 as usize).filter(|_| plan.keeps_events || !plan.components.is_all());
+    pub(super) fn new(
+        part: Part,
+        (sources, timelines): Known<'t>,
+        begins: (u64, bool),
+        shapes: Box<Shapes>,
+        plan: &'t Plan,
+    ) -> Self {
+        let file = sources
+            .read
+            .get(part.place.0 as usize)
+            .filter(|_| plan.keeps_events || !plan.components.is_all());
         Self {
             source: part.place.0,
             part,
@@ -169,15 +185,24 @@ impl<'t> Reader<'t> {
 
     /// The moment that an event's own stamp tells, or its envelope's, how much later it may have been, and whether an event
     /// before it may have a say in that.
-    fn moment(&mut self, own: Option<Stamp>, envelope: Option<Stamp>, told: Option<(i64, u32)>) -> Option<(i64, u32, bool)> {
+    fn moment(
+        &mut self,
+        own: Option<Stamp>,
+        envelope: Option<Stamp>,
+        told: Option<(i64, u32)>,
+    ) -> Option<(i64, u32, bool)> {
         let stamp = own.or(envelope)?;
         let blur = u32::try_from(stamp.unit).unwrap_or(u32::MAX);
         if stamp.is_complete() {
             return Some((stamp.ns, blur, false));
         }
         let complete = envelope.filter(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
-        let (moment, asks) =
-            self.timelines.of(self.sources, self.source as usize).resolve(stamp, complete, told.map(|(time, _)| time), &mut self.year);
+        let (moment, asks) = self.timelines.of(self.sources, self.source as usize).resolve(
+            stamp,
+            complete,
+            told.map(|(time, _)| time),
+            &mut self.year,
+        );
         Some((moment, blur, asks))
     }
 
@@ -192,7 +217,8 @@ impl<'t> Reader<'t> {
         }
         let known = self.shapes.known(number)?;
         let speaker = known.speaker().key();
-        let author = self.part.notes.author(speaker, &known.component, &known.instance, known.embedded)?;
+        let author =
+            self.part.notes.author(speaker, &known.component, &known.instance, known.embedded)?;
         if speaker != 0 {
             self.part.notes.name(Voice { source: self.source, speaker }, known.speaker());
         }
@@ -216,9 +242,11 @@ impl<'t> Reader<'t> {
             return false;
         }
         // A mapped line that its writer did not finish ends in zeros, and the next one follows them.
-        let whole = memchr::memrchr(0, &event.text).map_or(&event.text[..], |zero| event.text.get(zero + 1..).unwrap_or_default());
+        let whole = memchr::memrchr(0, &event.text)
+            .map_or(&event.text[..], |zero| event.text.get(zero + 1..).unwrap_or_default());
         let kept = whole.get(..whole.len().min(MAX_LINE)).unwrap_or_default();
-        let text = std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
+        let text =
+            std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
         let (format, observation) = format::read(text.trim_end());
         let told = self.told.before(event.at);
         let envelope = event.facts.time;
@@ -231,16 +259,23 @@ impl<'t> Reader<'t> {
         }
         // A line without a stamp has the milliseconds of its clock, else the time of the line before it.
         let clock = observation.as_ref().map_or(0, |observation| observation.clock);
-        let by_clock = (clock > 0).then(|| (i64::try_from((clock >> 16) * 1_000_000).unwrap_or(Mark::NO_TIME), 1_000_000));
+        let by_clock = (clock > 0).then(|| {
+            (i64::try_from((clock >> 16) * 1_000_000).unwrap_or(Mark::NO_TIME), 1_000_000)
+        });
         let found = time.or(by_clock).or(told);
         // Which of two neighbours came first matters to a stamp that leaves something out.
-        let needs_past = told.is_none() && (found.is_none() || moment.is_some_and(|(_, _, asks)| asks));
+        let needs_past =
+            told.is_none() && (found.is_none() || moment.is_some_and(|(_, _, asks)| asks));
         if !event.own {
             return false;
         }
-        let named =
-            observation.as_ref().filter(|observation| !observation.embedded).and_then(|observation| observation.component.as_deref());
-        if found.is_some_and(|(time, _)| !self.span.contains(&time)) || !self.counts(named, &event.facts.speaker) {
+        let named = observation
+            .as_ref()
+            .filter(|observation| !observation.embedded)
+            .and_then(|observation| observation.component.as_deref());
+        if found.is_some_and(|(time, _)| !self.span.contains(&time))
+            || !self.counts(named, &event.facts.speaker)
+        {
             return needs_past;
         }
         self.part.count(format, event.lines);
@@ -286,14 +321,32 @@ impl<'t> Reader<'t> {
     }
 
     /// Keeps an event, where events are asked for.
-    fn keep(&mut self, format: &'static str, observation: &Observation<'_>, speaker: &Speaker, mark: Mark) {
+    fn keep(
+        &mut self,
+        format: &'static str,
+        observation: &Observation<'_>,
+        speaker: &Speaker,
+        mark: Mark,
+    ) {
         if self.keeps_events {
-            self.part.events.push(LoggedEvent::of(format, observation, self.of_file, speaker, mark));
+            self.part.events.push(LoggedEvent::of(
+                format,
+                observation,
+                self.of_file,
+                speaker,
+                mark,
+            ));
         }
     }
 
     /// Notes what an event tells of the run, in a format; empty where none takes it.
-    fn note_sign(&mut self, format: &str, observation: &Observation<'_>, speaker: &Speaker, mark: Mark) {
+    fn note_sign(
+        &mut self,
+        format: &str,
+        observation: &Observation<'_>,
+        speaker: &Speaker,
+        mark: Mark,
+    ) {
         let Some(clue) = sign::of(format, observation, &speaker.process) else { return };
         if self.follows {
             self.part.alerts.extend(Alert::of_sign(&clue, observation, speaker, mark));
@@ -306,10 +359,15 @@ impl<'t> Reader<'t> {
         if !self.by_sight || event.lines > 1 || memchr::memchr(0, &event.text).is_some() {
             return false;
         }
-        let Some((format, glance, fields)) = format::glance(event.text.trim_ascii_end()) else { return false };
+        let Some((format, glance, fields)) = format::glance(event.text.trim_ascii_end()) else {
+            return false;
+        };
         let speaker = event.facts.speaker.key();
         let place = Place { source: self.source, offset: event.at, speaker };
-        if !event.own || !self.span.contains(&glance.time.0) || !self.components.holds(glance.component) {
+        if !event.own
+            || !self.span.contains(&glance.time.0)
+            || !self.components.holds(glance.component)
+        {
             self.told.tell(glance.time.0, 1, event.at);
             return true;
         }
@@ -327,7 +385,10 @@ impl<'t> Reader<'t> {
     fn counts(&self, named: Option<&str>, speaker: &Speaker) -> bool {
         self.components.is_all() || {
             let named = named.filter(|name| !name.is_empty());
-            named.or_else(|| speaker.component()).or(self.of_file).is_some_and(|name| self.components.holds(name))
+            named
+                .or_else(|| speaker.component())
+                .or(self.of_file)
+                .is_some_and(|name| self.components.holds(name))
         }
     }
 

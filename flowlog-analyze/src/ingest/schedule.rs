@@ -56,7 +56,9 @@ struct Cursor {
 impl Cursor {
     /// The time that it will have reached when what was given out of it is read, if it goes on as before.
     fn expected(&self, chunk: u64) -> i64 {
-        let (Some(first), before) = (self.first, self.at.saturating_sub(u64::from(self.tasks) * chunk)) else {
+        let (Some(first), before) =
+            (self.first, self.at.saturating_sub(u64::from(self.tasks) * chunk))
+        else {
             return self.reached.saturating_add(i64::from(self.tasks) * UNKNOWN_PACE);
         };
         let took = i128::from(self.reached.saturating_sub(first));
@@ -71,10 +73,27 @@ const UNKNOWN_PACE: i64 = 60_000_000_000;
 
 impl Schedule {
     /// Adds a source of which that part is to be read; and a moment before which no line of it lies, where it is known.
-    pub(super) fn add(&mut self, source: usize, part: &Range<u64>, begin: Option<i64>, grows: bool) {
+    pub(super) fn add(
+        &mut self,
+        source: usize,
+        part: &Range<u64>,
+        begin: Option<i64>,
+        grows: bool,
+    ) {
         let reached = begin.unwrap_or(i64::MIN);
         let (at, size, rests) = (part.start, part.end, VecDeque::new());
-        self.put(Cursor { reached, source, at, size, first: None, tasks: 0, grows, came: 0, rested: None, rests });
+        self.put(Cursor {
+            reached,
+            source,
+            at,
+            size,
+            first: None,
+            tasks: 0,
+            grows,
+            came: 0,
+            rested: None,
+            rests,
+        });
     }
 
     /// Lets a source that grows be read up to there, where it came to rest or did not.
@@ -145,7 +164,11 @@ impl Schedule {
         let mut tasks = Vec::with_capacity(batch);
         while tasks.len() < batch {
             let unread = self.busy.iter_mut().filter(|cursor| cursor.at < cursor.size);
-            let Some(cursor) = unread.min_by_key(|cursor| (cursor.expected(chunk), cursor.tasks, cursor.source)) else { break };
+            let Some(cursor) =
+                unread.min_by_key(|cursor| (cursor.expected(chunk), cursor.tasks, cursor.source))
+            else {
+                break;
+            };
             while let Some(rest) = cursor.rests.pop_front_if(|rest| *rest <= cursor.at) {
                 cursor.rested = Some(rest);
             }
@@ -185,8 +208,16 @@ impl Schedule {
             self.put(cursor);
         }
         let waiting = self.waiting.peek().map(|Reverse(cursor)| cursor.reached);
-        let behind = self.idle.values().filter(|cursor| cursor.came > cursor.at).map(|cursor| cursor.reached);
-        let reached = waiting.into_iter().chain(behind).min().or_else(|| self.idle.values().map(|cursor| cursor.reached).max());
+        let behind = self
+            .idle
+            .values()
+            .filter(|cursor| cursor.came > cursor.at)
+            .map(|cursor| cursor.reached);
+        let reached = waiting
+            .into_iter()
+            .chain(behind)
+            .min()
+            .or_else(|| self.idle.values().map(|cursor| cursor.reached).max());
         reached.filter(|reached| *reached > i64::MIN)
     }
 }
@@ -196,7 +227,12 @@ mod tests {
     use super::*;
 
     /// Reads sources of so many bytes, of which the second passes through time ten times as fast; what each step gave out.
-    fn steps(sizes: &[u64], begins: &[Option<i64>], plan: &Plan, tells: impl Fn(usize, u64) -> Option<i64>) -> Vec<Vec<(usize, u64)>> {
+    fn steps(
+        sizes: &[u64],
+        begins: &[Option<i64>],
+        plan: &Plan,
+        tells: impl Fn(usize, u64) -> Option<i64>,
+    ) -> Vec<Vec<(usize, u64)>> {
         let mut schedule = Schedule::default();
         for (source, size) in sizes.iter().enumerate() {
             schedule.add(source, &(0..*size), begins.get(source).copied().flatten(), false);
@@ -209,7 +245,11 @@ mod tests {
             }
             steps.push(tasks.iter().map(|task| (task.source, task.range.start)).collect());
             for task in &tasks {
-                schedule.was_read(task, tells(task.source, task.range.start), tells(task.source, task.range.end));
+                schedule.was_read(
+                    task,
+                    tells(task.source, task.range.start),
+                    tells(task.source, task.range.end),
+                );
             }
             schedule.end_step();
         }
@@ -218,7 +258,9 @@ mod tests {
     #[test]
     fn sources_advance_together_in_time() {
         let plan = Plan { chunk: 10, batch: 4, ..Plan::default() };
-        let tells = |source: usize, at: u64| i64::try_from(at).ok().map(|at| if source == 1 { at * 10 } else { at });
+        let tells = |source: usize, at: u64| {
+            i64::try_from(at).ok().map(|at| if source == 1 { at * 10 } else { at })
+        };
         let steps = steps(&[200, 100, 0], &[], &plan, tells);
         assert_eq!(steps[0], [(0, 0), (1, 0), (0, 10), (1, 10)]);
         // The second is far ahead: it waits until the first has caught up.
@@ -235,7 +277,9 @@ mod tests {
         let plan = Plan { chunk: 100, batch: 2, ..Plan::default() };
         // Of three files the last goes on where the first ends, and the second where the last does.
         let begins = [0, 500, 200].map(|minutes| Some(minutes * UNKNOWN_PACE));
-        let steps = steps(&[200, 300, 300], &begins, &plan, |source, at| Some(begins[source]? + i64::try_from(at).ok()? * UNKNOWN_PACE));
+        let steps = steps(&[200, 300, 300], &begins, &plan, |source, at| {
+            Some(begins[source]? + i64::try_from(at).ok()? * UNKNOWN_PACE)
+        });
         let read: Vec<usize> = steps.concat().iter().map(|(source, _)| *source).collect();
         assert_eq!(read, [0, 0, 2, 2, 2, 1, 1, 1]);
     }
@@ -247,17 +291,32 @@ mod tests {
         schedule.add(0, &(0..0), None, true);
         let read = |schedule: &mut Schedule| {
             let tasks = schedule.next(&plan);
-            tasks.iter().for_each(|task| schedule.was_read(task, None, i64::try_from(task.range.end).ok()));
+            tasks
+                .iter()
+                .for_each(|task| schedule.was_read(task, None, i64::try_from(task.range.end).ok()));
             let reached = schedule.end_step();
-            (tasks.iter().map(|task| (task.range.clone(), task.rested, task.rests)).collect::<Vec<_>>(), reached)
+            (
+                tasks
+                    .iter()
+                    .map(|task| (task.range.clone(), task.rested, task.rests))
+                    .collect::<Vec<_>>(),
+                reached,
+            )
         };
         assert_eq!(read(&mut schedule), (vec![], None));
         schedule.grow(0, 150, false);
-        assert_eq!(read(&mut schedule), (vec![(0..100, None, u64::MAX), (100..150, None, u64::MAX)], Some(150)));
+        assert_eq!(
+            read(&mut schedule),
+            (vec![(0..100, None, u64::MAX), (100..150, None, u64::MAX)], Some(150))
+        );
         schedule.grow(0, 180, true);
         schedule.grow(0, 190, true);
         schedule.grow(0, 200, false);
-        let rested = vec![(150..180, None, 180), (180..190, Some(180), 190), (190..200, Some(190), u64::MAX)];
+        let rested = vec![
+            (150..180, None, 180),
+            (180..190, Some(180), 190),
+            (190..200, Some(190), u64::MAX),
+        ];
         assert_eq!(read(&mut schedule), (rested, Some(200)));
         assert_eq!((schedule.read_to(0), schedule.read_to(1)), (Some(200), None));
         // Another that is ahead waits for what came of it, and not for what did not come.
@@ -275,7 +334,9 @@ mod tests {
     #[test]
     fn a_source_without_times_is_read_first_and_in_parallel() {
         let plan = Plan { chunk: 10, batch: 4, ..Plan::default() };
-        let steps = steps(&[200, 100], &[], &plan, |source, at| i64::try_from(at).ok().filter(|_| source == 1));
+        let steps = steps(&[200, 100], &[], &plan, |source, at| {
+            i64::try_from(at).ok().filter(|_| source == 1)
+        });
         assert_eq!(steps[1], [(0, 20), (0, 30), (0, 40), (0, 50)]);
         assert_eq!(steps.len(), 8);
     }

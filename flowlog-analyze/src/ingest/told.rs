@@ -14,7 +14,9 @@ impl Told {
     /// The time that the event at an offset may take over: that of the last event before it.
     pub(super) fn before(&self, at: u64) -> Option<(i64, u32)> {
         let found = match self.times.back() {
-            Some(last) if last.0 >= at => self.times.get(self.times.partition_point(|told| told.0 < at).checked_sub(1)?),
+            Some(last) if last.0 >= at => {
+                self.times.get(self.times.partition_point(|told| told.0 < at).checked_sub(1)?)
+            }
             last => last,
         };
         found.filter(|told| at - told.0 <= MAX_EVENT as u64).map(|(_, time, blur)| (*time, *blur))

@@ -11,7 +11,9 @@ pub struct Components(BTreeSet<CompactString>);
 impl Components {
     /// Those of these names, in capitals or not.
     pub fn of<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        Self(names.into_iter().map(|name| CompactString::from(name.trim()).to_lowercase()).collect())
+        Self(
+            names.into_iter().map(|name| CompactString::from(name.trim()).to_lowercase()).collect(),
+        )
     }
 
     /// Whether every component counts.
@@ -21,7 +23,9 @@ impl Components {
 
     /// Whether what a component says counts.
     pub fn holds(&self, name: &str) -> bool {
-        self.is_all() || self.0.contains(name) || self.0.iter().any(|chosen| chosen.eq_ignore_ascii_case(name))
+        self.is_all()
+            || self.0.contains(name)
+            || self.0.iter().any(|chosen| chosen.eq_ignore_ascii_case(name))
     }
 }
 
@@ -33,6 +37,9 @@ mod tests {
     fn none_asked_for_is_all() {
         assert!(Components::default().holds("router") && Components::default().holds(""));
         let two = Components::of(["Router", " backend"]);
-        assert_eq!(["router", "Backend", "prefill", ""].map(|name| two.holds(name)), [true, true, false, false]);
+        assert_eq!(
+            ["router", "Backend", "prefill", ""].map(|name| two.holds(name)),
+            [true, true, false, false]
+        );
     }
 }

@@ -56,12 +56,15 @@ struct FileType {
 }
 
 /// Components that a label stands for by another name.
-const STANDS_FOR: [(&str, &[&str]); 2] = [("kv-memory", &["kvbm", "nixl"]), ("ops", &["docker_build"])];
+const STANDS_FOR: [(&str, &[&str]); 2] =
+    [("kv-memory", &["kvbm", "nixl"]), ("ops", &["docker_build"])];
 
 pub(super) fn read(text: &str) -> Result<Owners, String> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let mut owners = Owners::default();
-    let mut add = |rule: Tier, pattern: String, names: Vec<String>| owners.paths.push(PathRule { pattern, owners: names, rule });
+    let mut add = |rule: Tier, pattern: String, names: Vec<String>| {
+        owners.paths.push(PathRule { pattern, owners: names, rule })
+    };
     if let Some(team) = file.meta.catch_all {
         add(Tier::CatchAll, "*".to_owned(), vec![team]);
     }
@@ -72,13 +75,27 @@ pub(super) fn read(text: &str) -> Result<Owners, String> {
         let name = area.label.to_ascii_lowercase();
         let known = STANDS_FOR.iter().find(|(label, _)| *label == name).map(|(_, names)| *names);
         let engine = name.strip_prefix("backend-");
-        let aliases = known.unwrap_or_default().iter().copied().chain(engine).map(ToOwned::to_owned).collect();
+        let aliases = known
+            .unwrap_or_default()
+            .iter()
+            .copied()
+            .chain(engine)
+            .map(ToOwned::to_owned)
+            .collect();
         owners.components.push(Row { name, github: area.github_team, aliases, ..Row::default() });
     }
     for (tier, rules) in [(Tier::Required, file.required_owners), (Tier::Shared, file.shared)] {
-        owners.paths.extend(rules.into_iter().map(|rule| PathRule { pattern: rule.glob, owners: rule.owners, rule: tier }));
+        owners.paths.extend(rules.into_iter().map(|rule| PathRule {
+            pattern: rule.glob,
+            owners: rule.owners,
+            rule: tier,
+        }));
     }
     let filetypes = file.classify.filetype_rules.into_iter();
-    owners.paths.extend(filetypes.map(|rule| PathRule { pattern: rule.pattern, owners: vec![rule.coowner], rule: Tier::FileType }));
+    owners.paths.extend(filetypes.map(|rule| PathRule {
+        pattern: rule.pattern,
+        owners: vec![rule.coowner],
+        rule: Tier::FileType,
+    }));
     Ok(owners)
 }

@@ -5,14 +5,21 @@ use toml::{Table, Value};
 use super::{Owners, PathRule, Row, Tier};
 
 pub(super) fn read(text: &str) -> Result<Owners, String> {
-    let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string().trim().to_owned())?;
+    let table: Table =
+        text.parse().map_err(|error: toml::de::Error| error.to_string().trim().to_owned())?;
     let mut owners = Owners::default();
     for (section, value) in table {
         match (section.as_str(), value) {
             ("component", Value::Table(rows)) => owners.components = rows_of("component", rows)?,
             ("area", Value::Table(rows)) => owners.areas = rows_of("area", rows)?,
-            ("path", Value::Array(rules)) => owners.paths = rules.into_iter().map(rule).collect::<Result<_, _>>()?,
-            (other, _) => return Err(format!("`{other}` is no section: there are `component`, `area` and `path`")),
+            ("path", Value::Array(rules)) => {
+                owners.paths = rules.into_iter().map(rule).collect::<Result<_, _>>()?
+            }
+            (other, _) => {
+                return Err(format!(
+                    "`{other}` is no section: there are `component`, `area` and `path`"
+                ));
+            }
         }
     }
     Ok(owners)
@@ -47,7 +54,10 @@ fn rows_of(section: &str, rows: Table) -> Result<Vec<Row>, String> {
 
 fn strings(value: Value) -> Option<Vec<String>> {
     let Value::Array(items) = value else { return None };
-    items.into_iter().map(|item| if let Value::String(text) = item { Some(text) } else { None }).collect()
+    items
+        .into_iter()
+        .map(|item| if let Value::String(text) = item { Some(text) } else { None })
+        .collect()
 }
 
 fn rule(value: Value) -> Result<PathRule, String> {
@@ -58,16 +68,27 @@ fn rule(value: Value) -> Result<PathRule, String> {
     };
     let (pattern, tier) = (text("pattern")?, text("rule")?);
     let rule = Tier::parse(&tier).ok_or_else(|| format!("`{tier}` is no rule of a `path`"))?;
-    let owners = fields.remove("owners").and_then(strings).ok_or_else(|| format!("the path `{pattern}` lacks its `owners`"))?;
+    let owners = fields
+        .remove("owners")
+        .and_then(strings)
+        .ok_or_else(|| format!("the path `{pattern}` lacks its `owners`"))?;
     Ok(PathRule { pattern, owners, rule })
 }
 
 pub(super) fn write(owners: &Owners) -> String {
     let rows = |rows: &[Row]| {
         let tables = rows.iter().map(|row| {
-            let texts = [("title", &row.title), ("pic", &row.pic), ("github", &row.github), ("slack", &row.slack), ("email", &row.email)];
-            let mut fields: Table =
-                texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::String(text.clone()?)))).collect();
+            let texts = [
+                ("title", &row.title),
+                ("pic", &row.pic),
+                ("github", &row.github),
+                ("slack", &row.slack),
+                ("email", &row.email),
+            ];
+            let mut fields: Table = texts
+                .into_iter()
+                .filter_map(|(key, text)| Some((key.to_owned(), Value::String(text.clone()?))))
+                .collect();
             if !row.aliases.is_empty() {
                 fields.insert("aliases".to_owned(), list(&row.aliases));
             }

@@ -48,8 +48,12 @@ const HEADINGS: [(&str, Column); 22] = [
 ];
 
 /// Components by other spellings.
-const SPELLINGS: [(&str, &str); 4] =
-    [("tensorrt-llm", "trtllm"), ("tensorrt_llm", "trtllm"), ("kv_block_manager", "kvbm"), ("kv-block-manager", "kvbm")];
+const SPELLINGS: [(&str, &str); 4] = [
+    ("tensorrt-llm", "trtllm"),
+    ("tensorrt_llm", "trtllm"),
+    ("kv_block_manager", "kvbm"),
+    ("kv-block-manager", "kvbm"),
+];
 
 /// Names of CI areas as tables spell them, and as reports do.
 const AREAS: [(&str, &str); 2] = [("security_osrb", "security"), ("kubernetes", "k8s")];
@@ -62,7 +66,10 @@ pub(super) fn read(text: &str) -> Owners {
             .map(|cell| {
                 let cell = cell.to_ascii_lowercase();
                 let words: Vec<&str> = cell.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-                HEADINGS.iter().find(|(word, _)| words.contains(word)).map_or(Column::Other, |(_, column)| *column)
+                HEADINGS
+                    .iter()
+                    .find(|(word, _)| words.contains(word))
+                    .map_or(Column::Other, |(_, column)| *column)
             })
             .collect();
         for cells in rows {
@@ -70,10 +77,15 @@ pub(super) fn read(text: &str) -> Owners {
                 let at = columns.iter().position(|known| *known == column)?;
                 cells.get(at).map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty())
             };
-            let list =
-                |column: Column| get(column).map(|cell| cell.split_whitespace().map(ToOwned::to_owned).collect()).unwrap_or_default();
+            let list = |column: Column| {
+                get(column)
+                    .map(|cell| cell.split_whitespace().map(ToOwned::to_owned).collect())
+                    .unwrap_or_default()
+            };
             if let Some(pattern) = get(Column::Path) {
-                let rule = get(Column::Rule).and_then(|rule| Tier::parse(&rule)).unwrap_or(Tier::Codeowners);
+                let rule = get(Column::Rule)
+                    .and_then(|rule| Tier::parse(&rule))
+                    .unwrap_or(Tier::Codeowners);
                 // Blanks in a pattern are written as CODEOWNERS does.
                 owners.paths.push(PathRule { pattern, owners: list(Column::Owners), rule });
                 continue;
@@ -84,9 +96,11 @@ pub(super) fn read(text: &str) -> Owners {
                 (None, None) => continue,
             };
             // A cell may name several things: the first is the row's.
-            let mut several = title.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
+            let mut several =
+                title.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
             let first = several.next().unwrap_or_default().to_owned();
-            let others: Vec<String> = if is_area { Vec::new() } else { several.map(key_of).collect() };
+            let others: Vec<String> =
+                if is_area { Vec::new() } else { several.map(key_of).collect() };
             let title = if is_area { title } else { first };
             let name = get(Column::Name).unwrap_or_else(|| name_of(&title, is_area));
             if name.is_empty() {
@@ -113,7 +127,10 @@ pub(super) fn read(text: &str) -> Owners {
 fn name_of(title: &str, is_area: bool) -> String {
     let key = key_of(title);
     let spellings = if is_area { &AREAS[..] } else { &SPELLINGS[..] };
-    spellings.iter().find(|(spelling, _)| *spelling == key).map_or(key, |(_, name)| (*name).to_owned())
+    spellings
+        .iter()
+        .find(|(spelling, _)| *spelling == key)
+        .map_or(key, |(_, name)| (*name).to_owned())
 }
 
 /// Every table: its headings, and its rows.
@@ -151,7 +168,8 @@ pub(super) fn write(owners: &Owners) -> String {
     for (heading, rows) in [("Component", &owners.components), ("CI Area", &owners.areas)] {
         let area = heading == "CI Area";
         // The key is told where the title does not give it.
-        let derived = |row: &Row| name_of(row.title.as_deref().unwrap_or(&row.name), area) == row.name;
+        let derived =
+            |row: &Row| name_of(row.title.as_deref().unwrap_or(&row.name), area) == row.name;
         let mut columns: Vec<(&str, Cell)> = vec![
             (heading, |row| row.title.clone().unwrap_or_else(|| row.name.clone())),
             ("Point of Contact (PIC)", |row| row.pic.clone().unwrap_or_default()),
@@ -162,18 +180,25 @@ pub(super) fn write(owners: &Owners) -> String {
             ("Email", |row| row.email.clone().unwrap_or_default()),
             ("Aliases", |row| row.aliases.join(" ")),
         ];
-        columns.extend(more.into_iter().filter(|(_, value)| rows.iter().any(|row| !value(row).is_empty())));
+        columns.extend(
+            more.into_iter().filter(|(_, value)| rows.iter().any(|row| !value(row).is_empty())),
+        );
         if !rows.iter().all(derived) {
             columns.push(("Key", |row| row.name.clone()));
         }
         if !rows.is_empty() {
             let head = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
-            parts.push(table(head, rows.iter().map(|row| columns.iter().map(|(_, value)| value(row)).collect())));
+            parts.push(table(
+                head,
+                rows.iter().map(|row| columns.iter().map(|(_, value)| value(row)).collect()),
+            ));
         }
     }
     if !owners.paths.is_empty() {
         let head = ["Path", "Owners", "Rule"].map(ToOwned::to_owned).to_vec();
-        let rows = owners.paths.iter().map(|rule| vec![rule.pattern.clone(), rule.owners.join(" "), rule.rule.as_str().to_owned()]);
+        let rows = owners.paths.iter().map(|rule| {
+            vec![rule.pattern.clone(), rule.owners.join(" "), rule.rule.as_str().to_owned()]
+        });
         parts.push(table(head, rows));
     }
     parts.join("\n")
@@ -181,17 +206,32 @@ pub(super) fn write(owners: &Owners) -> String {
 
 /// A table whose columns stand below each other.
 fn table(head: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows.map(|cells| cells.iter().map(|cell| escape(cell)).collect())).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head)
+        .chain(rows.map(|cells| cells.iter().map(|cell| escape(cell)).collect()))
+        .collect();
     let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> =
-        (0..columns).map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|at| {
+            rows.iter()
+                .filter_map(|row| row.get(at))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let mut out = String::new();
     for (at, row) in rows.iter().enumerate() {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!(" {cell}{} ", " ".repeat(width - cell.chars().count()))).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!(" {cell}{} ", " ".repeat(width - cell.chars().count())))
+            .collect();
         out.push_str(&format!("|{}|\n", cells.join("|")));
         if at == 0 {
-            out.push_str(&format!("|{}|\n", widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("|")));
+            out.push_str(&format!(
+                "|{}|\n",
+                widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("|")
+            ));
         }
     }
     out

@@ -12,8 +12,11 @@ use crate::names;
 pub fn alert(alert: &Alert, source: &str, count: u64, follows: bool, paint: Paint) -> String {
     let time = alert.time.map_or_else(|| "-".to_owned(), |time| Time(time).to_string());
     let of_file = names::of_file(source);
-    let component =
-        [alert.component.as_str(), names::component_in(&alert.instance).unwrap_or_default(), of_file.component.unwrap_or_default()];
+    let component = [
+        alert.component.as_str(),
+        names::component_in(&alert.instance).unwrap_or_default(),
+        of_file.component.unwrap_or_default(),
+    ];
     let component = component.into_iter().find(|name| !name.is_empty()).unwrap_or("unknown");
     let mut who = paint.bold(&printable(component, 100));
     if !alert.instance.is_empty() {
@@ -25,7 +28,11 @@ pub fn alert(alert: &Alert, source: &str, count: u64, follows: bool, paint: Pain
     }
     let what = if follows { paint.yellow(&what) } else { paint.red(&what) };
     let words = [alert.kind.as_str(), alert.message.lines().next().unwrap_or_default()];
-    let words: Vec<String> = words.into_iter().filter(|part| !part.is_empty()).map(|part| printable(part, 300)).collect();
+    let words: Vec<String> = words
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| printable(part, 300))
+        .collect();
     let mut notes = Vec::new();
     if let Some(flow) = &alert.flow {
         notes.push(format!("flow {}", printable(&flow.to_string(), 100)));
@@ -39,6 +46,10 @@ pub fn alert(alert: &Alert, source: &str, count: u64, follows: bool, paint: Pain
     if source != "-" {
         notes.push(format!("in {}", printable(source, 200)));
     }
-    let notes = if notes.is_empty() { String::new() } else { paint.dim(&format!("  [{}]", notes.join(", "))) };
+    let notes = if notes.is_empty() {
+        String::new()
+    } else {
+        paint.dim(&format!("  [{}]", notes.join(", ")))
+    };
     format!("{time}  {who} {what}: {}{notes}", words.join(": "))
 }

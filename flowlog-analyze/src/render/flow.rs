@@ -25,16 +25,29 @@ pub struct FlowPicture<'a> {
 }
 
 /// Draws a flow.
-pub fn picture(flow: &FlowPicture<'_>, world: &World, sources: &Sources, index: &LineIndex, paint: Paint) -> String {
+pub fn picture(
+    flow: &FlowPicture<'_>,
+    world: &World,
+    sources: &Sources,
+    index: &LineIndex,
+    paint: Paint,
+) -> String {
     let mut out = String::new();
     let places: Vec<Place> = flow
         .tree
         .spans
         .iter()
-        .flat_map(|node| node.span.failure().map(|f| f.mark.place).into_iter().chain([node.span.last.place]))
+        .flat_map(|node| {
+            node.span.failure().map(|f| f.mark.place).into_iter().chain([node.span.last.place])
+        })
         .collect();
-    let lines =
-        Lines::read(sources, index, places.into_iter().chain(flow.failure.iter().flat_map(|failure| failure.evidence.iter().copied())));
+    let lines = Lines::read(
+        sources,
+        index,
+        places
+            .into_iter()
+            .chain(flow.failure.iter().flat_map(|failure| failure.evidence.iter().copied())),
+    );
     let word = match flow.outcome {
         Outcome::Ok => paint.green("ok"),
         Outcome::Recovered => paint.yellow("recovered"),
@@ -45,7 +58,8 @@ pub fn picture(flow: &FlowPicture<'_>, world: &World, sources: &Sources, index: 
     };
     let begin = flow.tree.spans.iter().map(|node| node.opened).min().unwrap_or(0);
     let _ = writeln!(out, "{} {}  {}", paint.bold(&printable(&flow.id, 140)), word, Time(begin));
-    let mut roots: Vec<usize> = (0..flow.tree.spans.len()).filter(|at| flow.tree.spans[*at].parent.is_none()).collect();
+    let mut roots: Vec<usize> =
+        (0..flow.tree.spans.len()).filter(|at| flow.tree.spans[*at].parent.is_none()).collect();
     roots.sort_by_key(|at| (*at != flow.tree.root, flow.tree.spans[*at].opened));
     let mut stack: Vec<(usize, usize)> = roots.into_iter().rev().map(|at| (at, 0)).collect();
     while let Some((at, depth)) = stack.pop() {
@@ -87,14 +101,24 @@ fn blame(failure: &FirstFailure) -> String {
 const MAX_DEPTH: usize = 40;
 
 #[expect(clippy::too_many_arguments, reason = "one line of the picture needs all of the picture")]
-fn span(out: &mut String, flow: &FlowPicture<'_>, at: usize, depth: usize, begin: i64, world: &World, lines: &Lines, paint: Paint) {
+fn span(
+    out: &mut String,
+    flow: &FlowPicture<'_>,
+    at: usize,
+    depth: usize,
+    begin: i64,
+    world: &World,
+    lines: &Lines,
+    paint: Paint,
+) {
     let node = &flow.tree.spans[at];
     let component = node.component(world);
     let instance = node.instance(world);
     let end = node.span.finished().unwrap_or(node.span.last);
     let took = world.time(end, node.process).map_or(0, |end| end.saturating_sub(node.opened));
     let broke = flow.failure.as_ref().is_some_and(|failure| {
-        failure.process == node.process && (failure.evidence.first().is_some_and(|place| is_place(node.span, *place)))
+        failure.process == node.process
+            && (failure.evidence.first().is_some_and(|place| is_place(node.span, *place)))
     });
     let fate = match node.fate {
         Fate::Ok => paint.green("ok"),
@@ -108,7 +132,11 @@ fn span(out: &mut String, flow: &FlowPicture<'_>, at: usize, depth: usize, begin
         let _ = write!(name, "/{instance}");
     }
     let states: Vec<&str> = node.span.states.iter().map(|(_, state)| state.as_str()).collect();
-    let states = if states.is_empty() { String::new() } else { format!(" [{}]", printable(&states.join(" > "), 120)) };
+    let states = if states.is_empty() {
+        String::new()
+    } else {
+        format!(" [{}]", printable(&states.join(" > "), 120))
+    };
     let indent = "  ".repeat(depth.min(MAX_DEPTH));
     let _ = write!(
         out,
@@ -118,7 +146,11 @@ fn span(out: &mut String, flow: &FlowPicture<'_>, at: usize, depth: usize, begin
         paint.dim(&format!("{:.3}s", seconds(took)))
     );
     if let Some(failure) = node.span.failure().filter(|_| node.fate != Fate::Ok) {
-        let words = if failure.kind.is_empty() { failure.message.to_string() } else { format!("{}: {}", failure.kind, failure.message) };
+        let words = if failure.kind.is_empty() {
+            failure.message.to_string()
+        } else {
+            format!("{}: {}", failure.kind, failure.message)
+        };
         let _ = write!(out, "  {}", printable(&words, 120));
     }
     if let Some(report::Evidence { source, line, .. }) =
@@ -133,7 +165,9 @@ fn span(out: &mut String, flow: &FlowPicture<'_>, at: usize, depth: usize, begin
 }
 
 fn is_place(span: &crate::flow::Span, place: Place) -> bool {
-    span.last.place == place || span.first.place == place || span.failure().is_some_and(|failure| failure.mark.place == place)
+    span.last.place == place
+        || span.first.place == place
+        || span.failure().is_some_and(|failure| failure.mark.place == place)
 }
 
 fn seconds(nanos: i64) -> f64 {

@@ -13,7 +13,9 @@ pub(super) fn text(report: &LintReport, paint: Paint) -> String {
     let mut out = String::new();
     let word = if report.passed { paint.green("PASSED") } else { paint.red("BELOW THE THRESHOLD") };
     let _ = writeln!(out, "{word}  {}\n", summary(report));
-    let head = ["score", "component", "PIC", "lines", "structured", "spans", "failures"].map(str::to_owned).to_vec();
+    let head = ["score", "component", "PIC", "lines", "structured", "spans", "failures"]
+        .map(str::to_owned)
+        .to_vec();
     let rows = report.components.iter().map(|component| {
         vec![
             format!("{:.2}", component.score),
@@ -32,7 +34,12 @@ pub(super) fn text(report: &LintReport, paint: Paint) -> String {
             let _ = writeln!(out, "  {}", what(finding));
             for line in &finding.evidence {
                 let place = format!("{}:{}", printable(&line.source, 200), line.line);
-                let _ = writeln!(out, "    {}  {}", paint.bold(&place), paint.dim(&printable(&digest(&line.text), 160)));
+                let _ = writeln!(
+                    out,
+                    "    {}  {}",
+                    paint.bold(&place),
+                    paint.dim(&printable(&digest(&line.text), 160))
+                );
             }
         }
     }
@@ -41,8 +48,16 @@ pub(super) fn text(report: &LintReport, paint: Paint) -> String {
 
 pub(super) fn markdown(report: &LintReport) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "**{}**: {}\n", if report.passed { "passed" } else { "below the threshold" }, escape(&summary(report), 300));
-    let _ = writeln!(out, "| score | component | PIC | lines | structured | spans | failures |\n|---:|---|---|---:|---:|---:|---:|");
+    let _ = writeln!(
+        out,
+        "**{}**: {}\n",
+        if report.passed { "passed" } else { "below the threshold" },
+        escape(&summary(report), 300)
+    );
+    let _ = writeln!(
+        out,
+        "| score | component | PIC | lines | structured | spans | failures |\n|---:|---|---|---:|---:|---:|---:|"
+    );
     for component in &report.components {
         let _ = writeln!(
             out,
@@ -59,7 +74,11 @@ pub(super) fn markdown(report: &LintReport) -> String {
     for component in report.components.iter().filter(|component| !component.findings.is_empty()) {
         let _ = writeln!(out, "\n{}:", escape(&component.component, 60));
         for finding in &component.findings {
-            let places: Vec<String> = finding.evidence.iter().map(|line| format!("{}:{}", escape(&line.source, 200), line.line)).collect();
+            let places: Vec<String> = finding
+                .evidence
+                .iter()
+                .map(|line| format!("{}:{}", escape(&line.source, 200), line.line))
+                .collect();
             let _ = writeln!(out, "- {} ({})", what(finding), places.join(", "));
         }
     }
@@ -67,9 +86,18 @@ pub(super) fn markdown(report: &LintReport) -> String {
 }
 
 fn summary(report: &LintReport) -> String {
-    let below: Vec<&str> = report.components.iter().filter(|one| one.score < report.threshold).map(|one| one.component.as_str()).collect();
+    let below: Vec<&str> = report
+        .components
+        .iter()
+        .filter(|one| one.score < report.threshold)
+        .map(|one| one.component.as_str())
+        .collect();
     match below.len() {
-        0 => format!("all {} components score {} or better", report.components.len(), report.threshold),
+        0 => format!(
+            "all {} components score {} or better",
+            report.components.len(),
+            report.threshold
+        ),
         some => format!(
             "{some} of {} components score less than {}: {}",
             report.components.len(),

@@ -13,13 +13,25 @@ pub(super) fn render(report: &Report) -> String {
     let mut out = String::new();
     let verdict = &report.verdict;
     let _ = writeln!(out, "**{}**: {}\n", verdict.outcome.as_str(), escape(&verdict.summary, 400));
-    let pic = verdict.owner.pic.as_deref().map(|pic| format!(" PIC: {}.", escape(pic, 60))).unwrap_or_default();
+    let pic = verdict
+        .owner
+        .pic
+        .as_deref()
+        .map(|pic| format!(" PIC: {}.", escape(pic, 60)))
+        .unwrap_or_default();
     let _ = writeln!(out, "Confidence {:.0} %.{pic}\n", verdict.confidence * 100.0);
     evidence(&mut out, &verdict.evidence);
     if !report.failures.is_empty() {
-        let _ = writeln!(out, "| flows | kind | component | instance | PIC | state | first | what |\n|---:|---|---|---|---|---|---|---|");
+        let _ = writeln!(
+            out,
+            "| flows | kind | component | instance | PIC | state | first | what |\n|---:|---|---|---|---|---|---|---|"
+        );
         for failure in report.failures.iter().take(MAX_ROWS) {
-            let what = [failure.error_type.as_deref(), failure.message.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(": ");
+            let what = [failure.error_type.as_deref(), failure.message.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(": ");
             let _ = writeln!(
                 out,
                 "| {} | {} | {} | {} | {} | {} | {} | {} |",
@@ -34,7 +46,11 @@ pub(super) fn render(report: &Report) -> String {
             );
         }
         if report.failures.len() > MAX_ROWS {
-            let _ = writeln!(out, "\n{} more failures are in the JSON report.", report.failures.len() - MAX_ROWS);
+            let _ = writeln!(
+                out,
+                "\n{} more failures are in the JSON report.",
+                report.failures.len() - MAX_ROWS
+            );
         }
         out.push('\n');
     }
@@ -53,7 +69,12 @@ pub(super) fn render(report: &Report) -> String {
         report.input.sources
     );
     for unread in &report.input.unread {
-        let _ = writeln!(out, "\nNot read: {} ({})", escape(&unread.source, 200), escape(&unread.error, 200));
+        let _ = writeln!(
+            out,
+            "\nNot read: {} ({})",
+            escape(&unread.source, 200),
+            escape(&unread.error, 200)
+        );
     }
     out
 }
@@ -65,9 +86,17 @@ fn evidence(out: &mut String, lines: &[Evidence]) {
     }
     let texts: Vec<String> = lines
         .iter()
-        .map(|line| format!("{}:{}: {}", printable(&line.source, 200), line.line, printable(&digest(&line.text), 300)))
+        .map(|line| {
+            format!(
+                "{}:{}: {}",
+                printable(&line.source, 200),
+                line.line,
+                printable(&digest(&line.text), 300)
+            )
+        })
         .collect();
-    let longest = texts.iter().flat_map(|text| text.split(|c| c != '`')).map(str::len).max().unwrap_or(0);
+    let longest =
+        texts.iter().flat_map(|text| text.split(|c| c != '`')).map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     let _ = writeln!(out, "{fence}text\n{}\n{fence}\n", texts.join("\n"));
 }

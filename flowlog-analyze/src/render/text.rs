@@ -38,12 +38,29 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
         let _ = writeln!(out, "\n{}", paint.bold("Failures"));
         table(&mut out, &report.failures);
         for failure in report.failures.iter().skip(1).take(MAX_ROWS) {
-            let _ = writeln!(out, "\n{} {}", paint.bold(&who(failure)), paint.dim(&failure.fingerprint));
-            evidence(&mut out, failure.evidence.get(..2.min(failure.evidence.len())).unwrap_or_default(), "  ", paint);
+            let _ = writeln!(
+                out,
+                "\n{} {}",
+                paint.bold(&who(failure)),
+                paint.dim(&failure.fingerprint)
+            );
+            evidence(
+                &mut out,
+                failure.evidence.get(..2.min(failure.evidence.len())).unwrap_or_default(),
+                "  ",
+                paint,
+            );
         }
-        if let Some(example) = report.failures.first().and_then(|failure| failure.examples.first()) {
-            let _ =
-                writeln!(out, "\n{}", paint.dim(&format!("One flow as a tree: flowlog-analyze flow {} PATH...", printable(example, 140))));
+        if let Some(example) = report.failures.first().and_then(|failure| failure.examples.first())
+        {
+            let _ = writeln!(
+                out,
+                "\n{}",
+                paint.dim(&format!(
+                    "One flow as a tree: flowlog-analyze flow {} PATH...",
+                    printable(example, 140)
+                ))
+            );
         }
     }
     footer(&mut out, report, paint);
@@ -53,7 +70,10 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
 /// Whose something is, and under which name it was found.
 fn owner_of(owner: &Owner) -> Option<String> {
     let pic = owner.pic.as_deref().unwrap_or("nobody yet");
-    owner.component.as_deref().map(|component| format!("{} ({})", printable(pic, 60), printable(component, 40)))
+    owner
+        .component
+        .as_deref()
+        .map(|component| format!("{} ({})", printable(pic, 60), printable(component, 40)))
 }
 
 fn who(failure: &Failure) -> String {
@@ -67,7 +87,10 @@ fn who(failure: &Failure) -> String {
 
 fn table(out: &mut String, failures: &[Failure]) {
     let owned = failures.iter().any(|failure| failure.owner.component.is_some());
-    let head = ["flows", "kind", "component", "state", "first", if owned { "PIC" } else { "" }, "what"].map(str::to_owned).to_vec();
+    let head =
+        ["flows", "kind", "component", "state", "first", if owned { "PIC" } else { "" }, "what"]
+            .map(str::to_owned)
+            .to_vec();
     let rows = failures.iter().take(MAX_ROWS).map(|failure| {
         let what = match (&failure.error_type, &failure.message) {
             (Some(kind), Some(message)) => format!("{kind}: {message}"),
@@ -80,13 +103,21 @@ fn table(out: &mut String, failures: &[Failure]) {
             who(failure),
             printable(failure.state.as_deref().unwrap_or("-"), 30),
             clock(failure.first.as_deref()),
-            if owned { printable(failure.owner.pic.as_deref().unwrap_or("-"), 30) } else { String::new() },
+            if owned {
+                printable(failure.owner.pic.as_deref().unwrap_or("-"), 30)
+            } else {
+                String::new()
+            },
             printable(&what, 90),
         ]
     });
     out.push_str(&columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
     if failures.len() > MAX_ROWS {
-        let _ = writeln!(out, "  ... and {} more; --format json has them all", failures.len() - MAX_ROWS);
+        let _ = writeln!(
+            out,
+            "  ... and {} more; --format json has them all",
+            failures.len() - MAX_ROWS
+        );
     }
 }
 
@@ -98,7 +129,12 @@ fn clock(stamp: Option<&str>) -> String {
 fn evidence(out: &mut String, lines: &[Evidence], indent: &str, paint: Paint) {
     for line in lines {
         let place = format!("{}:{}", printable(&line.source, 200), line.line);
-        let _ = writeln!(out, "{indent}{}  {}", paint.bold(&place), paint.dim(&printable(&digest(&line.text), 220)));
+        let _ = writeln!(
+            out,
+            "{indent}{}  {}",
+            paint.bold(&place),
+            paint.dim(&printable(&digest(&line.text), 220))
+        );
     }
 }
 
@@ -107,14 +143,37 @@ fn footer(out: &mut String, report: &Report, paint: Paint) {
     let _ = writeln!(
         out,
         "\nFlows    {} total: {} ok, {} failed, {} recovered, {} cancelled, {} rejected, {} unfinished",
-        flows.total, flows.ok, flows.failed, flows.recovered, flows.cancelled, flows.rejected, flows.unfinished
+        flows.total,
+        flows.ok,
+        flows.failed,
+        flows.recovered,
+        flows.cancelled,
+        flows.rejected,
+        flows.unfinished
     );
     let input = &report.input;
-    let formats: Vec<String> =
-        input.formats.iter().filter(|(_, lines)| **lines > 0).map(|(name, lines)| format!("{name} {lines}")).collect();
-    let _ = writeln!(out, "Input    {} sources, {} bytes, {} lines ({})", input.sources, input.bytes, input.lines, formats.join(", "));
+    let formats: Vec<String> = input
+        .formats
+        .iter()
+        .filter(|(_, lines)| **lines > 0)
+        .map(|(name, lines)| format!("{name} {lines}"))
+        .collect();
+    let _ = writeln!(
+        out,
+        "Input    {} sources, {} bytes, {} lines ({})",
+        input.sources,
+        input.bytes,
+        input.lines,
+        formats.join(", ")
+    );
     for unread in &input.unread {
-        let _ = writeln!(out, "{}   {}: {}", paint.yellow("Unread"), printable(&unread.source, 200), printable(&unread.error, 200));
+        let _ = writeln!(
+            out,
+            "{}   {}: {}",
+            paint.yellow("Unread"),
+            printable(&unread.source, 200),
+            printable(&unread.error, 200)
+        );
     }
     let problems = &input.problems;
     let odd = [
@@ -126,7 +185,11 @@ fn footer(out: &mut String, report: &Report, paint: Paint) {
         ("late records", problems.late_records),
         ("flows given up to stay within the memory limit", problems.given_up_flows),
     ];
-    let odd: Vec<String> = odd.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    let odd: Vec<String> = odd
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
     if !odd.is_empty() {
         let _ = writeln!(out, "Odd      {}", odd.join(", "));
     }

@@ -31,7 +31,13 @@ static MATCHER: LazyLock<Option<Matcher>> = LazyLock::new(|| {
     let mut asks: Vec<_> = RULES
         .iter()
         .flat_map(|rules| rules.iter())
-        .map(|rule| (rule, [rule.any, rule.with, rule.without].map(|words| words.iter().map(|word| number(word)).collect())))
+        .map(|rule| {
+            (
+                rule,
+                [rule.any, rule.with, rule.without]
+                    .map(|words| words.iter().map(|word| number(word)).collect()),
+            )
+        })
         .collect();
     asks.sort_by_key(|(rule, _)| Class::ALL.iter().position(|class| *class == rule.class));
     // Fails for too many patterns only; a test builds it.
@@ -61,6 +67,8 @@ pub(super) fn matching(texts: [&str; 3], may: impl Fn(Class) -> bool) -> Option<
     }
     found.sort_unstable();
     let has = |words: &[u16]| words.iter().any(|word| found.binary_search(word).is_ok());
-    let fits = |asks: &[Vec<u16>; 3]| has(&asks[0]) && (asks[1].is_empty() || has(&asks[1])) && !has(&asks[2]);
+    let fits = |asks: &[Vec<u16>; 3]| {
+        has(&asks[0]) && (asks[1].is_empty() || has(&asks[1])) && !has(&asks[2])
+    };
     matcher.asks.iter().find(|(rule, asks)| may(rule.class) && fits(asks)).map(|(rule, _)| *rule)
 }

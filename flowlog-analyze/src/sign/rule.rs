@@ -114,7 +114,12 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub(super) const fn new(name: &'static str, class: Class, whose: Whose, any: &'static [&'static str]) -> Self {
+    pub(super) const fn new(
+        name: &'static str,
+        class: Class,
+        whose: Whose,
+        any: &'static [&'static str],
+    ) -> Self {
         Self { name, class, whose, any, with: &[], without: &[], example: "", near_miss: "" }
     }
 

@@ -8,8 +8,11 @@ use super::matcher::HEAD;
 
 /// Whether a line that no format takes says of itself that it is an error, as tools and shells print them.
 pub(super) fn begins_with_error(words: &str) -> bool {
-    const WORDS: [&str; 6] = ["error response ", "error: ", "error[", "fatal: ", "fatal error: ", "panic: "];
-    WORDS.iter().any(|word| words.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
+    const WORDS: [&str; 6] =
+        ["error response ", "error: ", "error[", "fatal: ", "fatal error: ", "panic: "];
+    WORDS
+        .iter()
+        .any(|word| words.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
 }
 
 /// Whether an event that is only loud tells of a failure: some programs print all that they say as errors.
@@ -46,9 +49,12 @@ pub(super) fn tells_failure(words: &str, error: &str) -> bool {
         "not ready",
         "unhealthy",
     ];
-    static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).ok());
+    static FINDER: LazyLock<Option<AhoCorasick>> =
+        LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).ok());
     !error.is_empty()
-        || FINDER.as_ref().is_some_and(|finder| finder.is_match(words.get(..words.floor_char_boundary(HEAD)).unwrap_or(words)))
+        || FINDER.as_ref().is_some_and(|finder| {
+            finder.is_match(words.get(..words.floor_char_boundary(HEAD)).unwrap_or(words))
+        })
 }
 
 /// The words before those of somebody else that they quote.

@@ -89,7 +89,11 @@ impl Feed {
             return Ok(None);
         }
         let (file, name) = (File::open(path)?, path.display().to_string());
-        if is_packed(&Source::new(name.clone(), file.metadata()?.len(), Bytes::Path(path.to_path_buf())))? {
+        if is_packed(&Source::new(
+            name.clone(),
+            file.metadata()?.len(),
+            Bytes::Path(path.to_path_buf()),
+        ))? {
             return Ok(None);
         }
         let from = Origin::Log { path: path.to_path_buf(), id: id_of(&file)?, file, at: 0 };
@@ -190,7 +194,9 @@ impl Feed {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            self.spool.write_all(block.get(..filled).unwrap_or_default()).map_err(|error| not_kept(&error))?;
+            self.spool
+                .write_all(block.get(..filled).unwrap_or_default())
+                .map_err(|error| not_kept(&error))?;
             *at += filled as u64;
             self.copied += filled as u64;
             left = left.saturating_sub(filled as u64);
@@ -207,7 +213,10 @@ impl Feed {
     /// Ends a line that has no end, before what is no more of it.
     fn end_line(&mut self) -> io::Result<()> {
         let mut last = [0];
-        if self.copied == 0 || self.spool.read_at(&mut last, self.copied - 1)? == 0 || last == *b"\n" {
+        if self.copied == 0
+            || self.spool.read_at(&mut last, self.copied - 1)? == 0
+            || last == *b"\n"
+        {
             return Ok(());
         }
         self.spool.write_all(b"\n").map_err(|error| not_kept(&error))?;
@@ -226,7 +235,11 @@ impl Feed {
         let filled = self.spool.read_at(&mut sample, 0).unwrap_or(0);
         let sample = sample.get(..filled).unwrap_or_default();
         match self.source() {
-            Ok(source) if is_packed(&source).unwrap_or(false) || !follows && is_newest_first(sample) => self.reads_as = ReadsAs::Whole,
+            Ok(source)
+                if is_packed(&source).unwrap_or(false) || !follows && is_newest_first(sample) =>
+            {
+                self.reads_as = ReadsAs::Whole
+            }
             Ok(source) => {
                 self.reads_as = ReadsAs::Lines(sources.read.len());
                 sources.read.push(Source { size: 0, labelled: is_labelled(sample), ..source });
@@ -248,7 +261,8 @@ impl Feed {
         let mut end = self.copied;
         while end > self.whole {
             let start = end.saturating_sub(block.len() as u64).max(self.whole);
-            let wanted = block.get_mut(..usize::try_from(end - start).unwrap_or(0)).unwrap_or_default();
+            let wanted =
+                block.get_mut(..usize::try_from(end - start).unwrap_or(0)).unwrap_or_default();
             let filled = self.spool.read_at(wanted, start).unwrap_or(0);
             if let Some(found) = memchr::memrchr(b'\n', wanted.get(..filled).unwrap_or_default()) {
                 return start + found as u64 + 1;
@@ -260,7 +274,10 @@ impl Feed {
 }
 
 fn not_kept(error: &io::Error) -> io::Error {
-    io::Error::other(format!("failed to keep what came in a temporary file ({}): {error}", std::env::temp_dir().display()))
+    io::Error::other(format!(
+        "failed to keep what came in a temporary file ({}): {error}",
+        std::env::temp_dir().display()
+    ))
 }
 
 /// How a file is told from another that takes over its path.

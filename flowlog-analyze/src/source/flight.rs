@@ -40,7 +40,9 @@ mod tests {
         let mut bytes = vec![0; flight::HEADER + 128 + flow::BYTES];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
         put(0, flight::MAGIC);
-        for (at, value) in [(at::VERSION, flight::VERSION), (at::SLOTS, 1), (at::SLOT_BYTES, 128), (at::FLOWS, 1)] {
+        for (at, value) in
+            [(at::VERSION, flight::VERSION), (at::SLOTS, 1), (at::SLOT_BYTES, 128), (at::FLOWS, 1)]
+        {
             put(at, &value.to_le_bytes());
         }
         put(at::PROCESS, &u64::from(u32::MAX).to_le_bytes());
@@ -60,17 +62,26 @@ mod tests {
     #[test]
     fn what_was_said_last_and_what_was_left_open_are_lines() {
         let log = log(&file()).unwrap();
-        let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&[u8]> =
+            log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
         assert_eq!(lines.len(), 2);
         let (closing, _) = json::decode(lines[1]).unwrap();
-        assert_eq!((closing.component.as_ref(), closing.error.unwrap().kind.as_ref()), ("router", "process_killed"));
+        assert_eq!(
+            (closing.component.as_ref(), closing.error.unwrap().kind.as_ref()),
+            ("router", "process_killed")
+        );
     }
 
     #[test]
     fn a_flight_file_is_a_source_and_half_of_one_is_named() {
         let bytes = file();
-        let sources = Sources::of_texts([("a.flight", &bytes[..]), ("b.flight", &bytes[..flight::HEADER])]).unwrap();
-        assert_eq!(sources.read.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(), ["a.flight"]);
+        let sources =
+            Sources::of_texts([("a.flight", &bytes[..]), ("b.flight", &bytes[..flight::HEADER])])
+                .unwrap();
+        assert_eq!(
+            sources.read.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(),
+            ["a.flight"]
+        );
         assert_eq!(sources.unread[0].error, "damaged: no whole flight file");
     }
 }

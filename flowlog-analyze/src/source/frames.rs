@@ -27,7 +27,9 @@ pub(super) fn frames(source: &Source) -> io::Result<Option<Vec<Frame>>> {
     while at < source.size {
         let Some((end, length)) = frame(source, at)? else { return Ok(None) };
         if let Some(length) = length {
-            let Some(next) = content.checked_add(length).filter(|_| frames.len() < MOST) else { return Ok(None) };
+            let Some(next) = content.checked_add(length).filter(|_| frames.len() < MOST) else {
+                return Ok(None);
+            };
             frames.push(Frame { packed: at..end, content: content..next });
             content = next;
         }
@@ -70,7 +72,10 @@ fn frame(source: &Source, at: u64) -> io::Result<Option<(u64, Option<u64>)>> {
         _ => (8, 0),
     };
     let from = 5 + window + dictionary;
-    let Some(length) = number(from, size_of_length).filter(|_| from + size_of_length <= filled) else { return Ok(None) };
+    let Some(length) = number(from, size_of_length).filter(|_| from + size_of_length <= filled)
+    else {
+        return Ok(None);
+    };
     let mut next = at + (from + size_of_length) as u64;
     loop {
         let mut block = [0; 3];
@@ -92,7 +97,8 @@ fn frame(source: &Source, at: u64) -> io::Result<Option<(u64, Option<u64>)>> {
 
 /// Unpacks frames to their places in a file; how much of the whole is there without a gap, and why not all.
 pub(super) fn unpack(source: &Source, frames: &[Frame], to: &File) -> (u64, Option<io::Error>) {
-    let unpacked: Vec<(u64, Option<io::Error>)> = frames.par_iter().map(|frame| unpack_one(source, frame, to)).collect();
+    let unpacked: Vec<(u64, Option<io::Error>)> =
+        frames.par_iter().map(|frame| unpack_one(source, frame, to)).collect();
     let mut size = 0;
     for (length, error) in unpacked {
         size += length;
@@ -107,13 +113,16 @@ pub(super) fn unpack(source: &Source, frames: &[Frame], to: &File) -> (u64, Opti
 fn unpack_one(source: &Source, frame: &Frame, to: &File) -> (u64, Option<io::Error>) {
     let mut at = frame.content.start;
     let mut copy = || -> io::Result<()> {
-        let mut decoder = zstd::stream::read::Decoder::new(Part::of(source, frame.packed.clone()))?.single_frame();
+        let mut decoder = zstd::stream::read::Decoder::new(Part::of(source, frame.packed.clone()))?
+            .single_frame();
         let mut block = vec![0; 1 << 17];
         loop {
             let filled = match decoder.read(&mut block) {
                 Ok(0) if at < frame.content.end => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(0) => return Ok(()),
-                Ok(filled) if at + filled as u64 > frame.content.end => return Err(io::ErrorKind::InvalidData.into()),
+                Ok(filled) if at + filled as u64 > frame.content.end => {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
                 Ok(filled) => filled,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
@@ -140,8 +149,11 @@ impl<'s> Part<'s> {
 
 impl Read for Part<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX).min(buffer.len());
-        let filled = self.source.read_at(self.range.start, buffer.get_mut(..left).unwrap_or_default())?;
+        let left = usize::try_from(self.range.end - self.range.start)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let filled =
+            self.source.read_at(self.range.start, buffer.get_mut(..left).unwrap_or_default())?;
         self.range.start += filled as u64;
         Ok(filled)
     }
@@ -178,7 +190,12 @@ mod tests {
             let words: Vec<u8> = (0..length).map(|at| b"a line of a log\n"[at % 16]).collect();
             for text in [noise, words, vec![b'x'; length]] {
                 for checked in [false, true] {
-                    let packed = [pack(&text, 1, true, checked), skipped.clone(), pack(b"end\n", 3, true, !checked)].concat();
+                    let packed = [
+                        pack(&text, 1, true, checked),
+                        skipped.clone(),
+                        pack(b"end\n", 3, true, !checked),
+                    ]
+                    .concat();
                     let source = spool("a.zst", &mut &*packed).unwrap();
                     let frames = frames(&source).unwrap().unwrap();
                     assert_eq!((frames.len(), super::length(&frames)), (2, length as u64 + 4));
@@ -199,7 +216,11 @@ mod tests {
         let two = [told.clone(), told.clone()].concat();
         assert!(found(&two).is_some());
         assert_eq!(found(&told), None, "one alone");
-        assert_eq!(found(&[told.clone(), pack(b"two\n", 1, false, true)].concat()), None, "one does not say how long it is");
+        assert_eq!(
+            found(&[told.clone(), pack(b"two\n", 1, false, true)].concat()),
+            None,
+            "one does not say how long it is"
+        );
         assert_eq!(found(&[&two[..], b"garbage"].concat()), None);
         for cut in 1..told.len() {
             assert_eq!(found(&two[..two.len() - cut]), None, "{cut}");
@@ -208,13 +229,17 @@ mod tests {
 
     #[test]
     fn damage_ends_it_where_it_is() {
-        let long: Vec<u8> = (0..40_000u32).flat_map(|at| format!("line {at}\n").into_bytes()).collect();
+        let long: Vec<u8> =
+            (0..40_000u32).flat_map(|at| format!("line {at}\n").into_bytes()).collect();
         let first = pack(&long, 1, true, true);
         let mut packed = [first.clone(), first.clone(), first.clone()].concat();
         packed[first.len() * 2 - 100] ^= 0x55;
         let source = spool("a.zst", &mut &*packed).unwrap();
         let file = tempfile::tempfile().unwrap();
         let (size, error) = unpack(&source, &frames(&source).unwrap().unwrap(), &file);
-        assert!(error.is_some() && size >= long.len() as u64 && size <= 2 * long.len() as u64, "{size} {error:?}");
+        assert!(
+            error.is_some() && size >= long.len() as u64 && size <= 2 * long.len() as u64,
+            "{size} {error:?}"
+        );
     }
 }

@@ -83,7 +83,11 @@ impl Growing {
     }
 
     /// Reads standard input, as the source `-`, where it is among the paths; the others.
-    pub(super) fn add_stdin_of(&mut self, paths: &[PathBuf], sources: &mut Sources) -> Vec<PathBuf> {
+    pub(super) fn add_stdin_of(
+        &mut self,
+        paths: &[PathBuf],
+        sources: &mut Sources,
+    ) -> Vec<PathBuf> {
         if has_stdin(paths) {
             self.add_pipe(STDIN, io::stdin(), sources);
         }
@@ -91,7 +95,12 @@ impl Growing {
     }
 
     /// Takes in what a path led to.
-    pub(super) fn add_opened(&mut self, path: &Path, opened: io::Result<Opened>, sources: &mut Sources) {
+    pub(super) fn add_opened(
+        &mut self,
+        path: &Path,
+        opened: io::Result<Opened>,
+        sources: &mut Sources,
+    ) {
         match opened {
             Ok(Opened::Logs(found)) => sources.add(found),
             Ok(Opened::Pipe(pipe)) => self.add_pipe(&path.display().to_string(), pipe, sources),
@@ -100,12 +109,19 @@ impl Growing {
     }
 
     /// Reads a pipe on a thread of its own.
-    pub fn add_pipe(&mut self, name: &str, pipe: impl Read + Send + 'static, sources: &mut Sources) {
+    pub fn add_pipe(
+        &mut self,
+        name: &str,
+        pipe: impl Read + Send + 'static,
+        sources: &mut Sources,
+    ) {
         let carried = Arc::new(Carried::default());
         let (told, bell) = (Arc::clone(&carried), Arc::clone(&self.bell));
         let added = Feed::new(name, Origin::Pipe(carried)).and_then(|feed| {
             let spool = feed.spool.try_clone()?;
-            thread::Builder::new().name("pipe".to_owned()).spawn(move || carry(pipe, spool, &told, &bell))?;
+            thread::Builder::new()
+                .name("pipe".to_owned())
+                .spawn(move || carry(pipe, spool, &told, &bell))?;
             Ok(feed)
         });
         match added {
@@ -180,7 +196,9 @@ impl Growing {
     pub fn is_over(&self) -> bool {
         self.followed.is_empty()
             && self.coming.is_none()
-            && self.feeds.iter().all(|feed| feed.is_over && !matches!(feed.reads_as, ReadsAs::Unknown | ReadsAs::Whole))
+            && self.feeds.iter().all(|feed| {
+                feed.is_over && !matches!(feed.reads_as, ReadsAs::Unknown | ReadsAs::Whole)
+            })
     }
 
     /// Takes in what has come, and nothing that comes later.
@@ -212,7 +230,9 @@ impl Growing {
         }
         found.sort();
         for path in found {
-            if self.known.contains(&path) || !first && !self.followed.contains(&path) && self.is_rotated(&path) {
+            if self.known.contains(&path)
+                || !first && !self.followed.contains(&path) && self.is_rotated(&path)
+            {
                 continue;
             }
             self.known.insert(path.clone());

@@ -27,7 +27,13 @@ pub(super) fn at(source: Source) -> io::Result<Source> {
     let mut file: File = file.into_inner().map_err(io::IntoInnerError::into_error)?;
     let size = file.stream_position()?;
     file.seek(SeekFrom::Start(0))?;
-    Ok(Source { name: source.name, size, bytes: Bytes::Spool(file), labelled: false, turned: Some(lines) })
+    Ok(Source {
+        name: source.name,
+        size,
+        bytes: Bytes::Spool(file),
+        labelled: false,
+        turned: Some(lines),
+    })
 }
 
 /// The source without the zeros behind its last line: a mapped file whose writer was killed has room that it never used.
@@ -89,16 +95,24 @@ mod tests {
 
     #[test]
     fn lines_turn_round() {
-        for (text, expected) in [("", ""), ("a", "a\n"), ("a\nb", "b\na\n"), ("a\n\nb\n", "b\n\na\n")] {
+        for (text, expected) in
+            [("", ""), ("a", "a\n"), ("a\nb", "b\na\n"), ("a\n\nb\n", "b\n\na\n")]
+        {
             let sources = Sources::of_texts([("x", text.as_bytes())]).unwrap();
             let mut out = Vec::new();
             let lines = turn(&sources.read[0], &mut out).unwrap();
-            assert_eq!((String::from_utf8(out).unwrap(), lines as usize), (expected.to_owned(), text.lines().count()), "{text:?}");
+            assert_eq!(
+                (String::from_utf8(out).unwrap(), lines as usize),
+                (expected.to_owned(), text.lines().count()),
+                "{text:?}"
+            );
         }
         let long: String = (0..400_000).map(|at| format!("{at}\n")).collect();
         let sources = Sources::of_texts([("x", long.as_bytes())]).unwrap();
         let mut out = Vec::new();
         assert_eq!(turn(&sources.read[0], &mut out).unwrap(), 400_000);
-        assert!(String::from_utf8(out).unwrap().lines().eq((0..400_000).rev().map(|at| at.to_string())));
+        assert!(
+            String::from_utf8(out).unwrap().lines().eq((0..400_000).rev().map(|at| at.to_string()))
+        );
     }
 }

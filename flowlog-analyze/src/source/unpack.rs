@@ -55,13 +55,15 @@ enum Pack {
 /// Magic numbers: RFC 1952, RFC 8878 (with its skippable frames), the xz, bzip2 and LZ4 frame formats, and
 /// PKWARE's APPNOTE.
 fn pack_of(head: &[u8]) -> Option<Pack> {
-    let skippable = head.get(1..4) == Some(&[0x2a, 0x4d, 0x18]) && head.first().is_some_and(|first| first & 0xf0 == 0x50);
+    let skippable = head.get(1..4) == Some(&[0x2a, 0x4d, 0x18])
+        && head.first().is_some_and(|first| first & 0xf0 == 0x50);
     Some(match head {
         [0x1f, 0x8b, 8, ..] => Pack::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Pack::Zstd,
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Pack::Xz,
         [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..]
-            if rest.starts_with(b"\x31\x41\x59\x26\x53\x59") || rest.starts_with(b"\x17\x72\x45\x38\x50\x90") =>
+            if rest.starts_with(b"\x31\x41\x59\x26\x53\x59")
+                || rest.starts_with(b"\x17\x72\x45\x38\x50\x90") =>
         {
             Pack::Bzip2
         }
@@ -83,7 +85,10 @@ pub(super) fn is_packed(source: &Source) -> io::Result<bool> {
 }
 
 /// What a source unpacks to; `None` where it is a plain log.
-pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<Source>, Vec<Unread>)>> {
+pub(super) fn unpack(
+    source: &Source,
+    limit: Limit,
+) -> io::Result<Option<(Vec<Source>, Vec<Unread>)>> {
     if !is_packed(source)? {
         return Ok(None);
     }
@@ -91,30 +96,45 @@ pub(super) fn unpack(source: &Source, limit: Limit) -> io::Result<Option<(Vec<So
     if let Some(unpacked) = unpack_frames(source, budget)? {
         return Ok(Some(unpacked));
     }
-    let mut unpacker =
-        Unpacker { out: BufWriter::with_capacity(1 << 18, tempfile::tempfile()?), at: 0, budget, members: Vec::new(), unread: Vec::new() };
+    let mut unpacker = Unpacker {
+        out: BufWriter::with_capacity(1 << 18, tempfile::tempfile()?),
+        at: 0,
+        budget,
+        members: Vec::new(),
+        unread: Vec::new(),
+    };
     let mut whole = BufReader::with_capacity(1 << 18, Part::of(source, 0..source.size));
     unpacker.take(&source.name, &mut whole, 0);
     let Unpacker { out, members, unread, .. } = unpacker;
     let file = Arc::new(out.into_inner().map_err(io::IntoInnerError::into_error)?);
-    let sources = members.into_iter().map(|(name, start, size)| Source::new(name, size, Bytes::Slice { file: Arc::clone(&file), start }));
+    let sources = members.into_iter().map(|(name, start, size)| {
+        Source::new(name, size, Bytes::Slice { file: Arc::clone(&file), start })
+    });
     Ok(Some((sources.collect(), unread)))
 }
 
 /// A log in several frames, unpacked in parallel; `None` where it is something else, or too long.
 fn unpack_frames(source: &Source, budget: u64) -> io::Result<Option<(Vec<Source>, Vec<Unread>)>> {
-    let Some(frames) = frames::frames(source)?.filter(|frames| frames::length(frames) <= budget) else { return Ok(None) };
+    let Some(frames) = frames::frames(source)?.filter(|frames| frames::length(frames) <= budget)
+    else {
+        return Ok(None);
+    };
     let mut head = Vec::with_capacity(HEAD);
     let whole = Part::of(source, 0..source.size);
     // What is damaged or packed twice is for the one that takes everything.
-    let began = zstd::stream::read::Decoder::new(whole).and_then(|decoder| decoder.take(HEAD as u64).read_to_end(&mut head));
+    let began = zstd::stream::read::Decoder::new(whole)
+        .and_then(|decoder| decoder.take(HEAD as u64).read_to_end(&mut head));
     if began.is_err() || pack_of(&head).is_some() {
         return Ok(None);
     }
     let file = tempfile::tempfile()?;
     let (size, error) = frames::unpack(source, &frames, &file);
-    let unread = error.map(|error| Unread { source: source.name.clone(), error: format!("{} after {size} bytes", damaged(&error)) });
-    let log = Source::new(source.name.clone(), size, Bytes::Slice { file: Arc::new(file), start: 0 });
+    let unread = error.map(|error| Unread {
+        source: source.name.clone(),
+        error: format!("{} after {size} bytes", damaged(&error)),
+    });
+    let log =
+        Source::new(source.name.clone(), size, Bytes::Slice { file: Arc::new(file), start: 0 });
     Ok(Some((vec![log], unread.into_iter().collect())))
 }
 
@@ -148,17 +168,29 @@ impl Unpacker {
             None => self.keep(name, &mut stream),
             Some(Pack::Utf16) => self.keep(name, &mut DecodeReaderBytes::new(stream)),
             Some(Pack::Flight) => self.take_flight(name, &mut stream),
-            Some(_) if depth >= MAX_DEPTH => self.refuse(name, format!("archives nest deeper than {MAX_DEPTH}")),
+            Some(_) if depth >= MAX_DEPTH => {
+                self.refuse(name, format!("archives nest deeper than {MAX_DEPTH}"))
+            }
             Some(Pack::Tar) => self.take_tar(name, &mut stream, depth),
             Some(Pack::Zip) => {
                 if let Err(error) = self.take_zip(name, &mut stream, depth) {
                     self.refuse(name, damaged(&error));
                 }
             }
-            Some(Pack::Gzip) => self.take(name, &mut flate2::read::MultiGzDecoder::new(stream), depth + 1),
-            Some(Pack::Xz) => self.take(name, &mut liblzma::read::XzDecoder::new_multi_decoder(stream), depth + 1),
-            Some(Pack::Bzip2) => self.take(name, &mut bzip2::read::MultiBzDecoder::new(stream), depth + 1),
-            Some(Pack::Lz4) => self.take(name, &mut Lz4 { frame: lz4_flex::frame::FrameDecoder::new(BufReader::new(stream)) }, depth + 1),
+            Some(Pack::Gzip) => {
+                self.take(name, &mut flate2::read::MultiGzDecoder::new(stream), depth + 1)
+            }
+            Some(Pack::Xz) => {
+                self.take(name, &mut liblzma::read::XzDecoder::new_multi_decoder(stream), depth + 1)
+            }
+            Some(Pack::Bzip2) => {
+                self.take(name, &mut bzip2::read::MultiBzDecoder::new(stream), depth + 1)
+            }
+            Some(Pack::Lz4) => self.take(
+                name,
+                &mut Lz4 { frame: lz4_flex::frame::FrameDecoder::new(BufReader::new(stream)) },
+                depth + 1,
+            ),
             Some(Pack::Zstd) => match zstd::stream::read::Decoder::new(stream) {
                 Ok(mut decoder) => self.take(name, &mut decoder, depth + 1),
                 Err(error) => self.refuse(name, damaged(&error)),
@@ -204,7 +236,9 @@ impl Unpacker {
             };
             let member = format!("{name}/{}", String::from_utf8_lossy(&entry.path_bytes()));
             match entry.header().entry_type() {
-                kind if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() => self.take(&member, &mut entry, depth + 1),
+                kind if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() => {
+                    self.take(&member, &mut entry, depth + 1)
+                }
                 kind if kind.is_dir() || kind.is_pax_global_extensions() => {}
                 _ => self.refuse(&member, "no regular file"),
             }
@@ -265,7 +299,10 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write, budget: u64) -> (u64, Option<St
         }
         size += kept as u64;
         if kept < filled {
-            return (size, Some(format!("unpacks to more than a log does: stopped after {size} bytes")));
+            return (
+                size,
+                Some(format!("unpacks to more than a log does: stopped after {size} bytes")),
+            );
         }
     }
 }
@@ -335,7 +372,8 @@ mod tests {
 
     fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Deflated);
         for (name, bytes) in members {
             writer.start_file(*name, options).unwrap();
             writer.write_all(bytes).unwrap();
@@ -346,14 +384,21 @@ mod tests {
     /// Every log with its text, and every refusal.
     fn found(name: &str, bytes: &[u8], limit: Limit) -> (Vec<(String, String)>, Vec<String>) {
         let source = spool(name, &mut &*bytes).unwrap();
-        let (sources, unread) = unpack(&source, limit).unwrap().unwrap_or_else(|| (vec![source], Vec::new()));
+        let (sources, unread) =
+            unpack(&source, limit).unwrap().unwrap_or_else(|| (vec![source], Vec::new()));
         let texts = sources.iter().map(|source| {
             let mut text = vec![0; usize::try_from(source.size).unwrap() + 10];
             let filled = source.read_at(0, &mut text).unwrap();
             text.truncate(filled);
             (source.name.clone(), String::from_utf8_lossy(&text).into_owned())
         });
-        (texts.collect(), unread.into_iter().map(|unread| format!("{}: {}", unread.source, unread.error)).collect())
+        (
+            texts.collect(),
+            unread
+                .into_iter()
+                .map(|unread| format!("{}: {}", unread.source, unread.error))
+                .collect(),
+        )
     }
 
     fn log(name: &str) -> (String, String) {
@@ -362,26 +407,47 @@ mod tests {
 
     #[test]
     fn every_kind_alone_and_several_in_a_row() {
-        for (name, pack) in [("a.gz", gzip as fn(&[u8]) -> Vec<u8>), ("a.zst", zstd), ("a.xz", xz), ("a.bz2", bzip2), ("a.lz4", lz4)] {
+        for (name, pack) in [
+            ("a.gz", gzip as fn(&[u8]) -> Vec<u8>),
+            ("a.zst", zstd),
+            ("a.xz", xz),
+            ("a.bz2", bzip2),
+            ("a.lz4", lz4),
+        ] {
             let (first, second) = LOG.split_at(33);
             let rotated = [pack(first.as_bytes()), pack(second.as_bytes())].concat();
             for bytes in [pack(LOG.as_bytes()), rotated] {
                 assert_eq!(found(name, &bytes, Limit::LOGS), (vec![log(name)], vec![]), "{name}");
             }
         }
-        let utf16: Vec<u8> = std::iter::once(0xfeff).chain(LOG.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let utf16: Vec<u8> =
+            std::iter::once(0xfeff).chain(LOG.encode_utf16()).flat_map(u16::to_le_bytes).collect();
         assert_eq!(found("a.txt", &utf16, Limit::LOGS), (vec![log("a.txt")], vec![]));
-        assert_eq!(found("plain.log", LOG.as_bytes(), Limit::LOGS), (vec![log("plain.log")], vec![]));
+        assert_eq!(
+            found("plain.log", LOG.as_bytes(), Limit::LOGS),
+            (vec![log("plain.log")], vec![])
+        );
         // What only looks like one.
         for text in ["BZh9 is no archive\n", "PK alone\n", ""] {
-            assert_eq!(found("x", text.as_bytes(), Limit::LOGS), (vec![("x".to_owned(), text.to_owned())], vec![]));
+            assert_eq!(
+                found("x", text.as_bytes(), Limit::LOGS),
+                (vec![("x".to_owned(), text.to_owned())], vec![])
+            );
         }
     }
 
     #[test]
     fn archives_and_archives_in_them() {
-        let inner = tar(&[("pods/worker-0.log", LOG.as_bytes()), ("pods/worker-1.log.gz", &gzip(LOG.as_bytes()))]);
-        let expected = |outer: &str| vec![log(&format!("{outer}/pods/worker-0.log")), log(&format!("{outer}/pods/worker-1.log.gz"))];
+        let inner = tar(&[
+            ("pods/worker-0.log", LOG.as_bytes()),
+            ("pods/worker-1.log.gz", &gzip(LOG.as_bytes())),
+        ]);
+        let expected = |outer: &str| {
+            vec![
+                log(&format!("{outer}/pods/worker-0.log")),
+                log(&format!("{outer}/pods/worker-1.log.gz")),
+            ]
+        };
         assert_eq!(found("a.tar", &inner, Limit::LOGS), (expected("a.tar"), vec![]));
         assert_eq!(found("a.tgz", &gzip(&inner), Limit::LOGS), (expected("a.tgz"), vec![]));
         let outer = zip(&[("logs/a.tar.zst", &zstd(&inner)), ("0_build.txt", LOG.as_bytes())]);
@@ -389,7 +455,10 @@ mod tests {
         members.push(log("run.zip/0_build.txt"));
         assert_eq!(found("run.zip", &outer, Limit::LOGS), (members, vec![]));
         let deep = (0..6).fold(gzip(LOG.as_bytes()), |bytes, _| gzip(&bytes));
-        assert_eq!(found("deep.gz", &deep, Limit::LOGS), (vec![], vec!["deep.gz: archives nest deeper than 4".to_owned()]));
+        assert_eq!(
+            found("deep.gz", &deep, Limit::LOGS),
+            (vec![], vec!["deep.gz: archives nest deeper than 4".to_owned()])
+        );
     }
 
     #[test]
@@ -412,7 +481,11 @@ mod tests {
             assert!(logs.len() == 1 && long.starts_with(&logs[0].1), "{unread:?}");
             assert!(unread.len() == 1 && unread[0].starts_with("a: damaged: "), "{unread:?}");
         }
-        for bytes in [&gzip(LOG.as_bytes())[..12], &zip(&[("a", LOG.as_bytes())])[..40], &tar(&[("a", LOG.as_bytes())])[..540]] {
+        for bytes in [
+            &gzip(LOG.as_bytes())[..12],
+            &zip(&[("a", LOG.as_bytes())])[..40],
+            &tar(&[("a", LOG.as_bytes())])[..540],
+        ] {
             assert!(!found("a", bytes, Limit::LOGS).1.is_empty());
         }
     }
@@ -424,17 +497,27 @@ mod tests {
         let (logs, unread) = found("bomb.gz", &bomb, limit);
         let size = (bomb.len() * 20).max(100_000);
         assert_eq!(logs[0].1.len(), size);
-        assert_eq!(unread, [format!("bomb.gz: unpacks to more than a log does: stopped after {size} bytes")]);
+        assert_eq!(
+            unread,
+            [format!("bomb.gz: unpacks to more than a log does: stopped after {size} bytes")]
+        );
         // Shared by all members, however deep.
         let many = zip(&[("a.gz", &bomb), ("b.gz", &bomb), ("c", &vec![b'x'; 10_000_000])]);
         let (logs, unread) = found("many.zip", &many, limit);
-        assert!(logs.iter().map(|(_, text)| text.len()).sum::<usize>() <= (many.len() * 20).max(100_000));
+        assert!(
+            logs.iter().map(|(_, text)| text.len()).sum::<usize>()
+                <= (many.len() * 20).max(100_000)
+        );
         assert!(unread.iter().any(|error| error.contains("stopped after")), "{unread:?}");
     }
 
     #[test]
     fn packed_sources_are_sources() {
-        let sources = Sources::of_texts([("b.log", LOG.as_bytes()), ("a.zip", &zip(&[("x.log", LOG.as_bytes())])[..])]).unwrap();
+        let sources = Sources::of_texts([
+            ("b.log", LOG.as_bytes()),
+            ("a.zip", &zip(&[("x.log", LOG.as_bytes())])[..]),
+        ])
+        .unwrap();
         let names: Vec<&str> = sources.read.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(names, ["a.zip/x.log", "b.log"]);
     }

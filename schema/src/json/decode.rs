@@ -86,7 +86,9 @@ impl<'a> Draft<'a> {
                 for (name, value) in entries {
                     match value {
                         Value::Scalar(Scalar::Text(text)) => record.versions.push((name, text)),
-                        Value::Scalar(other) => record.versions.push((name, Cow::Owned(other.to_text().into_owned()))),
+                        Value::Scalar(other) => {
+                            record.versions.push((name, Cow::Owned(other.to_text().into_owned())))
+                        }
                         _ => self.problems.bad_values += 1,
                     }
                 }
@@ -96,7 +98,9 @@ impl<'a> Draft<'a> {
         }
         record.error = match self.take("error") {
             Some(Value::Object(entries)) => self.error(entries),
-            Some(Value::Scalar(Scalar::Text(Cow::Borrowed(text)))) => Some(ErrorInfo::from_text(text)),
+            Some(Value::Scalar(Scalar::Text(Cow::Borrowed(text)))) => {
+                Some(ErrorInfo::from_text(text))
+            }
             Some(Value::Scalar(other)) => Some(owned(ErrorInfo::from_text(&other.to_text()))),
             Some(Value::Nested(_)) => self.bad(),
             None | Some(Value::Null) => None,
@@ -149,7 +153,11 @@ impl<'de> Deserialize<'de> for Draft<'de> {
                 while let Some(Key(name)) = map.next_key()? {
                     let known = KNOWN.iter().position(|known| *known == name);
                     if let Some(slot) = known.and_then(|at| draft.values.get_mut(at)) {
-                        let depth = if matches!(name.as_ref(), "versions" | "error") { Depth::Object } else { Depth::Scalar };
+                        let depth = if matches!(name.as_ref(), "versions" | "error") {
+                            Depth::Object
+                        } else {
+                            Depth::Scalar
+                        };
                         let value = map.next_value_seed(depth)?;
                         if slot.is_some() {
                             draft.problems.duplicate_keys += 1;

@@ -81,7 +81,10 @@ pub(super) fn error(out: &mut Vec<u8>, error: &ErrorInfo<'_>) {
     out.push(b'}');
 }
 
-pub(super) fn fields<'f, 's: 'f>(out: &mut Vec<u8>, fields: impl Iterator<Item = (&'f str, &'f Scalar<'s>)> + Clone) {
+pub(super) fn fields<'f, 's: 'f>(
+    out: &mut Vec<u8>,
+    fields: impl Iterator<Item = (&'f str, &'f Scalar<'s>)> + Clone,
+) {
     for (at, (name, value)) in fields.clone().enumerate() {
         if fields.clone().take(at).any(|(earlier, _)| earlier == name) {
             continue;
@@ -133,15 +136,23 @@ fn stands_as_it_is(bytes: &[u8]) -> bool {
     let any_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
     let special = |word: u64| {
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        control | any_zero(word ^ (ONES * u64::from(b'"'))) | any_zero(word ^ (ONES * u64::from(b'\\')))
+        control
+            | any_zero(word ^ (ONES * u64::from(b'"')))
+            | any_zero(word ^ (ONES * u64::from(b'\\')))
     };
     // The last bytes overlap those before them, so that none stands alone.
     if let Some(last) = bytes.last_chunk::<8>() {
         let words = bytes.as_chunks::<8>().0;
-        return words.iter().chain([last]).fold(0, |found, word| found | special(u64::from_le_bytes(*word))) == 0;
+        return words
+            .iter()
+            .chain([last])
+            .fold(0, |found, word| found | special(u64::from_le_bytes(*word)))
+            == 0;
     }
     if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        return special(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))) == 0;
+        return special(
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)),
+        ) == 0;
     }
     bytes.iter().all(|byte| *byte >= b' ' && *byte != b'"' && *byte != b'\\')
 }
@@ -174,7 +185,11 @@ mod tests {
             for (at, byte) in (0..length).flat_map(|at| (0..=255u8).map(move |byte| (at, byte))) {
                 let mut bytes = vec![b'~'; length];
                 bytes[at] = byte;
-                assert_eq!(stands_as_it_is(&bytes), byte >= b' ' && byte != b'"' && byte != b'\\', "{byte} at {at} of {length}");
+                assert_eq!(
+                    stands_as_it_is(&bytes),
+                    byte >= b' ' && byte != b'"' && byte != b'\\',
+                    "{byte} at {at} of {length}"
+                );
             }
         }
     }

@@ -40,7 +40,8 @@ impl<'de> Deserialize<'de> for Flat<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Flat<'de>, A::Error> {
                 // Room for most lines' fields at once.
-                let mut collected = Collected { fields: Vec::with_capacity(24), ..Collected::default() };
+                let mut collected =
+                    Collected { fields: Vec::with_capacity(24), ..Collected::default() };
                 let mut problems = Problems::default();
                 while let Some(Key(name)) = map.next_key()? {
                     let value = map.next_value_seed(Depth::Scalar)?;
@@ -73,7 +74,9 @@ impl<'a> Collected<'a> {
         match value {
             _ if twice => problems.duplicate_keys += 1,
             Value::Scalar(value) => self.fields.push((name, value)),
-            Value::Nested(value) => self.fields.push((name, Scalar::Text(Cow::Owned(value.to_string())))),
+            Value::Nested(value) => {
+                self.fields.push((name, Scalar::Text(Cow::Owned(value.to_string()))))
+            }
             Value::Null | Value::Object(_) => {}
         }
     }

@@ -1,7 +1,9 @@
 //! JSON read by position.
 
 use super::KNOWN;
-use crate::glance::{Cursor, Cuts, Glance, Seen, ascii, flow_id, is_lower_component, is_plain, without_hyphens};
+use crate::glance::{
+    Cursor, Cuts, Glance, Seen, ascii, flow_id, is_lower_component, is_plain, without_hyphens,
+};
 use crate::{Clock, FlowId, SpanId};
 
 /// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and needs no unescaping.
@@ -10,12 +12,18 @@ use crate::{Clock, FlowId, SpanId};
 /// says whether the line may be read at a glance.
 ///
 /// Where it is `Some`, [`decode`](super::decode) reads the same, and counts no problem.
-pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Glance<'a>> {
+pub fn glance<'a>(
+    line: &'a [u8],
+    field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
+) -> Option<Glance<'a>> {
     read(line, field).map(|(glance, _)| glance)
 }
 
 /// Reads a line, and says where what stands.
-pub(crate) fn read<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<(Glance<'a>, Cuts)> {
+pub(crate) fn read<'a>(
+    line: &'a [u8],
+    field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
+) -> Option<(Glance<'a>, Cuts)> {
     let mut cursor = Cursor::new(line);
     cursor.expect(PREFIX)?;
     let time = cursor.time()?;
@@ -73,7 +81,13 @@ pub(crate) fn read<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]
     let (flow_id, span_id, parent_id, clock) = ids(hyphenated, &mut cursor)?;
     let tail_at = at(&cursor);
     tail(&mut cursor, field)?;
-    let cuts = Cuts { message: message_at, origin: origin_at, flow_id: flow_at, middle_end: trace_at, tail: tail_at };
+    let cuts = Cuts {
+        message: message_at,
+        origin: origin_at,
+        flow_id: flow_at,
+        middle_end: trace_at,
+        tail: tail_at,
+    };
     let glance = Glance {
         time,
         component: ascii(component),
@@ -95,12 +109,17 @@ pub(crate) const PREFIX: &[u8; 9] = b"{\"time\":\"";
 
 /// The ids of a line, from its trace id to its clock.
 #[inline]
-pub(crate) fn ids(hyphenated: &[u8; 36], cursor: &mut Cursor<'_>) -> Option<(FlowId, SpanId, Option<SpanId>, Option<Clock>)> {
+pub(crate) fn ids(
+    hyphenated: &[u8; 36],
+    cursor: &mut Cursor<'_>,
+) -> Option<(FlowId, SpanId, Option<SpanId>, Option<Clock>)> {
     let simple = cursor.take_array::<32>()?;
-    let flow_id = if without_hyphens(hyphenated)? == *simple { flow_id(simple)? } else { return None };
+    let flow_id =
+        if without_hyphens(hyphenated)? == *simple { flow_id(simple)? } else { return None };
     cursor.expect(b"\",\"span_id\":\"")?;
     let span_id = cursor.span_id()?;
-    let parent_id = if cursor.skip(b"\",\"parent_id\":\"") { Some(cursor.span_id()?) } else { None };
+    let parent_id =
+        if cursor.skip(b"\",\"parent_id\":\"") { Some(cursor.span_id()?) } else { None };
     let clock = if cursor.skip(b"\",\"clock\":\"") { Some(cursor.clock()?) } else { None };
     Some((flow_id, span_id, parent_id, clock))
 }
@@ -110,7 +129,11 @@ pub(crate) fn ids(hyphenated: &[u8; 36], cursor: &mut Cursor<'_>) -> Option<(Flo
 #[inline]
 pub(crate) fn number<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     let mut ahead = *cursor;
-    let digits = if ahead.skip(b"\",\"seq\":") { ahead.until(|byte| !byte.is_ascii_digit()) } else { return None };
+    let digits = if ahead.skip(b"\",\"seq\":") {
+        ahead.until(|byte| !byte.is_ascii_digit())
+    } else {
+        return None;
+    };
     if !is_natural(digits) || digits.len() > 18 {
         return None;
     }
@@ -119,13 +142,19 @@ pub(crate) fn number<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
 }
 
 /// What stands behind the ids: fields that the record does not know, up to the end of the line.
-pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized)) -> Option<()> {
+pub(crate) fn tail<'a>(
+    cursor: &mut Cursor<'a>,
+    field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized),
+) -> Option<()> {
     cursor.expect(b"\"")?;
     fields(cursor, field)
 }
 
 /// Fields that the record does not know, up to the end of the line.
-pub(crate) fn fields<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized)) -> Option<()> {
+pub(crate) fn fields<'a>(
+    cursor: &mut Cursor<'a>,
+    field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized),
+) -> Option<()> {
     let mut seen = Seen::default();
     while cursor.skip(b",\"") {
         let key = cursor.string()?;
@@ -149,7 +178,11 @@ pub(crate) fn fields<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u
 }
 
 fn level(cursor: &mut Cursor<'_>) -> Option<()> {
-    let is_known = cursor.skip(b"INFO") || cursor.skip(b"DEBUG") || cursor.skip(b"TRACE") || cursor.skip(b"WARN") || cursor.skip(b"ERROR");
+    let is_known = cursor.skip(b"INFO")
+        || cursor.skip(b"DEBUG")
+        || cursor.skip(b"TRACE")
+        || cursor.skip(b"WARN")
+        || cursor.skip(b"ERROR");
     is_known.then_some(())
 }
 

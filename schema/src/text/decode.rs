@@ -42,16 +42,18 @@ pub fn decode(line: &[u8]) -> Result<(Record<'_>, Problems), NotText> {
     if event.is_none() && head.flow_id.is_none() {
         return Err(NotText);
     }
-    let mut record = Record::new(lower(Cow::Borrowed(head.component)), event.unwrap_or(Event::State));
+    let mut record =
+        Record::new(lower(Cow::Borrowed(head.component)), event.unwrap_or(Event::State));
     record.time = head.time;
     record.level = head.level;
     record.instance = head.instance.filter(|instance| !instance.is_empty()).map(percent_decode);
     record.flow_id = head.flow_id;
 
-    let (after_state, state) = match preceded(space0::<_, nom::error::Error<&str>>, state).parse(after_event) {
-        Ok((after, state)) => (after, Some(state)),
-        Err(_) => (after_event, None),
-    };
+    let (after_state, state) =
+        match preceded(space0::<_, nom::error::Error<&str>>, state).parse(after_event) {
+            Ok((after, state)) => (after, Some(state)),
+            Err(_) => (after_event, None),
+        };
     record.state = state.filter(|state| *state != "-").map(Cow::Borrowed);
     let mut tail = after_state;
     // A brace group counts only directly after the state.
@@ -105,8 +107,10 @@ fn head(input: &str) -> IResult<&str, Head<'_>> {
 
 /// `-` or a state. A word that ends in a colon is the type of an error, not a state.
 fn state(input: &str) -> IResult<&str, &str> {
-    verify(take_till1(|c: char| c.is_whitespace() || c == '{'), |word: &str| word == "-" || (is_state(word) && !word.ends_with(':')))
-        .parse(input)
+    verify(take_till1(|c: char| c.is_whitespace() || c == '{'), |word: &str| {
+        word == "-" || (is_state(word) && !word.ends_with(':'))
+    })
+    .parse(input)
 }
 
 enum Entry<'a> {
@@ -145,14 +149,18 @@ fn braces(input: &str) -> IResult<&str, Vec<Entry<'_>>> {
     loop {
         if let Ok((after, _)) = char::<_, nom::error::Error<&str>>('}').parse(input) {
             // A brace group ends at a blank or at the end of the line.
-            verify(rest, |after: &str| after.is_empty() || after.starts_with(char::is_whitespace)).parse(after)?;
+            verify(rest, |after: &str| after.is_empty() || after.starts_with(char::is_whitespace))
+                .parse(after)?;
             return Ok((after, entries));
         }
         let (after, entry) = entry(input)?;
         entries.push(entry);
         let (after, blanks) = space0(after)?;
         if blanks.is_empty() && !after.starts_with('}') {
-            return Err(nom::Err::Error(nom::error::Error::new(after, nom::error::ErrorKind::Space)));
+            return Err(nom::Err::Error(nom::error::Error::new(
+                after,
+                nom::error::ErrorKind::Space,
+            )));
         }
         input = after;
     }
@@ -170,7 +178,9 @@ fn entry(input: &str) -> IResult<&str, Entry<'_>> {
         return Ok((after, Entry::Pair { key: name, quoted_key: true, value }));
     }
     // An unquoted word up to a blank or the closing brace; a quoted or bracketed value may follow `=` or `@`.
-    let (after_name, name) = take_till1(|c: char| c.is_whitespace() || matches!(c, '=' | '{' | '}' | '"' | '[' | ']')).parse(input)?;
+    let (after_name, name) =
+        take_till1(|c: char| c.is_whitespace() || matches!(c, '=' | '{' | '}' | '"' | '[' | ']'))
+            .parse(input)?;
     if let Ok((after, _)) = char::<_, nom::error::Error<&str>>('=').parse(after_name) {
         let (after, value) = value(after)?;
         return Ok((after, Entry::Pair { key: Cow::Borrowed(name), quoted_key: false, value }));
@@ -180,7 +190,9 @@ fn entry(input: &str) -> IResult<&str, Entry<'_>> {
         return Ok((after, Entry::Version(Cow::Borrowed(name), version)));
     }
     match name.rsplit_once('@') {
-        Some((name, version)) if !name.is_empty() => Ok((after_name, Entry::Version(Cow::Borrowed(name), Cow::Borrowed(version)))),
+        Some((name, version)) if !name.is_empty() => {
+            Ok((after_name, Entry::Version(Cow::Borrowed(name), Cow::Borrowed(version))))
+        }
         _ => Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Verify))),
     }
 }
@@ -189,7 +201,9 @@ fn version(input: &str) -> IResult<&str, Cow<'_, str>> {
     if input.starts_with('"') {
         return json_string(input);
     }
-    let (after, text) = take_till1(|c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | '[' | ']' | '=')).parse(input)?;
+    let (after, text) =
+        take_till1(|c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | '[' | ']' | '='))
+            .parse(input)?;
     Ok((after, Cow::Borrowed(text)))
 }
 
@@ -199,12 +213,18 @@ fn value(input: &str) -> IResult<&str, Value<'_>> {
         return Ok((after, Value::Quoted(text)));
     }
     if input.starts_with('[') {
-        let (after, text) =
-            recognize((char('['), many0_count(alt((recognize(quoted_raw), take_till1(|c| matches!(c, '"' | ']'))))), char(']')))
-                .parse(input)?;
+        let (after, text) = recognize((
+            char('['),
+            many0_count(alt((recognize(quoted_raw), take_till1(|c| matches!(c, '"' | ']'))))),
+            char(']'),
+        ))
+        .parse(input)?;
         return Ok((after, Value::Array(text)));
     }
-    let (after, word) = take_till(|c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | '[' | ']' | '=' | '\\')).parse(input)?;
+    let (after, word) = take_till(|c: char| {
+        c.is_whitespace() || matches!(c, '"' | '{' | '}' | '[' | ']' | '=' | '\\')
+    })
+    .parse(input)?;
     Ok((after, Value::Word(word)))
 }
 
@@ -212,7 +232,10 @@ fn value(input: &str) -> IResult<&str, Value<'_>> {
 fn quoted_raw(input: &str) -> IResult<&str, &str> {
     recognize((
         char('"'),
-        many0_count(alt((recognize(pair(char('\\'), nom::character::complete::anychar)), take_till1(|c| matches!(c, '"' | '\\'))))),
+        many0_count(alt((
+            recognize(pair(char('\\'), nom::character::complete::anychar)),
+            take_till1(|c| matches!(c, '"' | '\\')),
+        ))),
         char('"'),
     ))
     .parse(input)
@@ -226,14 +249,21 @@ fn json_string(input: &str) -> IResult<&str, Cow<'_, str>> {
     }
     match serde_json::from_str::<String>(raw) {
         Ok(text) => Ok((after, Cow::Owned(text))),
-        Err(_) => Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Escaped))),
+        Err(_) => {
+            Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Escaped)))
+        }
     }
 }
 
 /// Names of ordinary fields already taken; a set, so that a hostile line does not cost a square.
 type Seen<'a> = HashSet<Cow<'a, str>>;
 
-fn apply<'a>(record: &mut Record<'a>, entry: Entry<'a>, seen: &mut Seen<'a>, problems: &mut Problems) {
+fn apply<'a>(
+    record: &mut Record<'a>,
+    entry: Entry<'a>,
+    seen: &mut Seen<'a>,
+    problems: &mut Problems,
+) {
     let (key, quoted_key, value) = match entry {
         Entry::Version(name, version) => {
             // The `@` keeps a version apart from a field of the same name.
@@ -302,7 +332,13 @@ fn once<T>(slot: &mut Option<T>, value: Option<T>, problems: &mut Problems) {
     }
 }
 
-fn field<'a>(record: &mut Record<'a>, key: Cow<'a, str>, value: Value<'a>, seen: &mut Seen<'a>, problems: &mut Problems) {
+fn field<'a>(
+    record: &mut Record<'a>,
+    key: Cow<'a, str>,
+    value: Value<'a>,
+    seen: &mut Seen<'a>,
+    problems: &mut Problems,
+) {
     if seen.insert(key.clone()) {
         record.fields.push((key, value.scalar()));
     } else {
@@ -361,7 +397,8 @@ fn unescape(text: &str) -> Cow<'_, str> {
             Some('/') => Some('/'),
             Some('u') => {
                 let digits: String = ahead.by_ref().take(4).collect();
-                let code = if digits.len() == 4 { u32::from_str_radix(&digits, 16).ok() } else { None };
+                let code =
+                    if digits.len() == 4 { u32::from_str_radix(&digits, 16).ok() } else { None };
                 code.and_then(char::from_u32)
             }
             _ => None,
@@ -423,7 +460,10 @@ mod tests {
             r#"2025-11-22T08:27:15.705274Z ERROR router/router-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail select_worker {router@0.7.0 flow=chat_completion span=24b5dddcfdbbee4f parent=8e201852647d2d09 clock=019aaaacb23c001a} Unavailable: no ready worker for model "tiny""#,
         );
         assert_eq!(record.time.unwrap().to_string(), "2025-11-22T08:27:15.705274Z");
-        assert_eq!((record.level, record.component.as_ref(), record.instance.as_deref()), (Some(Level::Error), "router", Some("router-0")));
+        assert_eq!(
+            (record.level, record.component.as_ref(), record.instance.as_deref()),
+            (Some(Level::Error), "router", Some("router-0"))
+        );
         assert_eq!(record.flow_id.unwrap().to_string(), ID);
         assert_eq!(
             (record.event, record.state.as_deref(), record.flow.as_deref()),
@@ -434,20 +474,31 @@ mod tests {
         assert_eq!(record.parent_id.unwrap().to_string(), "8e201852647d2d09");
         assert_eq!(record.clock, Clock::parse("019aaaacb23c001a"));
         let error = record.error.unwrap();
-        assert_eq!((error.kind.as_ref(), error.message.as_ref()), ("Unavailable", "no ready worker for model \"tiny\""));
+        assert_eq!(
+            (error.kind.as_ref(), error.message.as_ref()),
+            ("Unavailable", "no ready worker for model \"tiny\"")
+        );
     }
 
     #[test]
     fn readers_take_less() {
         let bare = format!("Router - {ID} - select_worker {{router@0.7.0}} Unavailable: none");
         let record = read(&bare);
-        assert_eq!((record.component.as_ref(), record.event, record.state.as_deref()), ("router", Event::Fail, Some("select_worker")));
+        assert_eq!(
+            (record.component.as_ref(), record.event, record.state.as_deref()),
+            ("router", Event::Fail, Some("select_worker"))
+        );
         let record = format!("router - {ID} - decode");
         assert_eq!(read(&record).event, Event::State);
         let record = format!("router - {ID} - Unavailable: none");
         assert_eq!((read(&record).event, read(&record).state), (Event::Fail, None));
-        let record = format!("  INFO   router/a%20b   -   {ID}   -   start   -   {{ a@1   }}   hello   there  ");
-        assert_eq!((read(&record).instance.as_deref(), read(&record).message.as_deref()), (Some("a b"), Some("hello   there")));
+        let record = format!(
+            "  INFO   router/a%20b   -   {ID}   -   start   -   {{ a@1   }}   hello   there  "
+        );
+        assert_eq!(
+            (read(&record).instance.as_deref(), read(&record).message.as_deref()),
+            (Some("a b"), Some("hello   there"))
+        );
         let record = format!("router - {ID} - fail x {{}} something broke");
         assert_eq!(read(&record).error.unwrap().kind, "Unknown");
         assert_eq!(read("etcd - - - process up {pid=7}").field("pid"), Some(&Scalar::Int(7)));
@@ -465,9 +516,15 @@ mod tests {
 
     #[test]
     fn what_is_no_record() {
-        for line in
-            ["", "router", "router - - - hello", "router - 019aaaac - start", "9router - - - start", "a b - - - start", "- - - start"]
-        {
+        for line in [
+            "",
+            "router",
+            "router - - - hello",
+            "router - 019aaaac - start",
+            "9router - - - start",
+            "a b - - - start",
+            "- - - start",
+        ] {
             assert_eq!(decode(line.as_bytes()).err(), Some(NotText), "{line}");
         }
         assert_eq!(decode(b"router - - - start \xff").err(), Some(NotText));
@@ -475,9 +532,13 @@ mod tests {
 
     #[test]
     fn duplicates_are_counted_and_the_first_wins() {
-        let line = format!("router - {ID} - state x {{a=1 a=2 a@1 a@2 flow=x flow=y span=zz clock=1}}");
+        let line =
+            format!("router - {ID} - state x {{a=1 a=2 a@1 a@2 flow=x flow=y span=zz clock=1}}");
         let (record, problems) = decode(line.as_bytes()).unwrap();
-        assert_eq!((record.field("a"), record.flow.as_deref(), record.versions.len()), (Some(&Scalar::Int(1)), Some("x"), 1));
+        assert_eq!(
+            (record.field("a"), record.flow.as_deref(), record.versions.len()),
+            (Some(&Scalar::Int(1)), Some("x"), 1)
+        );
         assert_eq!(problems, Problems { duplicate_keys: 3, bad_values: 2 });
     }
 

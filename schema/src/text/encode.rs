@@ -45,7 +45,13 @@ fn component(text: &str) -> Cow<'_, str> {
     }
     let mut fixed: String = text
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c.to_ascii_lowercase() } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') {
+                c.to_ascii_lowercase()
+            } else {
+                '_'
+            }
+        })
         .collect();
     if !is_component(&fixed) {
         fixed.insert(0, 'x');
@@ -60,7 +66,16 @@ fn state(text: &str) -> Cow<'_, str> {
     if is_state(text) {
         return Cow::Borrowed(text);
     }
-    let fixed = text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-') { c } else { '_' }).collect();
+    let fixed =
+        text.chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-') {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
     Cow::Owned(fixed)
 }
 
@@ -152,7 +167,11 @@ fn braces(record: &Record<'_>, out: &mut Vec<u8>) {
         if ORDINARY.contains(&name.as_ref()) {
             word(out, &format!("field.{name}"), false);
         } else {
-            word(out, name, name.is_empty() || is_special(name) || RESERVED.contains(&name.as_ref()));
+            word(
+                out,
+                name,
+                name.is_empty() || is_special(name) || RESERVED.contains(&name.as_ref()),
+            );
         }
         out.push(b'=');
         scalar(out, value);
@@ -195,7 +214,10 @@ fn kind(text: &str) -> Cow<'_, str> {
     if is_error_type(text) {
         return Cow::Borrowed(text);
     }
-    let fixed: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':') { c } else { '_' }).collect();
+    let fixed: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':') { c } else { '_' })
+        .collect();
     Cow::Owned(if is_error_type(&fixed) { fixed } else { format!("_{fixed}") })
 }
 

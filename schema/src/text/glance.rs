@@ -1,7 +1,9 @@
 //! Text read by position.
 
 use super::is_state;
-use crate::glance::{Cursor, Cuts, Glance, Seen, ascii, flow_id, is_lower_component, is_plain, without_hyphens};
+use crate::glance::{
+    Cursor, Cuts, Glance, Seen, ascii, flow_id, is_lower_component, is_plain, without_hyphens,
+};
 use crate::{Clock, SpanId};
 
 /// Reads a line that our own encoder wrote, where it is a span's `start`, `state` or `end` and nothing in it is quoted.
@@ -10,12 +12,18 @@ use crate::{Clock, SpanId};
 /// the line may be read at a glance.
 ///
 /// Where it is `Some`, [`decode`](super::decode) reads the same, and counts no problem.
-pub fn glance<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<Glance<'a>> {
+pub fn glance<'a>(
+    line: &'a [u8],
+    field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
+) -> Option<Glance<'a>> {
     read(line, field).map(|(glance, _)| glance)
 }
 
 /// Reads a line, and says where what stands.
-pub(crate) fn read<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool) -> Option<(Glance<'a>, Cuts)> {
+pub(crate) fn read<'a>(
+    line: &'a [u8],
+    field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
+) -> Option<(Glance<'a>, Cuts)> {
     let mut cursor = Cursor::new(line);
     let time = cursor.time()?;
     if !is_plain(line) {
@@ -31,7 +39,8 @@ pub(crate) fn read<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]
     }
     let instance = if cursor.skip(b"/") {
         // What is encoded there, the decoder has to decode.
-        Some(cursor.until(|byte| matches!(byte, b' ' | b'%'))).filter(|instance| !instance.is_empty())
+        Some(cursor.until(|byte| matches!(byte, b' ' | b'%')))
+            .filter(|instance| !instance.is_empty())
     } else {
         None
     };
@@ -69,7 +78,13 @@ pub(crate) fn read<'a>(line: &'a [u8], field: &mut impl FnMut(&'a [u8], &'a [u8]
     let (span_id, parent_id, clock) = ids(&mut cursor)?;
     let tail_at = at(&cursor);
     let message = tail(&mut cursor, field)?;
-    let cuts = Cuts { message: origin_at, origin: origin_at, flow_id: flow_at, middle_end: span_at, tail: tail_at };
+    let cuts = Cuts {
+        message: origin_at,
+        origin: origin_at,
+        flow_id: flow_at,
+        middle_end: span_at,
+        tail: tail_at,
+    };
     let glance = Glance {
         time,
         component: ascii(component),
@@ -99,7 +114,11 @@ pub(crate) fn ids(cursor: &mut Cursor<'_>) -> Option<(SpanId, Option<SpanId>, Op
 #[inline]
 pub(crate) fn number<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     let mut ahead = *cursor;
-    let digits = if ahead.skip(b" seq=") { ahead.until(|byte| !byte.is_ascii_digit()) } else { return None };
+    let digits = if ahead.skip(b" seq=") {
+        ahead.until(|byte| !byte.is_ascii_digit())
+    } else {
+        return None;
+    };
     let is_number = matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.len() <= 18;
     if !is_number || !matches!(ahead.rest().first(), Some(b' ' | b'}')) {
         return None;
@@ -109,7 +128,10 @@ pub(crate) fn number<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
 }
 
 /// What stands behind the ids: more of the braces, and the message.
-pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized)) -> Option<&'a [u8]> {
+pub(crate) fn tail<'a>(
+    cursor: &mut Cursor<'a>,
+    field: &mut (impl FnMut(&'a [u8], &'a [u8]) -> bool + ?Sized),
+) -> Option<&'a [u8]> {
     let mut seen = Seen::default();
     while !cursor.skip(b"}") {
         cursor.expect(b" ")?;
@@ -118,14 +140,24 @@ pub(crate) fn tail<'a>(cursor: &mut Cursor<'a>, field: &mut (impl FnMut(&'a [u8]
         let value = value(cursor);
         // What has a place of its own in the record, and stands out of its place, is for the decoder.
         let is_own = matches!(name, b"target" | b"file");
-        let is_reserved = matches!(name, b"flow" | b"span" | b"parent" | b"clock" | b"line" | b"message" | b"error" | b"causes");
-        if name.is_empty() || is_reserved || value.is_empty() || !seen.is_new(name) || !(is_own || field(name, value)) {
+        let is_reserved = matches!(
+            name,
+            b"flow" | b"span" | b"parent" | b"clock" | b"line" | b"message" | b"error" | b"causes"
+        );
+        if name.is_empty()
+            || is_reserved
+            || value.is_empty()
+            || !seen.is_new(name)
+            || !(is_own || field(name, value))
+        {
             return None;
         }
     }
     match cursor.rest() {
         b"" => Some(b""),
-        rest => rest.strip_prefix(b" ").map(<[u8]>::trim_ascii).filter(|rest| !rest.contains(&b'\\')),
+        rest => {
+            rest.strip_prefix(b" ").map(<[u8]>::trim_ascii).filter(|rest| !rest.contains(&b'\\'))
+        }
     }
 }
 
@@ -140,7 +172,10 @@ fn ends_word(byte: u8) -> bool {
 }
 
 fn level(cursor: &mut Cursor<'_>) -> Option<()> {
-    let is_known =
-        cursor.skip(b" INFO ") || cursor.skip(b"DEBUG ") || cursor.skip(b"TRACE ") || cursor.skip(b" WARN ") || cursor.skip(b"ERROR ");
+    let is_known = cursor.skip(b" INFO ")
+        || cursor.skip(b"DEBUG ")
+        || cursor.skip(b"TRACE ")
+        || cursor.skip(b" WARN ")
+        || cursor.skip(b"ERROR ");
     is_known.then_some(())
 }

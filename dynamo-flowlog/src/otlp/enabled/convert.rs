@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 use flowlog_schema::json::Line;
 use flowlog_schema::{Event, Level, Scalar, Time};
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, Severity};
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{
+    SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+};
 use opentelemetry::{InstrumentationScope, Key, KeyValue, StringValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger};
@@ -19,19 +21,32 @@ use crate::shared::Shared;
 
 /// The process: what it is in our words, and what `OTEL_RESOURCE_ATTRIBUTES` says besides.
 pub(super) fn resource(emitter: &Inner) -> Resource {
-    let own = |name: &'static str, value: Option<String>| value.map(|value| KeyValue::new(name, value));
+    let own =
+        |name: &'static str, value: Option<String>| value.map(|value| KeyValue::new(name, value));
     let mut attributes = vec![KeyValue::new("process.pid", i64::from(std::process::id()))];
     attributes.extend(own("service.instance.id", emitter.instance.clone()));
-    attributes.extend(own("service.version", emitter.versions.first().map(|(_, version)| version.clone())));
-    attributes.extend(own("host.name", Some(crate::system::host()).filter(|host| !host.is_empty())));
-    attributes.extend(emitter.versions.iter().map(|(name, version)| KeyValue::new(format!("flowlog.version.{name}"), version.clone())));
-    Resource::builder().with_attributes(attributes).with_service_name(emitter.component.clone()).build()
+    attributes.extend(own(
+        "service.version",
+        emitter.versions.first().map(|(_, version)| version.clone()),
+    ));
+    attributes
+        .extend(own("host.name", Some(crate::system::host()).filter(|host| !host.is_empty())));
+    attributes.extend(
+        emitter.versions.iter().map(|(name, version)| {
+            KeyValue::new(format!("flowlog.version.{name}"), version.clone())
+        }),
+    );
+    Resource::builder()
+        .with_attributes(attributes)
+        .with_service_name(emitter.component.clone())
+        .build()
 }
 
 /// A flow's span; `None` where it has no id, which does not happen.
 pub(super) fn span(scope: &InstrumentationScope, ended: &Ended<'_>) -> Option<SpanData> {
     let shared = ended.shared;
-    let mut attributes: Vec<KeyValue> = ended.told.iter().map(|(name, value)| attribute(name, value)).collect();
+    let mut attributes: Vec<KeyValue> =
+        ended.told.iter().map(|(name, value)| attribute(name, value)).collect();
     attributes.extend(ended.said.fields.iter().map(|(name, value)| attribute(name, value)));
     if !ended.state.is_empty() {
         attributes.push(KeyValue::new("flowlog.state", ended.state.to_owned()));
@@ -48,12 +63,15 @@ pub(super) fn span(scope: &InstrumentationScope, ended: &Ended<'_>) -> Option<Sp
         Role::Client => SpanKind::Client,
         Role::Internal => SpanKind::Internal,
     };
-    let (trace_id, flags) = (TraceId::from(shared.flow_id?.as_u128()), TraceFlags::new(shared.flags.byte()));
+    let (trace_id, flags) =
+        (TraceId::from(shared.flow_id?.as_u128()), TraceFlags::new(shared.flags.byte()));
     let span_id = SpanId::from(shared.span_id?.as_u64());
     let state = TraceState::from_str(ended.others).unwrap_or_default();
     Some(SpanData {
         span_context: SpanContext::new(trace_id, span_id, flags, false, state),
-        parent_span_id: shared.parent_id.map_or(SpanId::INVALID, |parent| SpanId::from(parent.as_u64())),
+        parent_span_id: shared
+            .parent_id
+            .map_or(SpanId::INVALID, |parent| SpanId::from(parent.as_u64())),
         parent_span_is_remote: ended.is_joined,
         span_kind,
         name: shared.kind.clone(),
@@ -79,12 +97,17 @@ pub(super) fn record(logger: &SdkLogger, shared: &Shared, line: &Line<'_>) -> Sd
     record.set_severity_text(text);
     if let (Some(flow_id), Some(span_id)) = (shared.flow_id, shared.span_id) {
         let flags = Some(TraceFlags::new(shared.flags.byte()));
-        record.set_trace_context(TraceId::from(flow_id.as_u128()), SpanId::from(span_id.as_u64()), flags);
+        record.set_trace_context(
+            TraceId::from(flow_id.as_u128()),
+            SpanId::from(span_id.as_u64()),
+            flags,
+        );
     }
     if !line.message.is_empty() {
         record.set_body(line.message.to_owned().into());
     }
-    let mut put = |name: Cow<'static, str>, value: AnyValue| record.add_attribute(Key::from(name), value);
+    let mut put =
+        |name: Cow<'static, str>, value: AnyValue| record.add_attribute(Key::from(name), value);
     let mut text = |name: &'static str, value: &str| {
         if !value.is_empty() {
             put(name.into(), value.to_owned().into());
@@ -172,7 +195,8 @@ fn any(value: &Scalar<'_>) -> AnyValue {
         Scalar::Text(text) => AnyValue::String(text.to_string().into()),
         Scalar::Int(value) => AnyValue::Int(*value),
         // OTLP has whole numbers of 64 bits with a sign only.
-        Scalar::Uint(value) => i64::try_from(*value).map_or_else(|_| AnyValue::String(value.to_string().into()), AnyValue::Int),
+        Scalar::Uint(value) => i64::try_from(*value)
+            .map_or_else(|_| AnyValue::String(value.to_string().into()), AnyValue::Int),
         Scalar::Float(value) => AnyValue::Double(*value),
         Scalar::Bool(value) => AnyValue::Boolean(*value),
     }
