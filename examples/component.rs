@@ -1,16 +1,15 @@
-//! A component in twenty lines: what it is, what it works on, and how that ended.
+//! A component in twenty lines: its identity, its flows, and their outcomes.
 //!
-//! `FLOWLOG_SINK=file:worker.log cargo run -p dynamo-flowlog --example component && flowlog-analyze worker.log`
+//! Run `FLOWLOG_SINK=file:worker.log cargo run -p dynamo-flowlog --example component`, then
+//! `flowlog-analyze worker.log`.
 
 use std::io::{Error, ErrorKind};
 
 use dynamo_flowlog::{Emitter, Flow, current, state};
 
 fn main() -> Result<(), dynamo_flowlog::InstallError> {
-    let _installed = Emitter::from_environment("backend")
-        .instance("backend-0")
-        .version("dynamo", "1.6.1")
-        .install()?;
+    let _installed =
+        Emitter::from_env("backend").instance("backend-0").version("dynamo", "1.6.1").install()?;
     for request in 0..3 {
         let flow = Flow::start("chat_completion");
         match flow.run(|| generate(request)) {

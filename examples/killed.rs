@@ -1,8 +1,9 @@
-//! A component that is killed in the middle of its work, and what is known of it all the same.
+//! A component that is killed while it works, and the flight file that it leaves behind.
 //!
-//! `cargo run -p dynamo-flowlog --example killed -- FOLDER; flowlog-analyze FOLDER` tells from the flight file alone which component
-//! broke, in which state. The next process that keeps its flight file in FOLDER would close the flow in the log, too.
-#![allow(clippy::print_stderr, reason = "this is a program that says how it is used")]
+//! After `cargo run -p dynamo-flowlog --example killed -- FOLDER`, `flowlog-analyze FOLDER` reads
+//! from the flight file which component failed, and in which state. The next process with its
+//! flight file in FOLDER would also close the flow in the log.
+#![allow(clippy::print_stderr, reason = "a command-line program prints its usage")]
 
 use std::process::ExitCode;
 
@@ -14,11 +15,11 @@ fn main() -> ExitCode {
         eprintln!("usage: killed FOLDER");
         return ExitCode::from(2);
     };
-    // No log at all: what the kernel keeps of the flight file is enough.
+    // Without a log: the flight file, whose pages the kernel keeps, is enough.
     let emitter = Emitter::builder("prefill")
         .instance("prefill-0")
         .version("dynamo", "1.6.1")
-        .sink(Sink::Nothing)
+        .sink(Sink::Discard)
         .flight(folder);
     let emitter = match emitter.install() {
         Ok(installed) => installed,
@@ -27,10 +28,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let flow = emitter.start("kv_transfer");
+    let flow = emitter.flow("kv_transfer").start();
     state!(flow, "register", blocks = 128);
     flow.state("transfer");
-    // As the kernel does with a process that takes too much memory.
+    // Like the kernel's out-of-memory killer.
     let _ = kill_process(getpid(), Signal::KILL);
     flow.end();
     ExitCode::SUCCESS

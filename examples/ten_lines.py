@@ -1,4 +1,7 @@
-"""A worker that fails, and who failed first. `pip install ./flowlog-py`, then `python examples/ten_lines.py LOG`."""
+"""A worker that fails, and the analysis of its log.
+
+Run `pip install ./flowlog-py`, then `python examples/ten_lines.py LOG`.
+"""
 
 import contextlib
 import sys

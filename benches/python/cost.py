@@ -1,10 +1,11 @@
-"""What one record costs the thread that says it, ours and others', in one run.
+"""Cost of one record for the thread that emits it, compared with other loggers in one run.
 
     python benches/python/cost.py [--records N] [--rounds N]
 
-Needs the packages of flowlog-py/tests/requirements.txt and flowlog itself. All say the same: a state, two fields, an id. Each round times every
-one in turn, and the median of the rounds is told: so the machine's speed drifts for all alike. Afterwards the files are counted: a record
-that was not written did not cost anything, and ends the benchmark.
+Needs the packages in flowlog-py/tests/requirements.txt, and flowlog itself. All contenders write
+the same: a state, two fields and an ID. Each round measures all contenders in turn, and the median
+of the rounds is reported, so that drifts in the machine's speed affect all of them alike. Finally,
+the written records are counted: a missing record fails the benchmark, as it would have cost nothing.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from pythonjsonlogger.json import JsonFormatter
 
 FLOW = "019aaaac-a5da-7347-bb80-1089c1876100"
 
-#: Says that many records.
+#: Emits the given number of records.
 Say = Callable[[int], None]
 
 
 class Contender:
-    """One who says records, and how many can be read afterwards."""
+    """A logger under test, with a function that counts its readable records afterwards."""
 
     def __init__(self, name: str, say: Say, count: Callable[[], int], close: Callable[[], None]) -> None:
         self.name, self.say, self.count, self.close = name, say, count, close
@@ -47,7 +48,7 @@ def lines(folder: Path, pattern: str, mark: bytes) -> Callable[[], int]:
 
 
 def ours(name: str, sink: flowlog.Sink, count: Callable[[], int]) -> Contender:
-    emitter = flowlog.Emitter("backend", "backend-0", {"dynamo": "1.6.1"}, sink, form="json")
+    emitter = flowlog.Emitter("backend", "backend-0", {"dynamo": "1.6.1"}, sink, encoding="json")
     flow = emitter.flow("chat_completion").start()
 
     def say(records: int) -> None:
@@ -59,7 +60,7 @@ def ours(name: str, sink: flowlog.Sink, count: Callable[[], int]) -> Contender:
 
 
 def ours_by_handler(folder: Path) -> Contender:
-    emitter = flowlog.Emitter("backend", sink=flowlog.Sink.mapped(folder / "handler"), form="json")
+    emitter = flowlog.Emitter("backend", sink=flowlog.Sink.mapped(folder / "handler"), encoding="json")
     flow = emitter.flow("chat_completion").start()
     logger = logging.Logger("handler")
     logger.addHandler(flowlog.FlowHandler())
@@ -112,7 +113,7 @@ def by_loguru(folder: Path) -> Contender:
 
 
 class Count:
-    """An exporter that counts, and sends nothing."""
+    """Exporter that counts records without sending them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -141,7 +142,7 @@ def by_opentelemetry() -> Contender:
         provider.force_flush()
         return exporter.count
 
-    return Contender("OpenTelemetry's logs, batches to nobody", say, count, provider.shutdown)
+    return Contender("OpenTelemetry logs, batches discarded", say, count, provider.shutdown)
 
 
 def main() -> None:
@@ -176,7 +177,7 @@ def main() -> None:
             if found != said:
                 sys.exit(f"{contender.name}: {found} of {said} records can be read")
         peer = next(contender for contender in contenders if contender.name == "logging, JSON")
-        print("| | us a record, median | least | of logging with JSON, paired |\n|---|---:|---:|---:|")
+        print("| | us/record, median | minimum | relative to logging with JSON, paired |\n|---|---:|---:|---:|")
         for contender in contenders:
             ratio = statistics.median(cost / other for cost, other in zip(contender.costs, peer.costs, strict=True))
             print(f"| {contender.name} | {statistics.median(contender.costs):.2f} | {min(contender.costs):.2f} | 1/{1 / ratio:.1f} |")

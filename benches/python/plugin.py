@@ -1,9 +1,9 @@
-"""What the plugin for pytest costs a session of 1000 passing tests, beside the same session without it.
+"""Cost of the pytest plugin for a session of 1000 passing tests.
 
     python benches/python/plugin.py [--rounds N]
 
-Sessions run in turn, with and without, each as a process of its own; the median of the ratios is told. Afterwards the flows are counted: a
-test that is no flow ends the benchmark.
+Sessions run in turn, without and with the plugin, each in a process of its own; the median of the
+ratios is reported. Finally, the flows are counted: a test without a flow fails the benchmark.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SESSIONS = {
 
 
 def session(folder: Path, *arguments: str) -> float:
-    """Seconds that a session takes."""
+    """Run a session, and return its duration in seconds."""
     load = [] if any(entry.name == "flowlog" for entry in entry_points(group="pytest11")) else ["-p", "flowlog_pytest"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *load, *arguments]
     began = time.perf_counter()
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11)
     args = parser.parse_args()
-    print("| 1000 passing tests | without, s | with, s | with / without, paired | more for each test, us |\n|---|---:|---:|---:|---:|")
+    print("| 1000 passing tests | without, s | with, s | with / without, paired | overhead per test, us |\n|---|---:|---:|---:|---:|")
     for name, test in SESSIONS.items():
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)

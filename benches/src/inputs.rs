@@ -1,40 +1,40 @@
-//! What is measured: seeded logs, made once and kept in a folder.
+//! Inputs of the benchmarks: logs generated from a seed, once, and kept in a folder.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use flowlog_simulator::{Cluster, Form, Options, Outcome, Voice, simulate};
+use flowlog_simulator::{Cluster, LogFormat, NoiseSource, Options, Outcome, simulate};
 use serde::{Deserialize, Serialize};
 
-/// Logs on disk and what is true of them.
+/// Logs on disk, and the expected results.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Input {
-    /// The folder that holds the logs and nothing else.
+    /// Folder with the logs and nothing else.
     pub folder: PathBuf,
-    /// Their size.
+    /// Total size in bytes.
     pub bytes: u64,
-    /// Their lines.
+    /// Total number of lines.
     pub lines: u64,
-    /// Flows by what became of them: ok, recovered, cancelled, rejected, failed.
+    /// Numbers of flows by outcome: ok, recovered, cancelled, rejected, failed.
     pub flows: [u64; 5],
 }
 
 impl Input {
-    /// How many flows there are.
+    /// Returns the total number of flows.
     pub fn total(&self) -> u64 {
         self.flows.iter().sum()
     }
 
-    /// Nothing yet, in a folder that is made.
+    /// Creates the folder, and returns an empty input.
     fn empty(folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)
-            .with_context(|| format!("failed to make the folder `{}`", folder.display()))?;
+            .with_context(|| format!("failed to create the folder `{}`", folder.display()))?;
         Ok(Self { folder: folder.to_path_buf(), bytes: 0, lines: 0, flows: [0; 5] })
     }
 
-    /// Adds what became of a cluster's flows.
+    /// Adds the outcomes of a cluster's flows.
     fn count(&mut self, cluster: &Cluster) {
         let all = [
             Outcome::Ok,
@@ -56,35 +56,35 @@ fn create(folder: &Path, name: &str) -> anyhow::Result<BufWriter<File>> {
     ))
 }
 
-/// Requests of a run that is simulated at once: what does not fit into memory is many runs, one after the other.
+/// Number of flows simulated at once; inputs that do not fit in memory consist of several runs.
 const FLOWS_AT_ONCE: usize = 10_000;
 
-/// Seconds from the beginning of one run to that of the next.
-const APART: u64 = FLOWS_AT_ONCE as u64 / 20 + 60;
+/// Seconds between the starts of two runs.
+const RUN_INTERVAL_S: u64 = FLOWS_AT_ONCE as u64 / 20 + 60;
 
-/// Makes flowlog records of about that size: each line belongs to a flow and has about 400 bytes. Two of a hundred requests
-/// meet a fault.
-pub fn records(folder: &Path, form: Form, bytes: u64) -> anyhow::Result<Input> {
+/// Generates flowlog records of about `bytes` bytes in total. Each line belongs to a flow and has
+/// about 400 bytes. Two of a hundred requests meet a fault.
+pub fn records(folder: &Path, format: LogFormat, bytes: u64) -> anyhow::Result<Input> {
     let mut input = Input::empty(folder)?;
     let mut files: Vec<(String, BufWriter<File>)> = Vec::new();
-    let padding = if form == Form::Json { 12 } else { 60 };
+    let padding = if format == LogFormat::Json { 12 } else { 60 };
     for run in 0.. {
         if input.bytes >= bytes {
             break;
         }
-        // The last run is as long as what is left.
+        // The last run is only as long as needed.
         let per_flow = if run == 0 { 6_600 } else { input.bytes / (run * FLOWS_AT_ONCE as u64) };
         let flows =
             FLOWS_AT_ONCE.min(usize::try_from((bytes - input.bytes) / per_flow.max(1))? + 1);
         let options = Options {
             seed: run + 1,
-            begin: run * APART,
+            start_s: run * RUN_INTERVAL_S,
             flows,
-            form,
-            padding,
+            format,
+            padding_bytes: padding,
             fault_percent: 2,
             kills: 0,
-            quiet: true,
+            silent_processes: true,
             ..Options::default()
         };
         let cluster = simulate(&options);
@@ -106,10 +106,11 @@ pub fn records(folder: &Path, form: Form, bytes: u64) -> anyhow::Result<Input> {
     Ok(input)
 }
 
-/// The records of [`records`] in so many files, each of which goes on where another ended: as rotation leaves them, or in one.
+/// Writes the records of [`records`] to `files` files, each of which continues the previous one, as
+/// after rotation.
 pub fn in_files(folder: &Path, bytes: u64, files: usize) -> anyhow::Result<Input> {
     let whole = folder.join("whole");
-    let mut input = records(&whole, Form::Json, bytes)?;
+    let mut input = records(&whole, LogFormat::Json, bytes)?;
     let mut lines: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for entry in fs::read_dir(&whole)? {
         let text = fs::read(entry?.path())?;
@@ -131,8 +132,11 @@ pub fn in_files(folder: &Path, bytes: u64, files: usize) -> anyhow::Result<Input
     Ok(input)
 }
 
-/// Makes logs of about that size in which two lines of a hundred are records, and the rest is chatter of every engine: half of
-/// the pods in one file as `kubectl logs --prefix --timestamps` prints them, the others as the container runtime keeps them.
+/// Generates logs of about `bytes` bytes in which two of a hundred lines are records and the others
+/// are background noise of every engine.
+///
+/// Half of the pods share one file in the format of `kubectl logs --prefix --timestamps`; the
+/// others have files in the format of the container runtime.
 pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
     let mut input = Input::empty(folder)?;
     let mut joined = create(folder, "kubectl.log")?;
@@ -148,12 +152,12 @@ pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
         }
         let options = Options {
             seed: run + 1,
-            begin: run * 600,
+            start_s: run * 600,
             flows: 250,
-            form: Form::Json,
+            format: LogFormat::Json,
             fault_percent: 2,
             kills: 0,
-            quiet: true,
+            silent_processes: true,
             ..Options::default()
         };
         let cluster = simulate(&options);
@@ -165,11 +169,11 @@ pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
         records.sort_unstable();
         for (time, log, record) in records {
             let micros = flowlog_schema::Time::parse(&format!("{time}Z"))
-                .context("a record without a time")?
+                .context("record without a time")?
                 .0
                 / 1_000;
             for at in 0..RATIO {
-                // All of a record's chatter comes right after it.
+                // All noise of a record follows it immediately.
                 let (pod, micros) = (random.usize(0..2 * PODS), micros + i64::from(at) * 7);
                 let stamp = flowlog_schema::Time(micros * 1_000).to_string();
                 let stamp = stamp.trim_end_matches('Z');
@@ -178,21 +182,21 @@ pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
                     text.push_str(record);
                     text.push('\n');
                 } else {
-                    let voices = Voice::ALL;
-                    flowlog_simulator::chat(
+                    let sources = NoiseSource::ALL;
+                    flowlog_simulator::write_noise(
                         &mut random,
-                        voices[pod % voices.len()],
+                        sources[pod % sources.len()],
                         micros,
                         &mut text,
                     );
                 }
                 let pod = if at == 0 { log % (2 * PODS) } else { pod };
                 line.clear();
-                for said in text.lines() {
+                for line_text in text.lines() {
                     match pod.checked_sub(PODS) {
-                        Some(_) => line.push_str(&format!("{stamp}123Z stdout F {said}\n")),
+                        Some(_) => line.push_str(&format!("{stamp}123Z stdout F {line_text}\n")),
                         None => line.push_str(&format!(
-                            "[pod/{}-{pod}-7d9f/main] {stamp}123Z {said}\n",
+                            "[pod/{}-{pod}-7d9f/main] {stamp}123Z {line_text}\n",
                             NAMES[pod % NAMES.len()]
                         )),
                     }
@@ -214,11 +218,11 @@ pub fn sparse(folder: &Path, bytes: u64) -> anyhow::Result<Input> {
     Ok(input)
 }
 
-/// Pods in one file, and as many with a file each.
+/// Number of pods in the shared file, and number of pods with a file each.
 const PODS: usize = 5;
 
-/// What pods are called, by whose chatter they write.
+/// Names of pods, by the source of their noise.
 const NAMES: [&str; 5] = ["frontend", "vllm-worker", "sglang-worker", "trtllm-worker", "etcd"];
 
-/// Lines of which one is a record.
+/// Number of lines per record.
 const RATIO: u32 = 50;

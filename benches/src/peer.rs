@@ -1,4 +1,4 @@
-//! Whole processes, ours and others': how long, how much work, how much memory.
+//! Runs our own and other programs as processes, and measures their time, CPU time and memory.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -9,18 +9,19 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use wait4::Wait4;
 
-/// What one run cost.
+/// Cost of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
-    /// From start to end; of a database, its query alone.
+    /// Time from start to exit; for a database, of its query only.
     pub wall: Duration,
-    /// Of all cores together, start-up included.
+    /// CPU time of all cores, including start-up.
     pub cpu: Duration,
-    /// Most resident memory, in bytes.
+    /// Peak resident memory, in bytes.
     pub peak: u64,
 }
 
-/// Runs a program to its end; what it cost and what it wrote. A status that is neither of `good` is an error.
+/// Runs a program to its end, and returns its cost and its output. Any exit status that is not in
+/// `good` is an error.
 pub fn run(
     program: impl AsRef<OsStr>,
     arguments: &[&OsStr],
@@ -38,25 +39,25 @@ pub fn run(
     let mut text = String::new();
     if let Some(mut out) = child.stdout.take() {
         std::io::Read::read_to_string(&mut out, &mut text)
-            .with_context(|| format!("failed to read what `{name}` writes"))?;
+            .with_context(|| format!("failed to read the output of `{name}`"))?;
     }
     let used = child.wait4().with_context(|| format!("failed to wait for `{name}`"))?;
     let wall = began.elapsed();
     let code = used.status.code().unwrap_or(-1);
     if !good.contains(&code) {
-        bail!("`{name}` ended with status {code}");
+        bail!("`{name}` exited with status {code}");
     }
     Ok((Cost { wall, cpu: used.rusage.utime + used.rusage.stime, peak: used.rusage.maxrss }, text))
 }
 
-/// Triages a folder in a process of its own, which is this program once more; its report.
+/// Analyzes a folder in a new process of this program, and returns the cost and the report.
 pub fn triage(folder: &Path) -> anyhow::Result<(Cost, Value)> {
     let own = std::env::current_exe()?;
     let (cost, text) = run(own, &[OsStr::new("--triage"), folder.as_os_str()], &[0])?;
-    Ok((cost, serde_json::from_str(&text).context("the report is no JSON")?))
+    Ok((cost, serde_json::from_str(&text).context("the report is not valid JSON")?))
 }
 
-/// Counts lines that hold a literal with ripgrep.
+/// Counts the lines with a literal, using ripgrep.
 pub fn ripgrep(folder: &Path, literal: &str) -> anyhow::Result<Cost> {
     run(
         "rg",
@@ -70,22 +71,23 @@ pub fn ripgrep(folder: &Path, literal: &str) -> anyhow::Result<Cost> {
     .map(|(cost, _)| cost)
 }
 
-/// Asks a table that Python knows; what its query took without start-up, and the number of flows that it answers.
+/// Runs a Python script that queries a table; returns the cost, with the time of the query without
+/// start-up, and the number of flows.
 pub fn python(script: &str, folder: &Path) -> anyhow::Result<(Cost, u64)> {
     let (cost, text) =
         run("python3", &[OsStr::new("-c"), OsStr::new(script), folder.as_os_str()], &[0])?;
     let answer: Value = serde_json::from_str(text.lines().last().unwrap_or_default())
-        .context("the script wrote no answer")?;
+        .context("the script printed no answer")?;
     let seconds =
-        answer.get("seconds").and_then(Value::as_f64).context("the script wrote no time")?;
+        answer.get("seconds").and_then(Value::as_f64).context("the script printed no time")?;
     let flows = answer
         .get("flows")
         .and_then(Value::as_u64)
-        .context("the script wrote no number of flows")?;
+        .context("the script printed no number of flows")?;
     Ok((Cost { wall: Duration::from_secs_f64(seconds), ..cost }, flows))
 }
 
-/// Whether Python finds a module.
+/// Returns whether Python finds a module.
 pub fn has_module(name: &str) -> bool {
     let found = Command::new("python3")
         .args(["-c", &format!("import {name}")])
@@ -94,7 +96,7 @@ pub fn has_module(name: &str) -> bool {
     found.is_ok_and(|status| status.success())
 }
 
-/// Whether a program can be run.
+/// Returns whether a program can be run.
 pub fn has_program(name: &str) -> bool {
     Command::new(name)
         .arg("--version")
@@ -104,7 +106,7 @@ pub fn has_program(name: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// `DuckDB`: which component failed first in each flow.
+/// `DuckDB` query: first failing component of each flow.
 pub const DUCKDB_FIRST_FAILURE: &str = r#"
 import duckdb, json, sys, time
 con = duckdb.connect()
@@ -117,7 +119,7 @@ rows = con.execute(f"""
 print(json.dumps({"seconds": time.perf_counter() - began, "flows": rows[0][0]}))
 "#;
 
-/// `DuckDB`: how many lines each flow has.
+/// `DuckDB` query: number of lines of each flow.
 pub const DUCKDB_GROUP: &str = r#"
 import duckdb, json, sys, time
 con = duckdb.connect()
@@ -130,7 +132,7 @@ rows = con.execute(f"""
 print(json.dumps({"seconds": time.perf_counter() - began, "flows": rows[0][0]}))
 "#;
 
-/// Polars: the same.
+/// Polars query: number of lines of each flow.
 pub const POLARS_GROUP: &str = r#"
 import glob, json, sys, time
 import polars as pl

@@ -1,4 +1,4 @@
-//! Sets an emitter up: everything that can go wrong goes wrong here, and nothing later.
+//! Emitter setup. Every setup error is returned here; emitting returns none later.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,82 +7,102 @@ use std::time::Duration;
 
 use flowlog_schema::{Level, is_component};
 
-use crate::emitter::{Emitter, Inner, Installed};
-use crate::environment::Environment;
+use crate::emitter::{Config, Emitter, EmitterGuard, Inner};
+use crate::env::Environment;
 use crate::otlp::Otlp;
-use crate::reap::reap;
-use crate::sampler;
-use crate::sampling::Sampling;
-use crate::sink::{Form, OpenSink, Sink};
+use crate::recover::recover;
+use crate::resource::Resource;
+use crate::resource_sampler;
+use crate::sink::{Encoding, Sink, SinkWriter};
+use crate::trace_sampling::Sampling;
 
-/// Why an emitter could not be set up.
+/// Error returned when an emitter cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// There is one already.
-    #[error("an emitter is installed already; a process has one")]
+    /// The process already has an emitter.
+    #[error("an emitter is already installed; a process can have only one")]
     Installed,
-    /// The component's name cannot stand in a record.
-    #[error("`{0}` is no component: a letter, then letters, digits, `_`, `.` and `-`")]
+    /// The component's name is not valid in a record.
+    #[error("invalid component `{0}`: expected a letter, then letters, digits, `_`, `.` or `-`")]
     Component(String),
     /// The sink cannot be opened.
-    #[error("failed to open the sink {sink:?}: {error}")]
+    #[error("failed to open sink {sink:?}: {error}")]
     Sink {
-        /// Which.
+        /// The sink that was requested.
         sink: Sink,
-        /// What the system says.
+        /// Error returned by the operating system.
         #[source]
         error: io::Error,
     },
-    /// The flight file cannot be made.
-    #[error("failed to make a flight file in `{}`: {error}", folder.display())]
+    /// The flight file cannot be created.
+    #[error("failed to create a flight file in `{}`: {error}", folder.display())]
     Flight {
-        /// Where.
+        /// Folder for the flight file.
         folder: PathBuf,
-        /// What the system says.
+        /// Error returned by the operating system.
         #[source]
         error: io::Error,
     },
-    /// Nothing can be sent to a collector.
-    #[error("failed to set OTLP up: {0}")]
+    /// The OTLP exporter cannot be set up.
+    #[error("failed to set up OTLP: {0}")]
     Otlp(String),
 }
 
-/// Sets an emitter up.
+/// Configures and sets up an [`Emitter`].
 #[derive(Debug, Clone)]
-#[must_use = "nothing is emitted until it is installed"]
+#[must_use = "a builder does nothing until `install` or `build` is called"]
 pub struct Builder {
-    pub(crate) component: String,
-    pub(crate) instance: Option<String>,
-    pub(crate) versions: Vec<(String, String)>,
+    component: String,
+    instance: Option<String>,
+    versions: Vec<(String, String)>,
     sink: Sink,
-    pub(crate) form: Option<Form>,
-    pub(crate) level: Level,
-    pub(crate) sampling: Sampling,
-    pub(crate) flight: Option<PathBuf>,
-    samples: Option<Duration>,
-    pub(crate) otlp: Option<Otlp>,
-    pub(crate) disabled: bool,
+    encoding: Option<Encoding>,
+    level: Level,
+    sampling: Sampling,
+    flight: Option<PathBuf>,
+    sample_interval: Option<Duration>,
+    otlp: Option<Otlp>,
+    disabled: bool,
+}
+
+impl Emitter {
+    /// Returns a builder for an emitter of `component` that writes to standard error and reads no
+    /// environment variables.
+    pub fn builder(component: &str) -> Builder {
+        Builder::new(component)
+    }
+
+    /// Returns a builder that is configured from the environment; `component` applies if the
+    /// environment names none. The variables are `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`,
+    /// `OTEL_SDK_DISABLED`, `POD_NAME`, `DYN_LOG`, `DYN_LOGGING_CONSOLE_FORMAT`,
+    /// `DYN_LOGGING_JSONL`, `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`,
+    /// `OTEL_EXPORT_ENABLED`, `OTEL_TRACES_EXPORTER`, `OTEL_LOGS_EXPORTER`,
+    /// `OTEL_EXPORTER_OTLP_PROTOCOL`, `FLOWLOG_SINK` (`stderr`, `none`, `file:PATH`, `mapped:PATH`)
+    /// and `FLOWLOG_FLIGHT` (a folder).
+    pub fn from_env(component: &str) -> Builder {
+        Builder::from_env(component)
+    }
 }
 
 impl Builder {
-    pub(crate) fn new(component: &str) -> Self {
+    fn new(component: &str) -> Self {
         Self {
             component: component.to_owned(),
             instance: None,
             versions: Vec::new(),
             sink: Sink::default(),
-            form: None,
+            encoding: None,
             level: Level::Info,
             sampling: Sampling::ALL,
             flight: None,
-            samples: None,
+            sample_interval: None,
             otlp: None,
             disabled: false,
         }
     }
 
-    /// See [`Emitter::from_environment`].
-    pub(crate) fn from_environment(component: &str) -> Self {
+    /// See [`Emitter::from_env`].
+    fn from_env(component: &str) -> Self {
         let environment = Environment::read();
         let mut builder = Self::new(environment.component.as_deref().unwrap_or(component));
         builder.instance = environment.instance;
@@ -90,7 +110,7 @@ impl Builder {
             .versions
             .extend(environment.version.map(|version| (builder.component.clone(), version)));
         builder.sink = environment.sink.unwrap_or_default();
-        builder.form = environment.form;
+        builder.encoding = environment.encoding;
         builder.level = environment.level.unwrap_or(Level::Info);
         builder.sampling = environment.sampling.unwrap_or_default();
         builder.flight = environment.flight;
@@ -99,82 +119,93 @@ impl Builder {
         builder
     }
 
-    /// Which of several alike: a pod, a worker id, a rank.
+    /// Sets the instance, which distinguishes replicas of a component: a pod, a worker ID, a rank.
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
         self.instance = Some(instance.into());
         self
     }
 
-    /// A version that every start and failure names.
+    /// Adds a version that every start and failure record includes.
     pub fn version(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
         self.versions.push((name.into(), version.into()));
         self
     }
 
-    /// Where records go.
+    /// Sets the sink that records are written to.
     pub fn sink(mut self, sink: Sink) -> Self {
         self.sink = sink;
         self
     }
 
-    /// How records are written: JSON, unless the environment asks for text.
-    pub fn form(mut self, form: Form) -> Self {
-        self.form = Some(form);
+    /// Sets how records are encoded: JSON by default, unless the environment selects text.
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = Some(encoding);
         self
     }
 
-    /// The least level that is written. States are `Info`, cancellations `Warn`, failures `Error`.
+    /// Sets the minimum level that is written. States are `Info`, cancellations `Warn`, failures
+    /// `Error`.
     pub fn level(mut self, level: Level) -> Self {
         self.level = level;
         self
     }
 
-    /// Which of the flows that begin here are traced: their callees are told, and [`Builder::otlp`] sends them. All are logged.
+    /// Sets which of the flows that start here are traced. All flows are logged.
+    ///
+    /// The decision is propagated to callees, and [`Builder::otlp`] exports only traced flows.
     pub fn sampling(mut self, sampling: Sampling) -> Self {
         self.sampling = sampling;
         self
     }
 
-    /// Keeps a flight file in a folder, and closes the flows of processes that died and left theirs there.
+    /// Keeps a flight file in `folder`, and closes the flows of dead processes that left their
+    /// flight files there.
     pub fn flight(mut self, folder: impl Into<PathBuf>) -> Self {
         self.flight = Some(folder.into());
         self
     }
 
-    /// Writes a `sample` record of the process's resources that often.
-    pub fn samples(mut self, every: Duration) -> Self {
-        self.samples = Some(every);
+    /// Writes a `sample` record of the process's resource usage at this interval.
+    pub fn sample_interval(mut self, every: Duration) -> Self {
+        self.sample_interval = Some(every);
         self
     }
 
-    /// Sends spans and records to a collector, too.
+    /// Also exports spans and records to a collector.
     pub fn otlp(mut self, otlp: Otlp) -> Self {
         self.otlp = Some(otlp);
         self
     }
 
-    /// Sets the emitter up as the process's own. It is closed when what is returned is dropped.
+    /// Installs the emitter as the process's own.
+    ///
+    /// The emitter is closed when the returned guard is dropped.
     ///
     /// # Errors
-    /// See [`InstallError`]: everything that can go wrong goes wrong here, and nothing later.
-    pub fn install(self) -> Result<Installed, InstallError> {
-        if Emitter::installed().is_some() {
+    /// See [`InstallError`]. Every setup error is returned here; emitting returns none later.
+    pub fn install(self) -> Result<EmitterGuard, InstallError> {
+        if Emitter::global().is_some() {
             return Err(InstallError::Installed);
         }
         if self.disabled {
-            let nothing =
-                Self { sink: Sink::Nothing, flight: None, samples: None, otlp: None, ..self };
-            return nothing.build().map(Installed::of);
+            let nothing = Self {
+                sink: Sink::Discard,
+                flight: None,
+                sample_interval: None,
+                otlp: None,
+                ..self
+            };
+            return nothing.build().map(EmitterGuard::of);
         }
         let emitter = self.build()?;
-        if emitter.put_in_place() {
-            Ok(Installed::of(emitter))
+        if emitter.set_global() {
+            Ok(EmitterGuard::of(emitter))
         } else {
             Err(InstallError::Installed)
         }
     }
 
-    /// Sets the emitter up for whoever holds it: several may stand side by side in a process.
+    /// Builds an emitter without installing it. A process can have several of these.
     ///
     /// # Errors
     /// See [`InstallError`].
@@ -182,19 +213,31 @@ impl Builder {
         if !is_component(&self.component) {
             return Err(InstallError::Component(self.component));
         }
-        let sink = OpenSink::open(&self.sink)
+        let sink = SinkWriter::open(&self.sink)
             .map_err(|error| InstallError::Sink { sink: self.sink.clone(), error })?;
-        let samples = self.samples;
-        let emitter = Emitter(Arc::new(Inner::new(self, sink)));
+        let samples = self.sample_interval;
+        let config = Config {
+            resource: Resource {
+                component: self.component.to_ascii_lowercase(),
+                instance: self.instance,
+                versions: self.versions,
+            },
+            encoding: self.encoding.unwrap_or_default(),
+            level: self.level,
+            sampling: self.sampling,
+            flight_folder: self.flight,
+            otlp: self.otlp,
+        };
+        let emitter = Emitter(Arc::new(Inner::new(config, sink)));
         emitter.0.begin_export().map_err(InstallError::Otlp)?;
-        if let Some(folder) = &emitter.0.folder {
+        if let Some(folder) = &emitter.0.flight_folder {
             let failed = |error| InstallError::Flight { folder: folder.clone(), error };
             emitter.0.begin_flight(folder).map_err(failed)?;
-            reap(folder, &emitter).map_err(failed)?;
+            recover(folder, &emitter).map_err(failed)?;
         }
         emitter.0.process("start");
         if let Some(every) = samples {
-            sampler::start(&emitter, every);
+            resource_sampler::start(&emitter, every);
         }
         Ok(emitter)
     }
@@ -205,13 +248,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_environment_asks_for() {
-        // Whatever the tests' own environment says, a component is needed.
-        let builder = Emitter::from_environment("worker").sink(Sink::Nothing);
-        let disabled = Builder { disabled: true, samples: Some(Duration::from_secs(1)), ..builder };
+    fn a_disabled_emitter_is_not_installed() {
+        // A component must be given, whatever the environment of the test run contains.
+        let builder = Emitter::from_env("worker").sink(Sink::Discard);
+        let disabled =
+            Builder { disabled: true, sample_interval: Some(Duration::from_secs(1)), ..builder };
         let installed = disabled.install().unwrap();
-        assert!(Emitter::installed().is_none());
+        assert!(Emitter::global().is_none());
         let shown = format!("{:?}", *installed);
-        assert!(shown.contains("sink: Nothing"), "{shown}");
+        assert!(shown.contains("sink: Discard"), "{shown}");
     }
 }

@@ -1,4 +1,7 @@
-//! Carriers: what brings a flow's context from process to process. Maps of strings here, others' header maps beside it.
+//! Carriers that propagate a flow's context between processes.
+//!
+//! This module covers maps of strings, lists of pairs and the environment of a child process; its
+//! submodules cover the header maps of other crates.
 
 #[cfg(feature = "http")]
 mod http;
@@ -11,19 +14,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::process::Command;
 
-/// What a context is read from.
+/// Carrier that a context is read from.
 pub trait Extract {
-    /// Tells every value of a header, in order. Names are compared without regard to case.
+    /// Calls `found` with every value of the header `name`, in order.
+    ///
+    /// Header names are compared case-insensitively.
     fn values(&self, name: &str, found: &mut dyn FnMut(&[u8]));
 }
 
-/// What a context is written to.
+/// Carrier that a context is written to.
 pub trait Inject {
-    /// Sets a header in place of what it held; `value` is printable ASCII. Names are compared without regard to case.
+    /// Sets the header `name` to `value`, replacing any values that it had.
+    ///
+    /// Header names are compared case-insensitively. `value` is printable ASCII.
     fn set(&mut self, name: &'static str, value: &str);
 }
 
-/// Pairs, as they came: several of one name are several values.
+/// Pairs in the order received; pairs with equal names are several values of one header.
 impl<K: AsRef<str>, V: AsRef<[u8]>> Extract for [(K, V)] {
     fn values(&self, name: &str, found: &mut dyn FnMut(&[u8])) {
         each(self.iter().map(|(key, value)| (key.as_ref(), value.as_ref())), name, found);
@@ -77,7 +84,9 @@ impl Inject for Vec<(String, String)> {
     }
 }
 
-/// A child process, by its environment: `TRACEPARENT` and `TRACESTATE`. Of `tokio`'s, use `as_std_mut()`.
+/// Passes the context to a child process in its environment, as `TRACEPARENT` and `TRACESTATE`.
+///
+/// For `tokio`'s `Command`, use `as_std_mut()`.
 impl Inject for Command {
     fn set(&mut self, name: &'static str, value: &str) {
         self.env(name.to_ascii_uppercase().replace('-', "_"), value);

@@ -1,33 +1,34 @@
-//! Where a flow comes from: what crosses from process to process.
+//! Flow context that is propagated between processes.
 
 use flowlog_schema::propagation::{TRACEPARENT, TRACESTATE, TraceFlags, TraceParent, TraceState};
 use flowlog_schema::{Clock, FlowId, SpanId};
 
 use crate::carrier::{Extract, Inject};
 
-/// The header in which a caller may name the flow where it knows nothing of traces.
+/// Header in which a caller without trace support may name the flow.
 const FLOW_ID: &str = "x-flow-id";
 
-/// The headers in which callers name their request.
+/// Headers in which callers name their request.
 const REQUEST_IDS: [&str; 2] = ["x-request-id", "request-id"];
 
-/// The longest foreign id that is kept, in bytes.
-const LONGEST_ID: usize = 128;
+/// Maximum length of an external request ID, in bytes; longer ones are rejected.
+const MAX_ID_BYTES: usize = 128;
 
-/// Where a flow comes from: what crosses from process to process.
+/// Flow context that is propagated between processes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Context {
-    /// The flow; a new one where nobody named it.
+    /// Flow ID; a new one if the caller sent none.
     pub flow_id: FlowId,
-    /// The caller's span, if there is one.
+    /// Caller's span, if there is one.
     pub span_id: Option<SpanId>,
-    /// The caller's clock, if it told.
+    /// Caller's clock, if it sent one.
     pub clock: Option<Clock>,
-    /// What the caller says of sampling and of the id; `None` where nobody has decided yet.
+    /// Trace flags from the caller: whether the trace is sampled and whether its ID is random.
+    /// `None` if no decision has been made yet.
     pub flags: Option<TraceFlags>,
-    /// Others' members of `tracestate`, which are handed on as they came.
-    pub others: String,
-    /// The caller's name for its request, where that is not the flow's id.
+    /// `tracestate` members of other vendors, propagated unchanged.
+    pub tracestate: String,
+    /// Caller's request ID, if it differs from the flow ID.
     pub request_id: Option<String>,
 }
 
@@ -38,16 +39,19 @@ impl From<FlowId> for Context {
             span_id: None,
             clock: None,
             flags: None,
-            others: String::new(),
+            tracestate: String::new(),
             request_id: None,
         }
     }
 }
 
 impl Context {
-    /// Reads what a caller sent, and how many of its headers are malformed: they are as good as not there.
+    /// Reads the context that a caller sent.
     ///
-    /// A `traceparent` decides the flow; else `x-flow-id`; else `x-request-id` or `request-id` where it holds a UUID; else it is a new one.
+    /// Also returns the number of malformed headers, which are otherwise ignored.
+    ///
+    /// The flow ID comes from `traceparent`; else from `x-flow-id`; else from `x-request-id` or
+    /// `request-id` if it holds a UUID; else a new one is generated.
     pub fn extract<C: Extract + ?Sized>(carrier: &C) -> (Self, u64) {
         let mut malformed = 0;
         let values = |name: &str| {
@@ -56,14 +60,14 @@ impl Context {
             values
         };
         let parents = values(TRACEPARENT);
-        // Which of two that differ is right, nobody knows.
+        // If two values differ, there is no way to know which one is right.
         let parent = parents
             .first()
             .filter(|first| parents.iter().all(|other| other == *first))
             .and_then(|text| TraceParent::parse(text));
         malformed += u64::from(!parents.is_empty() && parent.is_none());
 
-        // Without its `traceparent` the other header means nothing.
+        // `tracestate` is meaningless without a valid `traceparent`.
         let state = parent.map(|_| values(TRACESTATE).join(&b',')).unwrap_or_default();
         let (state, in_state) = TraceState::parse(&state);
         malformed += in_state;
@@ -87,37 +91,40 @@ impl Context {
             span_id: parent.map(|parent| parent.span_id),
             clock: state.clock,
             flags: parent.map(|parent| parent.flags),
-            others: state.others,
+            tracestate: state.others,
             request_id,
         };
         (context, malformed)
     }
 
-    /// Writes it for whoever is called: `traceparent` and `tracestate`. Where there is no span to name, one is made up that nobody will
-    /// tell of: whoever is called is the root then.
+    /// Writes `traceparent` and `tracestate` for a callee.
+    ///
+    /// If the context has no span, a random span ID is generated that no record describes; the
+    /// callee is the root span then.
     pub fn inject<C: Inject + ?Sized>(&self, carrier: &mut C) {
         let made_up = || SpanId::from_u64(uuid::Uuid::new_v4().as_u64_pair().1).ok();
         let Some(span_id) = self.span_id.or_else(made_up) else { return };
         let flags = self.flags.unwrap_or(TraceFlags::SAMPLED);
         carrier
             .set(TRACEPARENT, &TraceParent { flow_id: self.flow_id, span_id, flags }.to_string());
-        let state = TraceState { clock: self.clock, others: self.others.clone() }.to_header();
+        let state = TraceState { clock: self.clock, others: self.tracestate.clone() }.to_header();
         if !state.is_empty() {
             carrier.set(TRACESTATE, &state);
         }
     }
 
-    /// The clock that an answer brought in its `tracestate`, if it did.
+    /// Returns the clock in a response's `tracestate`, if it has one.
     pub fn clock_of<C: Extract + ?Sized>(answer: &C) -> Option<Clock> {
         let mut clock = None;
         answer.values(TRACESTATE, &mut |value| {
-            clock = clock.or_else(|| TraceState::parse(value).0.clock)
+            clock = clock.or_else(|| TraceState::parse(value).0.clock);
         });
         clock
     }
 
-    /// Tells whoever called, with an answer, what the clock shows: what the caller says from then on comes after it.
-    pub fn answer<C: Inject + ?Sized>(&self, carrier: &mut C) {
+    /// Writes the clock into a response's `tracestate`, so that later records of the caller are
+    /// ordered after it.
+    pub fn inject_response<C: Inject + ?Sized>(&self, carrier: &mut C) {
         carrier
             .set(TRACESTATE, &TraceState { clock: self.clock, others: String::new() }.to_header());
     }
@@ -127,10 +134,10 @@ fn flow_id_of(text: &[u8]) -> Option<FlowId> {
     FlowId::parse(std::str::from_utf8(text).ok()?.trim()).ok()
 }
 
-/// An id that somebody else made: printable, and not without end.
+/// Parses an external request ID, which must be printable and not too long.
 fn foreign_id(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?.trim();
-    let is_id = (1..=LONGEST_ID).contains(&text.len()) && !text.chars().any(char::is_control);
+    let is_id = (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
     is_id.then(|| text.to_owned())
 }
 
@@ -148,7 +155,7 @@ mod tests {
     const OTHER: &str = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
 
     #[test]
-    fn who_decides_the_flow() {
+    fn precedence_of_flow_id_headers() {
         for (headers, flow, span, request_id, malformed) in [
             (
                 &[("Traceparent", PARENT), ("x-flow-id", OTHER), ("x-request-id", "r-7")][..],
@@ -187,19 +194,19 @@ mod tests {
         }
     }
 
-    /// A context as a caller sends it, with what others had in the carrier before.
+    /// Sends a context through a carrier that already holds headers of other senders.
     fn crosses<C: Extract + Inject>(mut carrier: C, sent: &Context) {
         carrier.set("tracestate", "old=1");
         sent.inject(&mut carrier);
         assert_eq!(Context::extract(&carrier), (sent.clone(), 0));
         let mut answer = carrier;
         answer.set("traceparent", "");
-        sent.answer(&mut answer);
+        sent.inject_response(&mut answer);
         assert_eq!(Context::clock_of(&answer), sent.clock);
     }
 
     #[test]
-    fn every_carrier_brings_all_of_it() {
+    fn every_carrier_propagates_the_whole_context() {
         let headers = [
             ("traceparent", PARENT),
             ("tracestate", "rojo=1"),
@@ -207,7 +214,7 @@ mod tests {
         ];
         let (sent, _) = Context::extract(headers.as_slice());
         assert_eq!(
-            (sent.others.as_str(), sent.clock, sent.flags),
+            (sent.tracestate.as_str(), sent.clock, sent.flags),
             ("rojo=1,congo=2", Some(Clock(0x019a_aaac_b23c_001a)), Some(TraceFlags::RANDOM))
         );
         crosses(HashMap::from([("TraceParent".to_owned(), "old".to_owned())]), &sent);
@@ -236,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_without_a_span_is_sent_all_the_same() {
+    fn context_without_a_span_is_propagated() {
         let mut headers = HashMap::new();
         let sent = Context::from(FlowId::parse(OTHER).unwrap());
         headers.insert("TraceParent".to_owned(), PARENT.to_owned());
@@ -249,9 +256,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, a flow comes of it that can be sent on and is understood there.
+        /// Any headers yield a flow that can be propagated and that the receiver can read.
         #[test]
-        fn any_header_is_taken(headers in prop::collection::vec((0..5usize, prop_oneof![
+        fn any_headers_yield_a_context(headers in prop::collection::vec((0..5usize, prop_oneof![
             prop::collection::vec(any::<u8>(), 0..80),
             "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}".prop_map(String::into_bytes),
             "[a-z0-9@=,]{0,40}(,flowlog=[0-9a-f]{16})?".prop_map(String::into_bytes),

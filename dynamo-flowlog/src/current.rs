@@ -1,4 +1,4 @@
-//! The flow that a thread works on at the moment.
+//! The flow that a thread is currently working on.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -13,7 +13,8 @@ thread_local! {
     pub(crate) static CURRENT: RefCell<FlowHandle> = const { RefCell::new(FlowHandle::NONE) };
 }
 
-/// The flow that this thread works on: that of the innermost [`in_flow`] or [`FlowHandle::run`] around the caller.
+/// Returns the flow that this thread is working on: that of the innermost
+/// [`FlowFutureExt::in_flow`] or [`FlowHandle::run`] around the caller.
 pub fn current() -> Option<FlowHandle> {
     CURRENT
         .try_with(|current| current.try_borrow().ok().map(|current| current.clone()))
@@ -22,7 +23,7 @@ pub fn current() -> Option<FlowHandle> {
         .filter(FlowHandle::is_enabled)
 }
 
-/// Puts a flow in place, and back what was there when it is dropped.
+/// Sets the current flow, and restores the previous one when dropped.
 pub(crate) struct Scope(FlowHandle);
 
 impl Scope {
@@ -39,21 +40,29 @@ impl Drop for Scope {
 }
 
 impl FlowHandle {
-    /// Works on the flow: [`current`] is this one until the work returns.
+    /// Calls `work` with this flow as the [`current`] one.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         let _scope = Scope::enter(self.clone());
         work()
     }
 }
 
-/// Lets a future work on a flow: whenever it is polled, and at no other time, [`current`] is that flow. Threads may change from poll to
-/// poll, and other futures of the thread see nothing of it.
-pub fn in_flow<F: Future>(flow: &FlowHandle, future: F) -> InFlow<F> {
-    InFlow { future, flow: flow.clone() }
+/// Runs a future within a flow: [`current`] returns that flow only while the future is being
+/// polled.
+///
+/// The future may move to another thread between polls, and other futures on the thread are not
+/// affected.
+pub trait FlowFutureExt: Future + Sized {
+    /// Makes `flow` [`current`] whenever this future is polled, and at no other time.
+    fn in_flow(self, flow: &FlowHandle) -> InFlow<Self> {
+        InFlow { future: self, flow: flow.clone() }
+    }
 }
 
+impl<F: Future> FlowFutureExt for F {}
+
 pin_project! {
-    /// A future that works on a flow. See [`in_flow`].
+    /// A future that runs within a flow. See [`FlowFutureExt::in_flow`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct InFlow<F> {
@@ -81,7 +90,7 @@ mod tests {
     use crate::{Emitter, Flow, Sink};
 
     fn flow() -> Flow {
-        Emitter::builder("test").sink(Sink::Nothing).build().unwrap().start("x")
+        Emitter::builder("test").sink(Sink::Discard).build().unwrap().flow("x").start()
     }
 
     fn id() -> Option<flowlog_schema::FlowId> {
@@ -113,17 +122,17 @@ mod tests {
             assert_eq!(id(), expected);
             if std::mem::take(&mut pending) { Poll::Pending } else { Poll::Ready(7) }
         });
-        let mut work = std::pin::pin!(in_flow(&flow, work));
+        let mut work = std::pin::pin!(work.in_flow(&flow));
         let mut context = Context::from_waker(Waker::noop());
         assert!(work.as_mut().poll(&mut context).is_pending());
-        assert_eq!(id(), None, "not between polls");
-        // On another thread, too.
+        assert_eq!(id(), None, "the flow must not be current between polls");
+        // The same holds on another thread.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 assert_eq!(
                     work.as_mut().poll(&mut Context::from_waker(Waker::noop())),
                     Poll::Ready(7)
-                )
+                );
             });
         });
     }

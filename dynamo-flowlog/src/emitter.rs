@@ -1,4 +1,4 @@
-//! Who emits: a process, its name and its sink.
+//! The emitter: a process's component, instance and sink.
 
 use std::borrow::Cow;
 use std::io;
@@ -8,116 +8,105 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use flowlog_schema::flight::LANES;
-use flowlog_schema::json::Line;
+use crossbeam_utils::CachePadded;
+use flowlog_schema::flight::COUNTER_STRIPES;
+use flowlog_schema::json::RecordData;
 use flowlog_schema::propagation::TraceFlags;
-use flowlog_schema::{Clock, Event, FlowId, HybridClock, Level, Record, Scalar, SpanId, Time};
+use flowlog_schema::{Clock, EventKind, HybridClock, Level, Record, Scalar, Time};
 
-use crate::builder::Builder;
-use crate::flight::{Flight, Writer};
-use crate::forks;
+use crate::flight::{Flight, FlightHeader};
+use crate::fork;
 use crate::health::{Counters, Health};
-use crate::lane::{Apart, with_lane};
-use crate::otlp::{Ended, Exporter, Otlp};
-use crate::sampler;
-use crate::sampling::Sampling;
-use crate::shared::Shared;
-use crate::sink::{Form, OpenSink, PATIENCE, PATIENCE_WITH_DISKS, held};
-use crate::system::{host, now};
+use crate::otlp::{Exporter, FinishedSpan, Otlp};
+use crate::platform::{host, now};
+use crate::record_args::SpanHeader;
+use crate::resource::Resource;
+use crate::sink::{DISK_WAIT_TIMEOUT, Encoding, SinkWriter, WRITE_TIMEOUT, lock_timeout};
+use crate::thread_buffer::with_thread_buffer;
+use crate::trace_sampling::Sampling;
 
-/// Who emits.
+/// Emits the records of one component to one sink. Clones share the same emitter.
 #[derive(Debug, Clone)]
 pub struct Emitter(pub(crate) Arc<Inner>);
 
-static INSTALLED: OnceLock<Emitter> = OnceLock::new();
+static GLOBAL: OnceLock<Emitter> = OnceLock::new();
 
 impl Emitter {
-    /// An emitter of that component, which writes to standard error and reads no environment.
-    pub fn builder(component: &str) -> Builder {
-        Builder::new(component)
-    }
-
-    /// An emitter as the environment asks for, of that component where it names none.
-    ///
-    /// Read are `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED`, `POD_NAME`, `DYN_LOG`,
-    /// `DYN_LOGGING_CONSOLE_FORMAT`, `DYN_LOGGING_JSONL`, `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`, `OTEL_EXPORT_ENABLED`, `OTEL_TRACES_EXPORTER`,
-    /// `OTEL_LOGS_EXPORTER`, `OTEL_EXPORTER_OTLP_PROTOCOL`, `FLOWLOG_SINK` (`stderr`, `none`, `file:PATH`, `mapped:PATH`) and
-    /// `FLOWLOG_FLIGHT` (a folder).
-    pub fn from_environment(component: &str) -> Builder {
-        Builder::from_environment(component)
-    }
-
-    /// The process's own, if one is installed.
+    /// Returns the process's emitter, if one is installed.
     #[inline]
-    pub fn installed() -> Option<&'static Self> {
-        INSTALLED.get()
+    pub fn global() -> Option<&'static Self> {
+        GLOBAL.get()
     }
 
-    /// Makes it the process's own; whether there was none.
-    pub(crate) fn put_in_place(&self) -> bool {
-        INSTALLED.set(self.clone()).is_ok()
+    /// Makes this the process's emitter. Returns `false` if there already is one.
+    pub(crate) fn set_global(&self) -> bool {
+        GLOBAL.set(self.clone()).is_ok()
     }
 
-    /// What went wrong so far.
+    /// Returns the counters of lost records and other problems so far.
     pub fn health(&self) -> Health {
         let (exported, not_exported) =
             self.0.exporter.load().as_ref().map_or((0, 0), |exporter| exporter.counts());
         Health { exported, not_exported, ..self.0.counters.health() }
     }
 
-    /// Whether a record may have to wait: for a reader, or for a call into the kernel. One who holds a lock that many want lets go of it first.
-    pub fn may_wait(&self) -> bool {
-        self.0.may_wait()
+    /// Returns whether emitting a record may block, on a reader or in a system call.
+    ///
+    /// A caller that holds a contended lock should release it before emitting.
+    pub fn may_block(&self) -> bool {
+        self.0.may_block()
     }
 
-    /// Flows that are open.
+    /// Returns the number of open flows.
     pub fn open_flows(&self) -> usize {
-        self.0.open_flows.0.load(Ordering::Relaxed)
+        self.0.open_flows.load(Ordering::Relaxed)
     }
 
-    /// A reading that every `sample` record carries: KV blocks in use, a queue's depth. It is asked for on the sampler's thread; what is no
-    /// number then is left out.
+    /// Adds a gauge to every `sample` record, such as the KV blocks in use or the depth of a queue.
+    ///
+    /// `read` is called on the sampler's thread, or on the thread that calls [`Emitter::sample`].
+    /// Values that are not finite numbers are omitted.
     pub fn gauge(&self, name: impl Into<String>, read: impl Fn() -> f64 + Send + Sync + 'static) {
-        if let Ok(mut gauges) = held(&self.0.gauges, PATIENCE) {
+        if let Ok(mut gauges) = lock_timeout(&self.0.gauges, WRITE_TIMEOUT) {
             gauges.push((name.into(), Arc::new(read)));
         }
     }
 
-    /// Says that the process ends, and gives back what it holds: for an emitter that is not the process's own, and so has no
-    /// [`Installed`] to drop. Records that come later are counted as lost.
+    /// Records that the process is stopping, and releases the emitter's resources.
+    ///
+    /// This is for an emitter that is not installed and so has no [`EmitterGuard`] to drop. Later
+    /// records are counted as lost.
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// Writes a `sample` record now.
-    pub fn sample(&self) {
-        sampler::sample(&self.0);
-    }
-
-    /// Writes a record of somebody else's; whether the sink took it.
+    /// Writes a record on behalf of another process. Returns whether the sink accepted it.
     pub(crate) fn write_record(&self, record: &Record<'_>) -> bool {
         let mut is_taken = false;
-        if self.0.settle() {
-            with_lane(|lane| is_taken = self.0.write_record(record.clone(), now(), lane));
+        if self.0.ensure_after_fork() {
+            with_thread_buffer(|buffer| {
+                is_taken = self.0.write_record(record.clone(), now(), buffer);
+            });
         }
         is_taken
     }
 }
 
-/// The process's emitter. Dropped, it says that the process ends, and gives back what it holds.
+/// Guard of the process's emitter. Dropping it records that the process is stopping, and releases
+/// the emitter's resources.
 #[derive(Debug)]
-#[must_use = "the emitter is closed when this is dropped"]
-pub struct Installed {
+#[must_use = "the emitter is closed when the guard is dropped"]
+pub struct EmitterGuard {
     emitter: Emitter,
 }
 
-impl Installed {
+impl EmitterGuard {
     pub(crate) fn of(emitter: Emitter) -> Self {
         Self { emitter }
     }
 }
 
-impl std::ops::Deref for Installed {
+impl std::ops::Deref for EmitterGuard {
     type Target = Emitter;
 
     fn deref(&self) -> &Emitter {
@@ -125,37 +114,47 @@ impl std::ops::Deref for Installed {
     }
 }
 
-impl Drop for Installed {
+impl Drop for EmitterGuard {
     fn drop(&mut self) {
         self.emitter.0.close();
     }
 }
 
-/// A reading that an application gives.
+/// Settings of an emitter, checked and complete.
+pub(crate) struct Config {
+    pub(crate) resource: Resource,
+    pub(crate) encoding: Encoding,
+    /// Lowest level that is written.
+    pub(crate) level: Level,
+    pub(crate) sampling: Sampling,
+    pub(crate) flight_folder: Option<PathBuf>,
+    pub(crate) otlp: Option<Otlp>,
+}
+
+/// A gauge registered by the application: its name and the function that reads it.
 pub(crate) type Gauge = (String, Arc<dyn Fn() -> f64 + Send + Sync>);
 
-/// What an emitter holds. One that was built and not installed is closed when nobody holds it any more, flows included.
+/// Shared state of an emitter. One that is not installed is closed when its last owner, including
+/// flows, is dropped.
 pub(crate) struct Inner {
-    pub(crate) component: String,
-    pub(crate) instance: Option<String>,
-    pub(crate) versions: Vec<(String, String)>,
+    pub(crate) resource: Resource,
     versions_json: String,
-    pub(crate) form: Form,
+    pub(crate) encoding: Encoding,
     level: Level,
     pub(crate) sampling: Sampling,
-    /// Of records without a flow.
-    stencil: OnceLock<Shared>,
+    /// Header of records without a flow.
+    process_header: OnceLock<SpanHeader>,
     clock: HybridClock,
-    /// Records of each lane, where no flight file counts them.
-    pub(crate) counts: [Apart<AtomicU64>; LANES],
-    pub(crate) sink: OpenSink,
+    /// Records counted per stripe, if no flight file counts them.
+    pub(crate) counts: [CachePadded<AtomicU64>; COUNTER_STRIPES],
+    pub(crate) sink: SinkWriter,
     pub(crate) flight: ArcSwapOption<Flight>,
     otlp: Option<Otlp>,
     pub(crate) exporter: ArcSwapOption<Exporter>,
-    pub(crate) folder: Option<PathBuf>,
+    pub(crate) flight_folder: Option<PathBuf>,
     pub(crate) counters: Counters,
-    pub(crate) open_flows: Apart<AtomicUsize>,
-    /// [`forks::generation`] when it was looked at last.
+    pub(crate) open_flows: CachePadded<AtomicUsize>,
+    /// [`fork::generation`] at the last check.
     forks: AtomicU32,
     pub(crate) closed: AtomicBool,
     pub(crate) gauges: Mutex<Vec<Gauge>>,
@@ -170,120 +169,105 @@ impl Drop for Inner {
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Emitter")
-            .field("component", &self.component)
-            .field("instance", &self.instance)
+            .field("component", &self.resource.component)
+            .field("instance", &self.resource.instance)
             .field("sink", &self.sink)
             .finish()
     }
 }
 
-/// How long the end waits for the collector.
-const PATIENCE_AT_END: Duration = Duration::from_secs(5);
+/// How long closing the emitter waits for the collector.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Of [`Inner::forks`], while files are made for a process that was forked.
-const SETTLING: u32 = u32::MAX;
+/// Value of [`Inner::forks`] while files are created for a forked process.
+const RESETTING_AFTER_FORK: u32 = u32::MAX;
 
 impl Inner {
-    pub(crate) fn new(builder: Builder, sink: OpenSink) -> Self {
-        forks::watch();
-        let named =
-            builder.versions.iter().map(|(name, version)| (name.clone(), version.clone().into()));
+    pub(crate) fn new(config: Config, sink: SinkWriter) -> Self {
+        fork::watch();
+        let named = config.resource.versions.iter();
+        let named = named.map(|(name, version)| (name.clone(), version.clone().into()));
         let versions = serde_json::Map::from_iter(named);
         Self {
-            component: builder.component.to_ascii_lowercase(),
-            instance: builder.instance,
             versions_json: if versions.is_empty() {
                 String::new()
             } else {
                 serde_json::Value::Object(versions).to_string()
             },
-            versions: builder.versions,
-            form: builder.form.unwrap_or_default(),
-            level: builder.level,
-            sampling: builder.sampling,
-            stencil: OnceLock::new(),
+            resource: config.resource,
+            encoding: config.encoding,
+            level: config.level,
+            sampling: config.sampling,
+            process_header: OnceLock::new(),
             clock: HybridClock::new(),
-            counts: std::array::from_fn(|_| Apart::default()),
+            counts: std::array::from_fn(|_| CachePadded::default()),
             sink,
             flight: ArcSwapOption::empty(),
-            otlp: builder.otlp,
+            otlp: config.otlp,
             exporter: ArcSwapOption::empty(),
-            folder: builder.flight,
+            flight_folder: config.flight_folder,
             counters: Counters::default(),
-            open_flows: Apart::default(),
-            forks: AtomicU32::new(forks::generation()),
+            open_flows: CachePadded::default(),
+            forks: AtomicU32::new(fork::generation()),
             closed: AtomicBool::new(false),
             gauges: Mutex::new(Vec::new()),
         }
     }
 
-    /// Whether records of that level are written.
+    /// Returns whether records of `level` are written.
     #[inline]
-    pub(crate) fn writes(&self, level: Level) -> bool {
+    pub(crate) fn enabled(&self, level: Level) -> bool {
         level >= self.level
     }
 
-    /// See [`Emitter::may_wait`].
+    /// See [`Emitter::may_block`].
     #[inline]
-    pub(crate) fn may_wait(&self) -> bool {
-        matches!(self.sink, OpenSink::Pipe(_) | OpenSink::File(_))
+    pub(crate) fn may_block(&self) -> bool {
+        matches!(self.sink, SinkWriter::Pipe(_) | SinkWriter::File(_))
     }
 
-    /// Counts a record that was not taken, or could not even be made.
-    pub(crate) fn lose(&self, error: &io::Error) {
+    /// Counts a record that the sink did not accept, or that could not be created at all.
+    pub(crate) fn count_lost(&self, error: &io::Error) {
         if let Some(flight) = &*self.flight.load() {
-            flight.lose();
+            flight.count_lost();
         }
-        self.counters.lose(error);
+        self.counters.count_lost(error);
     }
 
-    /// A reading of the process's clock.
+    /// Advances the process's clock and returns the new reading.
     pub(crate) fn tick(&self, now: Time) -> Clock {
         self.clock.tick(now.unix_ms())
     }
 
     #[inline]
     pub(crate) fn flight(&self) -> Option<arc_swap::Guard<Option<Arc<Flight>>>> {
-        // Where none was asked for, the hot path looks for none.
-        self.folder.is_some().then(|| self.flight.load())
+        // The hot path skips the load if no flight file is configured.
+        self.flight_folder.is_some().then(|| self.flight.load())
     }
 
-    pub(crate) fn record<'a>(
-        &'a self,
-        flow_id: Option<FlowId>,
-        span_id: Option<SpanId>,
-        parent_id: Option<SpanId>,
-        kind: &'a str,
-        event: Event,
-    ) -> Record<'a> {
-        let mut record = Record::new(self.component.as_str(), event);
-        record.target = Some("flowlog".into());
-        record.instance = self.instance.as_deref().map(Into::into);
-        record.flow_id = flow_id;
-        record.flow = Some(kind).filter(|kind| !kind.is_empty()).map(Into::into);
-        record.versions =
-            self.versions.iter().map(|(name, version)| (name.into(), version.into())).collect();
-        record.span_id = span_id;
-        record.parent_id = parent_id;
-        record
-    }
-
-    /// Writes a record of the process.
-    pub(crate) fn say(
+    /// Writes a record about the process itself.
+    pub(crate) fn emit_for_process(
         &self,
-        event: Event,
+        event: EventKind,
         state: &str,
         names_versions: bool,
         fields: &[(&str, Scalar<'_>)],
     ) {
         let now = now();
-        let shared = self.stencil.get_or_init(|| {
-            Shared::new(self, Cow::Borrowed(""), None, None, None, TraceFlags::default())
+        let header = self.process_header.get_or_init(|| {
+            SpanHeader::new(
+                &self.resource,
+                Cow::Borrowed(""),
+                None,
+                None,
+                None,
+                TraceFlags::default(),
+            )
         });
-        let line = Line {
+        let line = RecordData {
             time: now,
             level: Level::Info,
-            place: None,
+            location: None,
             message: "",
             event,
             state,
@@ -293,12 +277,12 @@ impl Inner {
             fields,
             number: 0,
         };
-        self.emit(shared, &line);
+        self.emit(header, &line);
     }
 
     pub(crate) fn process(&self, state: &str) {
-        self.say(
-            Event::Process,
+        self.emit_for_process(
+            EventKind::Process,
             state,
             true,
             &[("pid", std::process::id().into()), ("host", host().into())],
@@ -306,52 +290,57 @@ impl Inner {
     }
 
     pub(crate) fn begin_flight(&self, folder: &Path) -> io::Result<()> {
-        let instance = self.instance.as_deref().unwrap_or_default();
-        let writer = Writer { component: &self.component, instance, versions: &self.versions_json };
+        let instance = self.resource.instance.as_deref().unwrap_or_default();
+        let writer = FlightHeader {
+            component: &self.resource.component,
+            instance,
+            versions: &self.versions_json,
+        };
         self.flight.store(Some(Arc::new(Flight::begin(folder, &writer)?)));
         Ok(())
     }
 
-    /// Begins to send to the collector, if there is one to send to.
+    /// Starts exporting to the collector, if one is configured.
     pub(crate) fn begin_export(&self) -> Result<(), String> {
         if let Some(otlp) = &self.otlp {
-            self.exporter.store(Some(Arc::new(Exporter::begin(otlp, self)?)));
+            self.exporter.store(Some(Arc::new(Exporter::begin(otlp, &self.resource)?)));
         }
         Ok(())
     }
 
-    /// Whether spans of flows are sent to a collector.
-    pub(crate) fn exports(&self) -> bool {
+    /// Returns whether a collector is configured, to which spans are exported.
+    pub(crate) fn has_exporter(&self) -> bool {
         self.otlp.is_some()
     }
 
-    /// Hands a span that ended to the exporter.
-    pub(crate) fn export(&self, ended: &Ended<'_>) {
+    /// Hands a finished span to the exporter.
+    pub(crate) fn export(&self, ended: &FinishedSpan<'_>) {
         if let Some(exporter) = &*self.exporter.load() {
             exporter.span(ended);
         }
     }
 
-    /// Sees to it that a process that was forked has files of its own, before any of them is touched. Whether it has.
+    /// Ensures that a forked process has its own files before any file is used. Returns whether it
+    /// has.
     #[inline]
-    pub(crate) fn settle(&self) -> bool {
-        forks::generation() == self.forks.load(Ordering::Acquire) || self.after_fork()
+    pub(crate) fn ensure_after_fork(&self) -> bool {
+        fork::generation() == self.forks.load(Ordering::Acquire) || self.after_fork()
     }
 
-    /// Gives a process that was forked files of its own. The flows that it inherited are the parent's to end.
+    /// Gives a forked process its own files. Inherited flows are left for the parent to end.
     #[cold]
     fn after_fork(&self) -> bool {
-        let forks = forks::generation();
+        let forks = fork::generation();
         let seen = self.forks.load(Ordering::Relaxed);
-        if seen == SETTLING
+        if seen == RESETTING_AFTER_FORK
             || self
                 .forks
-                .compare_exchange(seen, SETTLING, Ordering::Acquire, Ordering::Relaxed)
+                .compare_exchange(seen, RESETTING_AFTER_FORK, Ordering::Acquire, Ordering::Relaxed)
                 .is_err()
         {
-            // Another thread is at it.
+            // Another thread is already creating the files.
             let began = Instant::now();
-            while began.elapsed() < PATIENCE_WITH_DISKS {
+            while began.elapsed() < DISK_WAIT_TIMEOUT {
                 if self.forks.load(Ordering::Acquire) == forks {
                     return true;
                 }
@@ -360,20 +349,21 @@ impl Inner {
             return false;
         }
         self.sink.after_fork();
-        self.counts.iter().for_each(|count| count.0.store(0, Ordering::Relaxed));
-        self.open_flows.0.store(0, Ordering::Relaxed);
-        self.counters.unsaid.store(0, Ordering::Relaxed);
-        // Without room for a file of its own it has none: it must not write to its parent's.
+        self.counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        self.open_flows.store(0, Ordering::Relaxed);
+        self.counters.unreported_lost.store(0, Ordering::Relaxed);
+        // If the process cannot create its own file, it has none: it must not write to its
+        // parent's.
         self.flight.store(None);
-        if let Some(folder) = &self.folder
+        if let Some(folder) = &self.flight_folder
             && let Err(error) = self.begin_flight(folder)
         {
-            self.counters.lose(&error);
+            self.counters.count_lost(&error);
         }
-        // The thread that sends is the parent's; what waits for it, too.
+        // The exporting thread belongs to the parent, and so do the items in its queue.
         std::mem::forget(self.exporter.swap(None));
         if let Err(error) = self.begin_export() {
-            self.counters.lose(&io::Error::other(error));
+            self.counters.count_lost(&io::Error::other(error));
         }
         self.forks.store(forks, Ordering::Release);
         self.process("fork");
@@ -381,17 +371,19 @@ impl Inner {
     }
 
     pub(crate) fn close(&self) {
-        if self.closed.load(Ordering::Relaxed) || !self.settle() {
+        if self.closed.load(Ordering::Relaxed) || !self.ensure_after_fork() {
             return;
         }
-        // They are the application's, and may hold whatever holds this.
-        let gauges = held(&self.gauges, PATIENCE).map(|mut gauges| std::mem::take(&mut *gauges));
+        // Gauges are the application's closures and may own this emitter, so they are released
+        // here, outside the lock.
+        let gauges = lock_timeout(&self.gauges, WRITE_TIMEOUT)
+            .map(|mut gauges| std::mem::take(&mut *gauges));
         drop(gauges);
         self.process("stop");
         if !self.closed.swap(true, Ordering::Relaxed) {
             if let Some(exporter) = &*self.exporter.load() {
-                exporter.close(PATIENCE_AT_END);
-                with_lane(|lane| self.say_not_exported(exporter, now(), lane));
+                exporter.close(CLOSE_TIMEOUT);
+                with_thread_buffer(|buffer| self.report_not_exported(exporter, now(), buffer));
             }
             self.sink.close();
             if let Some(flight) = &*self.flight.load() {
@@ -410,7 +402,7 @@ mod tests {
     use super::*;
     use crate::Sink;
 
-    /// Held by tests that fork, and by those that a fork would disturb.
+    /// Held by tests that fork, and by tests that a fork would disturb.
     static FORKING: Mutex<()> = Mutex::new(());
 
     fn files(folder: &Path) -> Vec<PathBuf> {
@@ -421,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forked_process_leaves_its_parents_files_alone() {
+    fn a_forked_process_does_not_touch_its_parents_files() {
         let _alone = FORKING.lock().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (logs, flights) = (folder.path().join("logs"), folder.path().join("flight"));
@@ -429,14 +421,15 @@ mod tests {
         for sink in [Sink::mapped(logs.join("run")), Sink::file(logs.join("run.log")), Sink::Stderr]
         {
             let emitter = build(sink.clone());
-            let inherited = emitter.start("parent");
+            let inherited = emitter.flow("parent").start();
             let before = files(&flights);
-            // As the handler does in a process that was just forked; here the parent's files are this process's, too.
-            forks::FORKS.fetch_add(1, Ordering::Relaxed);
-            // Several threads may be the first to say something.
+            // Simulates the `atfork` handler. In this test the process also owns the parent's
+            // files.
+            fork::FORK_COUNT.fetch_add(1, Ordering::Relaxed);
+            // Several threads may race to emit the first record.
             std::thread::scope(|scope| {
                 for _ in 0..3 {
-                    scope.spawn(|| emitter.start("child").end());
+                    scope.spawn(|| emitter.flow("child").start().end());
                 }
             });
             assert_eq!(files(&flights).len(), before.len() + 1, "{sink:?}");
@@ -448,15 +441,15 @@ mod tests {
                     String::from_utf8_lossy(&fs::read(path).unwrap()).trim_matches('\0').to_owned()
                 };
                 let text: String = files(&logs).iter().map(read).collect();
-                let events: Vec<Event> = text
+                let events: Vec<EventKind> = text
                     .lines()
                     .filter_map(|line| json::decode(line.as_bytes()).ok())
                     .map(|(record, _)| record.event)
                     .collect();
                 let count = |event| events.iter().filter(|other| **other == event).count();
-                // The inherited flow's end is its parent's to say.
+                // Only the parent records the end of the inherited flow.
                 assert_eq!(
-                    (count(Event::Start), count(Event::End), count(Event::Process)),
+                    (count(EventKind::Start), count(EventKind::End), count(EventKind::Process)),
                     (4, 3, 2),
                     "{text}"
                 );
@@ -468,28 +461,28 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_a_flow_for_too_long_costs_others_their_records() {
+    fn records_are_lost_while_a_span_stays_locked() {
         let _alone = FORKING.lock().unwrap();
-        let emitter = Emitter::builder("worker").sink(Sink::Nothing).build().unwrap();
-        let flow = emitter.start("x");
+        let emitter = Emitter::builder("worker").sink(Sink::Discard).build().unwrap();
+        let flow = emitter.flow("x").start();
         let handle = flow.handle();
         std::thread::scope(|scope| {
-            let (held, told) = std::sync::mpsc::channel();
+            let (lock_timeout, ended_records) = std::sync::mpsc::channel();
             let (release, released) = std::sync::mpsc::channel();
             let blocked = handle.clone();
             scope.spawn(move || {
                 blocked.hold(|| {
-                    held.send(()).unwrap();
+                    lock_timeout.send(()).unwrap();
                     released.recv().unwrap();
                 });
             });
-            told.recv().unwrap();
+            ended_records.recv().unwrap();
             handle.state("lost");
             assert_eq!(emitter.health().lost, 1);
             flow.end();
             release.send(()).unwrap();
         });
-        // It was ended, though nobody could say so: it is not abandoned, too.
+        // The flow was ended although its record was lost, so it is not also reported as abandoned.
         assert_eq!(emitter.health().lost, 2);
     }
 }

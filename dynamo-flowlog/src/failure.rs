@@ -1,4 +1,4 @@
-//! Errors to what a record tells of them.
+//! Conversion of errors into the form that records carry.
 
 use std::any::type_name;
 use std::borrow::Cow;
@@ -7,27 +7,30 @@ use std::fmt::{Display, Write};
 
 use flowlog_schema::{DYNAMO_ERROR_TYPES, ErrorInfo, is_error_type};
 
-/// Why something failed, kept for whoever ends the flow: a handler of requests puts it into its answer's extensions.
+/// The reason that something failed, kept for the code that ends the flow.
+///
+/// A request handler puts it into the extensions of its response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure(pub(crate) ErrorInfo<'static>);
 
 impl Failure {
-    /// Type, words and causes of an error.
+    /// Captures the type, message and causes of an error.
     pub fn of<E: Error + ?Sized>(error: &E) -> Self {
         Self(describe(error))
     }
 
-    /// An error that is no `Error`: its type, its words, and what caused it, nearest first; at most eight causes are kept.
-    ///
-    /// Where the words begin with a type that Dynamo names (`Unavailable: no ready worker`), that is its type. A name that cannot stand in
-    /// a record is put before the words, and the type is `Unknown`.
+    /// Creates a failure from an error that does not implement [`Error`]: its type, its message,
+    /// and its causes, nearest first. At most eight causes are kept. If the message begins with an
+    /// error type that Dynamo defines (`Unavailable: no ready worker`), that becomes the type. A
+    /// type name that is not valid in a record is prepended to the message, and the type becomes
+    /// `Unknown`.
     pub fn new(kind: &str, message: &str, causes: impl IntoIterator<Item = String>) -> Self {
         let (kind, message) = match dynamo_type(message) {
             Some(named) => (named, Cow::Borrowed(message[named.len() + 1..].trim_start())),
             None if is_error_type(kind) => (kind, Cow::Borrowed(message)),
             None => ("Unknown", Cow::Owned(format!("{kind}: {message}"))),
         };
-        let causes = causes.into_iter().take(MOST_CAUSES).map(Cow::Owned).collect();
+        let causes = causes.into_iter().take(MAX_CAUSES).map(Cow::Owned).collect();
         Self(ErrorInfo {
             kind: Cow::Owned(kind.to_owned()),
             message: Cow::Owned(message.into_owned()),
@@ -36,22 +39,21 @@ impl Failure {
     }
 }
 
-/// Most causes of an error that are told.
-const MOST_CAUSES: usize = 8;
+/// Maximum number of causes recorded for an error.
+const MAX_CAUSES: usize = 8;
 
-/// Type, words and causes of an error.
-///
-/// Its type is the one that Dynamo names, where it or one of its causes begins with it (`Unavailable: no ready worker`); else its
-/// own in Rust, without its path; else `Unknown`.
+/// Returns the type, message and causes of an error. The type is the Dynamo error type that the
+/// error or one of its causes begins with (`Unavailable: no ready worker`); otherwise the error's
+/// Rust type without its path; otherwise `Unknown`.
 pub(crate) fn describe<E: Error + ?Sized>(error: &E) -> ErrorInfo<'static> {
-    let message = words(error);
+    let message = message_of(error);
     let mut causes: Vec<String> = Vec::new();
     let mut next = error.source();
-    while let Some(cause) = next.filter(|_| causes.len() < MOST_CAUSES) {
-        causes.push(words(cause));
+    while let Some(cause) = next.filter(|_| causes.len() < MAX_CAUSES) {
+        causes.push(message_of(cause));
         next = cause.source();
     }
-    let named = std::iter::once(&message).chain(&causes).find_map(|words| dynamo_type(words));
+    let named = std::iter::once(&message).chain(&causes).find_map(|text| dynamo_type(text));
     let kind = named.or_else(|| of_type(type_name::<E>())).unwrap_or("Unknown").to_owned();
     let message = message
         .strip_prefix(&kind)
@@ -65,20 +67,21 @@ pub(crate) fn describe<E: Error + ?Sized>(error: &E) -> ErrorInfo<'static> {
     }
 }
 
-/// What an error says, as far as it says it: `to_string` panics where `Display` fails.
-pub(crate) fn words<E: Display + ?Sized>(error: &E) -> String {
-    let mut words = String::new();
-    let _ = write!(words, "{error}");
-    words
+/// Formats an error, up to the point at which `Display` fails, where `to_string` would panic.
+pub(crate) fn message_of<E: Display + ?Sized>(error: &E) -> String {
+    let mut text = String::new();
+    let _ = write!(text, "{error}");
+    text
 }
 
-/// The type with which words begin that Dynamo names.
-pub(crate) fn dynamo_type(words: &str) -> Option<&str> {
-    let (kind, _) = words.split_once(':')?;
+/// Returns the Dynamo error type that `words` begins with, if any.
+pub(crate) fn dynamo_type(text: &str) -> Option<&str> {
+    let (kind, _) = text.split_once(':')?;
     DYNAMO_ERROR_TYPES.contains(&kind).then_some(kind)
 }
 
-/// `alloc::boxed::Box<my_crate::Error>` is an `Error`; `dyn core::error::Error` is anything.
+/// Returns the error type in a Rust type name: `Error` for `alloc::boxed::Box<my_crate::Error>`,
+/// but `None` for `dyn core::error::Error`, which can be any type.
 fn of_type(name: &str) -> Option<&str> {
     if name.contains("dyn ") {
         return None;
@@ -107,7 +110,7 @@ mod tests {
         }
     }
 
-    fn told<E: Error + ?Sized>(error: &E) -> (String, String, Vec<String>) {
+    fn ended_records<E: Error + ?Sized>(error: &E) -> (String, String, Vec<String>) {
         let info = describe(error);
         (
             info.kind.into_owned(),
@@ -117,30 +120,30 @@ mod tests {
     }
 
     #[test]
-    fn the_type_is_dynamos_else_rusts_else_unknown() {
-        let one = |words| Wrapped(words, None);
+    fn error_type_is_dynamos_then_rusts_then_unknown() {
+        let one = |text| Wrapped(text, None);
         let of = |kind: &str, message: &str, causes: &[&str]| {
             (kind.to_owned(), message.to_owned(), causes.iter().map(|c| (*c).to_owned()).collect())
         };
         assert_eq!(
-            told(&one("Unavailable: no ready worker")),
+            ended_records(&one("Unavailable: no ready worker")),
             of("Unavailable", "no ready worker", &[])
         );
-        assert_eq!(told(&one("no: ready worker")), of("Wrapped", "no: ready worker", &[]));
+        assert_eq!(ended_records(&one("no: ready worker")), of("Wrapped", "no: ready worker", &[]));
         let wrapped =
             Wrapped("while routing", Some(Box::new(one("Disconnected: the stream ended"))));
         assert_eq!(
-            told(&wrapped),
+            ended_records(&wrapped),
             of("Disconnected", "while routing", &["Disconnected: the stream ended"])
         );
         let anything: &(dyn Error + Send + Sync) = &one("gone");
-        assert_eq!(told(anything), of("Unknown", "gone", &[]));
+        assert_eq!(ended_records(anything), of("Unknown", "gone", &[]));
         assert_eq!(of_type("alloc::boxed::Box<my_crate::deep::Error>"), Some("Error"));
-        assert_eq!(told(&"x".parse::<u8>().unwrap_err()).0, "ParseIntError");
+        assert_eq!(ended_records(&"x".parse::<u8>().unwrap_err()).0, "ParseIntError");
     }
 
     #[test]
-    fn an_error_of_another_language() {
+    fn builds_a_failure_from_a_non_rust_error() {
         for (kind, message, expected) in [
             ("RuntimeError", "gone", ("RuntimeError", "gone")),
             (
@@ -154,15 +157,15 @@ mod tests {
             let Failure(info) = Failure::new(kind, message, (0..9).map(|at| at.to_string()));
             assert_eq!(
                 (info.kind.as_ref(), info.message.as_ref(), info.causes.len()),
-                (expected.0, expected.1, MOST_CAUSES)
+                (expected.0, expected.1, MAX_CAUSES)
             );
         }
     }
 
     #[test]
-    fn a_chain_without_end_is_cut() {
+    fn long_cause_chains_are_truncated() {
         let long =
             (0..100).fold(Wrapped("last", None), |cause, _| Wrapped("more", Some(Box::new(cause))));
-        assert_eq!(told(&long).2.len(), MOST_CAUSES);
+        assert_eq!(ended_records(&long).2.len(), MAX_CAUSES);
     }
 }

@@ -1,15 +1,16 @@
-//! The flight file, as its process writes it. What it looks like is known in `flowlog_schema::flight`.
+//! Writes the flight file of a process. Its layout is documented in `flowlog_schema::flight`.
 //!
 //! # Durability
-//! The file is shared memory of the kernel's: what was written to it stays, whatever becomes of the process. A record stands in it
-//! before its sink is asked to take it.
+//! The file is shared memory of the kernel: data written to it survives the process, however the
+//! process ends. A record is in the file before it is handed to its sink.
 //!
 //! # When it fails
-//! Its room is taken on the disk before it is mapped, so that a full disk is an error at the start and no signal later. Two threads that
-//! write one flow's place at once do not wait: one of them leaves it.
+//! Disk space is reserved before the file is mapped, so that a full disk is an error at startup
+//! rather than a signal later. Two threads that write the slot of one flow at the same time do not
+//! wait: one of them skips its write.
 #![expect(
     unsafe_code,
-    reason = "only a mapped file outlives the process without a call into the kernel for each record"
+    reason = "only a mapped file survives the process without a system call per record"
 )]
 
 use std::fs::{self, File};
@@ -17,251 +18,277 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use crossbeam_utils::CachePadded;
 use flowlog_schema::flight::{self as layout, at, flow};
 use flowlog_schema::{Clock, Time};
 use memmap2::MmapRaw;
 
-use crate::lane::Apart;
-use crate::room;
-use crate::system::{boot, started};
+use crate::mmap;
+use crate::platform::{boot, start_ticks};
 
-/// Records in the ring.
-const SLOTS: usize = 1024;
+/// Number of records in the ring.
+const RING_SLOTS: usize = 1024;
 
-/// Bytes of a slot: longer records are cut, which their reader sees.
+/// Bytes per slot. Longer records are truncated, which readers detect.
 const SLOT_BYTES: usize = 1024;
 
-/// Flows in the table.
-const FLOWS: usize = 4096;
+/// Number of flows in the table.
+const MAX_OPEN_FLOWS: usize = 4096;
 
-/// The mark of a slot that is being written: above every number, so that readers and writers leave it.
-const WRITTEN: u64 = u64::MAX;
+/// Mark of a slot that is being written. It is greater than every record number, so that readers
+/// and writers skip the slot.
+const WRITE_IN_PROGRESS: u64 = u64::MAX;
 
-/// How flight files end.
+/// File name extension of flight files.
 pub(crate) const SUFFIX: &str = "flight";
 
-/// Who writes it.
-pub(crate) struct Writer<'a> {
+/// Identity of the process that writes a flight file.
+pub(crate) struct FlightHeader<'a> {
     pub(crate) component: &'a str,
     pub(crate) instance: &'a str,
     pub(crate) versions: &'a str,
 }
 
-/// A flight file.
+/// A mapped flight file.
 #[derive(Debug)]
 pub(crate) struct Flight {
     map: MmapRaw,
     path: PathBuf,
-    /// Where the search for a free place in the table begins.
-    hint: Apart<AtomicUsize>,
-    /// Held for as long as the process lives.
+    /// Index at which the search for a free slot in the table starts.
+    hint: CachePadded<AtomicUsize>,
+    /// Locked for as long as the process lives.
     _locked: File,
 }
 
-/// A flow's place in the table.
+/// Index of a flow's slot in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seat(usize);
+pub(crate) struct FlowSlot(usize);
 
-/// What a flow's place says that does not change.
+/// The part of a flow's slot that does not change.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Passenger<'a> {
+pub(crate) struct FlowEntry<'a> {
     pub(crate) flow_id: u128,
     pub(crate) span_id: u64,
-    /// Zero where there is none.
+    /// Zero if the span has no parent.
     pub(crate) parent_id: u64,
     pub(crate) kind: &'a str,
 }
 
 impl Flight {
-    /// Makes this process's file in a folder.
-    pub(crate) fn begin(folder: &Path, writer: &Writer<'_>) -> io::Result<Self> {
+    /// Creates the flight file of this process in `folder`.
+    pub(crate) fn begin(folder: &Path, writer: &FlightHeader<'_>) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let process = std::process::id();
-        let started = started().unwrap_or(0);
+        let start_ticks = start_ticks().unwrap_or(0);
         let name: String = writer
             .component
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
             .collect();
-        // Of several emitters in a process each has one.
+        // Each emitter of a process has its own file.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!("{name}-{process}-{started}-{number}.{SUFFIX}"));
-        let length = layout::HEADER + SLOTS * SLOT_BYTES + FLOWS * flow::BYTES;
-        let (file, map) = room::make(&path, length as u64)?;
-        // Who can lock it knows that its process is no more, in whichever namespace that was.
+        let path = folder.join(format!("{name}-{process}-{start_ticks}-{number}.{SUFFIX}"));
+        let length =
+            layout::HEADER_BYTES + RING_SLOTS * SLOT_BYTES + MAX_OPEN_FLOWS * flow::SLOT_BYTES;
+        let (file, map) = mmap::make(&path, length as u64)?;
+        // A reader that can lock the file knows that its process has exited, whatever the namespace
+        // of that process.
         file.try_lock().map_err(io::Error::from)?;
-        let flight = Self { map, path, hint: Apart::default(), _locked: file };
+        let flight = Self { map, path, hint: CachePadded::default(), _locked: file };
         flight.put(at::VERSION, &layout::VERSION.to_le_bytes());
         flight.put(at::PROCESS, &u64::from(process).to_le_bytes());
-        flight.put(at::STARTED, &started.to_le_bytes());
+        flight.put(at::START_TICKS, &start_ticks.to_le_bytes());
         let boot = boot();
         flight.put(at::BOOT, boot.as_bytes().get(..36).unwrap_or_default());
-        for (at, value) in [(at::SLOTS, SLOTS), (at::SLOT_BYTES, SLOT_BYTES), (at::FLOWS, FLOWS)] {
+        for (at, value) in
+            [(at::SLOTS, RING_SLOTS), (at::SLOT_BYTES, SLOT_BYTES), (at::FLOWS, MAX_OPEN_FLOWS)]
+        {
             flight.put(at, &u32::try_from(value).unwrap_or(0).to_le_bytes());
         }
-        for (at, name) in
-            layout::NAMES.into_iter().zip([writer.component, writer.instance, writer.versions])
-        {
-            let name = &name[..name.floor_char_boundary(layout::NAME - 2)];
+        for (at, name) in layout::NAME_OFFSETS.into_iter().zip([
+            writer.component,
+            writer.instance,
+            writer.versions,
+        ]) {
+            let name = &name[..name.floor_char_boundary(layout::NAME_BYTES - 2)];
             flight.put(at, &u16::try_from(name.len()).unwrap_or(0).to_le_bytes());
             flight.put(at + 2, name.as_bytes());
         }
-        // A reader that comes earlier finds no flight file.
+        // The magic is written last: an earlier reader does not recognize the file as a flight
+        // file.
         flight.put(0, layout::MAGIC);
         Ok(flight)
     }
 
-    /// Copies bytes to a place; those that would lie behind the end are left out.
+    /// Copies bytes to the offset `at`. Bytes past the end of the map are dropped.
     #[inline]
     fn put(&self, at: usize, bytes: &[u8]) {
-        let room = self.map.len().saturating_sub(at);
-        let length = bytes.len().min(room);
+        let capacity = self.map.len().saturating_sub(at);
+        let length = bytes.len().min(capacity);
         if length > 0 {
-            // SAFETY: `at..at + length` lies in the map, and in the file, whose room was taken. The map is never borrowed as a slice;
-            // whoever reads the file expects anything and believes what its numbers prove. `bytes` is other memory.
+            // SAFETY: `at..at + length` is within the map, and within the file, as its disk space
+            // was reserved. The map is never borrowed as a slice; readers of the file expect
+            // arbitrary bytes and trust only what the numbers in it prove. `bytes` does not overlap
+            // the map.
             unsafe {
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at), length)
+                std::ptr::copy_nonoverlapping(
+                    bytes.as_ptr(),
+                    self.map.as_mut_ptr().add(at),
+                    length,
+                );
             };
         }
     }
 
-    /// A number in the map that several threads change.
+    /// Returns a number in the map that several threads update.
     #[inline]
     fn number(&self, at: usize) -> &AtomicU64 {
         debug_assert!(at.is_multiple_of(8) && at + 8 <= self.map.len(), "{at}");
-        // SAFETY: the map begins at a page, `at` is a multiple of eight inside of it (the places are constants of the layout, or
-        // such plus a multiple of a slot's or a flow's bytes below their count), and it is changed through atomics alone while
-        // it is shared.
+        // SAFETY: the map is page-aligned, and `at` is a multiple of eight within it: every offset
+        // is a constant of the layout, or such a constant plus a multiple of the size of a slot,
+        // flow or counter, with an index below their count. While it is shared, the number is
+        // modified only through atomics.
         unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(at).cast()) }
     }
 
-    /// A length in a slot, which one thread at a time writes.
+    /// Returns the length of a record in a slot, which one thread at a time writes.
     #[inline]
     fn length(&self, at: usize) -> &AtomicU32 {
         debug_assert!(at.is_multiple_of(4) && at + 4 <= self.map.len(), "{at}");
-        // SAFETY: as in `number`, for four bytes.
+        // SAFETY: as in `number`, but for four bytes.
         unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) }
     }
 
-    /// Counts a lane's next record; how many there are.
+    /// Counts the next record of a stripe and returns the stripe's new count.
     #[inline]
-    pub(crate) fn count(&self, lane: usize) -> u64 {
-        self.number(layout::COUNTS + lane % layout::LANES * layout::COUNT_BYTES)
-            .fetch_add(1, Ordering::Relaxed)
+    pub(crate) fn count(&self, buffer: usize) -> u64 {
+        self.number(
+            layout::COUNTERS_OFFSET + buffer % layout::COUNTER_STRIPES * layout::COUNTER_BYTES,
+        )
+        .fetch_add(1, Ordering::Relaxed)
             + 1
     }
 
-    /// Counts records that the sink did not take.
-    pub(crate) fn lose(&self) {
-        self.number(at::UNSAID).fetch_add(1, Ordering::Relaxed);
+    /// Counts a record that the sink did not accept.
+    pub(crate) fn count_lost(&self) {
+        self.number(at::UNREPORTED_LOST).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A `lost` record in the log tells of so many of them.
-    pub(crate) fn said(&self, count: u64) {
-        let fewer = |unsaid: u64| Some(unsaid.saturating_sub(count));
-        let _ = self.number(at::UNSAID).fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    /// Subtracts lost records that a `lost` record in the log has reported.
+    pub(crate) fn ack_lost(&self, count: u64) {
+        let fewer = |unreported_lost: u64| Some(unreported_lost.saturating_sub(count));
+        let _ = self.number(at::UNREPORTED_LOST).fetch_update(
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+            fewer,
+        );
     }
 
-    /// Keeps a record.
+    /// Appends a record to the ring.
     #[inline]
-    pub(crate) fn keep(&self, line: &[u8]) {
-        let number = self.number(at::GIVEN).fetch_add(1, Ordering::Relaxed) + 1;
-        let slot =
-            layout::HEADER + usize::try_from(number % SLOTS as u64).unwrap_or(0) * SLOT_BYTES;
+    pub(crate) fn push(&self, line: &[u8]) {
+        let number = self.number(at::APPENDED).fetch_add(1, Ordering::Relaxed) + 1;
+        let slot = layout::HEADER_BYTES
+            + usize::try_from(number % RING_SLOTS as u64).unwrap_or(0) * SLOT_BYTES;
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.get(..SLOT_BYTES - layout::RECORD).unwrap_or(line);
-        let mark = self.number(slot);
-        // One at a time: who was kept waiting for a whole round does not undo what others wrote since, nor mix with it.
-        let before = mark.load(Ordering::Relaxed);
+        let line = line.get(..SLOT_BYTES - layout::RECORD_HEADER_BYTES).unwrap_or(line);
+        let sequence = self.number(slot);
+        // One writer at a time: a writer that was delayed for a whole round of the ring must
+        // neither overwrite newer records nor interleave with them.
+        let before = sequence.load(Ordering::Relaxed);
         if before > number
-            || mark.compare_exchange(before, WRITTEN, Ordering::Acquire, Ordering::Relaxed).is_err()
+            || sequence
+                .compare_exchange(before, WRITE_IN_PROGRESS, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
         {
             return;
         }
         self.length(slot + 8).store(u32::try_from(line.len()).unwrap_or(0), Ordering::Relaxed);
-        self.put(slot + layout::RECORD, line);
-        mark.store(number, Ordering::Release);
+        self.put(slot + layout::RECORD_HEADER_BYTES, line);
+        sequence.store(number, Ordering::Release);
     }
 
-    /// Takes a place in the table; none where all are taken.
-    pub(crate) fn board(
+    /// Claims a slot in the table; `None` if all slots are taken.
+    pub(crate) fn insert(
         &self,
-        passenger: &Passenger<'_>,
+        entry: &FlowEntry<'_>,
         clock: Clock,
         time: Time,
-    ) -> Option<Seat> {
-        let begin = self.hint.0.fetch_add(1, Ordering::Relaxed);
-        for step in 0..FLOWS {
-            let place = Self::place((begin + step) % FLOWS);
-            let mark = self.number(place + flow::MARK);
-            if mark.load(Ordering::Relaxed) == 0
-                && mark.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    ) -> Option<FlowSlot> {
+        let begin = self.hint.fetch_add(1, Ordering::Relaxed);
+        for step in 0..MAX_OPEN_FLOWS {
+            let slot = Self::slot_offset((begin + step) % MAX_OPEN_FLOWS);
+            let sequence = self.number(slot + flow::SEQUENCE);
+            if sequence.load(Ordering::Relaxed) == 0
+                && sequence.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
-                self.put(place + flow::FLOW_ID, &passenger.flow_id.to_le_bytes());
-                self.put(place + flow::SPAN_ID, &passenger.span_id.to_le_bytes());
-                self.put(place + flow::PARENT_ID, &passenger.parent_id.to_le_bytes());
-                self.put_word(place + flow::KIND, passenger.kind);
-                self.put(place + flow::STATE, &[0]);
-                self.put_progress(place, "", clock, time);
-                mark.store(2, Ordering::Release);
-                return Some(Seat((begin + step) % FLOWS));
+                self.put(slot + flow::FLOW_ID, &entry.flow_id.to_le_bytes());
+                self.put(slot + flow::SPAN_ID, &entry.span_id.to_le_bytes());
+                self.put(slot + flow::PARENT_ID, &entry.parent_id.to_le_bytes());
+                self.put_text(slot + flow::KIND, entry.kind);
+                self.put(slot + flow::STATE, &[0]);
+                self.put_update(slot, "", clock, time);
+                sequence.store(2, Ordering::Release);
+                return Some(FlowSlot((begin + step) % MAX_OPEN_FLOWS));
             }
         }
         None
     }
 
-    /// Says how far a flow is.
+    /// Updates the state, clock and time of a flow.
     #[inline]
-    pub(crate) fn progress(&self, seat: Seat, state: &str, clock: Clock, time: Time) {
-        let place = Self::place(seat.0);
-        let mark = self.number(place + flow::MARK);
-        let before = mark.load(Ordering::Relaxed);
-        // Who comes while another writes leaves it: both are of this moment.
+    pub(crate) fn update(&self, slot: FlowSlot, state: &str, clock: Clock, time: Time) {
+        let slot = Self::slot_offset(slot.0);
+        let sequence = self.number(slot + flow::SEQUENCE);
+        let before = sequence.load(Ordering::Relaxed);
+        // Skips the update while another thread writes: both updates are equally recent.
         if before != 0
             && before.is_multiple_of(2)
-            && mark
+            && sequence
                 .compare_exchange(before, before + 1, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
         {
-            self.put_progress(place, state, clock, time);
-            mark.store(before + 2, Ordering::Release);
+            self.put_update(slot, state, clock, time);
+            sequence.store(before + 2, Ordering::Release);
         }
     }
 
-    /// Gives a place back: the flow has ended.
+    /// Frees the slot of a flow that has ended.
     #[inline]
-    pub(crate) fn leave(&self, seat: Seat) {
-        self.number(Self::place(seat.0) + flow::MARK).store(0, Ordering::Release);
-        self.hint.0.store(seat.0, Ordering::Relaxed);
+    pub(crate) fn remove(&self, slot: FlowSlot) {
+        self.number(Self::slot_offset(slot.0) + flow::SEQUENCE).store(0, Ordering::Release);
+        self.hint.store(slot.0, Ordering::Relaxed);
     }
 
-    fn place(index: usize) -> usize {
-        layout::HEADER + SLOTS * SLOT_BYTES + index * flow::BYTES
+    fn slot_offset(index: usize) -> usize {
+        layout::HEADER_BYTES + RING_SLOTS * SLOT_BYTES + index * flow::SLOT_BYTES
     }
 
     #[inline]
-    fn put_progress(&self, place: usize, state: &str, clock: Clock, time: Time) {
-        self.put(place + flow::CLOCK, &clock.0.to_le_bytes());
-        self.put(place + flow::TIME, &time.0.to_le_bytes());
+    fn put_update(&self, slot: usize, state: &str, clock: Clock, time: Time) {
+        self.put(slot + flow::CLOCK, &clock.0.to_le_bytes());
+        self.put(slot + flow::TIME, &time.0.to_le_bytes());
         if !state.is_empty() {
-            self.put_word(place + flow::STATE, state);
+            self.put_text(slot + flow::STATE, state);
         }
     }
 
     #[inline]
-    fn put_word(&self, at: usize, word: &str) {
-        let word = &word[..word.floor_char_boundary(flow::WORD)];
-        self.put(at, &[u8::try_from(word.len()).unwrap_or(0)]);
-        self.put(at + 1, word.as_bytes());
+    fn put_text(&self, at: usize, text: &str) {
+        let text = &text[..text.floor_char_boundary(flow::TEXT_BYTES)];
+        self.put(at, &[u8::try_from(text.len()).unwrap_or(0)]);
+        self.put(at + 1, text.as_bytes());
     }
 
-    /// The process ends in order: nothing is left to close, and the file goes.
+    /// Marks an orderly exit, and deletes the file unless it still has open flows or unreported
+    /// losses.
     pub(crate) fn end(&self) {
         self.number(at::ENDED).store(1, Ordering::Release);
-        let open = (0..FLOWS)
-            .any(|index| self.number(Self::place(index) + flow::MARK).load(Ordering::Relaxed) != 0);
-        if !open && self.number(at::UNSAID).load(Ordering::Relaxed) == 0 {
+        let open = (0..MAX_OPEN_FLOWS).any(|index| {
+            self.number(Self::slot_offset(index) + flow::SEQUENCE).load(Ordering::Relaxed) != 0
+        });
+        if !open && self.number(at::UNREPORTED_LOST).load(Ordering::Relaxed) == 0 {
             let _ = fs::remove_file(&self.path);
         }
     }

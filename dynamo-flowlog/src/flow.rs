@@ -1,4 +1,4 @@
-//! One component's share of one flow: taken up, said, ended.
+//! One component's share of a flow: starts it, emits its records, and ends it.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -6,227 +6,233 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use flowlog_schema::json::Place;
+use flowlog_schema::json::CodeLocation;
 use flowlog_schema::propagation::TraceFlags;
-use flowlog_schema::{Clock, ErrorInfo, Event, FlowId, Level, Scalar, SpanId};
+use flowlog_schema::{Clock, ErrorInfo, EventKind, FlowId, Level, Scalar, SpanId};
 
 use crate::carrier::{Extract, Inject};
 use crate::context::Context;
 use crate::emitter::Emitter;
-use crate::environment;
+use crate::env;
 use crate::failure::{Failure, describe};
-use crate::forks;
-use crate::said::Said;
+use crate::fork;
+use crate::platform::now;
+use crate::record_args::RecordArgs;
 use crate::span::Span;
-use crate::system::now;
 
-/// One component's share of one flow, to be ended by whoever holds it: with [`Flow::end`], [`Flow::fail`] or [`Flow::cancel`].
+/// One component's share of a flow.
 ///
-/// Dropped without, it says so: it failed with `panic` where the thread panics, else it was cancelled with `abandoned`, which is what
-/// becomes of a future that nobody waits for any more. Whoever else has something to say of it holds a [`FlowHandle`].
+/// The owner ends it with [`Flow::end`], [`Flow::fail`] or [`Flow::cancel`]. A flow that is dropped
+/// without being ended reports this itself: as failed with error type `panic` if the thread is
+/// panicking, otherwise as cancelled with error type `abandoned`, which is the outcome for a future
+/// that is dropped before it completes. Other code that emits records for the flow holds a
+/// [`FlowHandle`].
 #[derive(Debug)]
-#[must_use = "a flow that is dropped at once is abandoned"]
+#[must_use = "a flow that is dropped immediately is recorded as abandoned"]
 pub struct Flow {
     handle: FlowHandle,
     is_ended: bool,
 }
 
-/// A line of a log, as somebody else's logger has it.
+/// A log line from another logger.
 #[derive(Debug, Clone, Copy)]
 pub struct LogRecord<'a> {
-    /// How loud.
+    /// Severity of the line.
     pub level: Level,
-    /// The logger's name.
+    /// Name of the logger.
     pub target: &'a str,
-    /// Where in the source it was written.
+    /// Source file that wrote the line.
     pub file: Option<&'a str>,
-    /// Its line there.
+    /// Line number in `file`.
     pub line: Option<u32>,
-    /// What it says.
+    /// Text of the line.
     pub message: &'a str,
-    /// The error that goes with it.
+    /// Error that was logged with the line.
     pub failure: Option<&'a Failure>,
-    /// What else it says.
+    /// Additional fields.
     pub fields: &'a [(&'a str, Scalar<'a>)],
 }
 
-/// A flow that somebody else ends.
+/// A cloneable reference to a flow, which can emit records for the flow but not end it.
 #[derive(Debug, Clone, Default)]
 pub struct FlowHandle {
-    /// None where no emitter is installed.
+    /// `None` if no emitter is installed.
     span: Option<Arc<Span>>,
 }
 
 impl Emitter {
-    /// Takes up a new flow.
-    pub fn start(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
-        self.start_with(kind, &[])
+    /// Prepares a flow of this emitter.
+    pub fn flow(&self, kind: impl Into<Cow<'static, str>>) -> FlowBuilder<'_> {
+        FlowBuilder { emitter: Some(self), kind: kind.into(), fields: &[] }
     }
 
-    /// Takes up a new flow, and something is to be told of it.
-    pub fn start_with(
-        &self,
-        kind: impl Into<Cow<'static, str>>,
-        fields: &[(&str, Scalar<'_>)],
-    ) -> Flow {
-        Flow::of(Span::begin(&self.0, kind.into(), FlowId::new().into(), None, fields))
-    }
-
-    /// Takes up a flow that another process started.
-    pub fn join(&self, context: Context, kind: impl Into<Cow<'static, str>>) -> Flow {
-        self.join_with(context, kind, &[])
-    }
-
-    /// Takes up a flow that another process started, and something is to be told of it.
-    pub fn join_with(
-        &self,
-        context: Context,
-        kind: impl Into<Cow<'static, str>>,
-        fields: &[(&str, Scalar<'_>)],
-    ) -> Flow {
-        Flow::of(Span::begin(&self.0, kind.into(), context, None, fields))
-    }
-
-    /// Reads what a caller's headers say of a flow: see [`Context::extract`]. What is malformed among them is counted.
+    /// Reads a flow context from a caller's headers: see [`Context::extract`].
+    ///
+    /// Malformed headers are counted in [`Health`](crate::Health).
     pub fn extract<C: Extract + ?Sized>(&self, carrier: &C) -> Context {
         let (context, malformed) = Context::extract(carrier);
         self.0.counters.malformed_headers.fetch_add(malformed, Ordering::Relaxed);
         context
     }
+}
 
-    /// Takes up the flow that a caller's headers name, or a new one: see [`Context::extract`]. What is malformed among them is counted.
-    pub fn accept<C: Extract + ?Sized>(
-        &self,
-        carrier: &C,
-        kind: impl Into<Cow<'static, str>>,
-    ) -> Flow {
-        self.accept_with(carrier, kind, &[])
+/// Settings of a flow that is about to begin in this process. Made by [`Flow::builder`] or
+/// [`Emitter::flow`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until the flow is started, joined, accepted or inherited"]
+pub struct FlowBuilder<'a> {
+    /// `None` where no emitter is installed: the flow then does nothing.
+    emitter: Option<&'a Emitter>,
+    kind: Cow<'static, str>,
+    fields: &'a [(&'a str, Scalar<'a>)],
+}
+
+impl<'a> FlowBuilder<'a> {
+    /// Adds fields to the `start` record.
+    pub fn fields(self, fields: &'a [(&'a str, Scalar<'a>)]) -> Self {
+        Self { fields, ..self }
     }
 
-    /// Takes up the flow that a caller's headers name, or a new one, and something is to be told of it.
-    pub fn accept_with<C: Extract + ?Sized>(
-        &self,
-        carrier: &C,
-        kind: impl Into<Cow<'static, str>>,
-        fields: &[(&str, Scalar<'_>)],
-    ) -> Flow {
-        self.join_with(self.extract(carrier), kind, fields)
+    /// Starts a new flow.
+    #[inline]
+    pub fn start(self) -> Flow {
+        self.begin(|_| FlowId::new().into())
     }
 
-    /// Takes up the flow that the parent process worked on when it started this one (`TRACEPARENT`, `TRACESTATE`), or a new one.
-    pub fn inherit(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
-        self.inherit_with(kind, &[])
+    /// Joins a flow that another process started.
+    #[inline]
+    pub fn join(self, context: Context) -> Flow {
+        self.begin(|_| context)
     }
 
-    /// Takes up the flow that the parent process worked on, or a new one, and something is to be told of it.
-    pub fn inherit_with(
-        &self,
-        kind: impl Into<Cow<'static, str>>,
-        fields: &[(&str, Scalar<'_>)],
-    ) -> Flow {
-        self.accept_with(&environment::carrier(), kind, fields)
+    /// Joins the flow that a caller's headers name, or starts a new one: see [`Emitter::extract`].
+    #[inline]
+    pub fn accept<C: Extract + ?Sized>(self, carrier: &C) -> Flow {
+        self.begin(|emitter| emitter.extract(carrier))
+    }
+
+    /// Joins the flow of the parent process (`TRACEPARENT`, `TRACESTATE`), or starts a new one.
+    #[inline]
+    pub fn inherit(self) -> Flow {
+        self.begin(|emitter| emitter.extract(&env::carrier()))
+    }
+
+    /// Starts a child span of `parent`, with the parent's emitter.
+    #[inline]
+    pub fn child_of(self, parent: &FlowHandle) -> Flow {
+        parent.begin_child(self.kind, self.fields)
+    }
+
+    #[inline]
+    fn begin(self, context: impl FnOnce(&Emitter) -> Context) -> Flow {
+        let Some(emitter) = self.emitter else { return Flow::noop() };
+        Flow::of(Span::begin(&emitter.0, self.kind, context(emitter), None, self.fields))
     }
 }
 
 impl Flow {
-    /// Takes up a new flow with the process's emitter.
+    /// Prepares a flow of the process's emitter.
+    #[inline]
+    pub fn builder(kind: impl Into<Cow<'static, str>>) -> FlowBuilder<'static> {
+        FlowBuilder { emitter: Emitter::global(), kind: kind.into(), fields: &[] }
+    }
+
+    /// Starts a new flow with the process's emitter.
     #[inline]
     pub fn start(kind: impl Into<Cow<'static, str>>) -> Self {
-        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.start(kind))
+        Self::builder(kind).start()
     }
 
-    /// Takes up a new flow with the process's emitter, and something is to be told of it.
-    #[inline]
-    pub fn start_with(kind: impl Into<Cow<'static, str>>, fields: &[(&str, Scalar<'_>)]) -> Self {
-        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.start_with(kind, fields))
-    }
-
-    /// Takes up a flow that another process started, with the process's emitter.
+    /// Joins a flow that another process started: see [`FlowBuilder::join`].
     #[inline]
     pub fn join(context: Context, kind: impl Into<Cow<'static, str>>) -> Self {
-        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.join(context, kind))
+        Self::builder(kind).join(context)
     }
 
-    /// Takes up the flow that a caller's headers name, with the process's emitter: see [`Emitter::accept`].
+    /// Joins the flow that a caller's headers name, or starts a new one: see
+    /// [`FlowBuilder::accept`].
     #[inline]
     pub fn accept<C: Extract + ?Sized>(carrier: &C, kind: impl Into<Cow<'static, str>>) -> Self {
-        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.accept(carrier, kind))
+        Self::builder(kind).accept(carrier)
     }
 
-    /// Takes up the flow that a caller's headers name, with the process's emitter, and something is to be told of it.
-    #[inline]
-    pub fn accept_with<C: Extract + ?Sized>(
-        carrier: &C,
-        kind: impl Into<Cow<'static, str>>,
-        fields: &[(&str, Scalar<'_>)],
-    ) -> Self {
-        Emitter::installed()
-            .map_or_else(Self::nothing, |emitter| emitter.accept_with(carrier, kind, fields))
-    }
-
-    /// Takes up the flow that the parent process worked on, with the process's emitter: see [`Emitter::inherit`].
+    /// Joins the flow of the parent process, or starts a new one: see [`FlowBuilder::inherit`].
     #[inline]
     pub fn inherit(kind: impl Into<Cow<'static, str>>) -> Self {
-        Emitter::installed().map_or_else(Self::nothing, |emitter| emitter.inherit(kind))
+        Self::builder(kind).inherit()
     }
 
     fn of(span: Arc<Span>) -> Self {
         Self { handle: FlowHandle { span: Some(span) }, is_ended: false }
     }
 
-    pub(crate) fn nothing() -> Self {
+    pub(crate) fn noop() -> Self {
         Self { handle: FlowHandle::default(), is_ended: false }
     }
 
-    /// It ended well.
+    /// Ends the flow successfully.
     pub fn end(self) {
         self.end_with(&[]);
     }
 
-    /// It ended well, and something is to be told of it.
+    /// Ends the flow successfully, with final fields.
     pub fn end_with(self, fields: &[(&str, Scalar<'_>)]) {
-        self.finish(Said { fields, ..Said::of(Event::End) });
+        self.finish(RecordArgs { fields, ..RecordArgs::of(EventKind::End) });
     }
 
-    /// It failed. The error's causes are kept; its type is the one that Dynamo names, where it or a cause begins with one.
+    /// Ends the flow as failed with `error`, including its causes.
+    ///
+    /// The error type is the Dynamo error type that the message of the error or of one of its
+    /// causes begins with, if there is one.
     pub fn fail<E: Error + ?Sized>(self, error: &E) {
         if self.span.is_some() {
-            self.finish(Said { error: Some(&describe(error)), ..Said::of(Event::Fail) });
+            self.finish(RecordArgs {
+                error: Some(&describe(error)),
+                ..RecordArgs::of(EventKind::Fail)
+            });
         }
     }
 
-    /// It failed with an error that is no `Error`: its type (`Unavailable`) and what it says.
+    /// Ends the flow as failed with an error that does not implement [`Error`], given as its type
+    /// (such as `Unavailable`) and its message.
     pub fn fail_with(self, kind: &str, message: &str) {
-        self.finish(Said { error: Some(&plain(kind, message)), ..Said::of(Event::Fail) });
+        self.finish(RecordArgs {
+            error: Some(&plain(kind, message)),
+            ..RecordArgs::of(EventKind::Fail)
+        });
     }
 
-    /// It failed, as was told before.
-    pub fn fail_of(self, failure: &Failure) {
-        self.finish(Said { error: Some(&failure.0), ..Said::of(Event::Fail) });
+    /// Ends the flow as failed with a [`Failure`] that was captured earlier.
+    pub fn fail_from(self, failure: &Failure) {
+        self.finish(RecordArgs { error: Some(&failure.0), ..RecordArgs::of(EventKind::Fail) });
     }
 
-    /// It is one end of a call.
+    /// Sets which end of a call this flow is.
     #[cfg(feature = "tower")]
-    pub(crate) fn is_a(&self, role: crate::otlp::Role) {
+    pub(crate) fn set_kind(&self, span_kind: crate::record_args::SpanKind) {
         if let Some(span) = &self.span {
-            let _ = span.role.set(role);
+            let _ = span.span_kind.set(span_kind);
         }
     }
 
-    /// Its caller went away.
+    /// Ends the flow as cancelled, because its caller went away; `why` becomes the error message.
     pub fn cancel(self, why: &str) {
-        self.finish(Said { error: Some(&plain("Cancelled", why)), ..Said::of(Event::Cancel) });
+        self.finish(RecordArgs {
+            error: Some(&plain("Cancelled", why)),
+            ..RecordArgs::of(EventKind::Cancel)
+        });
     }
 
-    fn finish(mut self, said: Said<'_>) {
+    fn finish(mut self, args: RecordArgs<'_>) {
         if let Some(span) = &self.span {
-            span.say(said);
+            span.emit(args);
         }
-        // Whatever became of the record: this is no flow that nobody ended.
+        // The flow was ended even if its record was lost, so it must not be reported as
+        // abandoned when it is dropped.
         self.is_ended = true;
     }
 
-    /// For whoever has something to say of it.
+    /// Returns a handle with which other code can emit records for this flow.
     pub fn handle(&self) -> FlowHandle {
         self.handle.clone()
     }
@@ -244,100 +250,97 @@ impl Deref for Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         let Some(span) = &self.handle.span else { return };
-        if self.is_ended || span.generation != forks::generation() {
+        if self.is_ended || span.generation != fork::generation() {
             return;
         }
         let (event, error) = if std::thread::panicking() {
-            (Event::Fail, plain("panic", "the thread panicked while this was open"))
+            (EventKind::Fail, plain("panic", "the thread panicked while this was open"))
         } else {
-            (Event::Cancel, plain("abandoned", "dropped without an end"))
+            (EventKind::Cancel, plain("abandoned", "dropped without an end"))
         };
-        span.say(Said { error: Some(&error), ..Said::of(event) });
+        span.emit(RecordArgs { error: Some(&error), ..RecordArgs::of(event) });
     }
 }
 
-/// An error without causes.
+/// Returns an error without causes.
 fn plain<'a>(kind: &'a str, message: &'a str) -> ErrorInfo<'a> {
     ErrorInfo { kind: kind.into(), message: message.into(), causes: Vec::new() }
 }
 
 impl FlowHandle {
-    /// A line of a log that was written while it was worked on. Its level proves nothing: it fails nobody.
+    /// Emits a log line that was written while the flow was being worked on.
+    ///
+    /// The line's level does not affect the outcome of the flow: an `Error` line does not fail it.
     pub fn log(&self, record: &LogRecord<'_>) {
-        let place = Place { target: record.target, file: record.file, line: record.line };
+        let location = CodeLocation { target: record.target, file: record.file, line: record.line };
         let error = record.failure.map(|failure| &failure.0);
         let LogRecord { level, message, fields, .. } = *record;
-        self.say(Said {
+        self.emit(RecordArgs {
             level,
-            place: Some(place),
+            location: Some(location),
             message,
             fields,
             error,
-            ..Said::of(Event::State)
+            ..RecordArgs::of(EventKind::State)
         });
     }
 
-    /// Something is said of it.
+    /// Emits a record for the flow.
     #[inline]
-    pub(crate) fn say(&self, said: Said<'_>) {
+    pub(crate) fn emit(&self, args: RecordArgs<'_>) {
         if let Some(span) = &self.span {
-            span.say(said);
+            span.emit(args);
         }
     }
 
-    /// Whether records of that level are written of it.
+    /// Returns whether records of `level` are written for this flow.
     #[inline]
-    pub fn writes(&self, level: Level) -> bool {
-        self.span.as_ref().is_some_and(|span| span.emitter.writes(level))
+    pub fn enabled(&self, level: Level) -> bool {
+        self.span.as_ref().is_some_and(|span| span.emitter.enabled(level))
     }
 
-    /// No flow.
+    /// A handle without a flow.
     pub(crate) const NONE: Self = Self { span: None };
 
-    /// It came to another state of its work.
+    /// Records that the flow reached another state of its work.
     #[inline]
     pub fn state(&self, state: &str) {
         self.state_with(state, &[]);
     }
 
-    /// It came to another state, and something is to be told of it.
+    /// Records that the flow reached another state of its work, with fields.
     #[inline]
     pub fn state_with(&self, state: &str, fields: &[(&str, Scalar<'_>)]) {
         if let Some(span) = &self.span {
-            span.say(Said { state, fields, ..Said::of(Event::State) });
+            span.emit(RecordArgs { state, fields, ..RecordArgs::of(EventKind::State) });
         }
     }
 
-    /// Keeps what is known only now for the next record.
-    pub fn late(&self, name: impl Into<Cow<'static, str>>, value: impl Into<Scalar<'static>>) {
+    /// Adds a field to the next record, for a value that becomes known only now.
+    pub fn record(&self, name: impl Into<Cow<'static, str>>, value: impl Into<Scalar<'static>>) {
         if let Some(span) = &self.span {
-            span.keep_for_later(name.into(), value.into());
+            span.defer_field(name.into(), value.into());
         }
     }
 
-    /// Takes up a call that this flow makes: a span of its own, with this one as its caller.
-    pub fn call(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
-        self.call_with(kind, &[])
+    /// Starts a child span in this flow: a call that this component makes.
+    pub fn child(&self, kind: impl Into<Cow<'static, str>>) -> Flow {
+        self.begin_child(kind.into(), &[])
     }
 
-    /// Takes up a call that this flow makes, and something is to be told of it.
-    pub fn call_with(
-        &self,
-        kind: impl Into<Cow<'static, str>>,
-        fields: &[(&str, Scalar<'_>)],
-    ) -> Flow {
-        let Some(span) = &self.span else { return Flow::nothing() };
-        let Some(flow_id) = span.shared.flow_id else { return Flow::nothing() };
+    fn begin_child(&self, kind: Cow<'static, str>, fields: &[(&str, Scalar<'_>)]) -> Flow {
+        let Some(span) = &self.span else { return Flow::noop() };
+        let Some(flow_id) = span.header.flow_id else { return Flow::noop() };
         let context = Context {
-            span_id: span.shared.span_id,
+            span_id: span.header.span_id,
             clock: Some(span.clock.last()),
-            flags: Some(span.shared.flags),
+            flags: Some(span.header.flags),
             ..flow_id.into()
         };
-        Flow::of(Span::begin(&span.emitter, kind.into(), context, Some(Arc::clone(span)), fields))
+        Flow::of(Span::begin(&span.emitter, kind, context, Some(Arc::clone(span)), fields))
     }
 
-    /// Holds it while something is done, as a record does that waits for its sink.
+    /// Holds the span's lock while `work` runs, as a record does while it waits for its sink.
     #[cfg(test)]
     pub(crate) fn hold(&self, work: impl FnOnce()) {
         if let Some(span) = &self.span {
@@ -345,36 +348,41 @@ impl FlowHandle {
         }
     }
 
-    /// What another process needs to join it; `None` where no emitter is installed.
+    /// Returns the context that another process needs to join the flow; `None` if no emitter is
+    /// installed.
     pub fn context(&self) -> Option<Context> {
         let span = self.span.as_ref()?;
-        span.is_told();
+        span.mark_propagated();
         Some(Context {
-            span_id: span.shared.span_id,
+            span_id: span.header.span_id,
             clock: Some(span.clock.last()),
-            flags: Some(span.shared.flags),
-            others: span.others.as_ref().to_owned(),
-            ..span.shared.flow_id?.into()
+            flags: Some(span.header.flags),
+            tracestate: span.tracestate.as_ref().to_owned(),
+            ..span.header.flow_id?.into()
         })
     }
 
-    /// Writes the flow into the headers of a call, or the environment of a child process; nothing where no emitter is installed.
+    /// Writes the flow's context into the headers of a call or the environment of a child process.
+    ///
+    /// Does nothing if no emitter is installed.
     pub fn inject<C: Inject + ?Sized>(&self, carrier: &mut C) {
         if let Some(context) = self.context() {
             context.inject(carrier);
         }
     }
 
-    /// Writes the clock into the headers of an answer; nothing where no emitter is installed. What the caller is to come after is to be said
-    /// before: end the flow first, where it ends with the answer.
-    pub fn answer<C: Inject + ?Sized>(&self, carrier: &mut C) {
+    /// Writes the flow's clock into the headers of a response.
+    ///
+    /// Does nothing if no emitter is installed. Records that must precede the caller's next records
+    /// have to be emitted first: if the flow ends with the response, end it before this call.
+    pub fn inject_response<C: Inject + ?Sized>(&self, carrier: &mut C) {
         if let Some(context) = self.context() {
-            context.answer(carrier);
+            context.inject_response(carrier);
         }
     }
 
-    /// Takes over the clock of whoever was called and answered ([`Context::clock_of`]).
-    pub fn receive(&self, clock: Clock) {
+    /// Merges the clock that a callee's response returned ([`Context::clock_of`]).
+    pub fn merge_clock(&self, clock: Clock) {
         if let Some(span) = &self.span {
             let refused = span.clock.refused();
             span.clock.receive(clock, now().unix_ms());
@@ -385,27 +393,28 @@ impl FlowHandle {
         }
     }
 
-    /// The flow's id; `None` where no emitter is installed.
+    /// Returns the flow's ID; `None` if no emitter is installed.
     pub fn flow_id(&self) -> Option<FlowId> {
-        self.span.as_ref()?.shared.flow_id
+        self.span.as_ref()?.header.flow_id
     }
 
-    /// The id of this share of the flow.
+    /// Returns the span ID of this share of the flow; `None` if no emitter is installed.
     pub fn span_id(&self) -> Option<SpanId> {
-        self.span.as_ref()?.shared.span_id
+        self.span.as_ref()?.header.span_id
     }
 
-    /// What callees are told of sampling and of the id.
+    /// Returns the trace flags that callees receive: whether the flow is sampled, and whether its
+    /// ID is random.
     pub fn flags(&self) -> TraceFlags {
-        self.span.as_ref().map(|span| span.shared.flags).unwrap_or_default()
+        self.span.as_ref().map(|span| span.header.flags).unwrap_or_default()
     }
 
-    /// See [`Emitter::may_wait`].
-    pub fn may_wait(&self) -> bool {
-        self.span.as_ref().is_some_and(|span| span.emitter.may_wait())
+    /// See [`Emitter::may_block`].
+    pub fn may_block(&self) -> bool {
+        self.span.as_ref().is_some_and(|span| span.emitter.may_block())
     }
 
-    /// Whether records of it are written.
+    /// Returns whether records of this flow are written.
     #[inline]
     pub fn is_enabled(&self) -> bool {
         self.span.is_some()

@@ -1,37 +1,38 @@
-//! What went wrong while records were written: nothing of it stops the process.
+//! Counters of problems while writing records. None of these problems stops the process.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sink::{PATIENCE, held};
+use crate::sink::{WRITE_TIMEOUT, lock_timeout};
 
-/// What went wrong so far.
+/// Counters of lost records and other problems.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Records that the sink did not take.
+    /// Records that were lost, usually because the sink did not accept them.
     pub lost: u64,
-    /// Why the last of them was not taken; empty where none was.
+    /// Reason for the last lost record; empty if none was lost.
     pub reason: String,
-    /// Flows that found no room in the flight file's table: if the process dies, nobody closes them.
+    /// Flows that did not fit into the flight file's table. They are not closed if the process
+    /// dies.
     pub untracked_flows: u64,
-    /// Records that came after their flow had ended.
+    /// Records emitted after their flow had ended.
     pub after_end: u64,
-    /// Headers of callers that were malformed: they were left out, and the request went on.
+    /// Malformed headers from callers. They were ignored, and the request continued.
     pub malformed_headers: u64,
-    /// Clocks of others that were more than a day ahead: they were not taken over.
+    /// Received clocks that were more than a day ahead. They were not adopted.
     pub refused_clocks: u64,
-    /// Spans and records that the collector took.
+    /// Spans and records that the collector accepted.
     pub exported: u64,
-    /// Spans and records that the collector did not get.
+    /// Spans and records that the collector did not receive.
     pub not_exported: u64,
 }
 
-/// Counts it.
+/// Atomic counters behind [`Health`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) lost: AtomicU64,
-    /// Lost records that no `lost` record has said yet.
-    pub(crate) unsaid: AtomicU64,
+    /// Lost records that no `lost` record has reported yet.
+    pub(crate) unreported_lost: AtomicU64,
     pub(crate) untracked_flows: AtomicU64,
     pub(crate) after_end: AtomicU64,
     pub(crate) malformed_headers: AtomicU64,
@@ -40,11 +41,11 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counts a record that was not taken.
-    pub(crate) fn lose(&self, error: &std::io::Error) {
+    /// Counts a lost record and keeps its reason.
+    pub(crate) fn count_lost(&self, error: &std::io::Error) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        self.unsaid.fetch_add(1, Ordering::Relaxed);
-        // Whoever reads the reason at this moment does not make a record wait.
+        self.unreported_lost.fetch_add(1, Ordering::Relaxed);
+        // A record does not wait for a thread that is reading the reason.
         if let Ok(mut reason) = self.reason.try_lock() {
             *reason = error.to_string();
         }
@@ -53,7 +54,9 @@ impl Counters {
     pub(crate) fn health(&self) -> Health {
         Health {
             lost: self.lost.load(Ordering::Relaxed),
-            reason: held(&self.reason, PATIENCE).map(|reason| reason.clone()).unwrap_or_default(),
+            reason: lock_timeout(&self.reason, WRITE_TIMEOUT)
+                .map(|reason| reason.clone())
+                .unwrap_or_default(),
             untracked_flows: self.untracked_flows.load(Ordering::Relaxed),
             after_end: self.after_end.load(Ordering::Relaxed),
             malformed_headers: self.malformed_headers.load(Ordering::Relaxed),

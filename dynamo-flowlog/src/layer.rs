@@ -1,4 +1,6 @@
-//! A layer for `tracing`: code that knows nothing of flows says what it says, and it stands in the flow that is worked on.
+//! A `tracing` layer that records events and spans as part of the current flow.
+//!
+//! Code that is unaware of flows needs no change.
 //!
 //! ```
 //! use dynamo_flowlog::FlowLayer;
@@ -14,15 +16,21 @@
 //! }
 //! ```
 //!
-//! - **Events** inside a flow are `state` records of it, in the state that it is in: with their level, message, target, place and fields, and the
-//!   fields of the spans around them, the inner ones first. An event at `ERROR` fails no flow. Events outside flows are not this layer's.
-//! - **Spans** are flow spans where they ask for it: with a field `flow`, which names the kind, or by name ([`FlowLayer::spans`]). Within another flow such a
-//!   span is a call of it, else it begins a flow. It is [`current`](crate::current) while the span is entered, and ends when the span is closed: it
-//!   fails with what `#[instrument(err)]` says, or with a panic, else it ends well. That its future was dropped, `tracing` does not tell.
+//! - **Events** inside a flow become `state` records of it, in its current state. They carry the
+//!   level, message, target, source location and fields of the event, followed by the fields of the
+//!   enclosing spans, innermost first. An event at `ERROR` does not fail the flow. Events outside
+//!   of flows are ignored.
+//! - **Spans** are flow spans if they have a field `flow`, which names the kind of flow, or if
+//!   their name is listed in [`FlowLayer::spans`]. Inside another flow, such a span is a child of
+//!   it; otherwise it starts a flow. The flow is [`current`](crate::current) while the span is
+//!   entered, and it ends when the span is closed: it fails with the error that
+//!   `#[instrument(err)]` reports, or with a panic, and succeeds otherwise. A dropped future is not
+//!   detected, because `tracing` does not report it.
 //!
-//! A subscriber has one such layer. An event that [`Builder::level`](crate::Builder::level) leaves out costs a comparison.
+//! A subscriber has at most one such layer. An event that [`Builder::level`](crate::Builder::level)
+//! filters out costs one comparison.
 
-mod heard;
+mod field_visitor;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -39,75 +47,77 @@ use crate::current::{CURRENT, current};
 use crate::emitter::Emitter;
 use crate::failure::Failure;
 use crate::flow::{Flow, FlowHandle, LogRecord};
-use heard::{Heard, with_heard};
+use field_visitor::{FieldVisitor, with_visitor};
 
-/// The field by which a span asks to be a flow span, and names its kind.
+/// Span field that makes a span a flow span and names the kind of flow.
 const FLOW: &str = "flow";
 
-/// Puts what `tracing` is told into flows. See [the module](self).
+/// Layer that records `tracing` events and spans in flows. See [the module](self).
 #[derive(Debug, Clone, Default)]
 pub struct FlowLayer {
-    /// `None`: the process's own.
+    /// Emitter to use; `None` for the process's own.
     emitter: Option<Emitter>,
     spans: Arc<[Cow<'static, str>]>,
-    /// Spans that are flow spans and not closed.
+    /// Number of flow spans that are not closed yet.
     open: Arc<AtomicUsize>,
 }
 
-/// A span that is a flow span.
+/// Flow of a flow span, stored in the span's extensions.
 struct FlowSpan {
     flow: Flow,
     failed: Option<Failure>,
 }
 
 thread_local! {
-    /// Spans that this thread has entered and that are flow spans, and what was current before each.
+    /// Flow spans that this thread has entered, each with the flow that was current before it.
     static ENTERED: RefCell<Vec<(Id, FlowHandle)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl FlowLayer {
-    /// With the process's emitter, as soon as one is installed.
+    /// Creates a layer that uses the process's emitter once one is installed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With that emitter rather than the process's.
+    /// Uses `emitter` instead of the process's own.
     #[must_use]
     pub fn emitter(self, emitter: &Emitter) -> Self {
         Self { emitter: Some(emitter.clone()), ..self }
     }
 
-    /// Makes spans of these names flow spans, of the kind that their name says: for code that cannot be changed.
+    /// Makes spans with these names flow spans, with the span's name as the kind of flow.
+    ///
+    /// Use it for code that cannot be changed.
     #[must_use]
     pub fn spans<N: Into<Cow<'static, str>>>(self, names: impl IntoIterator<Item = N>) -> Self {
         Self { spans: names.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// Whether a span asks to be a flow span.
-    fn is_asked_for(&self, metadata: &Metadata<'_>) -> bool {
+    /// Returns whether a span is to be a flow span.
+    fn is_flow_span(&self, metadata: &Metadata<'_>) -> bool {
         metadata.fields().field(FLOW).is_some()
             || self.spans.iter().any(|name| name == metadata.name())
     }
 
-    fn begin(&self, around: &FlowHandle, metadata: &Metadata<'_>, heard: &Heard) -> Flow {
-        let fields = heard.fields();
+    fn begin(&self, around: &FlowHandle, metadata: &Metadata<'_>, visitor: &FieldVisitor) -> Flow {
+        let fields = visitor.fields();
         let kind = fields
             .iter()
             .find(|(name, _)| *name == FLOW)
             .map(|(_, kind)| kind.to_text().into_owned());
         let kind =
             kind.filter(|kind| !kind.is_empty()).unwrap_or_else(|| metadata.name().to_owned());
-        let fields: heard::Fields<'_> =
+        let fields: field_visitor::Fields<'_> =
             fields.into_iter().filter(|(name, _)| *name != FLOW).collect();
         if around.is_enabled() {
-            return around.call_with(kind, &fields);
+            return Flow::builder(kind).fields(&fields).child_of(around);
         }
-        let emitter = self.emitter.as_ref().or(Emitter::installed());
-        emitter.map_or_else(Flow::nothing, |emitter| emitter.start_with(kind, &fields))
+        let emitter = self.emitter.as_ref().or(Emitter::global());
+        emitter.map_or_else(Flow::noop, |emitter| emitter.flow(kind).fields(&fields).start())
     }
 }
 
-/// The flow of the innermost span from there on that is a flow span.
+/// Returns the flow of the innermost flow span among `span` and its ancestors.
 fn flow_of<'a, S: LookupSpan<'a>>(span: SpanRef<'a, S>) -> Option<FlowHandle> {
     span.scope().find_map(|span| span.extensions().get::<FlowSpan>().map(|own| own.flow.handle()))
 }
@@ -118,40 +128,41 @@ where
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut heard = Heard::default();
-        attributes.values().record(&mut heard);
-        if self.is_asked_for(attributes.metadata()) {
+        let mut visitor = FieldVisitor::default();
+        attributes.values().record(&mut visitor);
+        if self.is_flow_span(attributes.metadata()) {
             let around = if attributes.is_contextual() { current() } else { None };
             let around = around.or_else(|| span.parent().and_then(flow_of)).unwrap_or_default();
-            let flow = self.begin(&around, attributes.metadata(), &heard);
+            let flow = self.begin(&around, attributes.metadata(), &visitor);
             if flow.is_enabled() {
                 span.extensions_mut().replace(FlowSpan { flow, failed: None });
                 self.open.fetch_add(1, Ordering::Relaxed);
             }
-            heard.forget(FLOW);
+            visitor.forget(FLOW);
         }
-        if !heard.is_empty() {
-            span.extensions_mut().replace(heard);
+        if !visitor.is_empty() {
+            span.extensions_mut().replace(visitor);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        // A value that is written may say something itself: nobody holds the span then.
-        let mut heard = Heard::default();
-        values.record(&mut heard);
+        // Formatting a value may emit events itself, so the span's extensions are not borrowed
+        // here.
+        let mut visitor = FieldVisitor::default();
+        values.record(&mut visitor);
         let flow = span.extensions().get::<FlowSpan>().map(|own| own.flow.handle());
         if let Some(flow) = flow {
-            heard.forget(FLOW);
-            heard
+            visitor.forget(FLOW);
+            visitor
                 .fields()
                 .into_iter()
-                .for_each(|(name, value)| flow.late(name, value.into_owned()));
+                .for_each(|(name, value)| flow.record(name, value.into_owned()));
         }
         let mut extensions = span.extensions_mut();
-        match extensions.get_mut::<Heard>() {
-            Some(before) => before.replace(&heard),
-            None => drop(extensions.replace(heard)),
+        match extensions.get_mut::<FieldVisitor>() {
+            Some(before) => before.replace(&visitor),
+            None => drop(extensions.replace(visitor)),
         }
     }
 
@@ -161,31 +172,31 @@ where
         let is_open = || self.open.load(Ordering::Relaxed) > 0;
         let explicit = match event.parent() {
             Some(id) => context.span(id).and_then(flow_of),
-            // Work that was handed to another task may have no more than a span of the flow around it.
+            // Work that was handed to another task may have only a span of the flow around it.
             None if is_open() && current().is_none() => context.event_span(event).and_then(flow_of),
             None => None,
         };
-        // Nobody may hold what is current while values are written: one may enter a span.
+        // The current flow must not stay borrowed while values are formatted: one may enter a span.
         let with_flow = |work: &mut dyn FnMut(&FlowHandle)| match &explicit {
             Some(flow) => work(flow),
             None => with_current(work),
         };
         let mut is_written = false;
-        with_flow(&mut |flow| is_written = flow.writes(level));
+        with_flow(&mut |flow| is_written = flow.enabled(level));
         if is_written {
-            with_heard(|heard| {
-                event.record(heard);
+            with_visitor(|visitor| {
+                event.record(visitor);
                 if let Some(scope) = context.event_scope(event) {
                     scope.for_each(|span| {
                         span.extensions()
-                            .get::<Heard>()
+                            .get::<FieldVisitor>()
                             .into_iter()
-                            .for_each(|around| heard.append(around))
+                            .for_each(|around| visitor.append(around));
                     });
                 }
-                let target = heard.target().unwrap_or(metadata.target());
-                let (file, line, message) = (metadata.file(), metadata.line(), heard.message());
-                let fields = heard.fields();
+                let target = visitor.target().unwrap_or(metadata.target());
+                let (file, line, message) = (metadata.file(), metadata.line(), visitor.message());
+                let fields = visitor.fields();
                 let record = LogRecord {
                     level,
                     target,
@@ -221,7 +232,8 @@ where
             let mut entered = entered.borrow_mut();
             let Some(at) = entered.iter().rposition(|(other, _)| other == id) else { return };
             let (_, before) = entered.remove(at);
-            // Spans may be left in another order than they were entered: what was entered since goes back to what was before this one.
+            // Spans may be exited in another order than they were entered: the span entered after
+            // this one then restores the flow that was current before this one.
             match entered.get_mut(at) {
                 Some((_, above)) => *above = before,
                 None => drop(CURRENT.try_with(|current| current.replace(before))),
@@ -237,42 +249,42 @@ where
         let Some(FlowSpan { flow, failed }) = own else { return };
         self.open.fetch_sub(1, Ordering::Relaxed);
         match failed {
-            Some(failure) => flow.fail_of(&failure),
-            // Dropped, it says so itself.
+            Some(failure) => flow.fail_from(&failure),
+            // A flow that is dropped during a panic fails with `panic`.
             None if std::thread::panicking() => drop(flow),
             None => flow.end(),
         }
     }
 }
 
-/// Works with the flow that is current, without a count of its holders, which threads would share.
+/// Calls `work` with the current flow, without touching its reference count, which threads share.
 fn with_current(work: impl FnOnce(&FlowHandle)) {
     let _ = CURRENT.try_with(|current| current.try_borrow().map(|current| work(&current)));
 }
 
-/// Whether an event may be what `#[instrument(err)]` says: an error and nothing else.
+/// Returns whether an event may come from `#[instrument(err)]`: its only field is `error`.
 fn is_instruments_own(metadata: &Metadata<'_>) -> bool {
     let mut fields = metadata.fields().iter();
     fields.next().is_some_and(|field| field.name() == "error") && fields.next().is_none()
 }
 
-/// Keeps what `#[instrument(err)]` says of a flow span until that is closed.
+/// Keeps the error that `#[instrument(err)]` reports until the flow span is closed.
 fn note_failure<S: Subscriber + for<'a> LookupSpan<'a>>(
     event: &tracing::Event<'_>,
     context: &Context<'_, S>,
 ) {
     let Some(span) = context.event_span(event) else { return };
     let (of_event, of_span) = (event.metadata(), span.metadata());
-    // Both come of the attribute, and of its line; another that says an error fails nothing.
+    // The attribute emits both from the same source line; other error events do not fail the flow.
     if (of_event.target(), of_event.file(), of_event.line())
         != (of_span.target(), of_span.file(), of_span.line())
     {
         return;
     }
-    let mut heard = Heard::default();
-    event.record(&mut heard);
+    let mut visitor = FieldVisitor::default();
+    event.record(&mut visitor);
     if let Some(own) = span.extensions_mut().get_mut::<FlowSpan>() {
-        own.failed = heard.failure();
+        own.failed = visitor.failure();
     }
 }
 

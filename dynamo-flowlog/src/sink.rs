@@ -1,15 +1,18 @@
-//! Where records go.
+//! Sinks that records are written to.
 //!
 //! # Durability
-//! No sink keeps a record in the process: when a call has returned, the kernel has it. See the crate's page for what that survives.
+//! No sink buffers records in the process: when a call returns, the kernel has the record. The
+//! crate's front page lists what that survives.
 //!
 //! # When it fails
-//! A sink takes a record whole or says why not, and tries again with the next record. It never waits longer than [`PATIENCE`] for a
-//! reader, and half a second for a disk that is to make room for the next mapped file. A
-//! file that was removed, moved or failed is opened anew within a second.
+//! A sink writes a record as a whole or returns an error, and tries again with the next record. It
+//! waits at most [`WRITE_TIMEOUT`] for a reader, and at most half a second for a disk to allocate
+//! the next mapped file. A file that was removed or moved, or that failed, is reopened within a
+//! second.
 //!
 //! # Troubleshooting
-//! A mapped file's length is its room until it is full or closed: behind the last record it holds zeros, which readers skip.
+//! A mapped file has its allocated length until it is full or closed: after the last record it
+//! holds zeros, which readers skip.
 
 mod file;
 mod mapped;
@@ -26,57 +29,58 @@ pub(crate) use file::FileSink;
 pub(crate) use mapped::MappedSink;
 pub(crate) use pipe::PipeSink;
 
-/// How long a record waits for a reader that does not read.
-pub const PATIENCE: Duration = Duration::from_millis(20);
+/// Maximum time that a record waits for a reader that does not read.
+pub const WRITE_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// How long a record waits for a disk that is to make room for the next file.
-pub(crate) const PATIENCE_WITH_DISKS: Duration = PATIENCE.saturating_mul(25);
+/// Maximum time that a record waits for a disk to allocate the next file.
+pub(crate) const DISK_WAIT_TIMEOUT: Duration = WRITE_TIMEOUT.saturating_mul(25);
 
-/// Where records go.
+/// Destination of records.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Sink {
-    /// Standard error, one `write(2)` a record.
+    /// Standard error, with one `write(2)` per record.
     #[default]
     Stderr,
-    /// A file, one `write(2)` a record; several processes may write to one.
+    /// A file, with one `write(2)` per record; several processes may share it.
     File {
-        /// Its path.
+        /// Path of the file.
         path: PathBuf,
-        /// When the next one is begun.
+        /// When to start the next file.
         rotation: Rotation,
     },
-    /// Mapped files for hot paths: `PATH.PID.NUMBER`, each as long as the rotation's size, made ready before it is written to.
+    /// Memory-mapped files for hot paths: `PATH.PID.NUMBER`, each preallocated to the rotation's
+    /// size.
     Mapped {
-        /// What their names begin with.
+        /// Prefix of the file names.
         path: PathBuf,
-        /// How long each is, and how many are kept.
+        /// Size and maximum age of each file, and number of files to keep.
         rotation: Rotation,
     },
-    /// Nowhere; flights are kept all the same.
-    Nothing,
+    /// Discards records; flight files are still written.
+    Discard,
 }
 
 impl Sink {
-    /// A file that is never rotated.
+    /// Writes to a file that is never rotated.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::File { path: path.into(), rotation: Rotation::default() }
     }
 
-    /// Mapped files of 16 MiB, all kept.
+    /// Writes to mapped files of 16 MiB, all of which are kept.
     pub fn mapped(path: impl Into<PathBuf>) -> Self {
         Self::Mapped { path: path.into(), rotation: Rotation::default() }
     }
 }
 
-/// A sink as it is written in `FLOWLOG_SINK`: `stderr`, `none`, `file:PATH` or `mapped:PATH`.
+/// Parses the syntax of `FLOWLOG_SINK`: `stderr`, `none`, `file:PATH` or `mapped:PATH`.
 impl FromStr for Sink {
     type Err = UnknownSink;
 
     fn from_str(text: &str) -> Result<Self, UnknownSink> {
         match text.split_once(':') {
             None if text == "stderr" => Ok(Self::Stderr),
-            None if text == "none" => Ok(Self::Nothing),
+            None if text == "none" => Ok(Self::Discard),
             Some(("file", path)) => Ok(Self::file(path)),
             Some(("mapped", path)) => Ok(Self::mapped(path)),
             _ => Err(UnknownSink(text.to_owned())),
@@ -84,74 +88,74 @@ impl FromStr for Sink {
     }
 }
 
-/// What a text says is no sink.
+/// Error returned when parsing a [`Sink`] fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no sink: `stderr`, `none`, `file:PATH` or `mapped:PATH`")]
+#[error("invalid sink `{0}`: expected `stderr`, `none`, `file:PATH` or `mapped:PATH`")]
 pub struct UnknownSink(String);
 
-/// When a file is done and the next is begun.
+/// Limits at which a file is rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rotation {
-    /// At so many bytes. `None`: never; of mapped files, at 16 MiB.
+    /// Maximum size in bytes. `None`: unlimited, or 16 MiB for mapped files.
     pub size: Option<u64>,
-    /// At that age.
+    /// Maximum age. `None`: unlimited.
     pub age: Option<Duration>,
-    /// How many are kept beside the one that is written to. `None`: all.
+    /// Number of files to keep besides the current one. `None`: all.
     pub keep: Option<usize>,
 }
 
-/// How a record is written.
+/// Encoding of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Form {
-    /// One JSON object a line.
+pub enum Encoding {
+    /// One JSON object per line.
     #[default]
     Json,
     /// `TIME LEVEL COMPONENT - FLOW - EVENT STATE {...}`.
     Text,
 }
 
-/// A sink that is open.
+/// Open sink.
 #[derive(Debug)]
-pub(crate) enum OpenSink {
+pub(crate) enum SinkWriter {
     Pipe(PipeSink),
     File(FileSink),
     Mapped(MappedSink),
-    Nothing,
+    Discard,
 }
 
-impl OpenSink {
-    /// Opens a sink, and makes the folder that it lies in.
+impl SinkWriter {
+    /// Opens a sink, creating its parent directory if necessary.
     pub(crate) fn open(sink: &Sink) -> io::Result<Self> {
         Ok(match sink {
             Sink::Stderr => Self::Pipe(PipeSink::stderr()),
             Sink::File { path, rotation } => Self::File(FileSink::open(path, *rotation)?),
             Sink::Mapped { path, rotation } => Self::Mapped(MappedSink::open(path, *rotation)?),
-            Sink::Nothing => Self::Nothing,
+            Sink::Discard => Self::Discard,
         })
     }
 
-    /// Writes a line, line feed included, at that moment in nanoseconds since the epoch.
+    /// Writes a line, including its line feed. `now` is in nanoseconds since the epoch.
     #[inline]
     pub(crate) fn write(&self, line: &[u8], now: i64) -> io::Result<()> {
         match self {
             Self::Pipe(sink) => sink.write(line),
             Self::File(sink) => sink.write(line, now),
             Self::Mapped(sink) => sink.write(line, now),
-            Self::Nothing => Ok(()),
+            Self::Discard => Ok(()),
         }
     }
 
-    /// Gives a process that was forked files of its own where two may not share one.
+    /// Gives a forked process files of its own if it cannot share its parent's.
     pub(crate) fn after_fork(&self) {
         match self {
             Self::File(sink) => sink.after_fork(),
             Self::Mapped(sink) => sink.after_fork(),
             Self::Pipe(sink) => sink.after_fork(),
-            Self::Nothing => {}
+            Self::Discard => {}
         }
     }
 
-    /// Cuts off room that was made ready and not used.
+    /// Truncates preallocated space that was not used.
     pub(crate) fn close(&self) {
         if let Self::Mapped(sink) = self {
             sink.close();
@@ -159,23 +163,23 @@ impl OpenSink {
     }
 }
 
-/// Makes the folder that a file is to lie in.
+/// Creates the parent directory of a file.
 pub(crate) fn make_folder_of(path: &Path) -> io::Result<()> {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or(Ok(()), fs::create_dir_all)
 }
 
-/// The lock, waited for no longer than that: in a process that was forked its owner may be no more.
+/// Acquires `lock` within a timeout: after a fork, the thread that held it may not exist.
 #[inline]
-pub(crate) fn held<T>(lock: &Mutex<T>, patience: Duration) -> io::Result<MutexGuard<'_, T>> {
+pub(crate) fn lock_timeout<T>(lock: &Mutex<T>, timeout: Duration) -> io::Result<MutexGuard<'_, T>> {
     let mut began = None;
     loop {
         match lock.try_lock() {
-            Ok(held) => return Ok(held),
-            Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
-            // Most are held for less than it takes to fall asleep.
+            Ok(lock_timeout) => return Ok(lock_timeout),
+            Err(TryLockError::Poisoned(lock_timeout)) => return Ok(lock_timeout.into_inner()),
+            // Most locks are held for less time than it takes to fall asleep.
             Err(TryLockError::WouldBlock) => match began.get_or_insert_with(Instant::now).elapsed()
             {
-                waited if waited > patience => return Err(io::ErrorKind::TimedOut.into()),
+                waited if waited > timeout => return Err(io::ErrorKind::TimedOut.into()),
                 waited if waited < Duration::from_millis(1) => std::thread::yield_now(),
                 _ => std::thread::sleep(Duration::from_micros(50)),
             },

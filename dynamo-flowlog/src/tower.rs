@@ -1,6 +1,7 @@
-//! Layers around services that speak HTTP: servers take up the flow that a request names, clients pass theirs on.
+//! Layers for HTTP services: servers join the flow that a request names, clients propagate theirs.
 //!
-//! Both fit whatever is a `tower` service of the `http` crate's requests and responses: axum, hyper, tonic's servers and channels.
+//! Both layers fit any `tower` service with the `http` crate's requests and responses: axum, hyper,
+//! tonic's servers and channels.
 //!
 //! ```
 //! # #[derive(Clone)] struct App;
@@ -12,24 +13,27 @@
 //! let client = ClientLayer::new("generate").layer(client);
 //! ```
 //!
-//! A flow ends with the answer's body, not with its head, unless that says that it failed; and [`current`](crate::current) is that flow while handler and body are polled. What
-//! becomes of it:
+//! A flow ends with the response body, not with the head. On the server it ends with the head if
+//! that already decides the outcome or if no body follows (`HEAD`, 204, 304).
+//! [`current`](crate::current) is that flow while the handler and the body are polled. The response
+//! determines the outcome:
 //!
-//! | the answer | the flow |
+//! | response | flow |
 //! |---|---|
-//! | below 400 | ends |
-//! | 408, 429, 500 and above; a `grpc-status` but 0 and 1 | fails, with Dynamo's type for it: `InvalidArgument` where the caller is to blame |
-//! | other 4xx | ends, with the status: the caller's fault |
-//! | 499, `grpc-status` 1; dropped before its end | cancelled |
+//! | status below 400 | ends |
+//! | 408, 429, 500 and above; a `grpc-status` other than 0 and 1 | fails with the matching Dynamo error type, such as `InvalidArgument` if the caller is at fault |
+//! | other 4xx | ends, with the status: the caller is at fault |
+//! | 499, `grpc-status` 1; dropped before its end | is cancelled |
 //! | none: the service failed | fails |
 //!
-//! A handler that knows why it failed puts a [`Failure`] into the answer's extensions. The flow itself is in the request's: a [`FlowHandle`].
-//! The answer's head brings the server's clock back, in `tracestate`.
+//! A handler that knows the cause of a failure puts a [`Failure`] into the response's extensions.
+//! The request's extensions hold the flow as a [`FlowHandle`]. The response head returns the
+//! server's clock in `tracestate`.
 
 mod body;
 mod client;
 mod server;
-mod verdict;
+mod outcome;
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -40,51 +44,52 @@ use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use crate::current::InFlow;
+use crate::current::{FlowFutureExt, InFlow};
 use crate::emitter::Emitter;
 use crate::flow::Flow;
 
 pub use body::FlowBody;
 pub use client::Client;
+use outcome::Exchange;
 pub use server::Server;
 
 #[cfg(doc)]
 use crate::{Failure, FlowHandle};
 
-/// Who emits, and of which kind the flows are.
+/// Configuration of a layer: its emitter and the kind of its flows.
 #[derive(Debug, Clone)]
-struct Of {
+struct LayerConfig {
     kind: Cow<'static, str>,
-    /// `None`: the process's own.
+    /// Emitter to use; `None` for the process's own.
     emitter: Option<Emitter>,
 }
 
-impl Of {
+impl LayerConfig {
     fn emitter(&self) -> Option<&Emitter> {
-        self.emitter.as_ref().or(Emitter::installed())
+        self.emitter.as_ref().or(Emitter::global())
     }
 }
 
-/// Takes up the flow that a request names. See [the module](self).
+/// Layer for servers, which joins the flow that a request names. See [the module](self).
 #[derive(Debug, Clone)]
-pub struct ServerLayer(Of);
+pub struct ServerLayer(LayerConfig);
 
-/// Passes the flow on, as a call of its own. See [the module](self).
+/// Layer for clients, which propagates the flow as a child call. See [the module](self).
 #[derive(Debug, Clone)]
-pub struct ClientLayer(Of);
+pub struct ClientLayer(LayerConfig);
 
 macro_rules! layer {
     ($layer:ident, $service:ident) => {
         impl $layer {
-            /// Flows of that kind, with the process's emitter.
+            /// Creates a layer for flows of this kind that uses the process's emitter.
             pub fn new(kind: impl Into<Cow<'static, str>>) -> Self {
-                Self(Of { kind: kind.into(), emitter: None })
+                Self(LayerConfig { kind: kind.into(), emitter: None })
             }
 
-            /// With that emitter rather than the process's.
+            /// Uses `emitter` instead of the process's own.
             #[must_use]
             pub fn emitter(self, emitter: &Emitter) -> Self {
-                Self(Of { emitter: Some(emitter.clone()), ..self.0 })
+                Self(LayerConfig { emitter: Some(emitter.clone()), ..self.0 })
             }
         }
 
@@ -92,7 +97,7 @@ macro_rules! layer {
             type Service = $service<S>;
 
             fn layer(&self, inner: S) -> $service<S> {
-                $service { inner, of: self.0.clone() }
+                $service { inner, config: self.0.clone() }
             }
         }
     };
@@ -102,24 +107,24 @@ layer!(ServerLayer, Server);
 layer!(ClientLayer, Client);
 
 pin_project! {
-    /// An answer that is waited for.
+    /// Future of a response to a request that belongs to a flow.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub struct Answer<F> {
+    pub struct ResponseFuture<F> {
         #[pin]
-        answer: InFlow<F>,
+        response: InFlow<F>,
         flow: Option<Flow>,
-        side: verdict::Side,
+        exchange: Exchange,
     }
 }
 
-impl<F: Future> Answer<F> {
-    fn of(flow: Flow, side: verdict::Side, answer: F) -> Self {
-        Self { answer: crate::in_flow(&flow, answer), flow: Some(flow), side }
+impl<F: Future> ResponseFuture<F> {
+    fn of(flow: Flow, exchange: Exchange, response: F) -> Self {
+        Self { response: response.in_flow(&flow), flow: Some(flow), exchange }
     }
 }
 
-impl<F, B, E> Future for Answer<F>
+impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body,
@@ -129,14 +134,14 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.answer.poll(context));
+        let response = ready!(this.response.poll(context));
         let Some(flow) = this.flow.take() else {
-            return Poll::Ready(answer.map(|answer| answer.map(FlowBody::of_nothing)));
+            return Poll::Ready(response.map(|response| response.map(FlowBody::without_flow)));
         };
-        Poll::Ready(match answer {
-            Ok(answer) => Ok(this.side.answered(flow, answer)),
+        Poll::Ready(match response {
+            Ok(response) => Ok(this.exchange.on_response(flow, response)),
             Err(error) => {
-                this.side.failed(flow, &error);
+                this.exchange.on_error(flow, &error);
                 Err(error)
             }
         })

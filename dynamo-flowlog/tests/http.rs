@@ -1,6 +1,6 @@
-//! A flow over HTTP: axum's server, hyper's client, and what becomes of the flow on both sides.
+//! Flows over HTTP, from a hyper client to an axum server: outcomes on both sides.
 #![cfg(feature = "tower")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::convert::Infallible;
 use std::fs;
@@ -15,8 +15,8 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use dynamo_flowlog::tower::{ClientLayer, ServerLayer};
-use dynamo_flowlog::{Emitter, Failure, FlowHandle, Sink, current, in_flow};
-use flowlog_schema::{Event, Record, json};
+use dynamo_flowlog::{Emitter, Failure, FlowFutureExt, FlowHandle, Sink, current};
+use flowlog_schema::{EventKind, Record, json};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
@@ -24,7 +24,7 @@ use hyper_util::rt::TokioExecutor;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// An emitter, and what it wrote.
+/// Emitter of one side, and the folder with its log.
 struct Side {
     emitter: Emitter,
     folder: tempfile::TempDir,
@@ -44,35 +44,51 @@ impl Side {
         let log: &'static str =
             Box::leak(fs::read_to_string(self.folder.path().join("log")).unwrap().into_boxed_str());
         let records = log.lines().map(|line| json::decode(line.as_bytes()).unwrap().0);
-        records.filter(|record| record.event != Event::Process).collect()
+        records.filter(|record| record.event != EventKind::Process).collect()
     }
 
-    /// `event state type`, but starts.
-    fn told(&self) -> Vec<String> {
-        let told = |record: Record<'_>| {
+    /// Returns the event, and the error type if any, of every record except starts.
+    fn ended_records(&self) -> Vec<String> {
+        let ended_records = |record: Record<'_>| {
             let kind =
                 record.error.as_ref().map(|error| format!(" {}", error.kind)).unwrap_or_default();
             format!("{}{kind}", record.event.as_str())
         };
-        self.records().into_iter().filter(|record| record.event != Event::Start).map(told).collect()
+        self.records()
+            .into_iter()
+            .filter(|record| record.event != EventKind::Start)
+            .map(ended_records)
+            .collect()
     }
 
-    /// Once as many flows as that have ended.
+    /// Waits until a flow is open.
+    async fn has_open_flow(&self) {
+        while self.emitter.open_flows() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until `flows` flows have ended, and returns their records.
     async fn ended(&self, flows: usize) -> Vec<String> {
-        for _ in 0..200 {
-            let told = self.told();
-            if told.iter().filter(|told| !told.starts_with("state")).count() >= flows
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_secs(120) {
+            let ended_records = self.ended_records();
+            if ended_records
+                .iter()
+                .filter(|ended_records| !ended_records.starts_with("state"))
+                .count()
+                >= flows
                 && self.emitter.open_flows() == 0
             {
-                return told;
+                return ended_records;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{:?}", self.told());
+        panic!("{:?}", self.ended_records());
     }
 }
 
-/// A stream of chunks that breaks, or never ends.
+/// Stream of chunks that breaks, or never ends.
 struct Chunks {
     left: u32,
     breaks: bool,
@@ -143,7 +159,7 @@ fn app(emitter: &Emitter) -> Router {
         .layer(ServerLayer::new("chat_completion").emitter(emitter))
 }
 
-/// Serves it on loopback; its address.
+/// Serves the app on loopback, and returns its address.
 async fn serve(server: &Side) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -152,7 +168,7 @@ async fn serve(server: &Side) -> String {
     address
 }
 
-/// Asks, reads to the end, and says what came.
+/// Sends a request, and returns the response read to its end.
 async fn ask(client: &Side, uri: &str) -> Result<(StatusCode, HeaderMap, String), String> {
     let hyper = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let mut service = ClientLayer::new("generate").emitter(&client.emitter).layer(hyper);
@@ -167,18 +183,18 @@ async fn ask(client: &Side, uri: &str) -> Result<(StatusCode, HeaderMap, String)
 async fn a_request_is_one_flow_on_both_sides() {
     let (client, server) = (Side::new("router"), Side::new("backend"));
     let address = serve(&server).await;
-    let flow = client.emitter.start("chat_completion");
+    let flow = client.emitter.flow("chat_completion").start();
     let (status, headers, body) =
-        in_flow(&flow, ask(&client, &format!("{address}/id?key=secret"))).await.unwrap();
+        ask(&client, &format!("{address}/id?key=secret")).in_flow(&flow).await.unwrap();
     let flow_id = flow.flow_id().unwrap();
     flow.end();
     assert_eq!((status.as_u16(), body), (200, flow_id.to_string()));
     assert!(headers["tracestate"].to_str().unwrap().starts_with("flowlog="));
     assert_eq!(server.ended(1).await, ["state", "end"]);
-    assert_eq!(client.told(), ["end", "end"]);
+    assert_eq!(client.ended_records(), ["end", "end"]);
     let (client, server) = (client.records(), server.records());
     assert!(client.iter().chain(&server).all(|record| record.flow_id == Some(flow_id)));
-    // The call is a span of its own, and the callee's parent.
+    // The call has a span of its own, which is the parent of the callee's.
     let [root, call, ..] = client.as_slice() else { panic!() };
     assert_eq!((call.parent_id, server[0].parent_id), (root.span_id, call.span_id));
     assert_eq!(
@@ -190,12 +206,12 @@ async fn a_request_is_one_flow_on_both_sides() {
         (Some(&"/id".into()), Some(&"GET".into()))
     );
     assert_eq!(server[2].field("http.response.status_code"), Some(&200.into()));
-    // What the client says after the answer comes after what the server said before it.
+    // Client records after the response are ordered after server records before it.
     assert!(client[2].clock > server[1].clock && client[3].clock > client[2].clock);
 }
 
 #[tokio::test]
-async fn what_becomes_of_a_flow() {
+async fn response_determines_the_outcome() {
     for (path, there, here) in [
         ("status/404", "end", "end"),
         ("status/499", "cancel Cancelled", "cancel Cancelled"),
@@ -213,32 +229,34 @@ async fn what_becomes_of_a_flow() {
     }
     let client = Side::new("router");
     let refused = ask(&client, "http://127.0.0.1:1/").await.unwrap_err();
-    assert_eq!(client.told(), ["fail CannotConnect"], "{refused}");
+    assert_eq!(client.ended_records(), ["fail CannotConnect"], "{refused}");
 }
 
 #[tokio::test]
-async fn who_goes_away_cancels() {
+async fn client_disconnect_cancels_both_sides() {
     let (client, server) = (Side::new("router"), Side::new("backend"));
     let address = serve(&server).await;
-    let asked =
-        tokio::time::timeout(Duration::from_secs(1), ask(&client, &format!("{address}/hangs")))
-            .await;
-    assert!(asked.is_err());
+    // The client disconnects once the server works on its request.
+    let url = format!("{address}/hangs");
+    tokio::select! {
+        answer = ask(&client, &url) => panic!("{answer:?}"),
+        () = server.has_open_flow() => {}
+    }
     let there = server.ended(1).await;
     assert_eq!(there.last().map(String::as_str), Some("cancel Cancelled"), "{there:?}");
-    assert_eq!(client.told(), ["cancel Cancelled"]);
+    assert_eq!(client.ended_records(), ["cancel Cancelled"]);
     let (client, server) = (client.records(), server.records());
     let why = |records: &[Record<'_>]| {
         records.last().unwrap().error.clone().unwrap().message.into_owned()
     };
     assert_eq!(
         (why(&client).as_str(), why(&server).as_str()),
-        ("the answer was not read to its end", "the caller went away before the answer's end")
+        ("the response was not read to the end", "the caller went away before the response ended")
     );
 }
 
 #[tokio::test]
-async fn garbage_in_headers_breaks_nothing() {
+async fn malformed_headers_are_counted_and_ignored() {
     let server = Side::new("backend");
     let mut service = ServerLayer::new("x")
         .emitter(&server.emitter)
@@ -268,13 +286,14 @@ async fn garbage_in_headers_breaks_nothing() {
     }
     assert_eq!(server.ended(asked).await.len(), asked);
     let malformed = server.emitter.health().malformed_headers;
-    // A `tracestate` without its `traceparent` is not even read; of the others all are garbage but the long and the empty request id.
+    // A `tracestate` without `traceparent` is not read; the other values are malformed, except the
+    // long and the empty request ID.
     assert!(malformed >= 15 && malformed < asked as u64, "{malformed} of {asked}");
 }
 
 #[tokio::test]
-async fn grpc_tells_at_the_end() {
-    for (in_head, code, told) in [
+async fn grpc_status_determines_the_outcome() {
+    for (in_head, code, ended_records) in [
         (true, "14", "fail Unavailable"),
         (true, "1", "cancel Cancelled"),
         (false, "8", "fail ResourceExhausted"),
@@ -297,7 +316,7 @@ async fn grpc_tells_at_the_end() {
         };
         let mut service = ServerLayer::new("x").emitter(&server.emitter).layer(service(answer));
         let answer = service.call(http::Request::new(Body::empty())).await.unwrap();
-        // As servers do, which ask for nothing behind trailers.
+        // Servers do not poll for frames after the trailers.
         let mut body = answer.into_body();
         while let Some(frame) = body.frame().await {
             if frame.unwrap().is_trailers() {
@@ -305,7 +324,7 @@ async fn grpc_tells_at_the_end() {
             }
         }
         drop(body);
-        assert_eq!(server.ended(1).await, [told], "{code}");
+        assert_eq!(server.ended(1).await, [ended_records], "{code}");
         let error = server.records().pop().unwrap().error;
         assert!(
             error.is_none_or(
@@ -317,7 +336,7 @@ async fn grpc_tells_at_the_end() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_ends_with_its_head() {
+async fn response_without_a_body_ends_the_flow_with_its_head() {
     let server = Side::new("backend");
     let address = serve(&server).await;
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
@@ -339,7 +358,7 @@ async fn without_an_emitter_nothing_happens() {
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "as it was");
 }
 
-/// A service out of a function.
+/// Makes a service from a function.
 fn service(answer: impl Fn(http::Request<Body>) -> Response + Send + Sync + 'static) -> Answers {
     Answers(Arc::new(answer))
 }

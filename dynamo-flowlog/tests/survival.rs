@@ -1,11 +1,11 @@
-//! What is left of a process that dies: real ones, so behind `integration`.
+//! What survives a process that dies. The processes are real, hence the feature `integration`.
 #![cfg(feature = "integration")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::exit,
     clippy::print_stdout,
-    reason = "a test stops at what it did not expect, and its children die as they are told"
+    reason = "a test panics on an unexpected result, and its child processes die on purpose"
 )]
 
 use std::collections::BTreeSet;
@@ -16,14 +16,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use dynamo_flowlog::{Builder, Emitter, Rotation, Sink};
-use flowlog_schema::{Event, flight, json};
+use flowlog_schema::{EventKind, flight, json};
 
-/// What a child is told to do.
+/// Environment variable with the order for a child process.
 const ORDER: &str = "FLOWLOG_TEST_ORDER";
 
 const RECORDS: u64 = 1_000;
 
-/// Starts this program again, to do what it is told in a folder.
+/// Runs this program again, to carry out `order` in `folder`.
 fn child(order: &str, folder: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let stderr = fs::File::create(folder.join("stderr.log")).unwrap();
@@ -33,7 +33,7 @@ fn child(order: &str, folder: &Path) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap()
 }
 
-/// No test: what a child does.
+/// Body of the child process; not a test.
 #[test]
 fn child_process() {
     let Ok(order) = std::env::var(ORDER) else { return };
@@ -52,13 +52,13 @@ fn child_process() {
         "fork" => fork(emitter.flight(folder.join("flight")), folder),
         "open" => {
             let emitter = emitter.flight(folder.join("flight")).build().unwrap();
-            let flow = emitter.start("model_load");
+            let flow = emitter.flow("model_load").start();
             flow.state("weights");
             die(how);
         }
         _ => {
             let installed = emitter.install().unwrap();
-            let flow = installed.start("chat_completion");
+            let flow = installed.flow("chat_completion").start();
             (0..RECORDS).for_each(|n| flow.state_with("decode", &[("n", n.into())]));
             die(how);
             flow.end();
@@ -69,7 +69,7 @@ fn child_process() {
 fn die(how: &str) {
     match how {
         "return" => {}
-        "panic" => panic!("as it was told"),
+        "panic" => panic!("panic on purpose"),
         "exit" => std::process::exit(0),
         "abort" => std::process::abort(),
         signal => {
@@ -84,7 +84,7 @@ fn die(how: &str) {
     }
 }
 
-/// Every line that a folder's logs hold.
+/// Returns all lines of the logs in a folder.
 fn lines(folder: &Path) -> Vec<String> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
@@ -110,29 +110,29 @@ fn every_record_survives_every_death() {
                 "{what} {how}: {status}"
             );
             let lines = lines(folder.path());
-            let said: BTreeSet<u64> = lines
+            let args: BTreeSet<u64> = lines
                 .iter()
                 .filter_map(|line| json::decode(line.as_bytes()).ok())
                 .filter_map(|(record, _)| Some(record.field("n")?.as_f64()? as u64))
                 .collect();
-            assert_eq!(said.len() as u64, RECORDS, "{what} {how}");
+            assert_eq!(args.len() as u64, RECORDS, "{what} {how}");
         }
     }
 }
 
 #[test]
-fn the_next_process_closes_what_a_dead_one_left_open() {
+fn next_process_closes_flows_of_a_dead_one() {
     for (how, killed) in [("SIGKILL", true), ("abort", true), ("return", false)] {
         let folder = tempfile::tempdir().unwrap();
         let flights = folder.path().join("flight");
         child(&format!("open {how}"), folder.path()).wait().unwrap();
-        // A process that lives keeps its own.
+        // A living process keeps its flight file.
         let living = Emitter::builder("other")
-            .sink(Sink::Nothing)
+            .sink(Sink::Discard)
             .flight(folder.path().join("own"))
             .build()
             .unwrap();
-        let kept = living.start("x");
+        let kept = living.flow("x").start();
         let emitter = Emitter::builder("worker")
             .instance("w-1")
             .sink(Sink::file(folder.path().join("next.log")))
@@ -140,15 +140,15 @@ fn the_next_process_closes_what_a_dead_one_left_open() {
             .build()
             .unwrap();
         assert_eq!(
-            dynamo_flowlog::reap(&folder.path().join("own"), &emitter).unwrap(),
-            dynamo_flowlog::Reaped::default()
+            dynamo_flowlog::recover(&folder.path().join("own"), &emitter).unwrap(),
+            dynamo_flowlog::Recovered::default()
         );
         kept.end();
         let text = fs::read_to_string(folder.path().join("next.log")).unwrap();
         let closed: Vec<_> = text
             .lines()
             .map(|line| json::decode(line.as_bytes()).unwrap().0)
-            .filter(|record| record.event == Event::Fail)
+            .filter(|record| record.event == EventKind::Fail)
             .collect();
         assert_eq!(closed.len(), usize::from(killed), "{how}: {text}");
         if let Some(record) = closed.first() {
@@ -162,7 +162,7 @@ fn the_next_process_closes_what_a_dead_one_left_open() {
             let start = own
                 .iter()
                 .filter_map(|line| json::decode(line.as_bytes()).ok())
-                .find(|(record, _)| record.event == Event::Start)
+                .find(|(record, _)| record.event == EventKind::Start)
                 .unwrap()
                 .0;
             assert_eq!((start.flow_id, start.span_id), (record.flow_id, record.span_id));
@@ -170,7 +170,7 @@ fn the_next_process_closes_what_a_dead_one_left_open() {
         }
         let left: Vec<PathBuf> =
             fs::read_dir(&flights).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(left.len(), 1, "only the new one's: {left:?}");
+        assert_eq!(left.len(), 1, "only the new process's file is left: {left:?}");
     }
 }
 
@@ -185,9 +185,9 @@ fn a_forked_process_writes_to_files_of_its_own() {
         .filter_map(|line| json::decode(line.as_bytes()).ok())
         .map(|(record, _)| record)
         .collect();
-    let count = |event: Event| records.iter().filter(|record| record.event == event).count();
-    // The parent's flow is the parent's to end: no child abandons it.
-    assert_eq!((count(Event::Cancel), count(Event::End)), (0, 9));
+    let count = |event: EventKind| records.iter().filter(|record| record.event == event).count();
+    // Only the parent ends its flow: no child abandons it.
+    assert_eq!((count(EventKind::Cancel), count(EventKind::End)), (0, 9));
     assert_eq!(
         records.iter().filter(|record| record.state.as_deref() == Some("work")).count(),
         8 * 100
@@ -195,21 +195,22 @@ fn a_forked_process_writes_to_files_of_its_own() {
     assert_eq!(records.iter().filter(|record| record.state.as_deref() == Some("fork")).count(), 8);
 }
 
-/// Eight children that write beside their parent.
-#[expect(unsafe_code, reason = "the standard library has no door to it")]
+/// Runs eight children that write beside their parent.
+#[expect(unsafe_code, reason = "the standard library cannot fork")]
 fn fork(emitter: Builder, folder: &Path) {
     let emitter = emitter.build().unwrap();
-    let flow = emitter.start("parent");
+    let flow = emitter.flow("parent").start();
     let mut children = Vec::new();
     for _ in 0..8 {
-        // SAFETY: the child does nothing but write records and end; that this is safe beside other threads is what is tested.
+        // SAFETY: the child only writes records and exits; the test is about whether that is safe
+        // beside other threads.
         match unsafe { libc::fork() } {
             0 => {
-                let own = emitter.start("child");
+                let own = emitter.flow("child").start();
                 (0..100).for_each(|_| own.state("work"));
                 own.end();
                 drop(flow);
-                // SAFETY: it ends the process, and nothing else.
+                // SAFETY: it ends the process, and does nothing else.
                 unsafe { libc::_exit(0) };
             }
             process => children.push(process),
@@ -234,7 +235,7 @@ fn soak(emitter: &Builder, folder: &Path) {
         for _ in 0..3 {
             scope.spawn(|| {
                 loop {
-                    let flow = emitter.start("soak");
+                    let flow = emitter.flow("soak").start();
                     (0..20u64).for_each(|n| flow.state_with("s", &[("n", n.into())]));
                     flow.end();
                 }
@@ -247,9 +248,9 @@ fn number_of(record: &flowlog_schema::Record<'_>) -> Option<u64> {
     record.field("seq").and_then(flowlog_schema::Scalar::as_f64).map(|number| number as u64)
 }
 
-/// `FLOWLOG_SOAK_ROUNDS` says how often; twenty times where nobody does.
+/// Kills a child in each of `FLOWLOG_SOAK_ROUNDS` rounds; the default is 20.
 #[test]
-fn no_gap_is_left_that_was_not_said() {
+fn no_unreported_gap_after_a_kill() {
     let mut random = 1u64;
     let (mut records, mut gaps) = (0, 0);
     let rounds = std::env::var("FLOWLOG_SOAK_ROUNDS")
@@ -268,7 +269,7 @@ fn no_gap_is_left_that_was_not_said() {
         child.wait().unwrap();
         let mut seen = BTreeSet::new();
         let mut announced = 0;
-        // A line that was not written whole ends in zeros, and the next one follows them.
+        // A line that was not written whole ends in zeros, followed by the next line.
         for line in lines(folder.path()) {
             if let Ok((record, _)) = json::decode(line.rsplit('\0').next().unwrap().as_bytes()) {
                 seen.extend(number_of(&record));
@@ -287,21 +288,21 @@ fn no_gap_is_left_that_was_not_said() {
             .filter_map(|line| json::decode(line).ok())
             .filter_map(|(record, _)| number_of(&record));
         seen.extend(numbers.collect::<Vec<u64>>());
-        let of_lane = |last: u64| (1..=last / 100).map(move |count| count * 100 + last % 100);
+        let of_stripe = |last: u64| (1..=last / 100).map(move |count| count * 100 + last % 100);
         let missing: Vec<u64> = flight
             .last
             .iter()
             .copied()
-            .flat_map(of_lane)
+            .flat_map(of_stripe)
             .filter(|number| !seen.contains(number))
             .collect();
-        // What was being written at that moment: the last record of each thread, at most.
-        let unsaid = missing.iter().filter(|number| !flight.last.contains(number)).count();
-        assert_eq!(unsaid, 0, "round {round}: {missing:?} of {:?}", flight.last);
-        assert_eq!((announced, flight.unsaid), (0, 0), "a disk that does its work loses nothing");
+        // Only the last record of each thread may be missing: it was being written at the kill.
+        let unreported_lost = missing.iter().filter(|number| !flight.last.contains(number)).count();
+        assert_eq!(unreported_lost, 0, "round {round}: {missing:?} of {:?}", flight.last);
+        assert_eq!((announced, flight.unreported_lost), (0, 0), "a working disk loses nothing");
         records += flight.last.iter().map(|last| last / 100).sum::<u64>();
         gaps += missing.len();
     }
-    println!("{rounds} kills, {records} records, {gaps} of them not whole");
+    println!("{rounds} kills, {records} records, {gaps} of them incomplete");
     assert!(records > 10_000);
 }

@@ -1,18 +1,18 @@
-//! What `tracing` is told stands in the flow that is worked on.
+//! `tracing` events and spans, recorded in the current flow.
 #![cfg(feature = "tracing")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::fs;
 use std::task::{Context, Waker};
 
-use dynamo_flowlog::{Emitter, FlowLayer, Form, Level, Sink, current};
-use flowlog_schema::{Event, Record, json, text};
+use dynamo_flowlog::{Emitter, Encoding, FlowLayer, Level, Sink, current};
+use flowlog_schema::{EventKind, Record, json, text};
 use tracing::{Instrument, debug, error, info, info_span, instrument, warn};
 use tracing_subscriber::layer::SubscriberExt;
 
-/// What is written while a subscriber with our layer is in place.
+/// Returns the records that are written while a subscriber with our layer is active.
 fn written(
-    form: Form,
+    encoding: Encoding,
     layer: impl Fn(FlowLayer) -> FlowLayer,
     work: impl FnOnce(&Emitter),
 ) -> Vec<Record<'static>> {
@@ -21,7 +21,7 @@ fn written(
     let emitter = Emitter::builder("backend")
         .version("dynamo", "1.6.1")
         .level(Level::Info)
-        .form(form)
+        .encoding(encoding)
         .sink(sink)
         .build()
         .unwrap();
@@ -37,10 +37,10 @@ fn written(
         assert!(problems.is_empty(), "{line}");
         record
     };
-    log.lines().map(read).filter(|record| record.event != Event::Process).collect()
+    log.lines().map(read).filter(|record| record.event != EventKind::Process).collect()
 }
 
-/// A record as `event state message fields`, without its number.
+/// Formats a record as `event state message fields`, without its sequence number.
 fn shown(record: &Record<'_>) -> String {
     let fields = record
         .fields
@@ -62,14 +62,14 @@ fn shown(record: &Record<'_>) -> String {
 }
 
 #[test]
-fn events_are_stamped_with_the_flow_and_its_state() {
-    for form in [Form::Json, Form::Text] {
+fn events_carry_the_flow_and_its_state() {
+    for form in [Encoding::Json, Encoding::Text] {
         let records = written(
             form,
             |layer| layer,
             |emitter| {
                 info!("outside");
-                let flow = emitter.start("chat_completion");
+                let flow = emitter.flow("chat_completion").start();
                 flow.state("prefill");
                 flow.run(|| {
                     let outer = info_span!("outer", model = "tiny", tokens = 1);
@@ -86,8 +86,8 @@ fn events_are_stamped_with_the_flow_and_its_state() {
             },
         );
         let lines: Vec<String> = records.iter().map(shown).collect();
-        // The inner ones first, no key twice, and none of ours.
-        let own = if form == Form::Json { "field.flow_id" } else { "flow_id" };
+        // Fields of inner spans come first, no name occurs twice, and reserved names are escaped.
+        let own = if form == Encoding::Json { "field.flow_id" } else { "flow_id" };
         let warned = format!(
             "state prefill 7 left tokens=3 share=0.5 big={} wide={} {own}=mine late=false model=tiny",
             u64::MAX,
@@ -137,7 +137,7 @@ fn quiet() -> Result<(), String> {
 
 #[instrument(err, fields(flow))]
 fn retries() -> Result<(), String> {
-    // Handled: it ends well.
+    // The error is handled: the flow succeeds.
     error!(error = "Unavailable: nobody is there");
     Ok(())
 }
@@ -154,12 +154,12 @@ fn wait<F: Future>(future: F) -> F::Output {
 }
 
 #[test]
-fn spans_are_flow_spans_where_they_ask_for_it() {
+fn spans_with_a_flow_field_are_flow_spans() {
     let records = written(
-        Form::Json,
+        Encoding::Json,
         |layer| layer,
         |emitter| {
-            let flow = emitter.start("chat_completion");
+            let flow = emitter.flow("chat_completion").start();
             flow.run(|| transfer(1)).unwrap();
             flow.run(|| transfer(3)).unwrap_err();
             flow.end();
@@ -195,7 +195,7 @@ fn spans_are_flow_spans_where_they_ask_for_it() {
     let lines: Vec<String> =
         lines.iter().map(|line| line.replace("field.error", "error")).collect();
     assert_eq!(lines, expected);
-    // Within a flow it is a call of it; outside a flow of its own.
+    // Inside a flow, the span is a child call of it; outside, it starts a flow of its own.
     assert_eq!(
         (records[1].parent_id, records[1].flow_id),
         (records[0].span_id, records[0].flow_id)
@@ -204,9 +204,9 @@ fn spans_are_flow_spans_where_they_ask_for_it() {
 }
 
 #[test]
-fn a_span_fails_with_what_it_returns_and_with_nothing_else() {
+fn span_fails_only_with_the_returned_error() {
     let records = written(
-        Form::Json,
+        Encoding::Json,
         |layer| layer,
         |_| {
             quiet().unwrap_err();
@@ -215,21 +215,21 @@ fn a_span_fails_with_what_it_returns_and_with_nothing_else() {
     );
     let ends: Vec<String> = records
         .iter()
-        .filter(|record| matches!(record.event, Event::End | Event::Fail))
+        .filter(|record| matches!(record.event, EventKind::End | EventKind::Fail))
         .map(shown)
         .collect();
     assert_eq!(ends, ["fail -  Unavailable: nobody is there", "end - "]);
 }
 
 #[test]
-fn work_that_goes_on_elsewhere_under_a_span_of_the_flow_is_in_it() {
+fn work_in_another_task_under_a_span_of_the_flow_is_in_it() {
     let records = written(
-        Form::Json,
+        Encoding::Json,
         |layer| layer,
         |_| {
             let flow = info_span!("first", flow = "x");
             let work = flow.in_scope(|| info_span!("work"));
-            // As another task does, in which the flow's own span is not entered.
+            // Like another task, in which the flow's own span is not entered.
             work.in_scope(|| {
                 info!(seq = 7, "elsewhere");
                 info_span!("second", flow = "y").in_scope(|| info!("deeper"));
@@ -253,15 +253,15 @@ fn work_that_goes_on_elsewhere_under_a_span_of_the_flow_is_in_it() {
 }
 
 #[test]
-fn spans_can_be_asked_for_by_name_and_nest_as_they_will() {
+fn spans_selected_by_name_may_nest_in_any_order() {
     let by_name = |layer: FlowLayer| layer.spans(["first", "second"]);
-    let records = written(Form::Json, by_name, |emitter| {
+    let records = written(Encoding::Json, by_name, |emitter| {
         let (first, second, plain) =
             (info_span!("first"), info_span!("second"), info_span!("plain"));
-        let before = emitter.start("around");
+        let before = emitter.flow("around").start();
         before.run(|| {
             let dispatch = tracing::dispatcher::get_default(Clone::clone);
-            // Entered and left in the wrong order.
+            // Entered and exited in the wrong order.
             dispatch.enter(&first.id().unwrap());
             dispatch.enter(&second.id().unwrap());
             dispatch.exit(&first.id().unwrap());
@@ -277,16 +277,19 @@ fn spans_can_be_asked_for_by_name_and_nest_as_they_will() {
             std::panic::resume_unwind(Box::new(()));
         }));
         assert!(panicked.is_err());
-        // A span that is child of one by name is its call.
+        // A child of a span that is a flow span by name is a call of it.
         let child = info_span!(parent: &first, "child", flow = "decode");
         wait(async { info!("decoding") }.instrument(child));
     });
-    let told =
+    let ended_records =
         |record: &Record<'_>| format!("{} {}", record.flow.as_deref().unwrap(), shown(record));
-    let said: Vec<String> =
-        records.iter().filter(|record| record.event == Event::State).map(told).collect();
+    let args: Vec<String> = records
+        .iter()
+        .filter(|record| record.event == EventKind::State)
+        .map(ended_records)
+        .collect();
     assert_eq!(
-        said,
+        args,
         [
             "second state - in second",
             "first state - by its name",
@@ -294,13 +297,16 @@ fn spans_can_be_asked_for_by_name_and_nest_as_they_will() {
             "decode state - decoding"
         ]
     );
-    let failed: Vec<String> =
-        records.iter().filter(|record| record.event == Event::Fail).map(told).collect();
+    let failed: Vec<String> = records
+        .iter()
+        .filter(|record| record.event == EventKind::Fail)
+        .map(ended_records)
+        .collect();
     assert_eq!(failed, ["true fail -  panic: the thread panicked while this was open"]);
     let start = |kind: &str| {
         records
             .iter()
-            .find(|record| record.flow.as_deref() == Some(kind) && record.event == Event::Start)
+            .find(|record| record.flow.as_deref() == Some(kind) && record.event == EventKind::Start)
             .unwrap()
     };
     assert_eq!(

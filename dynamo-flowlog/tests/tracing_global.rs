@@ -1,16 +1,16 @@
-//! The process's own subscriber, and its own emitter. A file of its own: a process has one of each.
+//! The process's own subscriber and emitter, in a file of its own: a process has only one of each.
 #![cfg(feature = "tracing")]
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+#![allow(clippy::unwrap_used, reason = "a test panics on an unexpected result")]
 
 use std::fmt;
 use std::fs;
 
 use dynamo_flowlog::{Emitter, Flow, FlowLayer, Sink};
-use flowlog_schema::{Event, json};
+use flowlog_schema::{EventKind, json};
 use tracing::{info, info_span};
 use tracing_subscriber::layer::SubscriberExt;
 
-/// A value that says something itself while it is written, and enters a span.
+/// Value that emits an event and enters a span while it is formatted.
 struct Talks;
 
 impl fmt::Debug for Talks {
@@ -21,17 +21,17 @@ impl fmt::Debug for Talks {
 }
 
 #[test]
-fn a_value_that_talks_while_it_is_written() {
+fn value_that_emits_events_while_it_is_formatted() {
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(FlowLayer::new()))
         .unwrap();
-    // Nobody emits yet.
+    // No emitter is installed yet.
     info_span!("early", flow = true).in_scope(|| info!("to nobody"));
     let folder = tempfile::tempdir().unwrap();
     let _installed =
         Emitter::builder("backend").sink(Sink::file(folder.path().join("log"))).install().unwrap();
     let flow = Flow::start("x");
     flow.run(|| info!(value = ?Talks, "said"));
-    // Also where a span is told of it later, in itself.
+    // The same when the value is recorded in the current span later.
     let span = info_span!("recorded", late = tracing::field::Empty);
     flow.run(|| span.in_scope(|| span.record("late", tracing::field::debug(Talks))));
     flow.end();
@@ -39,12 +39,12 @@ fn a_value_that_talks_while_it_is_written() {
     let records = log
         .lines()
         .map(|line| json::decode(line.as_bytes()).unwrap().0)
-        .filter(|record| record.event != Event::Process);
-    let said: Vec<String> = records
+        .filter(|record| record.event != EventKind::Process);
+    let args: Vec<String> = records
         .map(|record| format!("{} {}", record.event.as_str(), record.message.unwrap_or_default()))
         .collect();
     assert_eq!(
-        said,
+        args,
         [
             "start ",
             "start ",

@@ -1,8 +1,9 @@
-"""Make real runs of Dynamo with real faults, let the analyzer say who failed first, and compare with what was done.
+"""Make real runs of Dynamo with injected faults, and check the analyzer's verdict on each.
 
     PYTHON_OF_THE_DYNAMO_VENV check.py --out DIR [--fault FAULT ...]
 
-Exits with 1 where an answer is wrong. What was done to which process, and by which instance id the frontend knew it, is in DIR/FAULT/run.json.
+Exits with 1 if an answer is wrong. DIR/FAULT/run.json has the fault, the affected process, and the
+instance ID under which the frontend knew it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import flowlog
 import make_run
 from make_run import Run
 
-#: Outcome, component, instance and kind of failure; None where it does not matter.
+#: Outcome, component, instance and kind of failure; None matches anything.
 Expected = tuple[str, str | None, str | None, str | None]
 
 
@@ -33,7 +34,7 @@ def failed(component: str, process: str, kind: str) -> Callable[[Run], Expected]
     return lambda run: ("failed", component, run.instances[process], kind)
 
 
-#: For each fault, what the answer should be.
+#: Expected answer for each fault.
 EXPECTED: dict[str, Callable[[Run], Expected]] = {
     "healthy": is_healthy,
     "worker-kill": failed("backend", "worker-0", "crash"),
@@ -48,15 +49,15 @@ EXPECTED: dict[str, Callable[[Run], Expected]] = {
 
 
 def joined(report: flowlog.Report, folder: Path) -> bool:
-    """Whether each record of our worker's share is in a flow that Dynamo's frontend speaks of under the same id."""
+    """Whether the flow ID of each failure of our worker occurs in the frontend's log, too."""
     frontend = (folder / "frontend.log").read_text(errors="replace")
     flows = [flow for flow in report.flow_failures if flow.component == "backend"]
     return bool(flows) and all(flow.flow_id.replace("-", "") in frontend for flow in flows)
 
 
-def check(fault: str, out: Path, port: int) -> bool:
-    """Makes one run and judges the answer."""
-    arguments = ["--fault", fault, "--out", str(out / fault), "--port", str(port), "--grace", "10"]
+def check(fault: str, out: Path) -> bool:
+    """Make one run, and check the analyzer's answer."""
+    arguments = ["--fault", fault, "--out", str(out / fault), "--grace", "10"]
     run = make_run.make(make_run.parse(arguments))
     expected = EXPECTED[fault](run)
     report = flowlog.analyze(out / fault)
@@ -74,14 +75,13 @@ def check(fault: str, out: Path, port: int) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--fault", action="append", choices=EXPECTED, help="may be given several times; all without")
-    parser.add_argument("--port", type=int, default=18080)
+    parser.add_argument("--fault", action="append", choices=EXPECTED, help="may be repeated; default: all faults")
     args = parser.parse_args()
     faults = args.fault or list(EXPECTED)
     if "etcd-lost" in faults and shutil.which("etcd") is None:
-        print("SKIPPED  etcd-lost: there is no etcd (Debian: apt install etcd-server)")
+        print("SKIPPED  etcd-lost: etcd not found (Debian: apt install etcd-server)")
         faults.remove("etcd-lost")
-    right = [check(fault, args.out, args.port) for fault in faults]
+    right = [check(fault, args.out) for fault in faults]
     print(f"{sum(right)} of {len(right)} right")
     sys.exit(0 if all(right) else 1)
 

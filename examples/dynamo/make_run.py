@@ -5,17 +5,20 @@
 
 Writes a tiny model folder, starts a frontend and the workers as child processes, each with stdout+stderr in
 DIR/<name>.log, waits until the model is served, sends concurrent streaming chat requests, injects the fault,
-waits, stops everything with SIGTERM (SIGKILL after --grace seconds) and takes this machine's paths, address
-and name out of the logs.  DIR/run.json tells what was done when (UTC) and what became of each request as its
-client saw it: ok, failed, gave_up (client timeout) or open_at_stop (still waiting when the stop began).
+waits, stops everything with SIGTERM (SIGKILL after --grace seconds) and removes this machine's
+paths, address and name from the logs.  DIR/run.json has the time of each action (UTC) and the
+outcome of each request as seen by its client: ok, failed, gave_up (client timeout), left (client
+disconnected) or open_at_stop (still waiting when the stop began).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -67,7 +70,7 @@ def now() -> str:
 
 
 def write_model(folder: Path) -> None:
-    """A word-level tokenizer and a two-layer llama config: all that frontend and mocker read."""
+    """Write a word-level tokenizer and a two-layer llama config: all that frontend and mocker read."""
     folder.mkdir(parents=True)
     special = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>"]
     vocab = {w: i for i, w in enumerate(special + WORDS + [f"w{i}" for i in range(2048 - len(special) - len(WORDS))])}
@@ -120,7 +123,7 @@ def write_model(folder: Path) -> None:
 
 
 class Chat(threading.Thread):
-    """One streaming chat request, and what became of it as its client saw it."""
+    """A streaming chat request, and its outcome as seen by the client."""
 
     def __init__(self, port: int, phase: str, tokens: int, prompt: int, timeout: float) -> None:
         super().__init__(daemon=True)
@@ -155,7 +158,7 @@ class Chat(threading.Thread):
         self.info.update(detail=detail, ended=now())
 
     def leave(self) -> None:
-        """The client goes away in the middle of its answer."""
+        """Disconnect in the middle of the response."""
         self.info["outcome"] = "left"
         if self.conn is not None and self.conn.sock is not None:
             self.conn.sock.shutdown(socket.SHUT_RDWR)
@@ -185,7 +188,7 @@ class Chat(threading.Thread):
 
 
 class Run:
-    """The child processes and the clients of one run."""
+    """Child processes and clients of one run."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.out = args, Path(args.out).resolve()
@@ -272,11 +275,11 @@ class Run:
         )
 
     def python_worker(self, name: str, *more: str) -> None:
-        """A worker of ours, which writes its flows among its other lines."""
+        """Start our own worker, which writes flow records among its other log lines."""
         self.spawn(name, [sys.executable, str(Path(__file__).with_name("worker.py")), "--model-path", str(self.model), "--model-name", MODEL, *more])
 
     def identify(self, name: str, limit: float = 40) -> None:
-        """Wait until the worker that was started last is registered, and note by which instance id."""
+        """Wait until the worker that was started last is registered, and record its instance ID."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             found = {str(i["instance_id"]) for i in self.get("/health").get("instances", []) if i.get("endpoint") == "generate"}
@@ -324,7 +327,7 @@ class Run:
             conn.close()
 
     def served(self, workers: int, limit: float = 40) -> bool:
-        """Wait until the model is listed and that many workers offer their `generate` endpoint."""
+        """Wait until the model is listed and `workers` workers offer their `generate` endpoint."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             if any(m.get("id") == MODEL for m in self.get("/v1/models").get("data", [])):
@@ -357,7 +360,7 @@ class Run:
             self.procs[name].wait()
 
     def stop(self) -> None:
-        """SIGTERM (then SIGCONT, to wake a stopped worker) to everything still alive, SIGKILL after the grace time."""
+        """Stop all live processes: SIGTERM, SIGCONT to resume suspended ones, SIGKILL after the grace time."""
         for chat in self.chats:
             if chat.is_alive():
                 chat.info.update(outcome="open_at_stop", silent_s_at_stop=round(time.monotonic() - chat.last, 1))
@@ -381,10 +384,10 @@ class Run:
             chat.join(5)
 
     def scrub(self) -> None:
-        """Take this machine out of the logs, and shorten the line that dumps the whole environment."""
+        """Anonymize the logs, shorten the line that dumps the whole environment, and write run.json."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             try:
-                s.connect(("192.0.2.1", 9))  # sends nothing, only picks the interface
+                s.connect(("192.0.2.1", 9))  # sends nothing, only selects the interface
                 address = s.getsockname()[0]
             except OSError:
                 address = "127.0.0.1"
@@ -415,7 +418,7 @@ class Run:
                     line = line.replace(address, "192.0.2.2")
                 lines[i] = re.sub(rf"(?<![\w.-]){re.escape(socket.gethostname())}(?![\w.-])", "host-0", line)
             log.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
-        ours = {chat.info["request_id"]: chat.info for chat in self.chats}  # what the frontend calls our requests
+        ours = {chat.info["request_id"]: chat.info for chat in self.chats}  # to add the frontend's IDs of our requests
         for line in (self.out / "frontend.log").read_text(errors="replace").splitlines():
             found = dict(re.findall(r"\b(x_request_id|trace_id)\W{1,3}([0-9a-f-]{32,36})", line))
             if info := ours.get(found.pop("x_request_id", "")):
@@ -437,11 +440,11 @@ class Run:
         shutil.rmtree(self.work, ignore_errors=True)
 
 
-# --- the faults: each is the whole course of a run up to the ordinary stop ---------------------------------------------
+# --- faults: each function is the whole course of a run up to the ordinary stop ---------------------------------------
 
 
 def two_workers(run: Run) -> None:
-    """One frontend and two aggregated workers, served, three short requests answered."""
+    """Start a frontend and two aggregated workers, and finish three short requests."""
     run.frontend()
     run.worker("worker-0")
     run.worker("worker-1")
@@ -450,7 +453,7 @@ def two_workers(run: Run) -> None:
 
 
 def identified_workers(run: Run) -> None:
-    """As the above, and which worker is which instance is known from the frontend's own list."""
+    """Like `two_workers`, but record each worker's instance ID from the frontend's list."""
     run.frontend()
     for name in ("worker-0", "worker-1"):
         run.worker(name)
@@ -474,7 +477,7 @@ def worker_kill(run: Run) -> None:
 
 
 def worker_kill_migrated(run: Run) -> None:
-    """What the dead worker worked on is carried by the other."""
+    """The requests of the killed worker migrate to the other one."""
     run.args.migration_limit = 3
     worker_kill(run)
 
@@ -522,7 +525,7 @@ def python_worker(run: Run, *more: str) -> None:
 
 
 def python_worker_fails(run: Run) -> None:
-    """Its long requests run out of blocks."""
+    """The worker's long requests run out of blocks."""
     python_worker(run, "--fail-after", "30")
 
 
@@ -533,7 +536,7 @@ def prefill_kill(run: Run, *prefill_flags: str) -> None:
     run.worker("decode-1", "--disaggregation-mode", "decode")
     run.served(3)
     run.finish(run.send(4, "before", tokens=20))
-    decoding = run.send(2, "decoding", tokens=150)  # past their prefill when it dies
+    decoding = run.send(2, "decoding", tokens=150)  # past their prefill when the worker dies
     time.sleep(2.5)
     flight = run.send(4, "in prefill", tokens=60, prompt=4000)
     time.sleep(1.5)
@@ -541,7 +544,7 @@ def prefill_kill(run: Run, *prefill_flags: str) -> None:
     time.sleep(1)
     soon = run.send(3, "after", tokens=20)
     run.finish(decoding + flight + soon, 60)
-    time.sleep(15)  # let the dead worker's registration run out
+    time.sleep(15)  # let the dead worker's registration expire
     run.finish(run.send(3, "late", tokens=20), 30)
 
 
@@ -565,7 +568,7 @@ def worker_stop_noclientgiveup(run: Run) -> None:
 
 
 def worker_stop_hardkill(run: Run) -> None:
-    """As the above, but the stopped worker never wakes: SIGTERM stays pending until SIGKILL."""
+    """Like the above, but the worker stays suspended: SIGTERM is pending until SIGKILL."""
     run.wake = False
     worker_stop(run, 600)
 
@@ -613,7 +616,7 @@ def etcd_lost(run: Run) -> None:
     flight = run.send(4, "in flight")
     time.sleep(3)
     run.signal("etcd", signal.SIGKILL)
-    for after, wait in ((1, 1), (13, 12), (25, 12), (40, 15)):  # processes give up some 24 and 32 s after the kill
+    for after, wait in ((1, 1), (13, 12), (25, 12), (40, 15)):  # processes exit about 24 s and 32 s after the kill
         time.sleep(wait)
         flight += run.send(2, f"{after} s after", tokens=40)
     run.finish(flight, 40)
@@ -628,7 +631,7 @@ def etcd_absent(run: Run, wait: float = 45) -> None:
 
 
 def etcd_absent_long(run: Run) -> None:
-    etcd_absent(run, 130)  # longer than the 120 s for which a process tries to reach etcd at its start
+    etcd_absent(run, 130)  # longer than the 120 s for which a process retries etcd at startup
 
 
 def frontend_kill(run: Run) -> None:
@@ -656,7 +659,7 @@ def graceful_worker_term(run: Run) -> None:
 def sigterm_all_inflight(run: Run) -> None:
     two_workers(run)
     run.send(6, "in flight")
-    time.sleep(3)  # and the ordinary stop comes now
+    time.sleep(3)  # followed by the ordinary stop
 
 
 FAULTS: dict[str, Callable[[Run], None]] = {
@@ -694,16 +697,29 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fault", required=True, choices=FAULTS)
     parser.add_argument("--out", required=True)
     parser.add_argument("--format", choices=("jsonl", "readable"), default="jsonl")
-    parser.add_argument("--port", type=int, default=18080)
+    parser.add_argument("--port", type=int, help="of the frontend; the eleven from it on are used; default: free ones")
     parser.add_argument("--migration-limit", type=int, default=0)
     parser.add_argument("--etcd", default=shutil.which("etcd"), help="the etcd binary, for the etcd faults")
-    parser.add_argument("--etcd-port", type=int, default=12379)
+    parser.add_argument("--etcd-port", type=int, help="of etcd; it and the next are used; default: free ones")
     parser.add_argument("--grace", type=float, default=40, help="seconds between SIGTERM and SIGKILL")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    args.port = args.port or free_ports(11)
+    args.etcd_port = args.etcd_port or free_ports(2)
+    return args
+
+
+def free_ports(count: int) -> int:
+    """Return the first of as many free consecutive ports, below those that the kernel hands out."""
+    while True:
+        first = random.randrange(20_000, 32_000)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 def make(args: argparse.Namespace) -> Run:
-    """Make one run, and stop it whatever happens."""
+    """Make one run; processes are stopped even if it raises."""
     run = Run(args)
     try:
         FAULTS[args.fault](run)

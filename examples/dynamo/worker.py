@@ -1,8 +1,11 @@
-"""A worker in Python on `dynamo.runtime` that takes up Dynamo's request as a flow: frontend, router and this one are under one id.
+"""A Python worker on `dynamo.runtime` that joins the flow of a Dynamo request.
+
+Frontend, router and this worker log under one ID.
 
     worker.py --model-path DIR --model-name NAME [--fail-after TOKENS]
 
-It makes up its tokens. With `--fail-after` a request that asks for more fails, as an engine does that is out of blocks.
+The worker makes up its tokens. With `--fail-after`, a request for more tokens fails, as in an
+engine without free blocks.
 """
 
 from __future__ import annotations
@@ -22,17 +25,17 @@ TOKENS_PER_SECOND = 50
 
 
 class OutOfBlocksError(RuntimeError):
-    """The cache has no block left."""
+    """The cache has no free block."""
 
 
 class Worker:
-    """Answers requests with tokens that it makes up."""
+    """Engine that answers requests with made-up tokens."""
 
     def __init__(self, fail_after: int) -> None:
         self.fail_after = fail_after
 
     async def generate(self, request: dict[str, Any], context: Context) -> AsyncIterator[dict[str, Any]]:
-        """Takes up the flow that came with the request: its id is the trace id that Dynamo logs."""
+        """Join the flow of the request. Its ID is the trace ID that Dynamo logs."""
         flow = flowlog.join(context.trace_headers() or {}, "generate", request_id=context.id())
         async for answer in flow(self.tokens)(request, context):
             yield answer
@@ -53,14 +56,14 @@ class Worker:
             await asyncio.sleep(1 / TOKENS_PER_SECOND)
             yield {"token_ids": [10 + number % 20]}
         yield {"token_ids": [], "finish_reason": "length"}
-        flow.late(generated=count)
+        flow.record(generated=count)
 
 
 @dynamo_worker()
 async def serve(runtime: DistributedRuntime, arguments: argparse.Namespace) -> None:
     endpoint = runtime.endpoint("dynamo.backend.generate")
     flowlog.init("backend", str(endpoint.connection_id()), {"dynamo": version("ai-dynamo-runtime")})
-    # A flow of its own: it tells how long the start took, and that it failed if it does.
+    # The start is a flow of its own, which records its duration, and its error if it fails.
     with flowlog.flow("worker_start", model=arguments.model_name):
         await register_model(
             ModelInput.Tokens,

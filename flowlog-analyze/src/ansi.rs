@@ -1,8 +1,8 @@
-//! Colour and other terminal sequences around a line.
+//! Colors and other terminal control sequences in a line.
 
 use std::borrow::Cow;
 
-/// The bytes without their ANSI control sequences (ECMA-48 CSI and OSC).
+/// Returns the bytes without their ANSI control sequences (ECMA-48 CSI and OSC).
 pub fn strip(bytes: &[u8]) -> Cow<'_, [u8]> {
     let Some(first) = memchr::memchr(ESCAPE, bytes) else { return Cow::Borrowed(bytes) };
     let mut out = Vec::with_capacity(bytes.len());
@@ -16,7 +16,7 @@ pub fn strip(bytes: &[u8]) -> Cow<'_, [u8]> {
         }
         match bytes.get(at) {
             Some(b'[') => {
-                // Parameters and intermediates run up to one final byte.
+                // Parameter and intermediate bytes end at one final byte.
                 let rest = bytes.get(at + 1..).unwrap_or_default();
                 at += 1 + rest
                     .iter()
@@ -29,7 +29,7 @@ pub fn strip(bytes: &[u8]) -> Cow<'_, [u8]> {
                     .iter()
                     .position(|b| matches!(*b, 0x07 | ESCAPE))
                     .map_or(rest.len(), |end| end + 1);
-                // ESC and a backslash end it too.
+                // ESC and a backslash also end the sequence.
                 at += usize::from(
                     bytes.get(at - 1) == Some(&ESCAPE) && bytes.get(at) == Some(&b'\\'),
                 );
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sequences_go_and_text_stays() {
+    fn sequences_are_stripped_and_text_is_kept() {
         for (input, output) in [
             ("plain", "plain"),
             ("\u{1b}[2m2026\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m ü", "2026  INFO ü"),

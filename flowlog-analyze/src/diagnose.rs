@@ -1,18 +1,22 @@
-//! What failed first, per flow and per run.
+//! First failures, per flow and per run.
 //!
-//! The contract's section 3, in this order: `processes` says who spoke and how far their clocks are off, `tree`
-//! gives a flow its structure, `silence` finds what hangs or crashed, `origin` names a flow's outcome and first
-//! failure, `cause` joins failures, `run` finds failures that need no flow, and `verdict` sums up.
+//! Implements `docs/how-it-decides.md`, in this order: `topology` identifies the processes and how
+//! far their clocks are off, `tree` builds the structure of a flow, `silence` detects hangs and
+//! crashes, `first_failure` determines the outcome and first failure of a flow, which `description`
+//! describes, `failure_groups` joins failures, `run_failures` finds failures that need no flow, and
+//! `verdict` summarizes.
 
-mod cause;
+mod failure_groups;
 mod confidence;
 mod fingerprint;
-mod loss;
-mod origin;
-mod processes;
-mod run;
+mod missing_lines;
+mod fault;
+mod description;
+mod first_failure;
+mod topology;
+mod run_failures;
 mod silence;
-mod spoken;
+mod match_context;
 mod tree;
 mod verdict;
 
@@ -20,151 +24,183 @@ use compact_str::CompactString;
 use flowlog_schema::report::{FailureKind, FlowCounts, FlowOutcome, RunOutcome};
 use rayon::prelude::*;
 
-use crate::flow::{Flow, Group, Place, Settled, Table};
+use crate::event::FlowKey;
+use crate::flow::{Evicted, Flow, LineRef, MergedFlow, NamedStats, Table};
 use crate::format::is_lost;
-use crate::observation::FlowKey;
 use crate::source::Sources;
 
 pub use fingerprint::mask;
-pub use origin::Outcome;
-pub use processes::World;
+pub use first_failure::Outcome;
+pub use topology::{ProcessIndex, RunModel};
 pub use tree::Tree;
 
 /// The first failure of one flow, or of the run.
 #[derive(Debug, Clone)]
 pub struct FirstFailure {
-    /// How it failed.
+    /// Kind of failure.
     pub kind: FailureKind,
-    /// The component.
+    /// Component that failed.
     pub component: CompactString,
-    /// Its instance.
+    /// Instance of the component.
     pub instance: Option<CompactString>,
-    /// Index of its process.
-    pub process: usize,
-    /// Where in its work it was; empty where unknown.
+    /// The component's process; `None` if it is not known, or if the component is a shared
+    /// dependency that is not a process of the run.
+    pub process: Option<ProcessIndex>,
+    /// State in which it failed; empty if unknown.
     pub state: CompactString,
-    /// The error's type; empty where unknown.
+    /// Error type; empty if unknown.
     pub error_type: CompactString,
-    /// What it says; empty where unknown.
+    /// Error message; empty if unknown.
     pub message: Box<str>,
-    /// What the failed one had said last before it failed; empty where nothing.
-    pub told: Box<str>,
-    /// When, in nanoseconds, corrected.
+    /// Last error that the component reported before it failed; empty if none.
+    pub preceding_error: Box<str>,
+    /// Time of the failure, in nanoseconds, corrected for clock skew.
     pub time: Option<i64>,
-    /// How much later it may have been, in nanoseconds: stamps have but so many digits.
-    pub blur: i64,
-    /// The HTTP status that went with it.
+    /// Resolution of the time, in nanoseconds: timestamps have a limited number of digits, so the
+    /// failure may have happened this much later.
+    pub resolution_ns: i64,
+    /// HTTP status reported with the failure.
     pub status: Option<u16>,
-    /// The instance that the failed one called; empty where unknown.
+    /// Instance that the component called; empty if unknown.
     pub callee: CompactString,
-    /// Processes that answered the failed one in this flow.
-    pub answered: Vec<usize>,
-    /// The whole process is dead or silent, not this span alone.
+    /// Processes that responded to the component in this flow.
+    pub healthy_callees: Vec<ProcessIndex>,
+    /// Whether the whole process is dead or silent, rather than only this span.
     pub whole_process: bool,
-    /// How it is known.
+    /// Basis of the attribution.
     pub basis: confidence::Basis,
-    /// Components that failed because of it.
-    pub victims: Vec<CompactString>,
-    /// The lines that prove it, the first first.
-    pub evidence: Vec<Place>,
+    /// Components that failed because of this failure.
+    pub affected: Vec<CompactString>,
+    /// Lines that prove the failure, the most direct one first.
+    pub evidence: Vec<LineRef>,
 }
 
 impl FirstFailure {
-    /// Whether it says, in words, type or status, that somebody else was lost; or does not say what went wrong, and so
-    /// leaves it to what is known of others.
+    /// Creates a failure of a component, with everything else unknown. An empty instance is none.
+    fn new(
+        kind: FailureKind,
+        component: CompactString,
+        instance: CompactString,
+        process: Option<ProcessIndex>,
+    ) -> Self {
+        Self {
+            kind,
+            component,
+            instance: (!instance.is_empty()).then_some(instance),
+            process,
+            state: CompactString::default(),
+            error_type: CompactString::default(),
+            message: Box::default(),
+            preceding_error: Box::default(),
+            time: None,
+            resolution_ns: 0,
+            status: None,
+            callee: CompactString::default(),
+            healthy_callees: Vec::new(),
+            whole_process: false,
+            basis: confidence::Basis::Reported,
+            affected: Vec::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Returns whether the failure reports, by message, type or status, that another process was
+    /// lost; or has no specific error type, so that its cause depends on what is known of other
+    /// processes.
     fn is_lost(&self) -> bool {
         matches!(self.error_type.as_str(), "" | "Unknown" | "error")
             || is_lost(&self.error_type, &self.message, self.status)
-            || is_lost("", &self.told, None)
+            || is_lost("", &self.preceding_error, None)
     }
 }
 
 /// A failed or recovered flow.
 #[derive(Debug, Clone)]
 pub struct FailedFlow {
-    /// The flow.
+    /// ID of the flow.
     pub id: FlowKey,
-    /// What became of it.
+    /// Outcome of the flow.
     pub outcome: FlowOutcome,
-    /// Its first failure.
+    /// First failure of the flow.
     pub failure: Box<FirstFailure>,
-    /// The failure that it belongs to.
+    /// Fingerprint of its first failure.
     pub fingerprint: CompactString,
 }
 
-/// Failures with one fingerprint.
+/// Failures with the same fingerprint.
 #[derive(Debug, Clone)]
 pub struct Cause {
-    /// Its name.
+    /// Fingerprint of the failures.
     pub fingerprint: CompactString,
-    /// The earliest of its failures.
+    /// Earliest failure; preferably one that was not joined to another.
     pub failure: FirstFailure,
-    /// Instances, most flows first.
+    /// Instances, those with the most flows first.
     pub instances: Vec<CompactString>,
-    /// Failed flows.
+    /// Number of failed flows.
     pub failed: u64,
-    /// Recovered flows.
+    /// Number of recovered flows.
     pub recovered: u64,
-    /// When it first happened.
+    /// Time of the first failure, in nanoseconds.
     pub first: Option<i64>,
-    /// When it last happened.
+    /// Time of the last failure, in nanoseconds.
     pub last: Option<i64>,
-    /// Flows that show it.
+    /// Examples of its flows.
     pub examples: Vec<FlowKey>,
-    /// Components that failed because of it.
-    pub victims: Vec<CompactString>,
-    /// The lines that prove it.
-    pub evidence: Vec<Place>,
-    /// How likely it is right.
+    /// Components that failed because of this cause.
+    pub affected: Vec<CompactString>,
+    /// Lines that prove the failures.
+    pub evidence: Vec<LineRef>,
+    /// Estimated probability that the attribution is right.
     pub confidence: f64,
 }
 
 /// The whole diagnosis.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// What became of the run.
+    /// Outcome of the run.
     pub outcome: RunOutcome,
-    /// How likely that is right.
+    /// Estimated probability that the outcome and its cause are right.
     pub confidence: f64,
-    /// How many flows came to which outcome.
+    /// Number of flows by outcome.
     pub counts: FlowCounts,
-    /// Causes; the verdict's first.
+    /// Causes; the first is the verdict's.
     pub causes: Vec<Cause>,
-    /// Failed and recovered flows, by id.
+    /// Failed and recovered flows, in the order of their IDs.
     pub failed_flows: Vec<FailedFlow>,
-    /// Flows that could not be kept, or not be read again.
-    pub given_up: u64,
+    /// Number of flows that were evicted, or could not be read again.
+    pub evicted: u64,
 }
 
-/// Diagnoses everything that the table holds; of these flows alone, by whichever of their ids, where any are asked for.
+/// Diagnoses everything in the table. If `only` is not empty, only flows with one of these IDs are
+/// included.
 pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagnosis {
-    let (mut groups, world) = everything(table, sources);
+    let (mut merged_flows, model) = build_run_model(table, sources);
     let table = &*table;
-    let [given_up, unknown] = table.given_up;
+    let Evicted { failed: evicted, other: unknown } = table.evicted;
     let mut counts = FlowCounts::default();
     if only.is_empty() {
         counts = FlowCounts {
-            total: table.settled.ok + given_up + unknown,
-            ok: table.settled.ok,
-            failed: given_up,
+            total: table.closed.ok + evicted + unknown,
+            ok: table.closed.ok,
+            failed: evicted,
             unfinished: unknown,
             ..counts
         };
     } else {
-        groups.retain(|group| group.keys.iter().any(|key| only.contains(key)));
+        merged_flows.retain(|merged| merged.keys.iter().any(|key| only.contains(key)));
     }
     let mut failed_flows = Vec::new();
     let (mut left, mut unreadable) = (0u64, 0u64);
-    let judge_group = |group| {
-        let flow = table.flow(group)?;
-        let (_, outcome, failure) = judge(&flow, &world);
+    let judge_group = |merged| {
+        let flow = table.flow(merged)?;
+        let (_, outcome, failure) = classify_flow(&flow, &model);
         Some((outcome, failure.map(Box::new)))
     };
-    let judged: Vec<Option<(Outcome, Option<Box<FirstFailure>>)>> =
-        groups.par_iter().map(judge_group).collect();
-    for (group, judged) in groups.iter().zip(judged) {
+    let has_classified_flows: Vec<Option<(Outcome, Option<Box<FirstFailure>>)>> =
+        merged_flows.par_iter().map(judge_group).collect();
+    for (merged, has_classified_flows) in merged_flows.iter().zip(has_classified_flows) {
         counts.total += 1;
-        let Some((outcome, failure)) = judged else {
+        let Some((outcome, failure)) = has_classified_flows else {
             counts.unfinished += 1;
             unreadable += 1;
             continue;
@@ -187,7 +223,7 @@ pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagn
         };
         if let Some(failure) = failure {
             failed_flows.push(FailedFlow {
-                id: group.id.clone(),
+                id: merged.id.clone(),
                 outcome,
                 failure,
                 fingerprint: CompactString::default(),
@@ -195,57 +231,66 @@ pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagn
         }
     }
     let is_judged = counts.total > counts.unfinished;
-    // What else went wrong in the run is not what was asked for.
-    let told =
-        if only.is_empty() { run::told(table, &world, is_judged) } else { run::Told::default() };
-    cause::join(&mut failed_flows, &told.failures, &world);
-    let run_failures: Vec<FirstFailure> = told.failures.into_iter().chain(told.recovered).collect();
-    let causes = cause::group(&mut failed_flows, &run_failures);
-    let (outcome, confidence) = verdict::of(&causes, &counts, left + u64::from(told.left));
+    // Failures outside the requested flows are not reported.
+    let findings = if only.is_empty() {
+        run_failures::find(table, &model, is_judged)
+    } else {
+        run_failures::RunFindings::default()
+    };
+    failure_groups::join(&mut failed_flows, &findings.failures, &model);
+    let run_failures: Vec<FirstFailure> =
+        findings.failures.into_iter().chain(findings.recovered).collect();
+    let causes = failure_groups::merged(&mut failed_flows, &run_failures);
+    let (outcome, confidence) =
+        verdict::of(&causes, &counts, left + u64::from(findings.caller_gone));
     Diagnosis {
         outcome,
         confidence,
         counts,
         causes,
         failed_flows,
-        given_up: given_up + unknown + unreadable,
+        evicted: evicted + unknown + unreadable,
     }
 }
 
-/// What complete spans tell, of closed flows and of those still here alike.
-fn settle(table: &Table, groups: &[Group]) -> Settled {
-    let here = groups
+/// Returns the statistics of complete spans, both of closed flows and of those still in the table.
+fn closed_stats(table: &Table, merged_flows: &[MergedFlow]) -> NamedStats {
+    let here = merged_flows
         .par_iter()
-        .fold(Settled::default, |mut settled, group| {
-            table.flow(group).iter().for_each(|flow| settled.keep(flow));
-            settled
+        .fold(NamedStats::default, |mut closed, merged| {
+            table.flow(merged).iter().for_each(|flow| closed.add_flow(flow));
+            closed
         })
-        .reduce(Settled::default, |mut joined, settled| {
-            joined.merge(settled);
+        .reduce(NamedStats::default, |mut joined, closed| {
+            joined.merge(closed);
             joined
         });
-    let mut settled = table.settled.clone();
-    settled.merge(here);
-    settled
+    let mut closed = table.closed.clone();
+    closed.merge(here);
+    closed
 }
 
-/// Every flow, and what holds for all of them: for whoever shows one.
-pub fn everything(table: &mut Table, sources: &Sources) -> (Vec<Group>, World) {
-    let groups = table.groups();
-    let mut world = World::new(table, settle(table, &groups), sources);
-    world.lossy = loss::of(table, &groups, &world);
-    (groups, world)
+/// Returns every flow, and the model of the run that classifying or displaying one requires.
+pub fn build_run_model(table: &mut Table, sources: &Sources) -> (Vec<MergedFlow>, RunModel) {
+    let merged_flows = table.merged_flows();
+    let mut model = RunModel::new(table, closed_stats(table, &merged_flows), sources);
+    model.components_losing_lines = missing_lines::of(table, &merged_flows, &model);
+    (merged_flows, model)
 }
 
-/// Whether a span's last line is missing, rather than still to come: its caller ended well, or it is the root and all that
-/// it called ended.
-pub fn lacks_end(tree: &Tree<'_>, at: usize, world: &World) -> bool {
-    loss::is_answered(tree, at) || (at == tree.root && loss::is_alone(tree, world))
+/// Returns whether a span's last line is missing, rather than still to come: its caller ended well,
+/// or it is the root and all spans that it called ended.
+pub fn lacks_end(tree: &Tree<'_>, at: usize, model: &RunModel) -> bool {
+    missing_lines::caller_ended_well(tree, at)
+        || (at == tree.root && missing_lines::only_root_unfinished(tree, model))
 }
 
-/// One flow's structure, outcome and first failure.
-pub fn judge<'a>(flow: &'a Flow, world: &World) -> (Tree<'a>, Outcome, Option<FirstFailure>) {
-    let tree = Tree::new(flow, world);
-    let (outcome, failure) = origin::judge(&tree, world);
+/// Returns the structure, outcome and first failure of one flow.
+pub fn classify_flow<'a>(
+    flow: &'a Flow,
+    model: &RunModel,
+) -> (Tree<'a>, Outcome, Option<FirstFailure>) {
+    let tree = Tree::new(flow, model);
+    let (outcome, failure) = first_failure::classify_flow(&tree, model);
     (tree, outcome, failure)
 }

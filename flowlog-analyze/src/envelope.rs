@@ -1,7 +1,7 @@
-//! What others wrapped around a line: kubectl, container runtimes, CI systems, journals, terminals.
+//! Envelopes that kubectl, container runtimes, CI systems, journals and terminals add to a line.
 //!
-//! Envelopes nest, so they are peeled in a loop. Each is one file's business and yields what it knows: when the line
-//! was read, who wrote it, whether more of it follows.
+//! Envelopes nest, so they are peeled in a loop. Each kind has a module, and yields what it knows:
+//! when the line was read, its producer, and whether more of the line follows.
 
 mod actions;
 mod cri;
@@ -19,38 +19,39 @@ use std::ops::Range;
 
 use compact_str::CompactString;
 
-use crate::names;
-use crate::stamp::Stamp;
+use crate::component_names;
+use crate::timestamp::Timestamp;
 
-/// Who wrote a line, as its envelopes tell.
+/// Producer of a line, as its envelopes name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Speaker {
-    /// The machine.
+pub struct Producer {
+    /// Host name.
     pub host: CompactString,
-    /// The pod, or the service that stands for one.
+    /// Pod, or the service that stands for one.
     pub pod: CompactString,
-    /// The container in the pod.
+    /// Container in the pod.
     pub container: CompactString,
-    /// The process in it: a name, and whatever rank it has.
+    /// Process in the container: its name, with its rank if it has one.
     pub process: CompactString,
 }
 
-impl Speaker {
-    /// The component that its container's, pod's or process's name tells.
+impl Producer {
+    /// Returns the component named by the container, the pod or the process, in this order.
     pub fn component(&self) -> Option<&'static str> {
         [&self.container, &self.pod, &self.process]
             .into_iter()
-            .find_map(|name| names::component_in(name))
+            .find_map(|name| component_names::component_in(name))
     }
 
-    /// Whether another is a process in it.
-    pub fn is_around(&self, process: &Self) -> bool {
+    /// Returns whether this producer is the container of `process`: it names the same host, pod and
+    /// container, and no process.
+    pub fn contains(&self, process: &Self) -> bool {
         self.process.is_empty()
             && (&self.host, &self.pod, &self.container)
                 == (&process.host, &process.pod, &process.container)
     }
 
-    /// A number that stands for it inside one source; zero where nothing is known.
+    /// Returns a hash that identifies the producer within one source; zero if nothing is known.
     pub fn key(&self) -> u32 {
         let parts = [&self.host, &self.pod, &self.container, &self.process];
         if parts.iter().all(|part| part.is_empty()) {
@@ -62,49 +63,52 @@ impl Speaker {
             hasher.write_u8(0);
         }
         let hash = hasher.finish();
-        // Folded, and never zero.
+        // Fold the hash to 32 bits. Zero is reserved.
         (u32::try_from(hash >> 32).unwrap_or(0) ^ u32::try_from(hash & 0xffff_ffff).unwrap_or(0))
             .max(1)
     }
 }
 
-/// What the envelopes of a line know.
+/// Metadata from the envelopes of a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// When it was written or read: the innermost envelope that knows.
-    pub time: Option<Stamp>,
-    /// Who wrote it.
-    pub speaker: Speaker,
-    /// Which of the writer's streams it came by.
+pub struct EnvelopeMeta {
+    /// Time the line was written or read, from the innermost envelope that has one.
+    pub time: Option<Timestamp>,
+    /// Producer of the line.
+    pub producer: Producer,
+    /// Standard stream that the producer wrote the line to.
     pub stream: Stream,
-    /// The envelope cuts lines, and this piece does not end one.
+    /// Whether the envelope splits lines and this fragment does not end one.
     pub partial: bool,
-    /// The envelope cuts lines, and this piece goes on from the one before it.
-    pub continues: bool,
-    /// The envelope is one that cuts lines.
-    pub cuts: bool,
-    /// The envelope marks a piece that goes on from the one before, not one that will be gone on with.
-    pub marks_later: bool,
-    /// The number of the stream, where the envelope has several.
-    pub lane: u8,
+    /// Whether the envelope splits lines and this fragment continues the one before it.
+    pub is_continuation: bool,
+    /// Whether the envelope is of a kind that splits lines.
+    pub splits_lines: bool,
+    /// Whether the envelope marks a fragment that continues the one before, rather than one that
+    /// will be continued.
+    pub marks_continuations: bool,
+    /// Number of the stream, if the envelope has several.
+    pub stream_index: u8,
 }
 
-impl Facts {
-    /// Lines with the same key can go on with one another: same speaker, same stream.
-    pub fn thread(&self) -> u64 {
-        u64::from(self.speaker.key()) << 16 | u64::from(self.lane) << 2 | self.stream as u64
+impl EnvelopeMeta {
+    /// Returns a key of producer and stream. Lines with the same key can continue one another.
+    pub fn stream_key(&self) -> u64 {
+        u64::from(self.producer.key()) << 16
+            | u64::from(self.stream_index) << 2
+            | self.stream as u64
     }
 
-    /// The time, where it leaves nothing out.
+    /// Returns the time, if it has a year and a zone.
     pub fn complete_time(&self) -> Option<i64> {
         self.time.filter(|stamp| stamp.is_complete()).map(|stamp| stamp.ns)
     }
 }
 
-/// A stream of a process.
+/// Standard stream of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Stream {
-    /// Not told.
+    /// Not known.
     #[default]
     Unknown,
     /// Standard output.
@@ -123,28 +127,28 @@ impl Stream {
     }
 }
 
-/// A line out of its envelopes.
+/// Line without its envelopes.
 #[derive(Debug)]
 pub struct Peeled<'a> {
     line: Cow<'a, [u8]>,
     range: Range<usize>,
-    /// What they knew.
-    pub facts: Facts,
-    /// Their names, the outermost first.
+    /// Metadata from the envelopes.
+    pub meta: EnvelopeMeta,
+    /// Names of the envelopes, outermost first.
     pub envelopes: [&'static str; MAX_DEPTH],
 }
 
 impl<'a> Peeled<'a> {
-    fn new(line: Cow<'a, [u8]>, facts: Facts) -> Self {
-        Self { range: 0..line.len(), line, facts, envelopes: [""; MAX_DEPTH] }
+    fn new(line: Cow<'a, [u8]>, meta: EnvelopeMeta) -> Self {
+        Self { range: 0..line.len(), line, meta, envelopes: [""; MAX_DEPTH] }
     }
 
-    /// What was wrapped.
+    /// Returns the content of the envelopes.
     pub fn content(&self) -> &[u8] {
         self.line.get(self.range.clone()).unwrap_or_default()
     }
 
-    /// The same, out of the wrapping.
+    /// Converts the line into the content of its envelopes.
     pub fn into_content(self) -> Cow<'a, [u8]> {
         match self.line {
             Cow::Borrowed(line) => Cow::Borrowed(line.get(self.range).unwrap_or_default()),
@@ -156,63 +160,75 @@ impl<'a> Peeled<'a> {
         for depth in 0..MAX_DEPTH {
             let content = self.line.get(self.range.clone()).unwrap_or_default();
             let found = ENVELOPES.iter().find_map(|envelope| {
-                Some(((envelope.peel)(content, &mut self.facts)?, envelope.name))
+                Some(((envelope.peel)(content, &mut self.meta)?, envelope.name))
             });
             let Some((inside, name)) = found else { break };
             self.envelopes[depth] = name;
             match inside {
-                Inside::Part(part) => {
-                    self.range = self.range.start + part.start..self.range.start + part.end
+                Inner::Part(part) => {
+                    self.range = self.range.start + part.start..self.range.start + part.end;
                 }
-                Inside::Decoded(bytes) => {
+                Inner::Decoded(bytes) => {
                     self.range = 0..bytes.len();
                     self.line = Cow::Owned(bytes);
                 }
             }
-            if self.facts.cuts && !through {
+            if self.meta.splits_lines && !through {
                 break;
             }
         }
     }
 }
 
-/// Deepest nesting that is peeled.
+/// Maximum depth of nested envelopes that is peeled.
 pub const MAX_DEPTH: usize = 8;
 
-/// What is inside an envelope.
-enum Inside {
-    /// A part of the line.
+/// Content of an envelope.
+enum Inner {
+    /// Range of the line.
     Part(Range<usize>),
-    /// Something that the envelope encoded.
+    /// Content that the envelope had encoded.
     Decoded(Vec<u8>),
 }
 
-impl Inside {
+impl Inner {
     fn after(at: usize, line: &[u8]) -> Self {
         Self::Part(at.min(line.len())..line.len())
     }
 }
 
-/// One kind of envelope.
+/// Kind of envelope.
 struct Envelope {
     name: &'static str,
-    /// Takes a line out of the envelope and notes what that knows; leaves every other line, at little cost.
-    peel: fn(&[u8], &mut Facts) -> Option<Inside>,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use them"))]
+    /// Unwraps a line and records the envelope's metadata. Declines any other line, at little cost.
+    peel: fn(&[u8], &mut EnvelopeMeta) -> Option<Inner>,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "used by the tests, and documents the envelope")
+    )]
     examples: &'static [Example],
 }
 
-/// A wrapped line, what is inside it, and what its envelope tells.
+/// Wrapped line, its content, and the metadata from its envelope.
 struct Example {
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use it"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "used by the tests, and documents the envelope")
+    )]
     line: &'static str,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use it"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "used by the tests, and documents the envelope")
+    )]
     content: &'static str,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use it"))]
-    tells: &'static str,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "used by the tests, and documents the envelope")
+    )]
+    expected: &'static str,
 }
 
-/// Every envelope. Of two that could take a line the outer comes first.
+/// All envelopes. Where two could match a line, the outer one comes first.
 const ENVELOPES: [&Envelope; 23] = [
     &terminal::CONTROL,
     &terminal::BORDER,
@@ -239,18 +255,21 @@ const ENVELOPES: [&Envelope; 23] = [
     &terminal::REDRAW,
 ];
 
-/// Whether a few bytes tell that a line is in no envelope: the lines that come by the million are asked no more.
-pub fn is_bare(line: &[u8]) -> bool {
+/// Returns whether a few bytes show that a line has no envelope.
+///
+/// This is the fast path for lines that come by the million.
+pub fn has_no_envelope(line: &[u8]) -> bool {
     let at = |at: usize| line.get(at).copied().unwrap_or(0);
     let is_ours = match at(0) {
-        // Objects of envelopes begin with other keys: `log`, `stream`, `labels`, `message`, `namespace`, `pod`, `MESSAGE`, `_PID`.
+        // Envelope objects begin with other keys: `log`, `stream`, `labels`, `message`,
+        // `namespace`, `pod`, `MESSAGE`, `_PID`.
         b'{' => {
             at(1) == b'"'
                 && at(2).is_ascii_lowercase()
                 && !(at(2) == b's' && at(3) == b't')
                 && (!matches!(at(2), b'l' | b'm' | b'n' | b'p') || at(2) == b'l' && at(3) == b'e')
         }
-        // Six digits, a level, and not the two digits and the letter of a GitLab trace.
+        // Six digits and a level, but not the two digits and the letter of a GitLab trace.
         b'0'..=b'9' => {
             at(26) == b'Z'
                 && at(27) == b' '
@@ -262,35 +281,38 @@ pub fn is_bare(line: &[u8]) -> bool {
     is_ours && memchr::memchr2(0x1b, b'\r', line).is_none()
 }
 
-/// Takes a line out of everything that is wrapped around it; but out of an envelope that cuts lines only, for what is
-/// inside is to be put together first ([`peel_more`]).
+/// Peels the envelopes off a line, up to and including one that splits lines.
+///
+/// The fragments of a split line must be joined before the rest is peeled ([`peel_rest`]).
 pub fn peel(line: &[u8]) -> Peeled<'_> {
-    let mut peeled = Peeled::new(Cow::Borrowed(line), Facts::default());
+    let mut peeled = Peeled::new(Cow::Borrowed(line), EnvelopeMeta::default());
     peeled.peel(false);
     peeled
 }
 
-/// Takes a line that is known to be whole out of everything.
-pub fn peel_whole(line: &[u8]) -> (Cow<'_, [u8]>, Facts) {
+/// Peels all envelopes off a line that is known to be complete.
+pub fn peel_whole(line: &[u8]) -> (Cow<'_, [u8]>, EnvelopeMeta) {
     let peeled = peel(line);
-    let facts = peeled.facts.clone();
-    if facts.cuts {
-        peel_more(peeled.into_content(), facts)
+    let meta = peeled.meta.clone();
+    if meta.splits_lines {
+        peel_rest(peeled.into_content(), meta)
     } else {
-        (peeled.into_content(), facts)
+        (peeled.into_content(), meta)
     }
 }
 
-/// The rest of the way, for a line that its envelope may have cut and that is whole again.
-pub fn peel_more(line: Cow<'_, [u8]>, facts: Facts) -> (Cow<'_, [u8]>, Facts) {
-    let mut peeled = Peeled::new(line, facts);
+/// Peels the remaining envelopes off a line that may have been split and is complete again.
+pub fn peel_rest(line: Cow<'_, [u8]>, meta: EnvelopeMeta) -> (Cow<'_, [u8]>, EnvelopeMeta) {
+    let mut peeled = Peeled::new(line, meta);
     peeled.peel(true);
-    let facts = peeled.facts.clone();
-    (peeled.into_content(), facts)
+    let meta = peeled.meta.clone();
+    (peeled.into_content(), meta)
 }
 
-/// Whether a log comes newest first, as Loki answers unless told otherwise: most lines are its, and none is newer than
-/// the one before.
+/// Returns whether a log is ordered newest first, as Loki returns it by default.
+///
+/// Most lines must be Loki's, none may be newer than the one before, and they must not all have the
+/// same time.
 pub fn is_newest_first(sample: &[u8]) -> bool {
     let (mut times, mut lines) = (Vec::new(), 0);
     for line in whole_lines(sample) {
@@ -299,7 +321,7 @@ pub fn is_newest_first(sample: &[u8]) -> bool {
         if peeled.envelopes.contains(&loki::DEFAULT.name)
             || peeled.envelopes.contains(&loki::JSONL.name)
         {
-            times.extend(peeled.facts.time.map(|stamp| stamp.ns));
+            times.extend(peeled.meta.time.map(|stamp| stamp.ns));
         } else if times.is_empty() && lines > MAX_PREAMBLE {
             return false;
         }
@@ -309,18 +331,20 @@ pub fn is_newest_first(sample: &[u8]) -> bool {
         && times.first() > times.last()
 }
 
-/// The lines of a sample that are not blank; its last may be cut, and is left out where there are others.
+/// Returns the lines of a sample that are not empty, without an incomplete last line unless it is
+/// the only one.
 fn whole_lines(sample: &[u8]) -> impl Iterator<Item = &[u8]> {
     let whole = memchr::memrchr(b'\n', sample).map_or(sample.len(), |end| end + 1);
     sample.get(..whole).unwrap_or_default().split(|b| *b == b'\n').filter(|line| !line.is_empty())
 }
 
-/// Lines that `logcli` says itself before it answers.
+/// Maximum number of lines before the first match: `logcli` prints some before its results.
 const MAX_PREAMBLE: usize = 8;
 
-/// Whether every line of a log begins with the number of a task, as `srun --label` writes it: several numbers, and not
-/// one after the other.
-pub fn is_labelled(sample: &[u8]) -> bool {
+/// Returns whether the lines of a log begin with a task number, as `srun --label` writes them.
+///
+/// There must be several numbers, and they must not simply count up.
+pub fn has_task_labels(sample: &[u8]) -> bool {
     let (mut labels, mut lines) = (Vec::new(), 0_usize);
     for line in whole_lines(sample) {
         lines += 1;
@@ -339,62 +363,62 @@ pub fn is_labelled(sample: &[u8]) -> bool {
         && counted * 2 < labels.len()
 }
 
-/// As [`peel`], for a line that begins with the number of its task.
-pub fn peel_of_task(line: &[u8]) -> Peeled<'_> {
-    let mut peeled = Peeled::new(Cow::Borrowed(line), Facts::default());
+/// Peels a line that may begin with the number of its task; otherwise the same as [`peel`].
+pub fn peel_task_label(line: &[u8]) -> Peeled<'_> {
+    let mut peeled = Peeled::new(Cow::Borrowed(line), EnvelopeMeta::default());
     if let Some((task, at)) = process::label(line) {
-        peeled.facts.speaker.pod = CompactString::from(format!("task {task}"));
+        peeled.meta.producer.pod = CompactString::from(format!("task {task}"));
         peeled.range.start = at;
     }
     peeled.peel(false);
     peeled
 }
 
-/// Text of some bytes that an envelope holds as a name; empty where they are none.
+/// Returns a name from an envelope as text; empty if it is not valid UTF-8.
 fn name(bytes: &[u8]) -> CompactString {
-    CompactString::from_utf8(bytes.get(..bytes.len().min(MAX_NAME)).unwrap_or_default())
+    CompactString::from_utf8(bytes.get(..bytes.len().min(MAX_NAME_BYTES)).unwrap_or_default())
         .unwrap_or_default()
 }
 
-/// Longest name that is told apart: a pod's may have 253 characters (RFC 1123).
-const MAX_NAME: usize = 256;
+/// Maximum length of a name in bytes: a pod name may have 253 characters (RFC 1123).
+const MAX_NAME_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(facts: &Facts) -> String {
-        let mut told: Vec<String> = Vec::new();
-        if let Some(stamp) = facts.time {
-            told.push(flowlog_schema::Time(stamp.ns).to_string());
+    fn summary(meta: &EnvelopeMeta) -> String {
+        let mut summary: Vec<String> = Vec::new();
+        if let Some(stamp) = meta.time {
+            summary.push(flowlog_schema::Time(stamp.ns).to_string());
         }
         for (what, value) in [
-            ("host", &facts.speaker.host),
-            ("pod", &facts.speaker.pod),
-            ("container", &facts.speaker.container),
-            ("process", &facts.speaker.process),
+            ("host", &meta.producer.host),
+            ("pod", &meta.producer.pod),
+            ("container", &meta.producer.container),
+            ("process", &meta.producer.process),
         ] {
             if !value.is_empty() {
-                told.push(format!("{what}={value}"));
+                summary.push(format!("{what}={value}"));
             }
         }
-        if facts.stream != Stream::Unknown {
-            told.push(format!("{:?}", facts.stream).to_lowercase());
+        if meta.stream != Stream::Unknown {
+            summary.push(format!("{:?}", meta.stream).to_lowercase());
         }
-        for (what, is) in [("partial", facts.partial), ("continues", facts.continues)] {
-            told.extend(is.then(|| what.to_owned()));
+        for (what, is) in [("partial", meta.partial), ("continues", meta.is_continuation)] {
+            summary.extend(is.then(|| what.to_owned()));
         }
-        told.join(" ")
+        summary.join(" ")
     }
 
     #[test]
-    fn every_example_is_taken_by_its_own_envelope_alone() {
+    fn every_example_matches_only_its_own_envelope() {
         for own in ENVELOPES {
             assert!(own.examples.len() >= 2, "{} has too few examples", own.name);
             for example in own.examples {
                 for other in ENVELOPES {
-                    let taken =
-                        (other.peel)(example.line.as_bytes(), &mut Facts::default()).is_some();
+                    let taken = (other.peel)(example.line.as_bytes(), &mut EnvelopeMeta::default())
+                        .is_some();
                     assert_eq!(
                         taken,
                         own.name == other.name,
@@ -404,14 +428,14 @@ mod tests {
                         example.line
                     );
                 }
-                let mut facts = Facts::default();
-                let content = match (own.peel)(example.line.as_bytes(), &mut facts) {
-                    Some(Inside::Part(part)) => example.line.as_bytes()[part].to_vec(),
-                    Some(Inside::Decoded(bytes)) => bytes,
+                let mut meta = EnvelopeMeta::default();
+                let content = match (own.peel)(example.line.as_bytes(), &mut meta) {
+                    Some(Inner::Part(part)) => example.line.as_bytes()[part].to_vec(),
+                    Some(Inner::Decoded(bytes)) => bytes,
                     None => panic!("{}: {:?}", own.name, example.line),
                 };
                 assert_eq!(String::from_utf8_lossy(&content), example.content, "{}", own.name);
-                assert_eq!(told(&facts), example.tells, "{}: {:?}", own.name, example.line);
+                assert_eq!(summary(&meta), example.expected, "{}: {:?}", own.name, example.line);
             }
         }
     }
@@ -422,16 +446,16 @@ mod tests {
         let peeled = peel(line.as_bytes());
         assert_eq!(peeled.content(), b"ERROR 11-22 08:27:15 [core.py:1] x");
         assert_eq!(
-            told(&peeled.facts),
+            summary(&peeled.meta),
             "2025-11-22T08:27:15.123456Z pod=worker-1 process=EngineCore_DP0"
         );
         assert_eq!(peeled.envelopes[..5], ["terminal", "github", "compose", "process", ""]);
     }
 
     #[test]
-    fn what_is_bare_is_in_no_envelope() {
+    fn has_no_envelope_agrees_with_peel() {
         for example in ENVELOPES.iter().flat_map(|envelope| envelope.examples) {
-            assert!(!is_bare(example.line.as_bytes()), "{}", example.line);
+            assert!(!has_no_envelope(example.line.as_bytes()), "{}", example.line);
         }
         for line in [
             "{\"time\":1}",
@@ -439,14 +463,14 @@ mod tests {
             "2025-11-22T08:27:15.705274Z DEBUG x: y",
         ] {
             assert!(
-                is_bare(line.as_bytes()) && peel(line.as_bytes()).envelopes[0].is_empty(),
+                has_no_envelope(line.as_bytes()) && peel(line.as_bytes()).envelopes[0].is_empty(),
                 "{line}"
             );
         }
     }
 
     #[test]
-    fn newest_first() {
+    fn newest_first_order_is_detected() {
         let line = |second: u32| format!("2025-11-22T08:27:{second:02}Z {{pod=\"a\"}} x\n");
         let log = |seconds: &[u32]| seconds.iter().map(|second| line(*second)).collect::<String>();
         for (seconds, expected) in [
@@ -467,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_of_tasks() {
+    fn task_labels_are_detected_and_peeled() {
         for (log, expected) in [
             (" 0: a\n 1: b\n 0: c\n10:   d\n 0: e\n 1: f\n", true),
             ("0: a\n1: b\nno label\n0: c\n1: d\n0: e\n", true),
@@ -476,35 +500,35 @@ mod tests {
             ("a\nb\n", false),
             ("", false),
         ] {
-            assert_eq!(is_labelled(log.as_bytes()), expected, "{log}");
+            assert_eq!(has_task_labels(log.as_bytes()), expected, "{log}");
         }
-        let peeled = peel_of_task(b" 3:   File \"a.py\"");
+        let peeled = peel_task_label(b" 3:   File \"a.py\"");
         assert_eq!(
-            (peeled.content(), peeled.facts.speaker.pod.as_str()),
+            (peeled.content(), peeled.meta.producer.pod.as_str()),
             (&b"  File \"a.py\""[..], "task 3")
         );
-        assert_eq!(peel_of_task(b"(EngineCore pid=7) x").content(), b"x");
+        assert_eq!(peel_task_label(b"(EngineCore pid=7) x").content(), b"x");
     }
 
     #[test]
-    fn redraws_inside_of_others() {
+    fn redraws_nest_in_other_envelopes() {
         let line = "[pod/w-0/main] 2025-11-22T08:27:15.123456789Z \rLoading: 10%\r(Worker_TP0 pid=412) ERROR 11-22 08:27:15 [core.py:1] boom";
         let peeled = peel(line.as_bytes());
         assert_eq!(peeled.content(), b"ERROR 11-22 08:27:15 [core.py:1] boom");
         assert_eq!(
-            told(&peeled.facts),
+            summary(&peeled.meta),
             "2025-11-22T08:27:15.123456Z pod=w-0 container=main process=Worker_TP0"
         );
     }
 
     #[test]
-    fn nesting_has_an_end() {
+    fn nesting_depth_is_bounded() {
         let line = "(A pid=1) ".repeat(20);
         assert_eq!(peel(line.as_bytes()).content().len(), line.len() - MAX_DEPTH * 10);
     }
 
     #[test]
-    fn lines_of_formats_are_in_no_envelope() {
+    fn lines_of_known_formats_have_no_envelope() {
         for line in [
             "",
             r#"{"time":"2025-11-22T08:27:15.705274Z","level":"INFO","target":"log","message":"up"}"#,

@@ -1,4 +1,4 @@
-//! Places to lines: what proves an answer is read again when it is shown.
+//! Evidence: resolves offsets to lines, which are read again when they are shown.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,37 +6,38 @@ use flowlog_schema::report;
 
 use crate::ansi;
 use crate::envelope;
-use crate::flow::Place;
+use crate::flow::LineRef;
 use crate::lines::LineIndex;
 use crate::source::{Source, Sources};
 
-/// Longest text of a line of evidence, in characters.
-const MAX_TEXT: usize = 2_000;
+/// Maximum text of an evidence line, in characters.
+const MAX_TEXT_CHARS: usize = 2_000;
 
-/// The lines at some places: number and text, escaped and cut.
+/// Lines at given places: number and text, escaped and truncated.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct EvidenceLines {
     lines: HashMap<(u32, u64), report::Evidence>,
 }
 
-impl Lines {
-    /// Reads every place once; a line's number costs a pass over what lies between it and the chunk's begin that the index
-    /// knows before it.
+impl EvidenceLines {
+    /// Reads every place once. Finding a line number takes a pass from the nearest preceding chunk
+    /// start in the index to the line.
     pub fn read(
         sources: &Sources,
         index: &LineIndex,
-        places: impl IntoIterator<Item = Place>,
+        places: impl IntoIterator<Item = LineRef>,
     ) -> Self {
         let mut by_source: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
-        for place in places {
-            by_source.entry(place.source).or_default().insert(place.offset);
+        for line_ref in places {
+            by_source.entry(line_ref.source).or_default().insert(line_ref.offset);
         }
         let mut lines = HashMap::new();
         for (number, offsets) in by_source {
             let Some(source) = sources.read.get(number as usize) else { continue };
             for (offset, line) in line_numbers(source, index.of(number), &offsets) {
-                // As the reader's own file counts.
-                let line = source.turned.map_or(line, |lines| (lines + 1).saturating_sub(line));
+                // Number lines as in the original file, which is in reverse order.
+                let line =
+                    source.reversed_lines.map_or(line, |lines| (lines + 1).saturating_sub(line));
                 let evidence = report::Evidence {
                     source: source.name.clone(),
                     line,
@@ -48,13 +49,14 @@ impl Lines {
         Self { lines }
     }
 
-    /// The line at a place.
-    pub fn get(&self, place: Place) -> Option<&report::Evidence> {
-        self.lines.get(&(place.source, place.offset))
+    /// Returns the line at a place.
+    pub fn get(&self, line_ref: LineRef) -> Option<&report::Evidence> {
+        self.lines.get(&(line_ref.source, line_ref.offset))
     }
 }
 
-/// Line numbers of the offsets, in one pass over what no index knows. A source that has vanished gives none.
+/// Returns offsets and their line numbers, in one pass over what the index does not cover. Omits
+/// offsets that can no longer be read.
 fn line_numbers(
     source: &Source,
     known: impl Iterator<Item = (u64, u64)>,
@@ -89,21 +91,23 @@ fn line_numbers(
 }
 
 fn text(source: &Source, offset: u64) -> String {
-    let mut bytes = [0; 4 * MAX_TEXT];
+    let mut bytes = [0; 4 * MAX_TEXT_CHARS];
     let Ok(filled) = source.read_at(offset, &mut bytes) else {
-        return "(the file cannot be read any more)".to_owned();
+        return "(the file can no longer be read)".to_owned();
     };
     let bytes = bytes.get(..filled).unwrap_or_default();
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    printable(&String::from_utf8_lossy(&ansi::strip(line)), MAX_TEXT)
+    sanitize(&String::from_utf8_lossy(&ansi::strip(line)), MAX_TEXT_CHARS)
 }
 
-/// A line as a person reads it: of an object its time, level, speaker, words and what tells its outcome, of any
-/// other line the line.
-pub fn digest(text: &str) -> String {
+/// Summarizes a line for display, without its envelope.
+///
+/// A JSON object is reduced to its time, level, component, event, state, message, and the fields
+/// that show its outcome. Any other line stays unchanged.
+pub fn summarize_line(text: &str) -> String {
     let peeled = envelope::peel(text.as_bytes());
     let inner = String::from_utf8_lossy(peeled.content());
-    let Ok((fields, _)) = flowlog_schema::json::flat(inner.as_bytes()) else {
+    let Ok((fields, _)) = flowlog_schema::json::flat_object(inner.as_bytes()) else {
         return inner.into_owned();
     };
     let get = |names: &[&str]| {
@@ -140,8 +144,9 @@ pub fn digest(text: &str) -> String {
     words.join(" ")
 }
 
-/// Text that is safe on a terminal: no colour, no control character, no bidirectional override, and cut.
-pub fn printable(text: &str, max: usize) -> String {
+/// Makes text safe for a terminal: escapes control characters, including color codes, and
+/// bidirectional overrides, and truncates to `max` characters.
+pub fn sanitize(text: &str, max: usize) -> String {
     let mut out = String::new();
     for (count, c) in text.trim().chars().enumerate() {
         if count >= max {
@@ -166,16 +171,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_texts() {
+    fn line_numbers_and_texts() {
         let text = "one\ntwo\n\u{1b}[31mthree\u{7}\nfour";
-        let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
-        let place = |offset| Place { source: 0, offset, speaker: 0 };
+        let sources = Sources::from_texts([("a", text.as_bytes())]).unwrap();
+        let line_ref = |offset| LineRef { source: 0, offset, producer: 0 };
         let mut index = LineIndex::default();
         for chunks in [vec![], vec![(0, 2), (8, 1), (20, 1)], vec![(0, 1), (4, 3)]] {
             chunks.iter().for_each(|(offset, lines)| index.note(0, *offset, *lines));
-            let lines = Lines::read(&sources, &index, [place(8), place(0), place(4), place(20)]);
+            let lines = EvidenceLines::read(
+                &sources,
+                &index,
+                [line_ref(8), line_ref(0), line_ref(4), line_ref(20)],
+            );
             let shown =
-                |offset| lines.get(place(offset)).map(|line| (line.line, line.text.as_str()));
+                |offset| lines.get(line_ref(offset)).map(|line| (line.line, line.text.as_str()));
             assert_eq!(shown(0), Some((1, "one")));
             assert_eq!(shown(4), Some((2, "two")));
             assert_eq!(shown(8), Some((3, "three\\u{7}")));
@@ -186,22 +195,22 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_told_in_short_out_of_their_envelopes() {
+    fn objects_are_summarized_without_their_envelopes() {
         let line = r#"{"time":"T","level":"WARN","target":"t","message":"route request failed","error.type":"disconnected","worker_id":7,"x":1}"#;
         assert_eq!(
-            digest(line),
+            summarize_line(line),
             "T WARN t route request failed error.type=disconnected worker_id=7"
         );
         assert_eq!(
-            digest(&format!("2025-11-22T08:27:15.123456789Z stdout F {line}")),
-            digest(line)
+            summarize_line(&format!("2025-11-22T08:27:15.123456789Z stdout F {line}")),
+            summarize_line(line)
         );
-        assert_eq!(digest("{cut"), "{cut");
+        assert_eq!(summarize_line("{cut"), "{cut");
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_escaped() {
-        assert_eq!(printable("a\u{9b}31m\u{202e}b", 10), "a\\u{9b}31m\\u{202e}b");
-        assert_eq!(printable("abcdef", 3), "abc…");
+    fn terminal_control_characters_are_escaped() {
+        assert_eq!(sanitize("a\u{9b}31m\u{202e}b", 10), "a\\u{9b}31m\\u{202e}b");
+        assert_eq!(sanitize("abcdef", 3), "abc…");
     }
 }

@@ -1,30 +1,33 @@
-//! The table of flows: what was seen, joined so that neither the order nor the cut of the input matters.
+//! The flow table: parsed events, merged so that neither input order nor chunking affects the
+//! result.
 //!
-//! Every field of every part is a least or greatest element, a set or a sum. So `insert` commutes, and `merge` is
-//! associative and commutative: threads fold chunks with it, time windows follow one another with it, and machines
-//! could fold shards with it.
+//! Every field of every part is a minimum, a maximum, a set or a sum. Therefore threads read
+//! chunks into a [`ChunkDelta`] each, and the table takes the deltas in any order.
 
 mod activity;
-mod entry;
-mod ledger;
-mod mark;
-mod notes;
-mod process;
-mod roster;
+mod state;
+mod line_stats;
+mod position;
+mod chunk_delta;
+mod activity_log;
+mod interner;
 mod row;
-mod settled;
+mod closed_stats;
 mod shard;
+mod resolved_row;
 mod span;
+mod spans;
+mod shard_index;
 mod spilled;
-mod stats;
 mod table;
 
 pub use activity::Activity;
-pub use entry::Flow;
-pub use ledger::{Broken, Entry, Ledger};
-pub use mark::{Mark, Place, Voice};
-pub use notes::Notes;
-pub use process::{ProcessFacts, Sign, VoiceFacts};
-pub use settled::{Party, PeerStats, Settled, SkewBounds, party};
-pub use span::{Failure, Fate, Held, Span};
-pub use table::{Group, Table};
+pub use activity_log::{MatchStats, ProcessActivity, ProducerActivity};
+pub use chunk_delta::ChunkDelta;
+pub use closed_stats::{ClosedStats, NamedStats, PeerStats, SkewBounds, service_instance};
+pub use line_stats::{LineCounts, LineStats, Violations};
+pub use position::{LineRef, LogPosition, ProducerId, ServiceInstance};
+pub use shard::Evicted;
+pub use span::{Failure, FieldCoverage, Span, SpanStatus};
+pub use spans::Flow;
+pub use table::{MergedFlow, Table};

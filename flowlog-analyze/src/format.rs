@@ -1,16 +1,18 @@
-//! What a line means: one file per format, a table of recognisers.
+//! Log formats, which determine what a line means: one file per format, collected in one table.
 
 mod ci;
-pub mod code;
+pub mod ownership;
 mod controller_runtime;
 mod dynamo;
 mod dynamo_json;
 mod dynamo_readable;
 mod etcd;
 mod exit_status;
-mod fault;
+mod error;
+mod summary;
 mod flowlog;
 mod glog;
+mod glog_header;
 mod go_panic;
 mod ids;
 mod journal_export;
@@ -21,7 +23,7 @@ mod native_abort;
 mod nats;
 mod nccl;
 mod nixl;
-mod process;
+mod lifecycle;
 mod pytest;
 mod python_logging;
 mod python_traceback;
@@ -34,45 +36,49 @@ mod torch;
 mod ucx;
 mod uvicorn;
 mod vllm;
-mod words;
+mod plain;
 
 use std::hash::Hasher;
 
-use flowlog_schema::{Glance, Level, Skim, Skimmer};
+use flowlog_schema::{CachedRecord, FastRecord, Level, RecordCache};
 
-use crate::observation::Observation;
+use crate::event::ParsedEvent;
 
-pub use fault::{Caller, caller_of, error_of, is_caller_gone, is_lost, is_timeout};
+pub use error::{ClientFault, client_fault, is_caller_gone, is_lost, is_timeout};
 pub use flowlog::Fields;
-pub use process::words_with_digits;
+pub use lifecycle::phrases_with_digits;
+pub use summary::{ErrorSummary, error_of};
 
-/// How a line begins an event.
+/// How a line starts an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
-    /// The event ends with the line.
+pub enum EventStart {
+    /// The event is complete: it ends with this line.
     Whole,
-    /// A logger wrote it. Lines that begin nothing go on with it, and lines with the same header whose words are more
-    /// of a stack.
+    /// A logger's line. It is continued by lines that start no event, and by lines with the same
+    /// header and a message that is indented or part of a stack.
     Logged {
-        /// A number for what stands before the words, without the time.
+        /// Hash of the level and the stable part of the header, without the time.
         header: u64,
-        /// Where the words begin; zero where the header says nothing of the next line's.
+        /// Byte offset of the message; zero if an equal header on the next line does not indicate
+        /// that it continues the event.
         body: usize,
-        /// It may announce a stack: a warning, an error, or a line without a level.
-        loud: bool,
-        /// Its logger repeats the header on every line of a message: words without one are others'.
-        repeats: bool,
+        /// Whether a stack may follow: true of warnings, errors and lines without a level.
+        may_have_stack: bool,
+        /// Whether the logger repeats the header on every line of a message, so that a line without
+        /// one is not part of the message.
+        repeats_header: bool,
     },
-    /// A panic: printed past every logger, it never goes on with a logger's line.
+    /// A panic. It bypasses every logger, so it never continues a logger's line.
     Panic,
-    /// A stack: it goes on with a logger's line, or stands alone.
+    /// The start of a stack. It continues a logger's line, or is an event of its own.
     Stack,
-    /// A part of a stack: it goes on with whatever is there, or stands alone.
+    /// A part of a stack. It continues any pending event, or is an event of its own.
     Part,
 }
 
-impl Begin {
-    /// A logger's line whose words begin at `body`, after a header of which only `header` and the level stay the same.
+impl EventStart {
+    /// Creates the start of a logger's line: `header` is the part of the header that, together with
+    /// the level, stays the same; the message begins at `body`.
     fn logged(header: &[u8], body: usize, level: Option<Level>) -> Self {
         let mut hasher = fnv::FnvHasher::default();
         hasher.write(header);
@@ -80,45 +86,47 @@ impl Begin {
         Self::Logged {
             header: hasher.finish(),
             body,
-            loud: level.is_none_or(|level| level >= Level::Warn),
-            repeats: false,
+            may_have_stack: level.is_none_or(|level| level >= Level::Warn),
+            repeats_header: false,
         }
     }
 
-    /// As it is, of a logger that repeats its header.
-    fn repeating(self) -> Self {
+    /// Returns this start as that of a logger that repeats its header on every line.
+    fn repeating_header(self) -> Self {
         match self {
-            Self::Logged { header, body, loud, .. } => {
-                Self::Logged { header, body, loud, repeats: true }
+            Self::Logged { header, body, may_have_stack, .. } => {
+                Self::Logged { header, body, may_have_stack, repeats_header: true }
             }
             other => other,
         }
     }
 }
 
-/// A format: how its events begin, and what they say.
-struct Recogniser {
-    /// Its name in the report.
+/// A log format: how its events start and how they are parsed.
+struct LogFormat {
+    /// Name in the report.
     name: &'static str,
-    /// Whether a line can begin one of its events. Cheap, and true of every line that `read` takes alone.
-    begins: fn(&[u8]) -> Option<Begin>,
-    /// Takes an event or leaves it.
-    read: for<'a> fn(&'a str) -> Option<Observation<'a>>,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use them"))]
+    /// Classifies a line that may start one of the format's events. Cheap, and accepts every line
+    /// that `read` accepts on its own.
+    classify_start: fn(&[u8]) -> Option<EventStart>,
+    /// Parses an event, or returns `None` if it is not of this format.
+    read: for<'a> fn(&'a str) -> Option<ParsedEvent<'a>>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "used by tests, and as documentation"))]
     examples: &'static [Example],
 }
 
-/// An event, and what is read from it: time, level, component, target, words.
+/// An example event and its expected parse: time, level, component, instance, target, message,
+/// error and flows.
 struct Example {
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "used by tests, and as documentation"))]
     text: &'static str,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests and the reader use it"))]
-    tells: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "used by tests, and as documentation"))]
+    expected: &'static str,
 }
 
-/// The recognisers in the order in which they are asked: what comes by the million first. No event is taken by two; how
-/// a line begins, the first that knows says.
-const RECOGNISERS: [&Recogniser; FORMATS] = [
+/// All formats in match order, the most frequent first. No event is accepted by two formats; the
+/// start of a line is classified by the first format that recognizes it.
+const FORMATS: &[&LogFormat] = &[
     &flowlog::JSON,
     &dynamo_json::JSON,
     &flowlog::TEXT,
@@ -150,135 +158,171 @@ const RECOGNISERS: [&Recogniser; FORMATS] = [
     &journal_export::JOURNAL_EXPORT,
 ];
 
-/// How many formats there are, beside lines that none takes.
-const FORMATS: usize = 29;
+/// `==` for bytes, at compile time.
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
 
-/// The formats that lines are counted under.
+/// Format under which lines are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Format(usize);
 
 impl Format {
-    /// What no format takes.
-    pub const UNRECOGNISED: Self = Self(FORMATS);
+    /// Stands for events that no format accepts.
+    pub const UNRECOGNISED: Self = Self(FORMATS.len());
 
-    /// That of our own records.
-    const fn of_record(is_json: bool) -> Self {
-        if is_json { Self(0) } else { Self(2) }
+    /// Flowlog records in JSON form.
+    const FLOWLOG_JSON: Self = Self::named("flowlog_json");
+
+    /// Flowlog records in text form.
+    const FLOWLOG_TEXT: Self = Self::named("flowlog_text");
+
+    /// Returns the format of a name. Called at compile time only.
+    #[expect(clippy::panic, reason = "an unknown name is a compile error")]
+    const fn named(name: &str) -> Self {
+        let mut at = 0;
+        while at < FORMATS.len() {
+            if is_same(FORMATS[at].name.as_bytes(), name.as_bytes()) {
+                return Self(at);
+            }
+            at += 1;
+        }
+        panic!("no format has this name")
     }
 
-    /// How many there are, with [`Format::UNRECOGNISED`].
-    pub const COUNT: usize = FORMATS + 1;
+    const fn of_record(is_json: bool) -> Self {
+        if is_json { Self::FLOWLOG_JSON } else { Self::FLOWLOG_TEXT }
+    }
 
-    /// Its number, less than [`Format::COUNT`].
+    /// Number of formats, including [`Format::UNRECOGNISED`].
+    pub const COUNT: usize = FORMATS.len() + 1;
+
+    /// Returns the format's index, which is less than [`Format::COUNT`].
     pub fn number(self) -> usize {
         self.0
     }
 
-    /// Every format, and [`Format::UNRECOGNISED`].
+    /// Iterates over every format, and [`Format::UNRECOGNISED`].
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..=FORMATS).map(Self)
+        (0..=FORMATS.len()).map(Self)
     }
 
-    /// Whether its lines name flow and process in a structure: flowlog's records, and Dynamo's JSON, which they extend.
+    /// Returns whether the format's lines name flow and process in structured fields: flowlog's
+    /// records, and Dynamo's JSON, which they extend.
     pub fn is_structured(self) -> bool {
         matches!(self.name(), "flowlog_json" | "flowlog_text" | "dynamo_json")
     }
 
-    /// Its name in the report.
+    /// Returns the format's name in the report.
     pub fn name(self) -> &'static str {
-        RECOGNISERS.get(self.0).map_or("unrecognised", |recogniser| recogniser.name)
+        FORMATS.get(self.0).map_or("unrecognised", |format| format.name)
     }
 }
 
-/// How a line begins an event of any format.
-pub fn begins(line: &[u8]) -> Option<Begin> {
-    RECOGNISERS
+/// Returns how a line starts an event of any format, or `None` if it starts none.
+pub fn classify_start(line: &[u8]) -> Option<EventStart> {
+    FORMATS
         .iter()
-        .find_map(|recogniser| (recogniser.begins)(line))
-        .or_else(|| stack::begins(line))
+        .find_map(|format| (format.classify_start)(line))
+        .or_else(|| stack::classify_start(line))
 }
 
-/// An ordinary record of ours, by what it shares with those before it. What it leaves, [`glance`] takes or leaves.
+/// Decodes an ordinary flowlog record by the byte runs that it shares with earlier records. If it
+/// is declined, [`decode_fast`] may still accept it.
 #[inline]
-pub fn skim<'a>(skimmer: &mut Skimmer, line: &'a [u8]) -> Option<(Format, Skim<'a>, Fields<'a>)> {
-    let (skim, fields) = flowlog::skim(skimmer, line)?;
-    Some((Format::of_record(skim.is_json), skim, fields))
+pub fn decode_cached<'a>(
+    cache: &mut RecordCache,
+    line: &'a [u8],
+) -> Option<(Format, CachedRecord<'a>, Fields<'a>)> {
+    let (record, fields) = flowlog::decode(cache, line)?;
+    Some((Format::of_record(record.is_json), record, fields))
 }
 
-/// An ordinary record of ours at a glance. What it leaves, [`read`] takes or leaves.
-pub fn glance(line: &[u8]) -> Option<(Format, Glance<'_>, Fields<'_>)> {
-    let (is_json, glance, fields) = flowlog::glance(line)?;
-    Some((Format::of_record(is_json), glance, fields))
+/// Decodes an ordinary flowlog record on the fast path. If it is declined, [`read`] may still
+/// accept it.
+pub fn decode_fast(line: &[u8]) -> Option<(Format, FastRecord<'_>, Fields<'_>)> {
+    let (is_json, record, fields) = flowlog::decode_fast(line)?;
+    Some((Format::of_record(is_json), record, fields))
 }
 
-/// What an event says, and in which format.
-pub fn read(text: &str) -> (Format, Option<Observation<'_>>) {
-    let found = RECOGNISERS
+/// Parses an event. Returns its format and the result, or [`Format::UNRECOGNISED`] and `None` if no
+/// format accepts the event.
+pub fn read(text: &str) -> (Format, Option<ParsedEvent<'_>>) {
+    let found = FORMATS
         .iter()
         .enumerate()
-        .find_map(|(at, recogniser)| Some((Format(at), (recogniser.read)(text)?)));
-    found.map_or((Format::UNRECOGNISED, None), |(format, observation)| (format, Some(observation)))
+        .find_map(|(at, format)| Some((Format(at), (format.read)(text)?)));
+    found.map_or((Format::UNRECOGNISED, None), |(format, event)| (format, Some(event)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tells(observation: &Observation<'_>) -> String {
-        let mut told = Vec::new();
-        if let Some(stamp) = observation.time {
-            let lacks = [(stamp.lacks_year, "-year"), (stamp.lacks_zone, "-zone")];
+    fn expected(event: &ParsedEvent<'_>) -> String {
+        let mut summary = Vec::new();
+        if let Some(stamp) = event.time {
+            let lacks = [(stamp.missing_year, "-year"), (stamp.missing_zone, "-zone")];
             let lacks: String = lacks.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
-            told.push(format!("{}{lacks}", flowlog_schema::Time(stamp.ns)));
+            summary.push(format!("{}{lacks}", flowlog_schema::Time(stamp.ns)));
         }
-        if let Some(level) = observation.level {
-            told.push(level.as_str().to_owned());
+        if let Some(level) = event.level {
+            summary.push(level.as_str().to_owned());
         }
-        told.extend(observation.component.as_deref().map(ToOwned::to_owned));
-        told.extend(observation.instance.as_deref().map(|instance| format!("/{instance}")));
-        let words = if observation.target.is_empty() {
-            observation.message.to_string()
+        summary.extend(event.component.as_deref().map(ToOwned::to_owned));
+        summary.extend(event.instance.as_deref().map(|instance| format!("/{instance}")));
+        let words = if event.target.is_empty() {
+            event.message.to_string()
         } else {
-            format!("{}: {}", observation.target, observation.message)
+            format!("{}: {}", event.target, event.message)
         };
-        told.push(words);
-        told.extend(observation.error.as_ref().map(|error| format!("error={error}")));
-        told.extend(observation.flows.iter().map(|flow| format!("flow={flow}")));
-        told.join(" ")
+        summary.push(words);
+        summary.extend(event.error.as_ref().map(|error| format!("error={error}")));
+        summary.extend(event.flows.iter().map(|flow| format!("flow={flow}")));
+        summary.join(" ")
     }
 
     #[test]
-    fn every_example_is_taken_by_its_own_format_alone() {
+    fn every_example_is_accepted_only_by_its_own_format() {
         let mut wrong = Vec::new();
-        for own in RECOGNISERS {
+        for own in FORMATS {
             assert!(own.examples.len() >= 2, "{} has too few examples", own.name);
             for example in own.examples {
-                for other in RECOGNISERS {
+                for other in FORMATS {
                     let taken = (other.read)(example.text);
                     match (taken.is_some(), own.name == other.name) {
                         (true, false) => wrong.push(format!(
-                            "{} taken by {}: {}",
+                            "example of {} accepted by {}: {}",
                             own.name, other.name, example.text
                         )),
-                        (false, true) => wrong
-                            .push(format!("{} does not take its own: {}", own.name, example.text)),
+                        (false, true) => wrong.push(format!(
+                            "{} rejects its own example: {}",
+                            own.name, example.text
+                        )),
                         _ => {}
                     }
-                    if let Some(observation) = taken.filter(|_| own.name == other.name)
-                        && tells(&observation) != example.tells
+                    if let Some(event) = taken.filter(|_| own.name == other.name)
+                        && expected(&event) != example.expected
                     {
                         wrong.push(format!(
                             "{}: {}\n     read {:?}\n expected {:?}",
                             own.name,
                             example.text,
-                            tells(&observation),
-                            example.tells
+                            expected(&event),
+                            example.expected
                         ));
                     }
                 }
                 let first = example.text.lines().next().unwrap().as_bytes();
-                if (own.begins)(first).is_none() {
-                    wrong.push(format!("{} does not begin with: {}", own.name, example.text));
+                if (own.classify_start)(first).is_none() {
+                    wrong.push(format!(
+                        "{} does not classify the start of: {}",
+                        own.name, example.text
+                    ));
                 }
             }
         }
@@ -286,13 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_apart() {
+    fn format_names_are_unique() {
         let names: std::collections::BTreeSet<&str> = Format::all().map(Format::name).collect();
-        assert_eq!(names.len(), FORMATS + 1);
+        assert_eq!(names.len(), FORMATS.len() + 1);
     }
 
     #[test]
-    fn other_lines_are_no_formats() {
+    fn other_lines_match_no_format() {
         for line in [
             "",
             "hello",
@@ -307,12 +351,28 @@ mod tests {
             "Loading model weights: 50%",
         ] {
             assert_eq!(read(line).0, Format::UNRECOGNISED, "{line}");
-            // What an object is, only its keys tell.
+            // The format of an object depends on its keys, so every `{` is accepted as a start.
             assert_eq!(
-                begins(line.as_bytes()),
-                line.starts_with('{').then_some(Begin::Whole),
+                classify_start(line.as_bytes()),
+                line.starts_with('{').then_some(EventStart::Whole),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn a_character_at_a_prefix_limit_does_not_affect_the_start() {
+        // The prefixes that `classify_start` looks at have at most 1,024 bytes.
+        for example in FORMATS.iter().flat_map(|format| format.examples) {
+            let line = example.text.lines().next().unwrap_or_default();
+            for padding in 0..1_100usize.saturating_sub(line.len()) {
+                let ending = |end: &str| format!("{line}{}{end}", "x".repeat(padding));
+                assert_eq!(
+                    classify_start(ending("\u{e9}").as_bytes()),
+                    classify_start(ending("ee").as_bytes()),
+                    "{line}, {padding} bytes of padding"
+                );
+            }
         }
     }
 }

@@ -1,15 +1,17 @@
-//! Sources to a table: chunks in parallel, all sources together in time.
+//! Ingestion of sources into the flow table: chunks are read in parallel, and all sources advance
+//! together in time.
 
 mod schedule;
-mod around;
+mod flow_window;
 mod alert;
-mod chosen;
+mod component_prefilter;
+mod chunk_error;
 mod chunk;
-mod told;
-mod logged;
-mod part;
+mod recent_times;
+mod event_row;
+mod chunk_result;
 mod reader;
-mod live;
+mod follow;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -17,302 +19,329 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flowlog_schema::Time;
-use flowlog_schema::report::{Input, InputProblems, Unread};
+use flowlog_schema::report::{Input, InputProblems, ReadError};
 use rayon::prelude::*;
 
-use crate::flow::{Ledger, Table};
+use crate::component_filter::ComponentFilter;
+use crate::event::FlowKey;
+use crate::flow::{LineStats, Table};
 use crate::format::Format;
 use crate::lines::LineIndex;
-use crate::names::Components;
-use crate::observation::FlowKey;
 use crate::source::{Source, Sources};
-use crate::timeline::{Timelines, begin, within};
+use crate::timestamp_inference::{TimestampResolvers, byte_range_between, earliest_time};
 pub use alert::Alert;
-pub use around::around;
-use chosen::is_of_others;
 use chunk::{Pool, read_part};
-pub use live::{Moment, Watcher, ingest_growing};
-pub use logged::LoggedEvent;
-use part::Part;
+use chunk_result::ChunkResult;
+use component_prefilter::is_of_others;
+pub use event_row::EventRow;
+pub use flow_window::flow_window;
+pub use follow::{FollowObserver, FollowStatus, ingest_growing};
 use schedule::{Schedule, Task};
 
-/// How the input is read. The report does not depend on any of it.
+/// How the input is read, which part of it, and what is retained.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    /// Bytes of a chunk.
+pub struct IngestOptions {
+    /// Bytes per chunk.
     pub chunk: u64,
-    /// Chunks that are worked on at once.
+    /// Number of chunks read in parallel in one step.
     pub batch: usize,
-    /// How long after its last line a flow that ended well is closed, in nanoseconds of the logs' time; a line that
-    /// comes later still is counted, not read.
-    pub linger: i64,
-    /// Whether flows that ended well are kept too.
-    pub keeps_all: bool,
-    /// Whether the lines themselves are judged too.
-    pub keeps_ledger: bool,
-    /// Whether the events are kept, to be handed on: see [`hand_on`].
-    pub keeps_events: bool,
-    /// Whether what goes wrong is told while reading goes on, and sources are not waited for that have come to rest.
-    pub follows: bool,
-    /// Most memory for flows, in bytes, about; what does not fit is given up, counted and said.
+    /// How long a flow that ended well stays open after its last line, in nanoseconds of log time.
+    /// Lines that arrive after that are counted, not read.
+    pub close_after: i64,
+    /// Whether flows that ended well are retained too.
+    pub retain_closed: bool,
+    /// Whether statistics on the structure of the lines are collected.
+    pub collect_line_stats: bool,
+    /// Whether events are collected to be passed on; see [`stream_events`].
+    pub collect_events: bool,
+    /// Whether sources are followed: failures are reported while reading continues, and quiescent
+    /// sources do not hold back the others.
+    pub follow: bool,
+    /// Approximate memory limit for flows, in bytes. Flows that exceed it are evicted, counted and
+    /// reported.
     pub memory: Option<u64>,
-    /// Bytes of flows, about, that failed or hang and are kept in memory until the end; more go to disk.
-    pub at_hand: u64,
-    /// Lines before this moment are left out, in nanoseconds since the epoch; `i64::MIN` leaves none out.
+    /// Approximate bytes of failed and hanging flows that are kept in memory until the end; any
+    /// more are spilled to disk.
+    pub spill_threshold: u64,
+    /// Earliest time to read, in nanoseconds since the epoch. Lines before it are skipped;
+    /// `i64::MIN` skips none.
     pub since: i64,
-    /// Lines after this moment are left out; `i64::MAX` leaves none out.
+    /// Latest time to read, in nanoseconds since the epoch. Lines after it are skipped; `i64::MAX`
+    /// skips none.
     pub until: i64,
-    /// Lines of other components are left out.
-    pub components: Components,
-    /// Flows that are kept however they end; by whichever of their ids.
+    /// Components to read. Lines of other components are skipped.
+    pub components: ComponentFilter,
+    /// Flows to retain however they end, each by any of its IDs.
     pub flows: Vec<FlowKey>,
-    /// Whether lines may be known at sight, by what they share with those before them.
-    pub by_sight: bool,
-    /// Somebody sets it: nobody waits for the answer any more, and reading ends early.
-    pub stopped: Arc<AtomicBool>,
+    /// Whether the fast path may recognize lines by what they share with earlier ones.
+    pub fast_path: bool,
+    /// Cancellation flag. Once it is set, reading ends early, because the result is no longer
+    /// needed.
+    pub cancel: Arc<AtomicBool>,
 }
 
-impl Default for Plan {
+impl Default for IngestOptions {
     fn default() -> Self {
         Self {
             chunk: 1 << 20,
             batch: 32,
-            linger: 60_000_000_000,
-            keeps_all: false,
-            keeps_ledger: false,
-            keeps_events: false,
-            follows: false,
+            close_after: 60_000_000_000,
+            retain_closed: false,
+            collect_line_stats: false,
+            collect_events: false,
+            follow: false,
             memory: None,
-            at_hand: 16 << 20,
+            spill_threshold: 16 << 20,
             since: i64::MIN,
             until: i64::MAX,
-            components: Components::default(),
+            components: ComponentFilter::default(),
             flows: Vec::new(),
-            by_sight: true,
-            stopped: Arc::default(),
+            fast_path: true,
+            cancel: Arc::default(),
         }
     }
 }
 
-/// What the input holds.
+/// Result of reading the input.
 #[derive(Debug, Default)]
 pub struct Ingested {
-    /// Its flows and processes.
+    /// Flows and processes.
     pub table: Table,
-    /// What was read.
+    /// Summary of the input that was read.
     pub input: Input,
-    /// How well each component's lines follow the structure, where the plan asks for it.
-    pub ledger: Ledger,
-    /// Where which lines lie.
+    /// How well each component's lines follow the structure, if
+    /// [`IngestOptions::collect_line_stats`] is set.
+    pub line_stats: LineStats,
+    /// Line counts by source and offset, for line numbers.
     pub index: LineIndex,
 }
 
-/// How far reading has come.
+/// Progress of reading.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
-    /// Bytes that are done: read, or found to lie outside the times that are asked for.
+    /// Bytes done: read, or found to be outside the requested times and components.
     pub bytes: u64,
-    /// Spans that said that they failed.
+    /// Spans that reported a failure.
     pub failures: u64,
 }
 
-/// Reads all sources. `progress` is told of what each chunk added.
-pub fn ingest(sources: &Sources, plan: &Plan, progress: &(dyn Fn(Progress) + Sync)) -> Ingested {
-    let mut reading = Reading::new(plan);
-    reading.update(sources, &|_| false, progress);
-    while !plan.stopped.load(Ordering::Relaxed)
-        && reading.step(sources, &mut |told| progress(told.progress))
+/// Reads all sources. Calls `progress` with increments: first for the bytes that are skipped, then
+/// for each chunk.
+pub fn ingest(
+    sources: &Sources,
+    plan: &IngestOptions,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Ingested {
+    let mut state = IngestState::new(plan);
+    state.update(sources, &|_| false, progress);
+    while !plan.cancel.load(Ordering::Relaxed)
+        && state.step(sources, &mut |on_output| progress(on_output.progress))
     {}
-    reading.finish(sources)
+    state.finish(sources)
 }
 
-/// Reads all sources and hands their events on, source by source in the order of its lines, as long as `take` wants more. All sources advance
-/// together in time, and no more of them is held than one round of chunks.
-pub fn hand_on(sources: &Sources, plan: &Plan, take: &mut dyn FnMut(Vec<LoggedEvent>) -> bool) {
-    let plan = Plan { keeps_events: true, ..plan.clone() };
-    let mut reading = Reading::new(&plan);
-    reading.update(sources, &|_| false, &|_| ());
+/// Reads all sources and passes their events to `take` until it returns `false`. The events of each
+/// source are passed on in line order. All sources advance together in time, and at most one round
+/// of chunks is buffered.
+pub fn stream_events(
+    sources: &Sources,
+    plan: &IngestOptions,
+    take: &mut dyn FnMut(Vec<EventRow>) -> bool,
+) {
+    let plan = IngestOptions { collect_events: true, ..plan.clone() };
+    let mut state = IngestState::new(&plan);
+    state.update(sources, &|_| false, &|_| ());
     let mut wants_more = true;
     while wants_more
-        && reading.step(sources, &mut |told| {
-            wants_more = wants_more && (told.events.is_empty() || take(told.events))
+        && state.step(sources, &mut |on_output| {
+            wants_more = wants_more && (on_output.events.is_empty() || take(on_output.events));
         })
     {}
 }
 
-/// Reading in steps.
-struct Reading<'p> {
-    plan: &'p Plan,
-    total: Total,
-    timelines: Timelines,
+/// State of reading in steps.
+struct IngestState<'p> {
+    plan: &'p IngestOptions,
+    accumulator: Accumulator,
+    resolvers: TimestampResolvers,
     pool: Pool,
     schedule: Schedule,
-    /// Sources that are known.
+    /// Number of sources that were scheduled.
     known: usize,
-    /// Bytes that were read since flows were closed last.
+    /// Bytes read since flows were last closed.
     unclosed: u64,
-    /// A file that vanished while it was read is not a source that was read.
+    /// Sources that failed while they were read, such as a file that vanished; they do not count as
+    /// read.
     lost: BTreeSet<usize>,
-    unread: Vec<Unread>,
+    read_errors: Vec<ReadError>,
 }
 
-/// What one chunk told.
-struct Step {
+/// Output of one chunk.
+struct ChunkOutput {
     progress: Progress,
     alerts: Vec<Alert>,
-    events: Vec<LoggedEvent>,
+    events: Vec<EventRow>,
 }
 
-impl<'p> Reading<'p> {
-    fn new(plan: &'p Plan) -> Self {
-        let mut total = Total::default();
-        total.table.keep(&plan.flows);
+impl<'p> IngestState<'p> {
+    fn new(plan: &'p IngestOptions) -> Self {
+        let mut accumulator = Accumulator::default();
+        accumulator.table.retain(&plan.flows);
         Self {
             plan,
-            total,
-            timelines: Timelines::default(),
+            accumulator,
+            resolvers: TimestampResolvers::default(),
             pool: Pool::default(),
             schedule: Schedule::default(),
             known: 0,
             unclosed: 0,
             lost: BTreeSet::new(),
-            unread: Vec::new(),
+            read_errors: Vec::new(),
         }
     }
 
-    /// Takes in sources that came and what was learnt of those that grow.
+    /// Schedules new sources, and refreshes what was learned about the timestamps of growing ones.
     fn update(
         &mut self,
         sources: &Sources,
         grows: &(dyn Fn(usize) -> bool + Sync),
         progress: &(dyn Fn(Progress) + Sync),
     ) {
-        self.timelines.update(sources);
+        self.resolvers.update(sources);
         let plan = self.plan;
         let part_of = |(at, source): (usize, &Source)| {
             let index = self.known + at;
-            // Of one that grows all that came lies ahead.
+            // All bytes of a growing source are still to be read: its range is extended later.
             if grows(index) {
                 return (index, 0..0, None, 0);
             }
             let part = if is_of_others(source, &plan.components) {
                 0..0
             } else {
-                within(source, plan.since, plan.until)
+                byte_range_between(source, plan.since, plan.until)
             };
-            let (begin, outside) =
-                (begin(source, &part), source.size.saturating_sub(part.end - part.start));
-            (index, part, begin, outside)
+            let (earliest_time, outside) =
+                (earliest_time(source, &part), source.size.saturating_sub(part.end - part.start));
+            (index, part, earliest_time, outside)
         };
         let new = sources.read.get(self.known..).unwrap_or_default();
         let came: Vec<(usize, Range<u64>, Option<i64>, u64)> =
             new.par_iter().enumerate().map(part_of).collect();
         progress(Progress { bytes: came.iter().map(|(.., outside)| outside).sum(), failures: 0 });
-        for (index, part, begin, _) in came {
-            self.schedule.add(index, &part, begin, grows(index));
+        for (index, part, earliest_time, _) in came {
+            self.schedule.add(index, &part, earliest_time, grows(index));
         }
         self.known = sources.read.len();
     }
 
-    /// Reads some chunks; whether there were any.
-    fn step(&mut self, sources: &Sources, told: &mut dyn FnMut(Step)) -> bool {
+    /// Reads the next chunks and passes on the output of each. Returns `false` if there were none.
+    fn step(&mut self, sources: &Sources, on_output: &mut dyn FnMut(ChunkOutput)) -> bool {
         let tasks = self.schedule.next(self.plan);
         if tasks.is_empty() {
             return false;
         }
-        let parts: Vec<Result<Part, String>> = self.read_all(sources, &tasks);
-        let mut read: Vec<Part> = Vec::with_capacity(parts.len());
+        let parts: Vec<Result<ChunkResult, String>> = self.read_all(sources, &tasks);
+        let mut read: Vec<ChunkResult> = Vec::with_capacity(parts.len());
         for (task, part) in tasks.iter().zip(parts) {
             match part {
                 Ok(mut part) => {
                     let progress = Progress { bytes: part.input.bytes, failures: part.failures };
                     let (alerts, events) =
                         (std::mem::take(&mut part.alerts), std::mem::take(&mut part.events));
-                    told(Step { progress, alerts, events });
-                    self.schedule.was_read(task, part.first, part.last);
+                    on_output(ChunkOutput { progress, alerts, events });
+                    self.schedule.record_read(task, part.first, part.last);
                     read.push(part);
                 }
                 Err(error) => {
-                    self.schedule.is_lost(task);
+                    self.schedule.record_failure(task);
                     let source = sources
                         .read
                         .get(task.source)
                         .map_or_else(String::new, |source| source.name.clone());
-                    self.unread.push(Unread { source, error });
+                    self.read_errors.push(ReadError { source, error });
                     self.lost.insert(task.source);
                 }
             }
         }
         self.unclosed += read.iter().map(|part| part.input.bytes).sum::<u64>();
-        self.total.take(read, &self.pool);
+        self.accumulator.take(read, &self.pool);
         let reached = self.schedule.end_step();
-        // Logs that were put one behind the other go back in time: as long as there are few, none of their flows is closed.
+        // Concatenated logs go back in time, so no flow is closed while little has been read.
         if self.unclosed < self.plan.chunk.saturating_mul(self.plan.batch as u64) {
             return true;
         }
         self.unclosed = 0;
         if let Some(reached) = reached {
-            let Plan { linger, keeps_all, at_hand, memory, .. } = *self.plan;
-            self.total.table.sweep(reached.saturating_sub(linger), !keeps_all, at_hand);
+            let IngestOptions { close_after, retain_closed, spill_threshold, memory, .. } =
+                *self.plan;
+            self.accumulator.table.close_idle(
+                reached.saturating_sub(close_after),
+                !retain_closed,
+                spill_threshold,
+            );
             if let Some(memory) = memory {
-                self.total.table.shed(memory, reached, !keeps_all);
+                self.accumulator.table.evict(memory, reached, !retain_closed);
             }
         }
         true
     }
 
-    fn read_all(&self, sources: &Sources, tasks: &[Task]) -> Vec<Result<Part, String>> {
+    fn read_all(&self, sources: &Sources, tasks: &[Task]) -> Vec<Result<ChunkResult, String>> {
         tasks
             .par_iter()
-            .map(|task| read_part((sources, &self.timelines), &self.pool, task, self.plan))
+            .map(|task| read_part((sources, &self.resolvers), &self.pool, task, self.plan))
             .collect()
     }
 
-    /// What was read.
+    /// Finishes reading and returns the result.
     fn finish(self, sources: &Sources) -> Ingested {
-        let Self { plan, mut total, lost, .. } = self;
-        if !plan.keeps_all {
-            total.table.close_all();
+        let Self { plan, mut accumulator, lost, .. } = self;
+        if !plan.retain_closed {
+            accumulator.table.close_all();
         }
-        let mut unread = [sources.unread.clone(), self.unread].concat();
-        unread.sort_by(|a, b| a.source.cmp(&b.source));
-        unread.dedup_by(|a, b| a.source == b.source);
-        let mut input = total.input;
+        let mut read_errors = [sources.read_errors.clone(), self.read_errors].concat();
+        read_errors.sort_by(|a, b| a.source.cmp(&b.source));
+        read_errors.dedup_by(|a, b| a.source == b.source);
+        let mut input = accumulator.input;
         input.sources = sources.read.len() as u64 - lost.len() as u64;
-        input.unread = unread;
-        input.first = total.first.map(|time| Time(time).to_string());
-        input.last = total.last.map(|time| Time(time).to_string());
+        input.read_errors = read_errors;
+        input.first = accumulator.first.map(|time| Time(time).to_string());
+        input.last = accumulator.last.map(|time| Time(time).to_string());
         for format in Format::all() {
-            let lines = total.formats[format.number()];
-            // Of formats only those that occur are worth a word.
+            let lines = accumulator.formats[format.number()];
+            // Omit formats that do not occur.
             if lines > 0 || format == Format::UNRECOGNISED {
                 input.formats.insert(format.name().to_owned(), lines);
             }
         }
-        Ingested { table: total.table, input, ledger: total.ledger, index: total.index }
+        Ingested {
+            table: accumulator.table,
+            input,
+            line_stats: accumulator.line_stats,
+            index: accumulator.index,
+        }
     }
 }
 
-/// What all chunks hold.
+/// Totals over all chunks.
 #[derive(Default)]
-struct Total {
+struct Accumulator {
     table: Table,
     input: Input,
     formats: [u64; Format::COUNT],
     first: Option<i64>,
     last: Option<i64>,
-    ledger: Ledger,
+    line_stats: LineStats,
     index: LineIndex,
 }
 
-impl Total {
-    fn take(&mut self, parts: Vec<Part>, pool: &Pool) {
-        let mut notes = Vec::with_capacity(parts.len());
+impl Accumulator {
+    fn take(&mut self, parts: Vec<ChunkResult>, pool: &Pool) {
+        let mut delta = Vec::with_capacity(parts.len());
         for part in parts {
-            let (source, offset, lines) = part.place;
-            self.index.note(source, offset, lines);
-            notes.push(part.notes);
-            self.ledger.merge(part.ledger);
+            self.index.note(part.source, part.offset, part.lines);
+            delta.push(part.delta);
+            self.line_stats.merge(part.line_stats);
             let (mine, theirs) = (&mut self.input, part.input);
             mine.bytes += theirs.bytes;
             mine.lines += theirs.lines;
@@ -324,8 +353,8 @@ impl Total {
             self.first = self.first.into_iter().chain(part.first).min();
             self.last = self.last.into_iter().chain(part.last).max();
         }
-        self.table.take(&mut notes);
-        pool.give_back(notes);
+        self.table.take(&mut delta);
+        pool.give_back(delta);
     }
 }
 
@@ -333,7 +362,7 @@ fn add_problems(mine: &mut InputProblems, theirs: &InputProblems) {
     mine.duplicate_keys += theirs.duplicate_keys;
     mine.bad_values += theirs.bad_values;
     mine.invalid_utf8 += theirs.invalid_utf8;
-    mine.long_lines += theirs.long_lines;
+    mine.truncated_lines += theirs.truncated_lines;
     mine.lost_records += theirs.lost_records;
-    mine.guessed_times += theirs.guessed_times;
+    mine.inferred_timestamps += theirs.inferred_timestamps;
 }

@@ -1,29 +1,49 @@
-//! Finds the first failing component of a distributed inference run in its logs.
+//! Finds the component that failed first in the logs of a distributed inference run.
 //!
-//! One direction, bytes to answer:
-//! [`source`] -> [`lines`] -> [`mod@format`] -> [`flow`] -> [`mod@ingest`] -> [`diagnose`] -> [`report`] -> [`render`] -> [`cli`].
-//! A module uses only those above it in the list below; a test holds that.
+//! [`source::open`] opens logs, [`analyze`] reads them and returns a report, and [`render`] writes it.
+//!
+//! Data flows in one direction, from bytes to the report: `source` -> `lines` -> `format` -> `flow`
+//! -> `ingest` -> `diagnose` -> `report` -> `render` -> `cli`. A module uses only the modules above
+//! it in the list in `lib.rs`, which a test enforces. Modules without documentation here are public
+//! only for the tests, benchmarks and fuzz targets.
 
-pub mod stamp;
-pub mod names;
+#[doc(hidden)]
+pub mod timestamp;
+#[doc(hidden)]
+pub mod component_names;
+pub mod component_filter;
+#[doc(hidden)]
 pub mod ansi;
+#[doc(hidden)]
 pub mod envelope;
 pub mod source;
+#[doc(hidden)]
 pub mod lines;
-pub mod observation;
+pub mod event;
+#[doc(hidden)]
 pub mod format;
-pub mod events;
-pub mod timeline;
-pub mod sign;
-pub mod shapes;
+#[doc(hidden)]
+pub mod multiline;
+#[doc(hidden)]
+pub mod timestamp_inference;
+#[doc(hidden)]
+pub mod rules;
+#[doc(hidden)]
+pub mod templates;
+#[doc(hidden)]
 pub mod flow;
 pub mod ingest;
+#[doc(hidden)]
 pub mod diagnose;
+#[doc(hidden)]
 pub mod evidence;
 pub mod owners;
+#[doc(hidden)]
 pub mod lint;
+#[doc(hidden)]
 pub mod report;
 pub mod render;
+#[cfg(feature = "cli")]
 pub mod cli;
 
 use std::borrow::Cow;
@@ -32,101 +52,105 @@ use std::ops::RangeInclusive;
 use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 
+use event::FlowKey;
 use ingest::{
-    Ingested, LoggedEvent, Plan, Progress, Watcher, around, hand_on, ingest, ingest_growing,
+    EventRow, FollowObserver, IngestOptions, Ingested, Progress, flow_window, ingest,
+    ingest_growing, stream_events,
 };
-use observation::FlowKey;
 use owners::Owners;
-use render::{FlowPicture, Paint};
-use source::{Growing, Sources};
+use render::{FlowTree, Style};
+use source::{Follower, Sources};
 
-/// How to analyze.
+/// Options of an analysis.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// How the input is read. The report does not depend on it.
-    pub plan: Plan,
-    /// Whose what is.
+    /// How the input is read, and which part of it.
+    pub ingest: IngestOptions,
+    /// Owners of components, areas and paths.
     pub owners: Owners,
 }
 
-/// Reads every source once and says what failed, where first, and whose it is.
-///
-/// `progress` is told of what each chunk added, from any thread.
+/// Reads every source once and reports what failed, where it failed first, and who owns it.
+/// `progress` is called after each chunk with what the chunk added, from any thread.
 pub fn analyze(
     sources: &Sources,
     options: &Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Report {
-    let plan = narrow(sources, &options.plan);
-    conclude(ingest(sources, &plan, progress), sources, options)
+    let scope = restrict_to_flow_window(sources, &options.ingest);
+    conclude(ingest(sources, &scope, progress), sources, options)
 }
 
-/// Leaves out what was logged long before or after the flows that are asked for.
-fn narrow<'p>(sources: &Sources, plan: &'p Plan) -> Cow<'p, Plan> {
-    if plan.flows.is_empty() {
-        return Cow::Borrowed(plan);
+/// Restricts the options to the time around the requested flows.
+fn restrict_to_flow_window<'o>(
+    sources: &Sources,
+    options: &'o IngestOptions,
+) -> Cow<'o, IngestOptions> {
+    if options.flows.is_empty() {
+        return Cow::Borrowed(options);
     }
-    // Where no line names them there is nothing to read.
-    let (first, last) =
-        around(sources, &plan.flows).map_or((i64::MAX, i64::MIN), RangeInclusive::into_inner);
-    Cow::Owned(Plan { since: plan.since.max(first), until: plan.until.min(last), ..plan.clone() })
+    // An empty window if no line names the flows.
+    let (first, last) = flow_window(sources, &options.flows)
+        .map_or((i64::MAX, i64::MIN), RangeInclusive::into_inner);
+    Cow::Owned(IngestOptions {
+        since: options.since.max(first),
+        until: options.until.min(last),
+        ..options.clone()
+    })
 }
 
-/// The same of sources that grow: read until all have ended, or `watcher` wants no more.
+/// Like [`analyze`], for sources that grow: reads until all have ended or `observer` stops it.
 pub fn analyze_growing(
     sources: &mut Sources,
-    growing: &mut Growing,
+    follower: &mut Follower,
     options: &Options,
-    watcher: &mut dyn Watcher,
+    observer: &mut dyn FollowObserver,
 ) -> Report {
-    let ingested = ingest_growing(sources, growing, &options.plan, watcher);
+    let ingested = ingest_growing(sources, follower, &options.ingest, observer);
     conclude(ingested, sources, options)
 }
 
 fn conclude(mut ingested: Ingested, sources: &Sources, options: &Options) -> Report {
-    let diagnosis = diagnose::diagnose(&mut ingested.table, sources, &options.plan.flows);
-    ingested.input.problems.late_records = ingested.table.late;
-    ingested.input.problems.given_up_flows = diagnosis.given_up;
+    let diagnosis = diagnose::diagnose(&mut ingested.table, sources, &options.ingest.flows);
+    ingested.input.problems.late_records = ingested.table.late_lines;
+    ingested.input.problems.evicted_flows = diagnosis.evicted;
     report::build(ingested.input, diagnosis, sources, &ingested.index, &options.owners)
 }
 
-/// Hands on the events of all sources, as rows, as long as `take` wants more.
-pub fn events(
-    sources: &Sources,
-    options: &Options,
-    take: &mut dyn FnMut(Vec<LoggedEvent>) -> bool,
-) {
-    hand_on(sources, &narrow(sources, &options.plan), take);
+/// Passes the events of all sources to `take` as rows, until it returns `false`.
+pub fn events(sources: &Sources, options: &Options, take: &mut dyn FnMut(Vec<EventRow>) -> bool) {
+    stream_events(sources, &restrict_to_flow_window(sources, &options.ingest), take);
 }
 
-/// Says how well the logs of each component follow the structure. `threshold` is the least score that passes.
-pub fn check(
+/// Scores how well the logs of each component follow the structured format. `threshold` is the
+/// minimum score to pass.
+pub fn lint_logs(
     sources: &Sources,
     options: &Options,
     threshold: f64,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> LintReport {
-    // What ended well is to be judged too, so no flow is closed.
-    let plan = Plan { keeps_all: true, keeps_ledger: true, ..options.plan.clone() };
-    let ingested = ingest(sources, &plan, progress);
-    lint::lint(ingested, sources, &options.owners, threshold)
+    // Flows that ended well are scored too, so none is closed.
+    let scope =
+        IngestOptions { retain_closed: true, collect_line_stats: true, ..options.ingest.clone() };
+    lint::lint(ingest(sources, &scope, progress), sources, &options.owners, threshold)
 }
 
-/// Draws one flow as a tree; `None` where no line names it, by whichever of its ids.
-pub fn draw_flow(
+/// Renders one flow as a tree. Returns `None` if no line has one of its IDs.
+pub fn show_flow(
     sources: &Sources,
     id: &str,
     options: &Options,
-    paint: Paint,
+    style: Style,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Option<String> {
     let wanted = FlowKey::parse(id)?;
-    let asked = Plan { flows: vec![wanted.clone()], ..options.plan.clone() };
-    let mut ingested = ingest(sources, &narrow(sources, &asked), progress);
-    let (groups, world) = diagnose::everything(&mut ingested.table, sources);
-    let group = groups.iter().find(|group| group.keys.contains(&wanted))?;
-    let flow = ingested.table.flow(group)?;
-    let (tree, outcome, failure) = diagnose::judge(&flow, &world);
-    let picture = FlowPicture { id: group.id.to_string(), tree, outcome, failure };
-    Some(render::picture(&picture, &world, sources, &ingested.index, paint))
+    let asked = IngestOptions { flows: vec![wanted.clone()], ..options.ingest.clone() };
+    let mut ingested = ingest(sources, &restrict_to_flow_window(sources, &asked), progress);
+    let (merged_flows, model) = diagnose::build_run_model(&mut ingested.table, sources);
+    let merged = merged_flows.iter().find(|merged| merged.keys.contains(&wanted))?;
+    let flow = ingested.table.flow(merged)?;
+    let (tree, outcome, failure) = diagnose::classify_flow(&flow, &model);
+    let flow_tree = FlowTree { id: merged.id.to_string(), tree, outcome, failure };
+    Some(render::render_flow_tree(&flow_tree, &model, sources, &ingested.index, style))
 }

@@ -1,4 +1,4 @@
-//! Bytes to chunks of whole lines, the unit of parallel work.
+//! Chunks of complete lines, the unit of parallel work.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,76 +8,85 @@ use memchr::memchr;
 
 use crate::source::Source;
 
-/// Bytes of one event that are looked at. Lines past it stand for themselves.
-pub const MAX_EVENT: usize = 256 * 1024;
+/// Maximum bytes of one event that are examined. Lines beyond them become events of their own.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 
-/// Bytes of one line that are looked at.
-pub const MAX_LINE: usize = 1024 * 1024;
+/// Maximum bytes of one line that are examined.
+pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 
-/// How much of what lies before a range may decide what its first lines belong to: an event may reach that far into
-/// it, and what began that event lies within as much again.
-const PAST: u64 = 2 * MAX_EVENT as u64;
+/// Bytes before a range that may determine which event its first lines belong to.
+///
+/// An event may extend over [`MAX_EVENT_BYTES`] bytes, and the lines that determine where it begins
+/// are within as many bytes before it.
+const LOOKBEHIND_BYTES: u64 = 2 * MAX_EVENT_BYTES as u64;
 
-/// Whole lines of one source.
+/// Complete lines of one source.
 #[derive(Debug)]
 pub struct Chunk {
-    /// Where they begin.
+    /// Offset of the first line.
     pub start: u64,
-    /// Where the lines of the range that was asked for begin; those before are its past.
-    pub own: u64,
-    /// The lines.
+    /// Offset at which the lines of the requested range begin. The lines before it are lookbehind.
+    pub chunk_start: u64,
+    /// Bytes of the lines.
     pub bytes: Vec<u8>,
-    /// Each begins with the number of the task that wrote it.
-    pub labelled: bool,
-    /// What lies before is in it, as far as it matters.
-    pub knows_past: bool,
-    /// No line from there on goes on with one before it: the source had come to rest.
-    pub rested: Option<u64>,
+    /// Whether each line begins with the number of the task that wrote it.
+    pub has_task_labels: bool,
+    /// Whether the chunk has all the lookbehind that matters.
+    pub has_lookbehind: bool,
+    /// Offset from which no line continues an earlier one, because the source was quiescent there.
+    pub quiescent_at: Option<u64>,
 }
 
-/// Reads the lines that begin in `range` of a source, and where `past` is asked for those before them that may decide
-/// what they belong to. `room` is memory that may be used again.
+/// Reads the lines that begin in `range` of a source.
+///
+/// With `lookbehind`, also reads the lines before them that may determine which event they belong
+/// to. `buffer` is memory to reuse.
 ///
 /// # Errors
-/// Whatever reading says.
+/// Returns the error of reading the source.
 pub fn read_chunk(
     source: &Source,
     range: Range<u64>,
-    past: bool,
-    room: Vec<u8>,
+    lookbehind: bool,
+    buffer: Vec<u8>,
 ) -> io::Result<Chunk> {
-    let own = line_start(source, range.start)?;
+    let chunk_start = line_start(source, range.start)?;
     let end = line_start(source, range.end)?;
-    let start =
-        if past { line_start(source, range.start.saturating_sub(PAST))?.min(own) } else { own };
-    let mut bytes = room;
+    let start = if lookbehind {
+        line_start(source, range.start.saturating_sub(LOOKBEHIND_BYTES))?.min(chunk_start)
+    } else {
+        chunk_start
+    };
+    let mut bytes = buffer;
     bytes.resize(usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX), 0);
     let filled = source.read_at(start, &mut bytes)?;
     bytes.truncate(filled);
     Ok(Chunk {
         start,
-        own,
+        chunk_start,
         bytes,
-        labelled: source.labelled,
-        knows_past: past || own == 0,
-        rested: None,
+        has_task_labels: source.has_task_labels,
+        has_lookbehind: lookbehind || chunk_start == 0,
+        quiescent_at: None,
     })
 }
 
-/// How many lines lie before a place in each source, at the places where chunks begin.
+/// Number of lines before the start of each chunk, for every source.
 #[derive(Debug, Default)]
 pub struct LineIndex {
-    /// By source and offset: the lines between there and the next.
+    /// Number of lines from each chunk to the next, by source and offset.
     chunks: BTreeMap<(u32, u64), u64>,
 }
 
 impl LineIndex {
-    /// Notes how many lines a chunk has that begins at an offset.
+    /// Records the number of lines in the chunk that begins at `offset`.
     pub fn note(&mut self, source: u32, offset: u64, lines: u64) {
         self.chunks.insert((source, offset), lines);
     }
 
-    /// Where each chunk of a source begins, and how many lines lie before; nothing where the source was not read from its begin.
+    /// Returns the offset of each chunk of a source, and the number of lines before it.
+    ///
+    /// Returns nothing if the source was not read from its beginning.
     pub fn of(&self, source: u32) -> impl Iterator<Item = (u64, u64)> {
         let is_whole = self.chunks.contains_key(&(source, 0));
         let known =
@@ -90,30 +99,32 @@ impl LineIndex {
     }
 }
 
-/// The first offset at or after `from` where a line begins; the source's end where none does.
+/// Returns the first offset at or after `from` at which a line begins, or the end of the source.
 fn line_start(source: &Source, from: u64) -> io::Result<u64> {
     if from == 0 || from >= source.size {
         return Ok(from.min(source.size));
     }
     let mut at = from - 1;
-    let mut block = [0; BLOCK];
+    let mut block = [0; BLOCK_BYTES];
     loop {
         let filled = source.read_at(at, &mut block)?;
         let bytes = block.get(..filled).unwrap_or_default();
         if let Some(found) = memchr(b'\n', bytes) {
             return Ok((at + found as u64 + 1).min(source.size));
         }
-        if filled < BLOCK {
+        if filled < BLOCK_BYTES {
             return Ok(source.size);
         }
         at += filled as u64;
     }
 }
 
-const BLOCK: usize = 8 * 1024;
+const BLOCK_BYTES: usize = 8 * 1024;
 
-/// The lines of some bytes with their offsets, without their line feed and carriage return, and without the zero bytes
-/// that a log holds which was cut to nothing while its writer went on (`logrotate`'s `copytruncate`).
+/// Returns the lines in some bytes with their offsets, without line ends and leading zero bytes.
+///
+/// A line end is a line feed, with or without a carriage return. A log has zero bytes where it was
+/// truncated while its writer continued (`copytruncate` of `logrotate`).
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -143,14 +154,14 @@ mod tests {
             .map(|at| format!("line {at} {}\n", "x".repeat(at * 7 % 90)))
             .collect::<String>()
             + "no line feed";
-        let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
+        let sources = Sources::from_texts([("a", text.as_bytes())]).unwrap();
         let source = &sources.read[0];
         for size in [1u64, 5, 64, 1000, 1 << 20] {
             let mut joined = Vec::new();
             let mut at = 0;
             while at < source.size {
                 let chunk = read_chunk(source, at..at + size, false, Vec::new()).unwrap();
-                assert_eq!(chunk.start, chunk.own);
+                assert_eq!(chunk.start, chunk.chunk_start);
                 assert!(chunk.bytes.is_empty() || joined.len() as u64 == chunk.start);
                 joined.extend_from_slice(&chunk.bytes);
                 at += size;
@@ -160,17 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn the_past_comes_before() {
+    fn lookbehind_precedes_the_chunk() {
         let text = "0123456789abcde\n".repeat(100_000);
-        let sources = Sources::of_texts([("a", text.as_bytes())]).unwrap();
+        let sources = Sources::from_texts([("a", text.as_bytes())]).unwrap();
         let chunk = read_chunk(&sources.read[0], 1_000_000..1_000_100, true, Vec::new()).unwrap();
-        assert_eq!((chunk.own, chunk.start), (1_000_000, 1_000_000 - PAST));
-        assert_eq!(chunk.bytes.len() as u64, chunk.own - chunk.start + 112);
+        assert_eq!((chunk.chunk_start, chunk.start), (1_000_000, 1_000_000 - LOOKBEHIND_BYTES));
+        assert_eq!(chunk.bytes.len() as u64, chunk.chunk_start - chunk.start + 112);
         assert_eq!(read_chunk(&sources.read[0], 10..20, true, Vec::new()).unwrap().start, 0);
     }
 
     #[test]
-    fn lines_lose_their_ends_only() {
+    fn line_ends_and_leading_zeros_are_stripped() {
         let read: Vec<_> = lines(b"a\r\n\nb").collect();
         assert_eq!(read, vec![(0, &b"a"[..]), (3, b""), (4, b"b")]);
         let read: Vec<_> = lines(b"\0\0a\0\n\0\nb").collect();

@@ -1,44 +1,46 @@
-//! How well the logs of each component follow the structure: what its owner reads to see that logging is right and complete.
+//! Lint: scores how well the logs of each component follow the structured format, so that its owner
+//! can check that logging is correct and complete.
 //!
-//! What a fault took away is no gap: the spans of a process that was killed, or of a flow that hangs, have no end
-//! because nothing ended.
+//! Lines missing because of a fault are not findings: the spans of a killed process, or of a
+//! hanging flow, have no end because nothing ended.
 
 use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use flowlog_schema::lint::{ComponentLint, Finding, LintReport, LintRule, SCHEMA};
 
-use crate::diagnose::{self, Tree, World};
-use crate::evidence::Lines;
-use crate::flow::{Broken, Entry, Fate, Flow, Mark, Span};
+use crate::diagnose::{self, RunModel, Tree};
+use crate::evidence::EvidenceLines;
+use crate::flow::{Flow, LineCounts, LogPosition, Span, SpanStatus, Violations};
 use crate::ingest::Ingested;
 use crate::owners::Owners;
 use crate::source::Sources;
 
-/// Of roots of one kind that ended well, so many in a hundred reach others: then those that reach nobody are odd.
-const USUALLY: u64 = 90;
+/// Minimum percentage of successful roots of one kind that reach other processes, for the remaining
+/// ones to be findings.
+const USUAL_PERCENT: u64 = 90;
 
-/// What is known of one component.
+/// Statistics of one component.
 #[derive(Debug, Default)]
-struct Account {
-    entry: Entry,
+struct ComponentStats {
+    entry: LineCounts,
     spans: u64,
-    /// Spans told by records.
+    /// Spans that have records.
     recorded: u64,
-    /// Starts and failures told by records.
+    /// Starts and failures that have records, and so should carry versions.
     versioned: u64,
     failures: u64,
-    broken: BTreeMap<LintRule, Broken>,
+    broken: BTreeMap<LintRule, Violations>,
 }
 
-impl Account {
-    fn broken(&mut self, rule: LintRule, mark: Mark) {
-        self.broken.entry(rule).or_default().add(1, mark);
+impl ComponentStats {
+    fn broken(&mut self, rule: LintRule, position: LogPosition) {
+        self.broken.entry(rule).or_default().add(1, position);
     }
 
-    /// Judges what a span's lines hold.
-    fn judge(&mut self, span: &Span) {
-        let held = span.held;
+    /// Checks the fields of a span's lines.
+    fn check_span(&mut self, span: &Span) {
+        let held = span.coverage;
         self.spans += 1;
         self.recorded += u64::from(held.record);
         if held.record && !held.start {
@@ -59,59 +61,60 @@ impl Account {
             (LintRule::MissingErrorType, !held.fail_type),
         ];
         for (rule, _) in rules.into_iter().filter(|(_, is)| *is) {
-            self.broken(rule, failure.mark);
+            self.broken(rule, failure.position);
         }
     }
 }
 
-/// Judges the logs. `threshold` is the least score that passes, 0 to 100.
+/// Lints the logs. `threshold` is the minimum score to pass, from 0 to 100.
 pub fn lint(ingested: Ingested, sources: &Sources, owners: &Owners, threshold: f64) -> LintReport {
-    let Ingested { mut table, ledger, index, .. } = ingested;
-    let (groups, world) = diagnose::everything(&mut table, sources);
-    let mut accounts: BTreeMap<CompactString, Account> = BTreeMap::new();
-    for ((component, voice), entry) in ledger.entries {
+    let Ingested { mut table, line_stats, index, .. } = ingested;
+    let (merged_flows, model) = diagnose::build_run_model(&mut table, sources);
+    let mut accounts: BTreeMap<CompactString, ComponentStats> = BTreeMap::new();
+    for ((component, producer_id), entry) in line_stats.entries {
         let component = if component.is_empty() {
-            world.process(world.of_voice(voice)).component.clone()
+            model.process(model.of_producer(producer_id)).component.clone()
         } else {
             component
         };
         accounts.entry(component).or_default().entry.merge(entry);
     }
-    let mut reach: BTreeMap<(CompactString, CompactString), Reach> = BTreeMap::new();
-    for flow in groups.iter().filter_map(|group| table.flow(group)) {
-        judge(&flow, &world, &mut accounts, &mut reach);
+    let mut reach: BTreeMap<(CompactString, CompactString), Propagation> = BTreeMap::new();
+    for flow in merged_flows.iter().filter_map(|merged| table.flow(merged)) {
+        lint_flow(&flow, &model, &mut accounts, &mut reach);
     }
     let orphans: u64 = accounts
         .values()
-        .filter_map(|account| account.broken.get(&LintRule::LonelyId))
+        .filter_map(|account| account.broken.get(&LintRule::UnpropagatedId))
         .map(|broken| broken.count)
         .sum();
     for ((component, _), reach) in reach {
         let all = reach.far + reach.alone.count;
-        // A call that wears another id leaves its caller alone too, and is accused itself.
-        if reach.alone.count > orphans && reach.far * 100 >= all * USUALLY {
+        // A call that carries a different ID also leaves its caller without callees, and is itself
+        // a finding.
+        if reach.alone.count > orphans && reach.far * 100 >= all * USUAL_PERCENT {
             accounts
                 .entry(component)
                 .or_default()
                 .broken
-                .entry(LintRule::LonelyId)
+                .entry(LintRule::UnpropagatedId)
                 .or_default()
                 .merge(reach.alone);
         }
     }
     for account in accounts.values_mut() {
-        let Entry { loose, nameless, .. } = &mut account.entry;
+        let LineCounts { unstructured, without_flow_id, .. } = &mut account.entry;
         let of_lines = [
-            (LintRule::UnstructuredLine, std::mem::take(loose)),
-            (LintRule::MissingId, std::mem::take(nameless)),
+            (LintRule::UnstructuredLine, std::mem::take(unstructured)),
+            (LintRule::MissingId, std::mem::take(without_flow_id)),
         ];
         account.broken.extend(of_lines.into_iter().filter(|(_, broken)| broken.count > 0));
     }
     let places = accounts
         .values()
         .flat_map(|account| account.broken.values())
-        .flat_map(|broken| broken.places.iter());
-    let lines = Lines::read(sources, &index, places.map(|mark| mark.place));
+        .flat_map(|broken| broken.lines.iter());
+    let lines = EvidenceLines::read(sources, &index, places.map(|position| position.line));
     let mut components: Vec<ComponentLint> = accounts
         .into_iter()
         .map(|(component, account)| report(&component, account, &lines, owners))
@@ -122,57 +125,65 @@ pub fn lint(ingested: Ingested, sources: &Sources, owners: &Owners, threshold: f
     LintReport { schema: SCHEMA.to_owned(), threshold, passed, components }
 }
 
-/// How many flows of one kind reach more than their first process.
+/// Number of flows of one kind that do and do not reach more than their first process.
 #[derive(Debug, Default)]
-struct Reach {
+struct Propagation {
     far: u64,
-    alone: Broken,
+    alone: Violations,
 }
 
-fn judge(
+fn lint_flow(
     flow: &Flow,
-    world: &World,
-    accounts: &mut BTreeMap<CompactString, Account>,
-    reach: &mut BTreeMap<(CompactString, CompactString), Reach>,
+    model: &RunModel,
+    accounts: &mut BTreeMap<CompactString, ComponentStats>,
+    reach: &mut BTreeMap<(CompactString, CompactString), Propagation>,
 ) {
-    let tree = Tree::new(flow, world);
+    let tree = Tree::new(flow, model);
     if tree.spans.is_empty() {
         return;
     }
     for (at, node) in tree.spans.iter().enumerate() {
-        let account = accounts.entry(node.component(world).clone()).or_default();
-        account.judge(node.span);
-        if diagnose::lacks_end(&tree, at, world) {
+        let account = accounts.entry(node.component(model).clone()).or_default();
+        account.check_span(node.span);
+        if diagnose::lacks_end(&tree, at, model) {
             account.broken(LintRule::MissingEnd, node.span.last);
         }
     }
     let root = tree.root();
     let alone = tree.spans.iter().all(|node| node.process == root.process);
     if root.span.parent.is_some() {
-        // Somebody called it, and nobody knows of that.
+        // The root has a caller, but no line of another process mentions the flow.
         if alone {
-            let component = root.component(world).clone();
-            accounts.entry(component).or_default().broken(LintRule::LonelyId, root.span.first);
+            let component = root.component(model).clone();
+            accounts
+                .entry(component)
+                .or_default()
+                .broken(LintRule::UnpropagatedId, root.span.first);
         }
-    } else if root.fate == Fate::Ok {
+    } else if root.status == SpanStatus::Ok {
         let reach =
-            reach.entry((root.component(world).clone(), root.span.state().into())).or_default();
+            reach.entry((root.component(model).clone(), root.span.state().into())).or_default();
         if alone { reach.alone.add(1, root.span.first) } else { reach.far += 1 }
     }
 }
 
-fn report(component: &str, account: Account, lines: &Lines, owners: &Owners) -> ComponentLint {
-    let Account { entry, spans, recorded, versioned, failures, broken } = account;
+fn report(
+    component: &str,
+    account: ComponentStats,
+    lines: &EvidenceLines,
+    owners: &Owners,
+) -> ComponentLint {
+    let ComponentStats { entry, spans, recorded, versioned, failures, broken } = account;
     let of = |rule: LintRule| match rule {
         LintRule::UnstructuredLine => entry.lines,
         LintRule::MissingId => entry.records,
         LintRule::MissingStart => recorded,
-        LintRule::MissingEnd | LintRule::LonelyId => spans,
+        LintRule::MissingEnd | LintRule::UnpropagatedId => spans,
         LintRule::MissingVersions => versioned,
         LintRule::MissingState | LintRule::MissingErrorType => failures,
     };
     let share = |finding: &Finding| {
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        #[expect(clippy::cast_precision_loss, reason = "the ratio does not need full precision")]
         let share = finding.count as f64 / finding.of.max(1) as f64;
         share
     };
@@ -183,9 +194,9 @@ fn report(component: &str, account: Account, lines: &Lines, owners: &Owners) -> 
             count: broken.count,
             of: of(*rule).max(broken.count),
             evidence: broken
-                .places
+                .lines
                 .iter()
-                .filter_map(|mark| lines.get(mark.place).cloned())
+                .filter_map(|position| lines.get(position.line).cloned())
                 .collect(),
         })
         .collect();
@@ -194,7 +205,7 @@ fn report(component: &str, account: Account, lines: &Lines, owners: &Owners) -> 
     ComponentLint {
         component: component.to_owned(),
         owner: owners.of(component),
-        // Rounded down: what is not perfect does not look so.
+        // Round down, so that only a perfect score is shown as 100.
         score: ((1.0 - worst) * 10_000.0).floor() / 100.0,
         lines: entry.lines,
         structured: entry.structured,

@@ -1,8 +1,9 @@
-//! Whose a component is: the table of owners, read from wherever a team keeps it, and looked up.
+//! Owners of components: reading, merging, writing and lookup of owner tables.
 //!
-//! Rows are components and CI areas; what no row names falls to the area `test_fail`, so that nothing is dropped. A table
-//! comes from `owners.toml`, from a Markdown table of points of contact, from Dynamo's `areas.yaml`, or from CODEOWNERS; each
-//! adds what the others leave out, and all of it goes out again as TOML or Markdown. Comments are not kept.
+//! Rows are components and CI areas. Anything without a row falls back to the area `test_fail`, so
+//! that nothing is dropped. A table comes from `owners.toml`, from a Markdown table of points of
+//! contact, from Dynamo's `areas.yaml`, or from CODEOWNERS. Each adds what the others lack, and the
+//! merged table can be written as TOML or Markdown. Comments are not kept.
 
 mod areas;
 mod codeowners;
@@ -10,29 +11,32 @@ mod file;
 mod markdown;
 
 use flowlog_schema::report::Owner;
+use serde::{Deserialize, Serialize};
 
-use crate::format::code;
+use crate::format::ownership;
 
-/// The area of what no row names.
+/// Area of anything that has no row.
 pub const FALLBACK: &str = "test_fail";
 
-/// The table.
+/// Table of owners.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owners {
     /// Components, in the order in which they were read.
-    pub components: Vec<Row>,
-    /// CI areas, likewise.
-    pub areas: Vec<Row>,
-    /// Who owns which files, in the order that decides: of several that match the last.
+    pub components: Vec<OwnerEntry>,
+    /// CI areas, in the order in which they were read.
+    pub areas: Vec<OwnerEntry>,
+    /// Owners of files, in order of increasing precedence: the last matching rule wins.
     pub paths: Vec<PathRule>,
 }
 
 /// One component or area.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Row {
-    /// Its key, as the report spells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OwnerEntry {
+    /// Key, as spelled in reports.
+    #[serde(skip)]
     pub name: String,
-    /// Its heading in a table, where that is spelt otherwise.
+    /// Heading in a table, if spelled differently.
     pub title: Option<String>,
     /// Point of contact.
     pub pic: Option<String>,
@@ -42,23 +46,26 @@ pub struct Row {
     pub slack: Option<String>,
     /// Mail address.
     pub email: Option<String>,
-    /// Other names of it.
+    /// Other names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
 }
 
-/// Who owns the files that a pattern names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Owners of the files that match a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct PathRule {
-    /// As its file spells it.
+    /// Pattern, as spelled in its file.
     pub pattern: String,
-    /// Names of rows, or handles; nobody's where there are none.
+    /// Names of rows, or handles; empty if the files have no owner.
     pub owners: Vec<String>,
-    /// The part of the file that it stands in.
+    /// Section of the file that contains the rule.
     pub rule: Tier,
 }
 
-/// Parts of the files that know paths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Sections of the files that contain path rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "&str")]
 pub enum Tier {
     /// `meta.catch_all` of `areas.yaml`.
     CatchAll,
@@ -100,30 +107,48 @@ impl Tier {
     }
 }
 
-/// Why a file is no table of owners.
+impl TryFrom<String> for Tier {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::parse(&name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            format!("unknown rule `{name}`: expected one of {known}")
+        })
+    }
+}
+
+impl From<Tier> for &'static str {
+    fn from(tier: Tier) -> Self {
+        tier.as_str()
+    }
+}
+
+/// Reason why a file cannot be read as a table of owners.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnersError {
-    /// Its syntax is wrong; the message tells the line.
+    /// The syntax is invalid; the message contains the line.
     #[error("failed to read `{name}`: {message}")]
     Syntax {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// Where and why.
+        /// Location and reason.
         message: String,
     },
-    /// It holds no owner at all.
+    /// The file contains no owner.
     #[error(
-        "no owner found in `{name}`: it should be an `owners.toml`, a Markdown table with a column for the point of contact, an `areas.yaml` or a CODEOWNERS file"
+        "no owner found in `{name}`: expected an `owners.toml`, a Markdown table with a column for the point of contact, an `areas.yaml` or a CODEOWNERS file"
     )]
     Empty {
-        /// The file.
+        /// Name of the file.
         name: String,
     },
 }
 
-/// The forms in which a table goes out.
+/// Output formats of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnersForm {
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum OwnersFormat {
     /// `owners.toml`.
     Toml,
     /// Markdown tables.
@@ -131,10 +156,10 @@ pub enum OwnersForm {
 }
 
 impl Owners {
-    /// Reads a table; its name's ending tells in which form it is.
+    /// Reads a table; the format is detected from the end of the file name.
     ///
     /// # Errors
-    /// Where the text is in none of the forms, or names nobody.
+    /// Returns an error if the text is not in that format, or contains no owner.
     pub fn read(name: &str, text: &str) -> Result<Self, OwnersError> {
         let text = text.trim_start_matches('\u{feff}');
         let syntax = |message: String| OwnersError::Syntax { name: name.to_owned(), message };
@@ -156,14 +181,15 @@ impl Owners {
     }
 
     /// Writes the table.
-    pub fn write(&self, form: OwnersForm) -> String {
+    pub fn write(&self, form: OwnersFormat) -> String {
         match form {
-            OwnersForm::Toml => file::write(self),
-            OwnersForm::Markdown => markdown::write(self),
+            OwnersFormat::Toml => file::write(self),
+            OwnersFormat::Markdown => markdown::write(self),
         }
     }
 
-    /// Adds what another table knows. Where both know something different, the first is kept, and a sentence says so.
+    /// Adds the entries of another table. Existing values win on conflicts; returns a description
+    /// of each conflict.
     pub fn merge(&mut self, other: Self) -> Vec<String> {
         let mut conflicts = Vec::new();
         for (mine, theirs) in
@@ -177,7 +203,7 @@ impl Owners {
             }
         }
         for rule in other.paths {
-            // Of several that match the last counts.
+            // The last matching rule wins, so a repeated rule moves to the end.
             self.paths.retain(|known| *known != rule);
             self.paths.push(rule);
         }
@@ -185,7 +211,8 @@ impl Owners {
         conflicts
     }
 
-    /// Gives components whose code lies under a path, and what no row names, the team of the last rule for it.
+    /// Fills in missing teams from path rules: of components with code under a path, and of the
+    /// fallback area. The last rule for each wins.
     fn name_teams(&mut self) {
         for rule in self
             .paths
@@ -194,7 +221,7 @@ impl Owners {
             .filter(|rule| matches!(rule.rule, Tier::Codeowners | Tier::CatchAll))
         {
             let Some(team) = rule.owners.first() else { continue };
-            let (rows, name) = match code::of_path(&rule.pattern) {
+            let (rows, name) = match ownership::of_path(&rule.pattern) {
                 Some(component) => (&mut self.components, component),
                 None if rule.pattern == "*" => (&mut self.areas, FALLBACK),
                 None => continue,
@@ -203,27 +230,27 @@ impl Owners {
                 Some(row) => {
                     row.github.get_or_insert_with(|| team.clone());
                 }
-                None => rows.push(Row {
+                None => rows.push(OwnerEntry {
                     name: name.to_owned(),
                     github: Some(team.clone()),
-                    ..Row::default()
+                    ..OwnerEntry::default()
                 }),
             }
         }
     }
 
-    /// Whose a component, or a CI area, is; known of nothing where the table is empty.
+    /// Returns the owner of a component or CI area; an empty owner if the table is empty.
     pub fn of(&self, component: &str) -> Owner {
         let rows = || self.components.iter().chain(&self.areas);
         let found = rows()
             .find(|row| row.name.eq_ignore_ascii_case(component))
             .or_else(|| rows().find(|row| row.is_named(component)))
             .or_else(|| self.areas.iter().find(|row| row.name == FALLBACK));
-        let told = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let other = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
         match found {
             Some(row) => Owner {
                 component: Some(row.name.clone()),
-                pic: told(&row.pic).or_else(|| told(&row.github)),
+                pic: other(&row.pic).or_else(|| other(&row.github)),
             },
             None if self.is_empty() => Owner::default(),
             None => Owner { component: Some(FALLBACK.to_owned()), pic: None },
@@ -231,14 +258,14 @@ impl Owners {
     }
 }
 
-impl Row {
+impl OwnerEntry {
     fn is_named(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
             || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     }
 
-    /// Whether another row is this one, maybe by another spelling: `backend-vllm` is `vllm`. A row that several components
-    /// belong to is none of them.
+    /// Whether another row is the same as this one, possibly in another spelling: `backend-vllm` is
+    /// `vllm`. A row that covers several components is not the same as any of them.
     fn is_same(&self, other: &Self) -> bool {
         let spells = |a: &Self, b: &Self| {
             a.is_named(&b.name) && a.name.ends_with(&b.name) || a.name.eq_ignore_ascii_case(&b.name)
@@ -258,10 +285,12 @@ impl Row {
         ];
         for (field, mine, theirs) in fields {
             match (&mine, theirs) {
-                (Some(known), Some(told)) if **known != told => {
-                    conflicts.push(format!("`{name}`: {field} is `{known}`, elsewhere `{told}`"));
+                (Some(known), Some(other)) if **known != other => {
+                    conflicts.push(format!(
+                        "`{name}`: conflicting {field}: keeping `{known}`, ignoring `{other}`"
+                    ));
                 }
-                (None, Some(told)) => *mine = Some(told),
+                (None, Some(other)) => *mine = Some(other),
                 _ => {}
             }
         }
@@ -273,7 +302,7 @@ impl Row {
     }
 }
 
-/// A heading as a key: `Security/OSRB` is `security_osrb`.
+/// Converts a heading to a key: `Security/OSRB` becomes `security_osrb`.
 fn key_of(title: &str) -> String {
     let mut key = String::new();
     for c in title.trim().chars() {
@@ -306,14 +335,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_imported_is_exported() {
+    fn merged_tables_round_trip() {
         let owners = all();
         let names: Vec<&str> = owners.components.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["vllm", "kvbm", "planner", "kv-memory", "router"]);
         let areas: Vec<&str> = owners.areas.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(areas, ["test_fail", "docker_build", "security"]);
         assert_eq!(owners.paths.len(), 9, "{:?}", owners.paths);
-        for (form, name) in [(OwnersForm::Toml, "owners.toml"), (OwnersForm::Markdown, "owners.md")]
+        for (form, name) in
+            [(OwnersFormat::Toml, "owners.toml"), (OwnersFormat::Markdown, "owners.md")]
         {
             let text = owners.write(form);
             assert_eq!(Owners::read(name, &text).unwrap(), owners, "{text}");
@@ -322,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_a_component_is() {
+    fn owner_lookup() {
         let owners = all();
         for (component, under, pic) in [
             ("vllm", "vllm", "Ann Example"),
@@ -348,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn every_table_alone_and_in_any_order() {
+    fn tables_merge_in_any_order() {
         let codeowners = Owners::merged([("CODEOWNERS", CODE)]);
         assert_eq!(codeowners.of("router").pic.as_deref(), Some("@org/router"));
         assert_eq!(
@@ -370,7 +400,7 @@ mod tests {
                 assert_eq!(owners.of(component).pic.as_deref(), Some(pic), "{component}");
             }
         }
-        // The last rule counts, also where it came before.
+        // The last rule wins, even if it repeats an earlier one.
         let again = Owners::merged([(
             "CODEOWNERS",
             "/x @1\n/x @2\n/x @1\n/components/src/dynamo/router/ @a\n/components/src/dynamo/router/ @b\n",
@@ -397,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_many_shapes() {
+    fn markdown_tables_of_many_shapes() {
         for (table, expected) in [
             (
                 "| Area | Component owner |\n|---|---|\n| Docker Build | Rudy |\n",
@@ -433,20 +463,20 @@ mod tests {
                 ("area", &owners.areas)
             };
             let row = &rows[0];
-            let told = format!(
+            let other = format!(
                 "{kind} {} {} {}",
                 row.name,
                 row.pic.as_deref().unwrap_or("-"),
                 row.aliases.join(" ")
             );
-            assert_eq!(told.trim(), expected, "{table}");
-            let again = Owners::read("p.md", &owners.write(OwnersForm::Markdown)).unwrap();
-            assert_eq!(again, owners, "{}", owners.write(OwnersForm::Markdown));
+            assert_eq!(other.trim(), expected, "{table}");
+            let again = Owners::read("p.md", &owners.write(OwnersFormat::Markdown)).unwrap();
+            assert_eq!(again, owners, "{}", owners.write(OwnersFormat::Markdown));
         }
     }
 
     #[test]
-    fn a_name_is_a_key_however_its_table_spells_it() {
+    fn names_are_normalized() {
         let areas = Owners::merged([(
             "areas.yaml",
             "areas:\n- label: Backend-vLLM\n  github_team: '@v'\n",
@@ -455,18 +485,18 @@ mod tests {
             areas.of("vllm"),
             Owner { component: Some("backend-vllm".into()), pic: Some("@v".into()) }
         );
-        assert_eq!(Owners::read("owners.toml", &areas.write(OwnersForm::Toml)).unwrap(), areas);
+        assert_eq!(Owners::read("owners.toml", &areas.write(OwnersFormat::Toml)).unwrap(), areas);
     }
 
     #[test]
-    fn differing_tables_are_told() {
+    fn conflicts_are_reported() {
         let mut owners =
             Owners::read("a.toml", "[component.vllm]\npic = \"A\"\nslack = \"#v\"\n").unwrap();
         let conflicts = owners.merge(
             Owners::read("b.toml", "[component.VLLM]\npic = \"B\"\nemail = \"v@example.com\"\n")
                 .unwrap(),
         );
-        assert_eq!(conflicts, ["`vllm`: pic is `A`, elsewhere `B`"]);
+        assert_eq!(conflicts, ["`vllm`: conflicting pic: keeping `A`, ignoring `B`"]);
         let row = &owners.components[0];
         assert_eq!(
             (row.pic.as_deref(), row.slack.as_deref(), row.email.as_deref()),
@@ -475,10 +505,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_says_so() {
+    fn invalid_tables_are_rejected() {
         for (name, text, part) in [
             ("owners.toml", "[component.x\npic = 1", "line 1"),
-            ("owners.toml", "[component.x]\npic = 1\n", "`component.x`"),
+            ("owners.toml", "[component.x]\npic = 1\n", "line 2"),
             ("owners.toml", "[component.x]\npick = \"A\"\n", "pick"),
             ("areas.yaml", "areas:\n- label: [\n", "areas.yaml"),
             ("areas.yaml", "areas:\n- lable: x\n", "lable"),

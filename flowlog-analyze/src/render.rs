@@ -1,11 +1,11 @@
-//! Report to bytes: one file per output.
+//! Rendering of reports, with one module per output.
 
 mod alert;
-mod flow;
+mod flow_tree;
 mod lint;
 mod markdown;
-mod paint;
-mod table;
+mod style;
+mod columns;
 mod text;
 
 use std::io::{self, Write};
@@ -15,50 +15,51 @@ use flowlog_schema::report::Report;
 use serde::Serialize;
 
 pub use alert::alert;
-pub use flow::{FlowPicture, picture};
-pub use paint::Paint;
+pub use flow_tree::{FlowTree, render_flow_tree};
+pub use style::Style;
 
-/// The outputs of a report.
+/// Output formats of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Output {
-    /// For a person at a terminal.
+    /// For a terminal
     Text,
-    /// For a program.
+    /// One JSON object: schema/report.schema.json, for `lint` schema/lint.schema.json
     Json,
-    /// For a pull request or an issue.
+    /// Markdown for a pull request or an issue.
     Markdown,
 }
 
 /// Renders a report.
 ///
 /// # Errors
-/// Whatever writing says.
-pub fn report(report: &Report, output: Output, paint: Paint, to: &mut dyn Write) -> io::Result<()> {
+/// Returns an error if writing fails.
+pub fn report(report: &Report, output: Output, style: Style, to: &mut dyn Write) -> io::Result<()> {
     match output {
-        Output::Text => to.write_all(text::render(report, paint).as_bytes()),
+        Output::Text => to.write_all(text::render(report, style).as_bytes()),
         Output::Json => json(report, to),
         Output::Markdown => to.write_all(markdown::render(report).as_bytes()),
     }
 }
 
-/// Renders what was found of the logs themselves.
+/// Renders a lint report.
 ///
 /// # Errors
-/// Whatever writing says.
+/// Returns an error if writing fails.
 pub fn lint_report(
     report: &LintReport,
     output: Output,
-    paint: Paint,
+    style: Style,
     to: &mut dyn Write,
 ) -> io::Result<()> {
     match output {
-        Output::Text => to.write_all(lint::text(report, paint).as_bytes()),
+        Output::Text => to.write_all(lint::text(report, style).as_bytes()),
         Output::Json => json(report, to),
         Output::Markdown => to.write_all(lint::markdown(report).as_bytes()),
     }
 }
 
-/// Never the whole text at once: it may name a hundred thousand flows.
+/// Writes JSON without buffering the whole text, which may name a hundred thousand flows.
 fn json(report: &impl Serialize, mut to: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut to, report)?;
     to.write_all(b"\n")

@@ -1,4 +1,4 @@
-//! Diagnosis to report: plain data with the lines that prove it.
+//! Conversion of a diagnosis to a report: plain data, with its evidence.
 
 use flowlog_schema::Time;
 use flowlog_schema::report::{
@@ -6,15 +6,15 @@ use flowlog_schema::report::{
 };
 
 use crate::diagnose::{Cause, Diagnosis};
-use crate::evidence::{Lines, printable};
+use crate::evidence::{EvidenceLines, sanitize};
 use crate::lines::LineIndex;
 use crate::owners::Owners;
 use crate::source::Sources;
 
-/// Most lines of evidence of one failure.
+/// Maximum number of evidence lines of one failure.
 const MAX_EVIDENCE: usize = 10;
 
-/// Writes the report of a diagnosis, with whose everything is.
+/// Builds the report of a diagnosis, with the owner of each failure.
 pub fn build(
     input: Input,
     mut diagnosis: Diagnosis,
@@ -23,10 +23,10 @@ pub fn build(
     owners: &Owners,
 ) -> Report {
     let places = diagnosis.causes.iter().flat_map(|cause| cause.evidence.iter().copied());
-    let lines = Lines::read(sources, index, places);
+    let lines = EvidenceLines::read(sources, index, places);
     let failures: Vec<Failure> =
         diagnosis.causes.iter().map(|cause| failure(cause, &lines, owners)).collect();
-    // Of a long run there are many: each is let go of as it is written.
+    // A long run has many failed flows: free each one as it is converted.
     let mut flow_failures: Vec<FlowFailure> = std::mem::take(&mut diagnosis.failed_flows)
         .into_iter()
         .map(|flow| FlowFailure {
@@ -58,7 +58,7 @@ fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn failure(cause: &Cause, lines: &Lines, owners: &Owners) -> Failure {
+fn failure(cause: &Cause, lines: &EvidenceLines, owners: &Owners) -> Failure {
     let failure = &cause.failure;
     let evidence: Vec<Evidence> = cause
         .evidence
@@ -73,12 +73,12 @@ fn failure(cause: &Cause, lines: &Lines, owners: &Owners) -> Failure {
         instances: cause.instances.iter().map(ToString::to_string).collect(),
         state: known(&failure.state),
         error_type: known(&failure.error_type),
-        message: known(&failure.message).map(|message| printable(&message, 400)),
+        message: known(&failure.message).map(|message| sanitize(&message, 400)),
         flows: cause.failed + cause.recovered,
         first: cause.first.map(|time| Time(time).to_string()),
         last: cause.last.map(|time| Time(time).to_string()),
         owner: owners.of(&failure.component),
-        victims: cause.victims.iter().map(ToString::to_string).collect(),
+        affected: cause.affected.iter().map(ToString::to_string).collect(),
         confidence: (cause.confidence * 1000.0).round() / 1000.0,
         examples: cause.examples.iter().map(ToString::to_string).collect(),
         evidence,
@@ -86,11 +86,11 @@ fn failure(cause: &Cause, lines: &Lines, owners: &Owners) -> Failure {
 }
 
 fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict {
-    let blamed = failures
+    let cause = failures
         .first()
         .filter(|_| matches!(diagnosis.outcome, RunOutcome::Failed | RunOutcome::Recovered));
     let counts = &diagnosis.counts;
-    let summary = match blamed {
+    let summary = match cause {
         Some(failure) => {
             let who = match failure.instances.first() {
                 Some(instance) => format!("{} ({instance})", failure.component),
@@ -109,27 +109,28 @@ fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict
                     format!("{failed} of {} flows failed, {recovered} recovered", counts.total)
                 }
             };
-            format!("{who} failed first: {}; {flows}", printable(&what, 160))
+            format!("{who} failed first: {}; {flows}", sanitize(&what, 160))
         }
         None => match diagnosis.outcome {
             RunOutcome::Cancelled if counts.total == 0 => {
-                "nothing failed; a caller left, or the run was called off".to_owned()
+                "nothing failed; a caller disconnected, or the run was stopped on request"
+                    .to_owned()
             }
             RunOutcome::Cancelled => format!(
-                "nothing failed; callers left {} of {} flows",
+                "nothing failed; callers cancelled {} of {} flows",
                 counts.cancelled, counts.total
             ),
-            _ if records == 0 => "no line is known, so nothing can be told".to_owned(),
+            _ if records == 0 => "no recognized log lines; nothing to diagnose".to_owned(),
             _ => format!("nothing failed in {} flows", counts.total),
         },
     };
     Verdict {
         outcome: diagnosis.outcome,
-        component: blamed.map(|failure| failure.component.clone()),
-        instance: blamed.and_then(|failure| failure.instances.first().cloned()),
-        owner: blamed.map_or_else(Owner::default, |failure| failure.owner.clone()),
-        confidence: if blamed.is_none() && records == 0 { 0.0 } else { diagnosis.confidence },
+        component: cause.map(|failure| failure.component.clone()),
+        instance: cause.and_then(|failure| failure.instances.first().cloned()),
+        owner: cause.map_or_else(Owner::default, |failure| failure.owner.clone()),
+        confidence: if cause.is_none() && records == 0 { 0.0 } else { diagnosis.confidence },
         summary,
-        evidence: blamed.map(|failure| failure.evidence.clone()).unwrap_or_default(),
+        evidence: cause.map(|failure| failure.evidence.clone()).unwrap_or_default(),
     }
 }

@@ -1,14 +1,15 @@
-//! Where bytes come from: files, folders, standard input. Only here is anything read.
+//! Sources of bytes: files, folders and standard input. All input is read here.
 //!
-//! Nothing here fails the analysis: what cannot be read is named in [`Sources::unread`].
+//! Errors do not fail the analysis: unreadable input is listed in [`Sources::read_errors`].
 
-mod feed;
-mod flight;
-mod frames;
-mod growing;
-mod look;
+mod wakeup;
+mod spool;
+mod flight_file;
+mod zstd_frames;
+mod follow;
+mod probe;
 mod spill;
-mod unpack;
+mod archive;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,53 +19,56 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use flowlog_schema::report::Unread;
+use flowlog_schema::report::ReadError;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
-pub use growing::{Growing, Growth, NamedPipe};
+use archive::ExpansionLimit;
+pub use follow::{Follower, Growth, NamedPipe};
 pub use spill::Spill;
-use unpack::Limit;
 
-/// One file, or what came through a pipe.
+/// One file, or the content of a pipe.
 #[derive(Debug)]
 pub struct Source {
-    /// Its path as given, `-` for standard input.
+    /// Path as given, `-` for standard input.
     pub name: String,
-    /// Bytes when it was opened, or as far as [`Growing`] saw it grow; what is appended later is not read.
+    /// Bytes when the source was opened, or up to which a [`Follower`] saw it grow. Later appends
+    /// are not read.
     pub size: u64,
     bytes: Bytes,
-    /// Every line begins with the number of the task that wrote it.
-    pub labelled: bool,
-    /// Its lines came newest first and are read the other way round: how many there are.
-    pub turned: Option<u64>,
+    /// Whether every line begins with the number of the task that wrote it.
+    pub has_task_labels: bool,
+    /// Number of lines, if they arrived newest first and were reversed.
+    pub reversed_lines: Option<u64>,
 }
 
 #[derive(Debug)]
 enum Bytes {
-    /// Opened anew for every read, so that ten thousand files need no ten thousand descriptors.
+    /// Path that is opened anew for every read, so that ten thousand files do not need ten thousand
+    /// descriptors.
     Path(PathBuf),
-    /// Standard input or a pipe, copied to a file without a name: evidence is read again when it is shown.
+    /// Standard input or a pipe, copied to an unnamed file: evidence is read again when it is
+    /// shown.
     Spool(File),
-    /// A part of such a file: what a path unpacked to.
+    /// Part of an unnamed file that holds the unpacked content of a path.
     Slice {
-        /// The file.
+        /// Unnamed file.
         file: Arc<File>,
-        /// Where the part begins.
+        /// Offset at which the part begins.
         start: u64,
     },
 }
 
 impl Source {
-    /// A log whose lines stand as they were written, until somebody looks at it.
+    /// Creates a source with lines as they were written, which holds until it is probed.
     fn new(name: String, size: u64, bytes: Bytes) -> Self {
-        Self { name, size, bytes, labelled: false, turned: None }
+        Self { name, size, bytes, has_task_labels: false, reversed_lines: None }
     }
 
-    /// Fills `buffer` from `offset` on; fewer bytes than asked for only at the end.
+    /// Fills `buffer` from `offset` on. Reads fewer bytes than requested only at the end.
     ///
     /// # Errors
-    /// Whatever opening and reading say: the file may be gone by now.
+    /// Returns the error of opening or reading the source: the file may be gone by now.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.bytes {
             Bytes::Path(path) => read_full(&File::open(path)?, offset, buffer),
@@ -81,7 +85,9 @@ impl Source {
         }
     }
 
-    /// When it was last written, in nanoseconds since the epoch; now, for a pipe.
+    /// Returns the time of the last write, in nanoseconds since the Unix epoch.
+    ///
+    /// For a pipe and for unpacked content, this is the current time.
     pub fn modified(&self) -> Option<i64> {
         let time = match &self.bytes {
             Bytes::Path(path) => path.metadata().and_then(|data| data.modified()).ok()?,
@@ -107,32 +113,33 @@ fn read_full(file: &File, mut offset: u64, buffer: &mut [u8]) -> io::Result<usiz
     Ok(filled)
 }
 
-/// How standard input is called.
+/// Path that stands for standard input.
 const STDIN: &str = "-";
 
-/// What the paths led to.
+/// Sources that the paths led to.
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// In the order of their names.
+    /// Opened sources, ordered by name; sources that arrive later are appended.
     pub read: Vec<Source>,
-    /// What could not be opened.
-    pub unread: Vec<Unread>,
+    /// Input that could not be read.
+    pub read_errors: Vec<ReadError>,
 }
 
-/// Opens all paths and waits for the end of every pipe; a folder is walked, `-` is standard input, and so is no path at all.
+/// Opens all paths and waits for the end of every pipe.
 ///
-/// No symbolic link inside a folder is followed. A path given twice is read once.
+/// Folders are walked. `-` is standard input, and so is an empty list of paths. Symbolic links
+/// inside folders are not followed. A path given twice is read once.
 pub fn open(paths: &[PathBuf]) -> Sources {
-    let (mut sources, mut growing) = start(paths);
-    growing.wait_for_all(&mut sources);
+    let (mut sources, mut follower) = start(paths);
+    follower.wait_for_all(&mut sources);
     sources
 }
 
-/// Opens all paths; what comes through pipes is still to come.
-pub fn start(paths: &[PathBuf]) -> (Sources, Growing) {
-    let (mut sources, mut growing) = (Sources::default(), Growing::default());
+/// Opens all paths. The content of pipes arrives later.
+pub fn start(paths: &[PathBuf]) -> (Sources, Follower) {
+    let (mut sources, mut follower) = (Sources::default(), Follower::default());
     let mut files: Vec<PathBuf> = Vec::new();
-    for path in growing.add_stdin_of(paths, &mut sources) {
+    for path in follower.add_stdin_of(paths, &mut sources) {
         if path.is_dir() {
             sources.walk(&path, &mut files);
         } else {
@@ -144,46 +151,50 @@ pub fn start(paths: &[PathBuf]) -> (Sources, Growing) {
     let opened: Vec<(&PathBuf, io::Result<Opened>)> =
         files.par_iter().map(|path| (path, open_file(path))).collect();
     for (path, opened) in opened {
-        growing.add_opened(path, opened, &mut sources);
+        follower.add_opened(path, opened, &mut sources);
     }
     sources.sort();
-    (sources, growing)
+    (sources, follower)
 }
 
-/// Opens all paths to follow them, as `tail -F` does: also what is not there yet, is rotated, or is cut to nothing.
-pub fn follow(paths: &[PathBuf]) -> (Sources, Growing) {
-    let (mut sources, mut growing) = (Sources::default(), Growing::live());
-    let logs = growing.add_stdin_of(paths, &mut sources);
-    growing.follow(logs, &mut sources);
-    (sources, growing)
+/// Opens all paths to follow them, as `tail -F` does.
+///
+/// Files may appear later, be rotated, or be truncated.
+pub fn follow(paths: &[PathBuf]) -> (Sources, Follower) {
+    let (mut sources, mut follower) = (Sources::default(), Follower::live());
+    let logs = follower.add_stdin_of(paths, &mut sources);
+    follower.follow(logs, &mut sources);
+    (sources, follower)
 }
 
-/// Whether standard input is among the paths; it is where there is none.
+/// Returns whether standard input is read: it is among the paths, or there are no paths.
 pub fn has_stdin(paths: &[PathBuf]) -> bool {
     paths.is_empty() || paths.iter().any(|path| path.as_os_str() == STDIN)
 }
 
-/// The logs that a path holds, and what of it cannot be read.
-type Found = (Vec<Source>, Vec<Unread>);
+/// Logs in a path, and the parts of it that cannot be read.
+type Found = (Vec<Source>, Vec<ReadError>);
 
-/// Unpacks a source where it is packed, and looks at each log.
-fn find(source: Source, limit: Limit) -> io::Result<Found> {
-    let (sources, unread) = match unpack::unpack(&source, limit)? {
+/// Unpacks a source if it is packed, and probes each log.
+fn find(source: Source, limit: ExpansionLimit) -> io::Result<Found> {
+    let (sources, read_errors) = match archive::unpack(&source, limit)? {
         Some(found) => found,
-        None => (vec![look::without_room(source)?], Vec::new()),
+        None => (vec![probe::trim_trailing_zeros(source)?], Vec::new()),
     };
-    Ok((sources.into_iter().map(look::at).collect::<io::Result<_>>()?, unread))
+    Ok((sources.into_iter().map(probe::at).collect::<io::Result<_>>()?, read_errors))
 }
 
 impl Sources {
-    /// Sources made of text in memory, for tests and other programs.
+    /// Creates sources from text in memory, for tests and other programs.
     ///
     /// # Errors
-    /// Where no temporary file can be made.
-    pub fn of_texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> io::Result<Self> {
+    /// Returns an error if a temporary file cannot be created.
+    pub fn from_texts<'a>(
+        texts: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> io::Result<Self> {
         let mut sources = Self::default();
         for (name, bytes) in texts {
-            sources.add(find(spool(name, &mut &*bytes)?, Limit::LOGS)?);
+            sources.add(find(spool(name, &mut &*bytes)?, ExpansionLimit::LOGS)?);
         }
         sources.sort();
         Ok(sources)
@@ -193,9 +204,9 @@ impl Sources {
         self.read.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
-    fn add(&mut self, (read, unread): Found) {
+    fn add(&mut self, (read, read_errors): Found) {
         self.read.extend(read);
-        self.unread.extend(unread);
+        self.read_errors.extend(read_errors);
     }
 
     fn walk(&mut self, folder: &Path, files: &mut Vec<PathBuf>) {
@@ -205,51 +216,53 @@ impl Sources {
                 Ok(entry) if entry.file_type().is_dir() => {}
                 Ok(entry) => {
                     let why = if entry.path_is_symlink() {
-                        "a symbolic link inside a folder is not followed; name its target to read it"
+                        "symbolic links inside folders are not followed; pass the link's target to read it"
                     } else {
                         "not a regular file"
                     };
-                    self.refuse(entry.path(), &io::Error::other(why));
+                    self.record_error(entry.path(), &io::Error::other(why));
                 }
                 Err(error) => {
                     let path = error.path().unwrap_or(folder).to_path_buf();
                     let error = error
                         .into_io_error()
-                        .unwrap_or_else(|| io::Error::other("a loop of links"));
-                    self.refuse(&path, &error);
+                        .unwrap_or_else(|| io::Error::other("symbolic link loop"));
+                    self.record_error(&path, &error);
                 }
             }
         }
     }
 
-    fn refuse(&mut self, path: &Path, error: &io::Error) {
-        self.unread.push(Unread { source: path.display().to_string(), error: error.to_string() });
+    fn record_error(&mut self, path: &Path, error: &io::Error) {
+        self.read_errors
+            .push(ReadError { source: path.display().to_string(), error: error.to_string() });
     }
 }
 
-/// `O_NONBLOCK`: opening a FIFO that nobody writes must not wait for ever.
-const NONBLOCK: i32 = 0o4000;
-
-/// What a path led to.
+/// Result of opening a path.
 enum Opened {
-    /// Logs that are there.
+    /// Logs that exist.
     Logs(Found),
-    /// A pipe, of which the bytes are to come.
+    /// Pipe with its bytes still to come.
     Pipe(Pipe),
 }
 
 fn open_file(path: &Path) -> io::Result<Opened> {
     let name = path.display().to_string();
-    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
+    // Opening a FIFO without a writer must not block.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
         let size = file.metadata()?.len();
-        return find(Source::new(name, size, Bytes::Path(path.to_path_buf())), Limit::LOGS)
-            .map(Opened::Logs);
+        return find(
+            Source::new(name, size, Bytes::Path(path.to_path_buf())),
+            ExpansionLimit::LOGS,
+        )
+        .map(Opened::Logs);
     }
     if kind.is_char_device() {
         // A terminal or /dev/zero may never end.
-        return Err(io::Error::other("a device is not read"));
+        return Err(io::Error::other("device files are not read"));
     }
     // A FIFO named on the command line, or the `/dev/fd/63` of a shell's `<(...)`.
     if kind.is_fifo() {
@@ -258,7 +271,9 @@ fn open_file(path: &Path) -> io::Result<Opened> {
     Err(io::Error::other("not a regular file, folder or pipe"))
 }
 
-/// A pipe opened without blocking. While somebody has it open for writing it is waited for; when nobody has, it ends.
+/// Pipe opened without blocking.
+///
+/// Reads wait while the pipe has a writer; the pipe ends when it has none.
 struct Pipe(File);
 
 impl Read for Pipe {
@@ -266,7 +281,7 @@ impl Read for Pipe {
         loop {
             match self.0.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    thread::sleep(PIPE_PAUSE)
+                    thread::sleep(PIPE_PAUSE);
                 }
                 other => return other,
             }
@@ -274,7 +289,7 @@ impl Read for Pipe {
     }
 }
 
-/// How long a pipe without bytes is left alone.
+/// Pause before an empty pipe is read again.
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
 
 fn spool(name: &str, from: &mut dyn Read) -> io::Result<Source> {

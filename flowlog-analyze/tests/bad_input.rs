@@ -1,12 +1,12 @@
-//! What strangers put into logs and folders: nothing makes the analyzer fail, everything is counted.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+//! Untrusted logs and folders: no input makes the analyzer fail, and everything is counted.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use flowlog_analyze::source::{self, Sources};
-use flowlog_analyze::{Options, analyze, check};
+use flowlog_analyze::{Options, analyze, lint_logs};
 use flowlog_schema::report::{Report, RunOutcome};
 
 const GOOD: &str = "2025-11-22T08:27:15.705274Z ERROR router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail x {router@0.7.0} Internal: boom\n";
@@ -16,11 +16,11 @@ fn read(sources: &Sources) -> Report {
 }
 
 fn read_text(text: &[u8]) -> Report {
-    read(&Sources::of_texts([("a.log", text)]).unwrap())
+    read(&Sources::from_texts([("a.log", text)]).unwrap())
 }
 
 #[test]
-fn bytes_that_are_no_log() {
+fn bytes_that_are_not_a_log() {
     let binary: Vec<u8> =
         (0..100_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let half = &GOOD[..GOOD.len() / 2];
@@ -37,7 +37,7 @@ fn bytes_that_are_no_log() {
         assert_eq!(report.input.formats["unrecognised"], report.input.lines);
         assert_eq!(report.input.records, 0);
     }
-    // The rest is still analysed, and what was odd is counted.
+    // The rest is still analyzed, and the problems are counted.
     let mixed = [
         binary.as_slice(),
         b"\n",
@@ -61,14 +61,14 @@ fn a_line_of_a_hundred_megabytes() {
     text.extend_from_slice(GOOD.as_bytes());
     let report = read_text(&text);
     assert_eq!(
-        (report.input.lines, report.input.records, report.input.problems.long_lines),
+        (report.input.lines, report.input.records, report.input.problems.truncated_lines),
         (3, 2, 1)
     );
     assert_eq!(report.verdict.outcome, RunOutcome::Failed);
 }
 
 #[test]
-fn a_folder_of_traps() {
+fn a_folder_of_links_loops_and_pipes() {
     let folder = tempfile::tempdir().unwrap();
     let outside = tempfile::NamedTempFile::new().unwrap();
     fs::write(outside.path(), GOOD).unwrap();
@@ -84,17 +84,19 @@ fn a_folder_of_traps() {
     fs::write(folder.path().join("empty.log"), "").unwrap();
     let sources = source::open(&[folder.path().to_path_buf()]);
     let report = read(&sources);
-    assert_eq!((report.input.sources, report.input.unread.len()), (1, 3));
+    assert_eq!((report.input.sources, report.input.read_errors.len()), (1, 3));
     assert_eq!(report.input.records, 0, "a link out of the folder is not followed");
-    for (unread, why) in
-        report.input.unread.iter().zip(["symbolic link", "symbolic link", "not a regular file"])
-    {
-        assert!(unread.error.contains(why), "{unread:?}");
+    for (read_errors, why) in report.input.read_errors.iter().zip([
+        "symbolic link",
+        "symbolic link",
+        "not a regular file",
+    ]) {
+        assert!(read_errors.error.contains(why), "{read_errors:?}");
     }
 }
 
 #[test]
-fn a_file_that_vanishes_and_one_that_never_was() {
+fn a_deleted_file_and_a_missing_file() {
     let folder = tempfile::tempdir().unwrap();
     let (kept, gone) = (folder.path().join("a.log"), folder.path().join("b.log"));
     fs::write(&kept, GOOD).unwrap();
@@ -102,23 +104,27 @@ fn a_file_that_vanishes_and_one_that_never_was() {
     let sources = source::open(&[kept, gone.clone(), PathBuf::from("/no/such/file.log")]);
     fs::remove_file(gone).unwrap();
     let report = read(&sources);
-    assert_eq!((report.input.sources, report.input.records, report.input.unread.len()), (1, 1, 2));
+    assert_eq!(
+        (report.input.sources, report.input.records, report.input.read_errors.len()),
+        (1, 1, 2)
+    );
     assert_eq!(report.verdict.outcome, RunOutcome::Failed);
 }
 
 #[test]
-fn a_pipe_without_a_writer_is_refused_and_one_with_a_writer_is_read() {
+fn a_pipe_without_a_writer_is_rejected_and_one_with_a_writer_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let sources = source::open(std::slice::from_ref(&pipe));
     assert!(
-        sources.read.is_empty() && sources.unread[0].error.contains("nobody writes"),
+        sources.read.is_empty() && sources.read_errors[0].error.contains("pipe has no writer"),
         "{:?}",
-        sources.unread
+        sources.read_errors
     );
 
-    // Holds the pipe open for reading as well, so that opening it for writing does not wait for the reader.
+    // Opens the pipe for reading as well, so that opening it for writing does not wait for the
+    // reader.
     let writer = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
     let slow = std::thread::spawn(move || {
         use std::io::Write;
@@ -142,7 +148,7 @@ fn a_path_given_twice_is_read_once() {
 }
 
 #[test]
-fn hostile_structure_ends_in_time() {
+fn hostile_structure_terminates_in_time() {
     let mut text = String::new();
     let id = "019aaaac-a5da-7347-bb80-1089c1876100";
     // A span that is its own parent, two that call each other, and a chain of twenty thousand.
@@ -158,7 +164,7 @@ fn hostile_structure_ends_in_time() {
 }
 
 #[test]
-fn what_a_log_says_cannot_draw_on_the_terminal_or_the_page() {
+fn logs_cannot_inject_terminal_codes_or_markup() {
     let text = GOOD.replace("boom", "\\u001b[2Jboom <img src=x> | @all");
     let report = read_text(text.as_bytes());
     for output in [flowlog_analyze::render::Output::Text, flowlog_analyze::render::Output::Markdown]
@@ -167,7 +173,7 @@ fn what_a_log_says_cannot_draw_on_the_terminal_or_the_page() {
         flowlog_analyze::render::report(
             &report,
             output,
-            flowlog_analyze::render::Paint::Never,
+            flowlog_analyze::render::Style::Never,
             &mut shown,
         )
         .unwrap();
@@ -180,8 +186,8 @@ fn what_a_log_says_cannot_draw_on_the_terminal_or_the_page() {
     }
 }
 
-/// What costs more than it is worth would never end here: a call of a call, two hundred thousand deep, and as many beside
-/// each other, all of them failed.
+/// Superlinear algorithms would not finish here: two hundred thousand nested calls, fifty thousand
+/// calls next to each other, and a cycle of a thousand, all of them failed.
 #[test]
 fn flows_of_any_depth_and_breadth() {
     let line = |at: u32, parent: u32| {
@@ -196,9 +202,9 @@ fn flows_of_any_depth_and_breadth() {
     let broad: String = (0..50_000).map(|at| line(at, 0)).collect();
     let circle: String = (0..1000).map(|at| line(at, (at + 1) % 1000 + 1)).collect();
     for text in [deep, broad, circle] {
-        let sources = Sources::of_texts([("a.log", text.as_bytes())]).unwrap();
+        let sources = Sources::from_texts([("a.log", text.as_bytes())]).unwrap();
         let report = analyze(&sources, &Options::default(), &|_| {});
         assert_eq!((report.flows.total, report.flows.failed), (1, 1));
-        assert!(check(&sources, &Options::default(), 0.0, &|_| {}).passed);
+        assert!(lint_logs(&sources, &Options::default(), 0.0, &|_| {}).passed);
     }
 }

@@ -1,6 +1,7 @@
-//! The command as its users meet it: streams, exit status, pipes. Real processes, so behind `integration`.
+//! The command as users run it: streams, exit status, pipes. Starts real processes, and therefore
+//! requires the `integration` feature.
 #![cfg(feature = "integration")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::fs;
 use std::io::Write;
@@ -64,7 +65,7 @@ fn json_and_markdown() {
 }
 
 #[test]
-fn threads_change_nothing() {
+fn the_report_does_not_depend_on_the_number_of_threads() {
     let example = example();
     let of = |threads| {
         run(&["--format", "json", "--threads", threads, example.to_str().unwrap()]).stdout
@@ -73,7 +74,7 @@ fn threads_change_nothing() {
 }
 
 #[test]
-fn a_window_in_time() {
+fn time_window() {
     let example = example();
     let lines = |arguments: &[&str]| {
         let output = run(&[arguments, &["--format", "json", example.to_str().unwrap()]].concat());
@@ -82,10 +83,10 @@ fn a_window_in_time() {
     };
     let (all, _) = lines(&[]);
     let (before, _) = lines(&["--until", "2100-01-01"]);
-    let (after, told) = lines(&["--since", "2100-01-01 00:00"]);
+    let (after, found) = lines(&["--since", "2100-01-01 00:00"]);
     assert_eq!((all, after), (before, Some(0)));
-    assert!(told.contains("no line is left by --since"), "{told}");
-    // Nothing is younger than a second, nothing older than a lifetime.
+    assert!(found.contains("no line matches --since"), "{found}");
+    // No line is newer than a second, and none is older than a hundred years.
     assert_eq!((lines(&["--since", "1s"]).0, lines(&["--since", "36500d"]).0), (Some(0), all));
     let output = run(&["--since", "yesterday", example.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
@@ -93,12 +94,12 @@ fn a_window_in_time() {
 }
 
 #[test]
-fn a_limit_of_memory() {
+fn memory_limit() {
     let example = example();
     assert_eq!(run(&["--memory-limit", "256M", example.to_str().unwrap()]).status.code(), Some(1));
     let output = run(&["--memory-limit", "1M", example.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("128M or more"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("expected at least 128M"), "{}", stderr(&output));
 }
 
 #[test]
@@ -108,16 +109,16 @@ fn one_flow() {
     let report: serde_json::Value =
         serde_json::from_slice(&run(&["--format", "json", path]).stdout).unwrap();
     let id = report["flow_failures"][0]["flow_id"].as_str().unwrap();
-    let output = run(&["flow", id, path]);
+    let output = run(&["show", id, path]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(stdout(&output).contains("<-- broke here"), "{}", stdout(&output));
-    let output = run(&["flow", "no-such-flow", path]);
+    assert!(stdout(&output).contains("<-- first failure"), "{}", stdout(&output));
+    let output = run(&["show", "no-such-flow", path]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
-    assert!(stderr(&output).contains("no line names the flow `no-such-flow`"));
+    assert!(stderr(&output).contains("no flow has the flow, trace or request ID `no-such-flow`"));
 }
 
 #[test]
-fn one_flow_and_one_component_alone() {
+fn flow_and_component_filters() {
     let example = example();
     let path = example.to_str().unwrap();
     let report = |arguments: &[&str]| -> serde_json::Value {
@@ -132,9 +133,9 @@ fn one_flow_and_one_component_alone() {
         (&1.into(), &id.into())
     );
     let output = run(&["--flow", "no-such-flow", path]);
-    assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
     assert!(
-        stderr(&output).contains("no line names the flow `no-such-flow`"),
+        stderr(&output).contains("no flow has the flow, trace or request ID `no-such-flow`"),
         "{}",
         stderr(&output)
     );
@@ -142,7 +143,7 @@ fn one_flow_and_one_component_alone() {
     let lines = |report: &serde_json::Value| report["input"]["lines"].as_u64().unwrap();
     assert!(lines(&report(&["--component", "Prefill"])) < lines(&all));
     let output = run(&["--component", "nobody", path]);
-    assert!(stderr(&output).contains("no line is left by"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no line matches --component"), "{}", stderr(&output));
     let output = run(&["lint", "--component", "prefill", path]);
     assert!(
         stdout(&output).contains("prefill") && !stdout(&output).contains("frontend"),
@@ -165,7 +166,7 @@ fn standard_input() {
 }
 
 #[test]
-fn what_cannot_be_read() {
+fn unreadable_input() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(&["/no/such/file.log"]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""));
@@ -173,14 +174,14 @@ fn what_cannot_be_read() {
     let output = run(&[folder.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2), "a folder with nothing readable");
     let output = run(&["--format", "yaml", "x"]);
-    assert_eq!(output.status.code(), Some(2), "wrong arguments");
-    // One of two is enough.
+    assert_eq!(output.status.code(), Some(2), "invalid arguments");
+    // One readable file of two is enough.
     let good = folder.path().join("a.log");
     fs::write(&good, GOOD).unwrap();
     let output = run(&["/no/such/file.log", good.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stdout(&output).contains("Unread") && stdout(&output).contains("/no/such/file.log"),
+        stdout(&output).contains("Unread ") && stdout(&output).contains("/no/such/file.log"),
         "{}",
         stdout(&output)
     );
@@ -194,7 +195,8 @@ fn permission_denied() {
     fs::write(&closed, GOOD).unwrap();
     fs::write(&open, GOOD).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
-    // To root nothing is closed, so the command runs as nobody, from a place that nobody may read.
+    // Root can read every file, so run the command as the user `nobody`, from a folder that this
+    // user can read.
     let mut command = command(&["--format", "json", folder.path().to_str().unwrap()]);
     if fs::File::open(&closed).is_ok() {
         let copy = folder.path().join("flowlog-analyze");
@@ -215,13 +217,13 @@ fn permission_denied() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["input"]["sources"], 1);
     assert!(
-        report["input"]["unread"][0]["error"].as_str().unwrap().contains("ermission denied"),
+        report["input"]["read_errors"][0]["error"].as_str().unwrap().contains("ermission denied"),
         "{report}"
     );
 }
 
 #[test]
-fn a_closed_pipe_ends_it_quietly() {
+fn a_closed_pipe_ends_the_command_quietly() {
     let mut child = command(&["--format", "json", example().to_str().unwrap()]).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
@@ -271,7 +273,7 @@ fn owners_are_named() {
 }
 
 #[test]
-fn lint_passes_or_not_by_its_threshold() {
+fn lint_exit_status_follows_the_threshold() {
     let example = example();
     let output = run(&["lint", example.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
@@ -291,11 +293,11 @@ fn lint_passes_or_not_by_its_threshold() {
     }
     let output = run(&["lint", "--threshold", "101", log]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("between 0 and 100"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("expected a number from 0 to 100"), "{}", stderr(&output));
 }
 
 #[test]
-fn packed_runs_are_read_as_plain_ones() {
+fn archives_are_read_like_plain_files() {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("run.tar.gz");
     let examples = example().parent().unwrap().to_path_buf();
@@ -324,13 +326,13 @@ fn packed_runs_are_read_as_plain_ones() {
     let place = packed["verdict"]["evidence"][0]["source"].as_str().unwrap();
     assert_eq!(place, format!("{archive}/failed-run/prefill-0.log"));
 
-    // The beginning of one that was cut off is read, and that is said.
+    // The beginning of a truncated archive is read, and the damage is reported.
     let cut = folder.path().join("cut.gz");
     let gzip = Command::new("gzip").arg("-c").arg(example().join("frontend.log")).output().unwrap();
     fs::write(&cut, &gzip.stdout[..gzip.stdout.len() / 2]).unwrap();
     let output = run(&[cut.to_str().unwrap()]);
     assert!(
-        stdout(&output).contains("1 sources") && stdout(&output).contains("damaged"),
+        stdout(&output).contains("1 source,") && stdout(&output).contains("damaged"),
         "{}",
         stdout(&output)
     );

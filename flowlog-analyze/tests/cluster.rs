@@ -1,15 +1,16 @@
-//! Simulated clusters with their truth: who failed first is found, and nobody else is accused.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+//! Simulated clusters with ground truth: the component that failed first is found, and no other is
+//! accused.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::collections::HashMap;
 
 use flowlog_analyze::source::Sources;
 use flowlog_analyze::{Options, analyze};
 use flowlog_schema::report::{FlowFailure, FlowOutcome, Report};
-use flowlog_simulator::{Cluster, Damage, Envelope, Form, Outcome, damage, simulate, wrap};
+use flowlog_simulator::{Cluster, Damage, Envelope, LogFormat, Outcome, damage, simulate, wrap};
 
 fn report(cluster: &Cluster) -> Report {
-    let sources = Sources::of_texts(
+    let sources = Sources::from_texts(
         cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())),
     )
     .unwrap();
@@ -31,7 +32,8 @@ impl Score {
         self.add_known(cluster, &vec![true; cluster.truth.len()], seed);
     }
 
-    /// Of flows whose origin left no line nothing is asked.
+    /// Adds the flows that are `known`; the others have an origin that left no line, and are not
+    /// scored.
     fn add_known(&mut self, cluster: &Cluster, known: &[bool], seed: u64) {
         let report = report(cluster);
         let found: HashMap<&str, _> = report
@@ -66,11 +68,11 @@ impl Score {
                     && found.instance.as_deref() == Some(instance)
             });
             if !right {
-                let said = found.map(|found| {
+                let found = found.map(|found| {
                     (found.outcome, found.component.as_str(), found.instance.as_deref())
                 });
                 self.wrong.push(format!(
-                    "seed {seed} {id} ({}): want {outcome:?} {component} {instance}, said {said:?}",
+                    "seed {seed} {id} ({}): expected {outcome:?} {component} {instance}, found {found:?}",
                     truth.story
                 ));
             }
@@ -90,40 +92,40 @@ fn score(options: &flowlog_simulator::Options) -> Score {
     score
 }
 
-/// Everything that is said of a cluster's flows.
+/// Returns everything that the report contains about a cluster's flows.
 fn answers(cluster: &Cluster) -> Vec<String> {
     let report = report(cluster);
     let counts = serde_json::to_string(&report.flows).unwrap();
-    let said = report.flow_failures.iter().map(|failure| {
+    let found = report.flow_failures.iter().map(|failure| {
         let FlowFailure { flow_id, outcome, kind, component, instance, state, error_type, .. } =
             failure;
         format!("{flow_id} {outcome:?} {kind:?} {component} {instance:?} {state:?} {error_type:?}")
     });
-    let mut said: Vec<String> = said.collect();
-    said.sort();
-    said.push(counts);
-    said
+    let mut found: Vec<String> = found.collect();
+    found.sort();
+    found.push(counts);
+    found
 }
 
 #[test]
 fn wrapped_logs_are_read_as_well_as_bare_ones() {
-    for form in [Form::Json, Form::Text, Form::Mixed, Form::Dynamo] {
+    for format in [LogFormat::Json, LogFormat::Text, LogFormat::Mixed, LogFormat::Dynamo] {
         for envelope in Envelope::ALL {
-            // Dynamo's lines do not say which frontend wrote them: its log does.
-            if form == Form::Dynamo && envelope.loses_names() {
+            // Dynamo's lines do not name the frontend that wrote them; only the log's name does.
+            if format == LogFormat::Dynamo && envelope.loses_names() {
                 continue;
             }
             for seed in 1..=2 {
                 let bare = simulate(&flowlog_simulator::Options {
                     seed,
-                    form,
+                    format,
                     flows: 120,
                     ..Default::default()
                 });
                 assert_eq!(
                     answers(&wrap(&bare, envelope)),
                     answers(&bare),
-                    "{form:?} in {envelope:?}, seed {seed}"
+                    "{format:?} in {envelope:?}, seed {seed}"
                 );
             }
         }
@@ -131,7 +133,7 @@ fn wrapped_logs_are_read_as_well_as_bare_ones() {
 }
 
 #[test]
-fn wrapped_logs_of_many_kinds_in_one_folder() {
+fn wrapped_logs_with_different_envelopes_in_one_folder() {
     for seed in 1..=3 {
         let bare = simulate(&flowlog_simulator::Options { seed, flows: 250, ..Default::default() });
         let mut mixed = Cluster { logs: Vec::new(), truth: bare.truth.clone() };
@@ -147,21 +149,21 @@ fn wrapped_logs_of_many_kinds_in_one_folder() {
     }
 }
 
-/// A run whose logs somebody collected twice, from different sinks: spans are put together of lines that name nobody
-/// together.
+/// A run with logs that were collected more than once, from different sinks: the lines of a span
+/// may name a component and an instance that no line names together.
 #[test]
 fn the_same_run_in_three_forms_at_once() {
     for seed in 1..=4 {
         let mut all = Cluster { logs: Vec::new(), truth: Vec::new() };
-        for form in [Form::Json, Form::Text, Form::Dynamo] {
+        for format in [LogFormat::Json, LogFormat::Text, LogFormat::Dynamo] {
             let one = simulate(&flowlog_simulator::Options {
                 seed,
-                form,
+                format,
                 flows: 120,
                 ..Default::default()
             });
             all.logs.extend(
-                one.logs.into_iter().map(|(name, bytes)| (format!("{form:?}/{name}"), bytes)),
+                one.logs.into_iter().map(|(name, bytes)| (format!("{format:?}/{name}"), bytes)),
             );
             all.truth.extend(one.truth);
         }
@@ -181,8 +183,8 @@ fn the_same_run_in_three_forms_at_once() {
 
 #[test]
 fn the_first_failing_component_is_found() {
-    for form in [Form::Json, Form::Text, Form::Mixed, Form::Dynamo] {
-        for (prefills, quiet, mute_answers) in [
+    for format in [LogFormat::Json, LogFormat::Text, LogFormat::Mixed, LogFormat::Dynamo] {
+        for (prefills, silent_processes, omit_response_clocks) in [
             (1, false, false),
             (2, false, false),
             (1, true, false),
@@ -191,44 +193,48 @@ fn the_first_failing_component_is_found() {
         ] {
             let options = flowlog_simulator::Options {
                 flows: 250,
-                form,
+                format,
                 prefills,
-                quiet,
-                mute_answers,
+                silent_processes,
+                omit_response_clocks,
                 ..Default::default()
             };
             let score = score(&options);
-            let what =
-                format!("{form:?}, {prefills} prefill workers, quiet {quiet}, mute {mute_answers}");
-            assert!(score.faulty > 300 && score.innocent > 1000, "{what}: too few to tell");
+            let what = format!(
+                "{format:?}, {prefills} prefill workers, quiet {silent_processes}, mute {omit_response_clocks}"
+            );
+            assert!(
+                score.faulty > 300 && score.innocent > 1000,
+                "{what}: too few flows for a meaningful share"
+            );
             let share = 1.0 - score.wrong.len() as f64 / score.faulty as f64;
             println!(
-                "{what}: {share:.4} of {} right, {} of {} accused",
+                "{what}: {share:.4} of {} correct, {} of {} wrongly accused",
                 score.faulty,
                 score.accused.len(),
                 score.innocent
             );
             assert!(share >= 0.99, "{what}: {share}\n{}", score.wrong.join("\n"));
             assert!(score.accused.is_empty(), "{what}\n{}", score.accused.join("\n"));
-            // What `diagnose::confidence` promises.
+            // The guarantee of `diagnose::confidence`.
             let confidence = score.confidence / score.confident as f64;
             assert!(
                 (0.8..=share).contains(&confidence),
-                "{what}: a mean confidence of {confidence} for {share} right"
+                "{what}: mean confidence {confidence}, accuracy {share}"
             );
         }
     }
 }
 
 #[test]
-fn lost_lines_and_cut_beginnings() {
-    for form in [Form::Json, Form::Text, Form::Mixed, Form::Dynamo] {
+fn lost_lines_and_truncated_beginnings() {
+    for format in [LogFormat::Json, LogFormat::Text, LogFormat::Mixed, LogFormat::Dynamo] {
         for (lost_per_mille, cut_percent) in [(5, 0), (0, 20), (5, 20)] {
             let mut score = Score::default();
             for seed in 1..=12 {
                 let whole = simulate(&flowlog_simulator::Options {
                     flows: 250,
-                    form,
+                    format,
                     seed,
                     ..Default::default()
                 });
@@ -236,17 +242,20 @@ fn lost_lines_and_cut_beginnings() {
                 score.add_known(&cluster, &known, seed);
             }
             let what = format!(
-                "{form:?}, {lost_per_mille} of a thousand lines lost, up to {cut_percent} % cut"
+                "{format:?}, {lost_per_mille} of a thousand lines lost, up to {cut_percent} % cut"
             );
             let (right, accused) = (
                 1.0 - score.wrong.len() as f64 / score.faulty as f64,
                 score.accused.len() as f64 / score.innocent as f64,
             );
             println!(
-                "{what}: {right:.4} of {} right, {accused:.4} of {} accused",
+                "{what}: {right:.4} of {} correct, {accused:.4} of {} wrongly accused",
                 score.faulty, score.innocent
             );
-            assert!(score.faulty > 300 && score.innocent > 1000, "{what}: too few to tell");
+            assert!(
+                score.faulty > 300 && score.innocent > 1000,
+                "{what}: too few flows for a meaningful share"
+            );
             assert!(right >= 0.98, "{what}\n{}", score.wrong.join("\n"));
             assert!(accused < 0.005, "{what}\n{}", score.accused.join("\n"));
         }

@@ -1,56 +1,57 @@
-//! Events are the same however a log is cut into chunks, and what several writers tore apart is put together again.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+//! Events do not depend on how a log is cut into chunks, and interleaved lines of several writers
+//! are reassembled.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
-use flowlog_analyze::events::{Event, NeedsPast, read_events};
 use flowlog_analyze::format;
 use flowlog_analyze::lines::read_chunk;
+use flowlog_analyze::multiline::{NeedsLookbehind, RawEvent, read_events};
 use flowlog_analyze::source::Sources;
 use proptest::prelude::*;
 
-/// Offset, lines, text.
+/// Offset, number of lines, and text of an event.
 type Found = (u64, u64, String);
 
-fn error(_: std::io::Error) -> NeedsPast {
-    NeedsPast
+fn error(_: std::io::Error) -> NeedsLookbehind {
+    NeedsLookbehind
 }
 
-/// The events that begin in a range.
+/// Returns the events that begin in a range.
 fn events_in(sources: &Sources, range: std::ops::Range<u64>) -> Vec<Found> {
     let source = &sources.read[0];
     let read = |past| {
         let mut found = Vec::new();
         let chunk = read_chunk(source, range.clone(), past, Vec::new()).map_err(error)?;
-        let mut ahead = |from: u64| {
+        let mut read_ahead = |from: u64| {
             if from < source.size {
                 read_chunk(source, from..from + 1000, false, Vec::new()).map(Some).map_err(error)
             } else {
                 Ok(None)
             }
         };
-        read_events(&chunk, &mut ahead, &mut |event: &Event<'_>| {
-            if event.own {
+        read_events(&chunk, &mut read_ahead, &mut |event: &RawEvent<'_>| {
+            if event.starts_in_chunk {
                 found.push((
                     event.at,
                     event.lines,
                     String::from_utf8_lossy(&event.text).into_owned(),
                 ));
             }
-            Ok::<(), NeedsPast>(())
+            Ok::<(), NeedsLookbehind>(())
         })?;
         Ok(found)
     };
-    read(false).or_else(|NeedsPast| read(true)).unwrap()
+    read(false).or_else(|NeedsLookbehind| read(true)).unwrap()
 }
 
 fn events(text: &[u8], chunk: u64) -> Vec<Found> {
-    let sources = Sources::of_texts([("a", text)]).unwrap();
+    let sources = Sources::from_texts([("a", text)]).unwrap();
     let size = sources.read[0].size;
     (0..size.div_ceil(chunk))
         .flat_map(|at| events_in(&sources, at * chunk..((at + 1) * chunk).min(size)))
         .collect()
 }
 
-/// Lines that begin, go on, wrap, cut, and mean nothing.
+/// Lines that start an event, continue one, have an envelope, are fragments, or have no meaning.
 const LINES: [&str; 31] = [
     "2025-11-22T08:27:15.705274Z ERROR handlers.generate: boom",
     "2025-11-22T08:27:15.705274Z DEBUG dynamo_run::subprocess:     raise e",
@@ -89,31 +90,32 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_same_events_however_a_log_is_cut(picks in prop::collection::vec((0..LINES.len(), 0usize..40), 1..120), chunk in 1u64..2000) {
+    fn events_do_not_depend_on_chunking(picks in prop::collection::vec((0..LINES.len(), 0usize..40), 1..120), chunk in 1u64..2000) {
         let text: String = picks.iter().map(|(pick, padding)| format!("{}{}\n", LINES[*pick], " x".repeat(*padding))).collect();
         let whole = events(text.as_bytes(), u64::MAX);
         prop_assert_eq!(whole.iter().map(|(_, lines, _)| lines).sum::<u64>(), picks.len() as u64);
         prop_assert_eq!(events(text.as_bytes(), chunk), whole);
     }
 
-    /// Chunks begin far behind the beginning of a log: what their first lines belong to is looked up, and no further.
+    /// Chunks that begin far into a log: the event that their first lines belong to is found with a
+    /// bounded lookbehind.
     #[test]
-    fn the_same_events_of_long_logs(picks in prop::collection::vec((0..LINES.len(), 0usize..3_000), 400..500), chunk in 30_000u64..400_000) {
+    fn events_of_long_logs_do_not_depend_on_chunking(picks in prop::collection::vec((0..LINES.len(), 0usize..3_000), 400..500), chunk in 30_000u64..400_000) {
         let text: String = picks.iter().map(|(pick, padding)| format!("{}{}\n", LINES[*pick], " x".repeat(*padding))).collect();
-        // The texts would fill the screen.
+        // The full texts would fill the screen.
         let short = |events: Vec<Found>| -> Vec<_> { events.into_iter().map(|(at, lines, text)| (at, lines, text.len(), text[..text.len().min(50)].to_owned())).collect() };
         prop_assert_eq!(short(events(text.as_bytes(), chunk)), short(events(text.as_bytes(), u64::MAX)));
     }
 
     #[test]
-    fn any_bytes_are_events(bytes in prop::collection::vec(any::<u8>(), 0..3000), chunk in 1u64..500) {
+    fn arbitrary_bytes_form_events(bytes in prop::collection::vec(any::<u8>(), 0..3000), chunk in 1u64..500) {
         let whole = events(&bytes, u64::MAX);
         prop_assert_eq!(whole.iter().map(|(_, lines, _)| *lines as usize).sum::<usize>(), flowlog_analyze::lines::lines(&bytes).count());
         prop_assert_eq!(events(&bytes, chunk), whole);
     }
 }
 
-/// Format, lines and text of every event.
+/// Returns format, number of lines and text of every event.
 fn read(text: &str) -> Vec<(&'static str, u64, String)> {
     let found = events(text.as_bytes(), u64::MAX);
     found
@@ -123,7 +125,7 @@ fn read(text: &str) -> Vec<(&'static str, u64, String)> {
 }
 
 #[test]
-fn two_processes_that_tear_each_others_tracebacks() {
+fn interleaved_tracebacks_of_two_processes() {
     let text = "\
 (Worker_TP0 pid=588) ERROR 11-22 08:27:15 [executor.py:7] WorkerProc hit an exception.
 (EngineCore pid=309) ERROR 11-22 08:27:15 [core.py:9] EngineCore failed.
@@ -149,60 +151,61 @@ fn two_processes_that_tear_each_others_tracebacks() {
 }
 
 #[test]
-fn what_belongs_together_and_what_does_not() {
+fn event_boundaries() {
     for (text, expected) in [
-        // A stack below a logger's line, and a panic that is not.
+        // A stack trace belongs to the logger's line above it; a panic does not.
         (
             "2025-11-22T08:27:15.705274Z ERROR x.y: boom\nTraceback (most recent call last):\n  File \"a.py\", line 1\nValueError: bad\nthread 'main' panicked at x.rs:1:1:\nboom\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n",
             vec![("dynamo_readable", 4), ("rust_panic", 3)],
         ),
-        // A chain is one event; a second traceback is another.
+        // A chain of exceptions is one event; a second traceback is another.
         (
             "Traceback (most recent call last):\n  File \"a.py\", line 1\nKeyError: 'x'\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"b.py\", line 1\nValueError: bad\nTraceback (most recent call last):\n  File \"c.py\", line 1\nValueError: worse\n",
             vec![("python_traceback", 9), ("python_traceback", 3)],
         ),
-        // A child's name belongs to its traceback.
+        // The line with a child process's name belongs to its traceback.
         (
             "Process EngineCore_0:\nTraceback (most recent call last):\n  File \"a.py\", line 1\nValueError: bad\n",
             vec![("python_traceback", 4)],
         ),
-        // Objects end with their line.
+        // A JSON object ends with its line.
         (
             "{\"time\":\"2025-11-22T08:27:15.705274Z\",\"level\":\"INFO\",\"target\":\"t\",\"message\":\"up\"}\nplain\n",
             vec![("dynamo_json", 1), ("unrecognised", 1)],
         ),
-        // Words with line feeds.
+        // A message with line feeds.
         (
             "2025-11-22T08:27:15.705274Z  INFO x.y: config:\n{'a': 1,\n 'b': 2}\n",
             vec![("dynamo_readable", 3)],
         ),
-        // After a blank line something else begins.
+        // A blank line ends a message.
         (
             "2025-11-22T08:27:15.705274Z  INFO x.y: up\n\nDownloading model\n",
             vec![("dynamo_readable", 2), ("unrecognised", 1)],
         ),
-        // Behind words that announce nothing, other words are others'.
+        // Plain text does not belong to a message that announces no continuation.
         (
             "2025-11-22T08:27:15.705274Z  INFO x.y: up\nDownloading model\n",
             vec![("dynamo_readable", 1), ("unrecognised", 1)],
         ),
-        // A stack is not its predecessor's, unless that announces it.
+        // A stack trace does not belong to the message before it, unless that announces it.
         (
             "INFO 11-22 08:00:00 [core.py:331] Application startup complete.\nTraceback (most recent call last):\n  File \"a.py\", line 1\nValueError: bad\n",
             vec![("vllm", 1), ("python_traceback", 3)],
         ),
-        // Last words end with their line; so does a stack with its exception.
+        // A final message like `Killed` ends with its line, and a stack trace ends with its
+        // exception.
         ("Killed\nall done\n", vec![("native_abort", 1), ("unrecognised", 1)]),
         (
             "Traceback (most recent call last):\n  File \"a.py\", line 1\nValueError: bad\nall tests passed\n",
             vec![("python_traceback", 3), ("unrecognised", 1)],
         ),
-        // Lines of loggers that no format knows.
+        // A logger's line in an unrecognized format starts an event.
         (
             "ERROR:root:boom\ntime=\"2025\" level=fatal msg=\"x\"\n",
             vec![("python_logging", 1), ("unrecognised", 1)],
         ),
-        // Native code writes past its process's prefix.
+        // Native code writes without the prefix that its process puts before lines.
         (
             "[rank1]:[E1122 08:27:15.705274881 ProcessGroupNCCL.cpp:616] watchdog: CUDA error\nException raised from check at x.cpp:1\nframe #0: c10::Error + 0x96 (0x7f)\n",
             vec![("torch", 3)],
@@ -215,27 +218,27 @@ fn what_belongs_together_and_what_does_not() {
             "panic: runtime error: index out of range\n\ngoroutine 1 [running]:\nmain.(*server).run(0xc0001)\n\t/app/main.go:7 +0x1d\nexit status 2\n",
             vec![("go_panic", 6)],
         ),
-        // Collected much later, so not written at once.
+        // Collected much later, so not written together.
         (
             "2025-11-22T08:27:15.1234567Z 2025-11-22T08:27:15.705274Z  INFO x.y: up\n2025-11-22T08:27:59.1234567Z plain\n",
             vec![("dynamo_readable", 1), ("unrecognised", 1)],
         ),
-        // Pieces of one line, by stream.
+        // Fragments of one line, joined by stream.
         (
             "2025-11-22T08:27:15.123456789Z stdout P {\"component\":\"router\",\n2025-11-22T08:27:15.123456789Z stderr F plain\n2025-11-22T08:27:15.123456789Z stdout F \"event\":\"start\"}\n",
             vec![("flowlog_json", 2), ("unrecognised", 1)],
         ),
-        // What was cut is put together before what is inside is looked at.
+        // Fragments are joined before inner envelopes are parsed.
         (
             "2025-11-22T08:27:15.123456789Z stdout P (EngineCore pid=1) ERROR 11-22 08:\n2025-11-22T08:27:15.123456789Z stdout F 27:15 [core.py:1] boom\n2025-11-22T08:27:15.123456789Z stdout F (EngineCore pid=1) INFO 11-22 08:27:15 [core.py:2] up\n",
             vec![("vllm", 2), ("vllm", 1)],
         ),
-        // A piece that was never gone on with.
+        // A fragment that is never continued.
         (
             "{\"log\":\"cut\",\"stream\":\"stdout\",\"time\":\"2025-11-22T08:27:15Z\"}\n{\"log\":\"ERROR:root:x\\n\",\"stream\":\"stdout\",\"time\":\"2025-11-22T09:27:15Z\"}\n",
             vec![("unrecognised", 1), ("python_logging", 1)],
         ),
-        // The runner's lines are not the script's.
+        // The runner's lines do not belong to the script's events.
         (
             "2025-11-22T08:27:15.123456Z 01O Traceback (most recent call last):\n2025-11-22T08:27:15.123456Z 00O Cleaning up\n2025-11-22T08:27:15.123456Z 01O   File \"a.py\", line 1\n",
             vec![("python_traceback", 2), ("unrecognised", 1)],

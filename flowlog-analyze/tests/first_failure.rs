@@ -1,11 +1,13 @@
-//! Small flows by hand: one rule of the contract's section 3 each, with the answer beside it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+//! Small handwritten flows: each tests one rule of `docs/how-it-decides.md`, with the expected
+//! answer next to it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use flowlog_analyze::source::Sources;
 use flowlog_analyze::{Options, analyze};
 use flowlog_schema::report::Report;
 
-/// Records in the text form, without what does not matter: `SECONDS component/instance FLOW SPAN<PARENT event state {fields} tail`.
+/// Expands a short form to a record in the text form:
+/// `SECONDS component/instance FLOW SPAN<PARENT event state {fields} tail`.
 fn line(short: &str) -> String {
     let mut words = short.splitn(5, ' ');
     let seconds: f64 = words.next().unwrap().parse().unwrap();
@@ -26,7 +28,7 @@ fn line(short: &str) -> String {
     )
 }
 
-/// A served request through frontend, router and vllm, half a second long.
+/// Returns a served request through frontend, router and vllm, half a second long.
 fn served(at: f64, flow: u64) -> Vec<String> {
     [
         format!("{at} frontend/f {flow} {flow}1 start receive"),
@@ -39,7 +41,8 @@ fn served(at: f64, flow: u64) -> Vec<String> {
     .to_vec()
 }
 
-/// Four served requests, the lines of the case, and what speaks until a minute is over.
+/// Analyzes four served requests, the lines of the case, and background activity until a minute is
+/// over.
 fn report(case: &[&str], served_to_the_end: bool) -> Report {
     let mut lines: Vec<String> =
         (0..4).flat_map(|at| served(f64::from(at), 100 + u64::try_from(at).unwrap())).collect();
@@ -58,13 +61,14 @@ fn report(case: &[&str], served_to_the_end: bool) -> Report {
     }
     let text: String = lines.iter().map(|short| line(short)).collect();
     analyze(
-        &Sources::of_texts([("all.log", text.as_bytes())]).unwrap(),
+        &Sources::from_texts([("all.log", text.as_bytes())]).unwrap(),
         &Options::default(),
         &|_| {},
     )
 }
 
-/// Component, instance and kind of flow 7; its outcome where it is no failure.
+/// Returns component, instance, kind and outcome of the failure of flow 7; the outcome only if it
+/// did not fail.
 fn answer(report: &Report) -> String {
     let flow =
         report.flow_failures.iter().find(|failure| failure.flow_id.ends_with("000000000007"));
@@ -87,7 +91,7 @@ fn answer(report: &Report) -> String {
 }
 
 #[test]
-fn one_rule_each() {
+fn each_documented_rule() {
     let opened = [
         "10 frontend/f 7 1 start receive",
         "10.01 router/r 7 2<1 start dispatch {worker_id=v-0}",
@@ -104,7 +108,7 @@ fn one_rule_each() {
             "vllm/v-0 error Failed",
         ),
         (
-            "a silent callee is the origin by whatever name its caller fails",
+            "a silent callee is the origin whatever error its caller reports",
             &[
                 "16 router/r 7 2<1 fail dispatch {} Internal: gave up",
                 "16.1 frontend/f 7 1 fail receive {} Internal: request failed",
@@ -112,7 +116,7 @@ fn one_rule_each() {
             "vllm/v-0 hang Failed",
         ),
         (
-            "a silent callee is the origin though it was cancelled when its caller had waited long enough",
+            "a silent callee is the origin although it was cancelled when its caller timed out",
             &[
                 "15.99 router/r 7 2<1 cancel dispatch {} abandoned: dropped without an end",
                 "16 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
@@ -123,7 +127,7 @@ fn one_rule_each() {
             "vllm/v-0 hang Failed",
         ),
         (
-            "and though it ended well when nobody waited any more",
+            "a silent callee is the origin although it ended well after its callers had timed out",
             &[
                 "16 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 6 s",
                 "16.1 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
@@ -132,7 +136,7 @@ fn one_rule_each() {
             "vllm/v-0 hang Failed",
         ),
         (
-            "who gives up sooner than anything takes is the origin",
+            "a caller that times out before any span could complete is the origin",
             &[
                 "10.1 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 80 ms",
                 "10.11 vllm/v-0 7 3<2 cancel decode {} abandoned: dropped without an end",
@@ -141,7 +145,7 @@ fn one_rule_each() {
             "router/r error Failed",
         ),
         (
-            "who works on until its caller gives up does not hang",
+            "a callee that is active until its caller times out does not hang",
             &[
                 "12 vllm/v-0 7 3<2 state decode",
                 "15.9 vllm/v-0 7 3<2 state decode",
@@ -152,7 +156,7 @@ fn one_rule_each() {
             "router/r error Failed",
         ),
         (
-            "what its caller gave up after it had been left itself is no failure",
+            "a timeout after the client disconnected is not a failure",
             &[
                 "10.3 frontend/f 7 1 cancel receive {} Cancelled: client disconnected",
                 "16 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 6 s",
@@ -161,7 +165,7 @@ fn one_rule_each() {
             "cancelled",
         ),
         (
-            "a hedge that was cancelled long before is not why",
+            "a hedged call that was cancelled long before is not the cause",
             &[
                 "10.9 router/r 7 5<2 start call",
                 "10.9 vllm/v-1 7 6<5 start decode",
@@ -173,14 +177,14 @@ fn one_rule_each() {
             ],
             "vllm/v-0 hang Failed",
         ),
-        ("a flow whose callers wait hangs too", &[], "vllm/v-0 hang Failed"),
+        ("a flow with waiting callers hangs, too", &[], "vllm/v-0 hang Failed"),
         (
-            "a state without peers is judged by its callers",
+            "a state without peers is compared with its callers' peers",
             &["10.1 vllm/v-0 7 3<2 state preempted"],
             "vllm/v-0 hang Failed",
         ),
         (
-            "a retry carries it",
+            "a successful retry is a recovery",
             &[
                 "10.2 vllm/v-0 7 3<2 fail decode {} Internal: CUDA out of memory",
                 "10.3 vllm/v-1 7 4<2 start decode",
@@ -191,7 +195,7 @@ fn one_rule_each() {
             "vllm/v-0 error Recovered",
         ),
         (
-            "what follows from the caller's leaving is no failure",
+            "an error caused by the client's disconnect is not a failure",
             &[
                 "10.3 frontend/f 7 1 cancel receive {} Cancelled: client disconnected",
                 "10.4 router/r 7 2<1 cancel dispatch",
@@ -200,7 +204,7 @@ fn one_rule_each() {
             "cancelled",
         ),
         (
-            "a handled error is no failure",
+            "a handled error is not a failure",
             &[
                 "10.2 vllm/v-0 7 3<2 state decode {} Disconnected: kv events, reconnected",
                 "10.3 vllm/v-0 7 3<2 end decode",
@@ -210,7 +214,7 @@ fn one_rule_each() {
             "ok",
         ),
         (
-            "an error as the last word fails a span",
+            "an error as the last message fails a span",
             &[
                 "10.2 vllm/v-0 7 3<2 state decode {} RuntimeError: CUDA error",
                 "10.4 router/r 7 2<1 fail dispatch {} Unavailable: worker failed",
@@ -219,7 +223,7 @@ fn one_rule_each() {
             "vllm/v-0 error Failed",
         ),
         (
-            "an answered caller that fails on its own is the origin",
+            "a caller that fails on its own after a response is the origin",
             &[
                 "10.3 vllm/v-0 7 3<2 end decode",
                 "10.4 router/r 7 2<1 end dispatch",
@@ -228,7 +232,7 @@ fn one_rule_each() {
             "frontend/f error Failed",
         ),
         (
-            "the caller's fault is rejected",
+            "a failure through the caller's fault is a rejection",
             &[
                 "10.3 vllm/v-0 7 3<2 fail decode {} InvalidArgument: max_tokens too large",
                 "10.4 router/r 7 2<1 fail dispatch {} InvalidArgument: max_tokens too large",
@@ -243,8 +247,9 @@ fn one_rule_each() {
 }
 
 #[test]
-fn a_worker_that_is_never_heard_again_crashed() {
-    // It took eight seconds at most before, was heard every second, and the logs end six seconds after its last word.
+fn a_worker_that_never_logs_again_crashed() {
+    // The worker's spans took at most eight seconds before. It logs every second, in the first case
+    // until more than five seconds before the logs end.
     let peers = [1, 10, 19].into_iter().flat_map(|at| {
         [
             format!("{at} vllm/v-1 {at} {at}3 start long"),
@@ -266,17 +271,17 @@ fn a_worker_that_is_never_heard_again_crashed() {
     for (until, expected) in [(54, "vllm/v-1 crash Failed"), (60, "vllm/v-1 hang Failed")] {
         let case: Vec<String> = peers.clone().chain(beats(until)).chain(open.clone()).collect();
         let case: Vec<&str> = case.iter().map(String::as_str).collect();
-        assert_eq!(answer(&report(&case, true)), expected, "heard until {until}");
+        assert_eq!(answer(&report(&case, true)), expected, "active until {until}");
     }
 }
 
 #[test]
-fn what_a_dead_worker_leaves_behind() {
-    // v-0 speaks last at 10.02: everybody else goes on.
+fn failures_caused_by_a_dead_worker() {
+    // v-0 logs last at 10.02, and all other processes go on.
     let dead = "10.02 vllm/v-0 6 3<2 start decode";
     for (rule, case, expected) in [
         (
-            "lost with its process",
+            "a span lost with its process",
             &[
                 "10 frontend/f 7 1 start receive",
                 "10.01 router/r 7 2<1 start dispatch {worker_id=v-0}",
@@ -287,7 +292,7 @@ fn what_a_dead_worker_leaves_behind() {
             "vllm/v-0 crash Failed",
         ),
         (
-            "refused because it is dead",
+            "a call refused by a dead process",
             &[
                 dead,
                 "12 frontend/f 7 1 start receive",
@@ -298,7 +303,7 @@ fn what_a_dead_worker_leaves_behind() {
             "vllm/v-0 crash Failed",
         ),
         (
-            "a callee that never took the call up",
+            "a callee that never accepted the call",
             &[
                 dead,
                 "12 frontend/f 7 1 start receive",
@@ -307,7 +312,7 @@ fn what_a_dead_worker_leaves_behind() {
             "vllm/v-0 crash Failed",
         ),
         (
-            "of two callees the one that was called last and did not answer",
+            "of two callees, the last one, which did not respond",
             &[
                 "10.02 vllm/v-0 6 3<2 start decode",
                 "12 frontend/f 7 1 start receive",
@@ -321,7 +326,7 @@ fn what_a_dead_worker_leaves_behind() {
             "vllm/v-0 crash Failed",
         ),
         (
-            "its own error is its own, whoever is dead",
+            "an unrelated error is not attributed to a dead process",
             &[
                 dead,
                 "12 frontend/f 7 1 start receive",

@@ -1,6 +1,7 @@
-//! Logs that are followed, pipes that are read as they come, and kubectl: real processes, so behind `integration`.
+//! Followed logs, pipes that are read while they are written, and kubectl. Starts real processes,
+//! and therefore requires the `integration` feature.
 #![cfg(feature = "integration")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,12 +11,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use flowlog_simulator::{Form, simulate};
+use flowlog_simulator::{LogFormat, simulate};
 
 const ANALYZE: &str = env!("CARGO_BIN_EXE_flowlog-analyze");
 const KUBECTL: &str = env!("CARGO_BIN_EXE_kubectl-flowlog");
 
-/// Longer than anything here takes: a test that waits so long has failed.
+/// Longer than any step here takes: a test that waits this long has failed.
 const LONG: Duration = Duration::from_secs(30);
 
 fn failure(state: &str, flow: u8) -> String {
@@ -34,7 +35,7 @@ fn append(path: &Path, text: &str) {
         .unwrap();
 }
 
-/// Its lines on standard output, as they come.
+/// Returns the child's lines on standard output, as they arrive.
 fn lines_of(child: &mut Child) -> Receiver<String> {
     let out = BufReader::new(child.stdout.take().unwrap());
     let (sender, lines) = channel();
@@ -52,7 +53,7 @@ fn interrupt(child: &Child) {
 
 fn wait_for(lines: &Receiver<String>, part: &str) -> String {
     loop {
-        let line = lines.recv_timeout(LONG).unwrap_or_else(|_| panic!("no line has `{part}`"));
+        let line = lines.recv_timeout(LONG).unwrap_or_else(|_| panic!("no line contains `{part}`"));
         if line.contains(part) {
             return line;
         }
@@ -72,30 +73,30 @@ fn follow(arguments: &[&str]) -> Child {
 }
 
 #[test]
-fn a_log_that_comes_late_is_rotated_and_cut_is_followed() {
+fn a_log_is_followed_through_late_creation_rotation_and_truncation() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("router.log");
     let mut child = follow(&[log.to_str().unwrap()]);
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    stderr.read_line(&mut said).unwrap();
-    assert!(said.contains("waiting for `"), "{said}");
+    let mut found = String::new();
+    stderr.read_line(&mut found).unwrap();
+    assert!(found.contains("waiting for `"), "{found}");
     let lines = lines_of(&mut child);
     append(&log, &failure("one", 1));
-    let told = wait_for(&lines, "failed in one");
+    let found = wait_for(&lines, "failed in one");
     assert!(
-        told.contains("router (r-0) failed in one: Internal: boom") && told.contains("router.log"),
-        "{told}"
+        found.contains("router (r-0) failed in one: Internal: boom")
+            && found.contains("router.log"),
+        "{found}"
     );
-    // Its last line has no end yet when it is rotated.
+    // The last line has no line feed yet when the log is rotated.
     append(&log, failure("two", 2).trim_end());
-    std::thread::sleep(Duration::from_millis(300));
     fs::rename(&log, folder.path().join("router.log.1")).unwrap();
     append(&log, &failure("three", 3));
     wait_for(&lines, "failed in two");
     wait_for(&lines, "failed in three");
+    // Shorter than what was read, so the truncation shows even if it is seen late.
     fs::write(&log, "").unwrap();
-    std::thread::sleep(Duration::from_millis(300));
     append(&log, &failure("four", 4));
     wait_for(&lines, "failed in four");
     interrupt(&child);
@@ -105,17 +106,18 @@ fn a_log_that_comes_late_is_rotated_and_cut_is_followed() {
 }
 
 #[test]
-fn logs_that_come_into_a_folder_are_followed_once() {
+fn new_logs_in_a_folder_are_followed_once() {
     let folder = tempfile::tempdir().unwrap();
     append(&folder.path().join("a.log"), &failure("one", 1));
     let mut child = follow(&["--no-progress", folder.path().to_str().unwrap()]);
     let lines = lines_of(&mut child);
     wait_for(&lines, "failed in one");
-    // The second is what the first was before.
+    // `a.log.1` has the name of a rotated `a.log`, so it is not read.
     append(&folder.path().join("b.log"), &failure("two", 2));
     append(&folder.path().join("a.log.1"), &failure("none", 9));
     wait_for(&lines, "failed in two");
-    // A line at rest is read for good, and what comes later goes on.
+    // A line is final after a quiet period, and later lines are still read. On a slow machine this
+    // only takes longer.
     std::thread::sleep(Duration::from_millis(1500));
     append(&folder.path().join("b.log"), &failure("three", 3));
     wait_for(&lines, "failed in three");
@@ -125,7 +127,7 @@ fn logs_that_come_into_a_folder_are_followed_once() {
 }
 
 #[test]
-fn a_pipe_that_is_followed_ends_with_its_report() {
+fn following_a_pipe_ends_with_the_report() {
     let mut child = follow(&["--format", "json"]);
     let mut stdin = child.stdin.take().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -136,7 +138,7 @@ fn a_pipe_that_is_followed_ends_with_its_report() {
     drop(stdin);
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "", "one kind of error is told once");
+    assert_eq!(rest, "", "each kind of error is reported once");
     let output = child.wait_with_output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
@@ -147,11 +149,11 @@ fn a_pipe_that_is_followed_ends_with_its_report() {
 }
 
 #[test]
-fn a_pipe_tells_what_its_file_tells() {
+fn a_pipe_and_a_file_give_the_same_report() {
     let cluster = simulate(&flowlog_simulator::Options {
         seed: 5,
         flows: 3_000,
-        form: Form::Mixed,
+        format: LogFormat::Mixed,
         ..Default::default()
     });
     let all: Vec<u8> = cluster.logs.into_iter().flat_map(|(_, bytes)| bytes).collect();
@@ -171,7 +173,7 @@ fn a_pipe_tells_what_its_file_tells() {
                 == expected,
             "{follow:?}"
         );
-        // The same, a little at a time.
+        // The same input, in small pieces.
         let slow = Command::new("sh")
             .args(["-c", "dd bs=70000 status=none"])
             .stdin(fs::File::open(&file).unwrap())
@@ -185,8 +187,8 @@ fn a_pipe_tells_what_its_file_tells() {
     }
 }
 
-/// A stand-in for kubectl that writes down what it is asked.
-fn stand_in(folder: &Path, script: &str) -> String {
+/// Creates a fake kubectl that records its arguments.
+fn fake_kubectl(folder: &Path, script: &str) -> String {
     let path = folder.join("kubectl");
     fs::write(&path, format!("#!/bin/sh\necho \"$@\" >> {}/asked\n{script}\n", folder.display()))
         .unwrap();
@@ -205,7 +207,7 @@ fn kubectl_fetches_the_logs_of_pods() {
         "case \"$*\" in\n*--previous*) exit 1;;\nlogs*) printf '[pod/router-0/main] 2025-11-22T08:27:15.000000Z %s\\n' '{}';;\nesac",
         failure("one", 1).trim_end()
     );
-    let program = stand_in(folder.path(), &script);
+    let program = fake_kubectl(folder.path(), &script);
     let output = kubectl(&["-n", "dynamo", "-l", "app=x", "--since", "2h", "--kubectl", &program]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("FAILED  router") && text.contains("kubectl logs:1"), "{text}");
@@ -243,17 +245,17 @@ fn kubectl_fetches_the_logs_of_pods() {
 }
 
 #[test]
-fn kubectl_that_fails_is_told() {
+fn kubectl_failure_is_reported() {
     let folder = tempfile::tempdir().unwrap();
-    let program = stand_in(folder.path(), "echo 'error: no such context' >&2; exit 1");
+    let program = fake_kubectl(folder.path(), "echo 'error: no such context' >&2; exit 1");
     let output = kubectl(&["-l", "app=x", "--kubectl", &program]);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{told}");
+    let found = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{found}");
     assert!(
-        told.contains("no such context")
-            && told.contains("exit status: 1")
-            && told.contains("no log could be read"),
-        "{told}"
+        found.contains("no such context")
+            && found.contains("exit status: 1")
+            && found.contains("no log could be read"),
+        "{found}"
     );
     let output = kubectl(&["-l", "app=x", "--kubectl", "/no/such/kubectl"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("failed to run `/no/such/kubectl`"));
@@ -263,7 +265,7 @@ fn kubectl_that_fails_is_told() {
 #[test]
 fn kubectl_follows_pods_that_start_later() {
     let folder = tempfile::tempdir().unwrap();
-    // The first look finds one pod, the second another, the third none.
+    // The first poll finds one pod, the second another, the third none.
     let script = format!(
         "cd {}\ncase \"$*\" in\nget*) echo x >> looks; case $(wc -l < looks) in 1) echo 'Running router-0 main=0';; 2) echo 'Running router-1 main=0';; esac;;\n\
          'logs router-1'*) echo '{}';;\n*--previous*|describe*) exit 1;;\nlogs*) echo '{}';;\nesac",
@@ -271,7 +273,7 @@ fn kubectl_follows_pods_that_start_later() {
         failure("two", 2).trim_end(),
         failure("one", 1).trim_end()
     );
-    let program = stand_in(folder.path(), &script);
+    let program = fake_kubectl(folder.path(), &script);
     let output = kubectl(&["-l", "app=x", "--follow", "--kubectl", &program]);
     let text = String::from_utf8(output.stdout).unwrap();
     for part in ["router (r-0) failed in one", "router (r-0) failed in two", "2 of 2 flows failed"]

@@ -1,24 +1,24 @@
-//! The report does not depend on chunk size, threads, batches, closing or the order of the inputs; it adds up, and
-//! it is what its JSON Schema says.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+//! The report does not depend on chunk size, threads, batches, closing or the order of the inputs;
+//! its numbers add up, and it conforms to its JSON Schema.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
-use flowlog_analyze::ingest::Plan;
+use flowlog_analyze::ingest::IngestOptions;
 use flowlog_analyze::source::Sources;
 use flowlog_analyze::{Options, analyze};
 use flowlog_schema::report::Report;
-use flowlog_simulator::{Cluster, Envelope, Form, simulate, wrap};
+use flowlog_simulator::{Cluster, Envelope, LogFormat, simulate, wrap};
 use proptest::prelude::*;
 
-fn report(cluster: &Cluster, plan: Plan, threads: usize) -> Report {
-    let sources = Sources::of_texts(
+fn report(cluster: &Cluster, ingest: IngestOptions, threads: usize) -> Report {
+    let sources = Sources::from_texts(
         cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())),
     )
     .unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| analyze(&sources, &Options { plan, ..Options::default() }, &|_| {}))
+    pool.install(|| analyze(&sources, &Options { ingest, ..Options::default() }, &|_| {}))
 }
 
-/// All of a run in one log, as `kubectl logs` of several pods gives it.
+/// Merges the logs of a run into one, as `kubectl logs` returns those of several pods.
 fn in_one_log(cluster: &Cluster) -> Cluster {
     let mut lines: Vec<&[u8]> =
         cluster.logs.iter().flat_map(|(_, bytes)| bytes.split_inclusive(|b| *b == b'\n')).collect();
@@ -57,68 +57,68 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_same_report_however_it_is_read(
+    fn report_does_not_depend_on_chunking_threads_or_order(
         seed in any::<u64>(),
-        form in prop::sample::select(vec![Form::Json, Form::Mixed, Form::Dynamo]),
+        format in prop::sample::select(vec![LogFormat::Json, LogFormat::Mixed, LogFormat::Dynamo]),
         chunk in prop::sample::select(vec![700u64, 10_000, 100_000, 1 << 24]),
         batch in 1usize..9,
         threads in 1usize..4,
         linger_seconds in prop::sample::select(vec![15i64, 60, 1_000_000]),
-        at_hand in prop::sample::select(vec![0u64, 50_000, 1 << 24]),
+        spill_threshold in prop::sample::select(vec![0u64, 50_000, 1 << 24]),
         shuffle in any::<prop::sample::Index>(),
     ) {
-        let cluster = simulate(&flowlog_simulator::Options { seed, flows: 80, form, prefills: 1, ..Default::default() });
-        let expected = report(&cluster, Plan { keeps_all: true, by_sight: false, ..Plan::default() }, 1);
+        let cluster = simulate(&flowlog_simulator::Options { seed, flows: 80, format, prefills: 1, ..Default::default() });
+        let expected = report(&cluster, IngestOptions { retain_closed: true, fast_path: false, ..IngestOptions::default() }, 1);
         adds_up(&expected)?;
         let mut moved = cluster.clone();
         let at = shuffle.index(moved.logs.len());
         moved.logs.rotate_left(at);
-        let plan = Plan { chunk, batch, linger: linger_seconds * 1_000_000_000, at_hand, ..Plan::default() };
-        prop_assert_eq!(report(&moved, plan, threads), expected);
+        let ingest_options = IngestOptions { chunk, batch, close_after: linger_seconds * 1_000_000_000, spill_threshold, ..IngestOptions::default() };
+        prop_assert_eq!(report(&moved, ingest_options, threads), expected);
     }
 
     #[test]
-    fn the_same_report_of_wrapped_logs_however_they_are_read(
+    fn report_of_wrapped_logs_does_not_depend_on_chunking_or_threads(
         seed in any::<u64>(),
-        form in prop::sample::select(vec![Form::Mixed, Form::Dynamo]),
+        format in prop::sample::select(vec![LogFormat::Mixed, LogFormat::Dynamo]),
         envelope in prop::sample::select(Envelope::ALL.to_vec()),
         chunk in prop::sample::select(vec![700u64, 10_000, 100_000]),
         threads in 1usize..4,
     ) {
-        let cluster = wrap(&simulate(&flowlog_simulator::Options { seed, flows: 60, form, prefills: 1, ..Default::default() }), envelope);
-        let expected = report(&cluster, Plan { keeps_all: true, by_sight: false, ..Plan::default() }, 1);
+        let cluster = wrap(&simulate(&flowlog_simulator::Options { seed, flows: 60, format, prefills: 1, ..Default::default() }), envelope);
+        let expected = report(&cluster, IngestOptions { retain_closed: true, fast_path: false, ..IngestOptions::default() }, 1);
         adds_up(&expected)?;
-        prop_assert_eq!(report(&cluster, Plan { chunk, keeps_all: true, ..Plan::default() }, threads), expected);
+        prop_assert_eq!(report(&cluster, IngestOptions { chunk, retain_closed: true, ..IngestOptions::default() }, threads), expected);
     }
 
     #[test]
-    fn closing_flows_changes_no_answer_in_one_long_log(
+    fn closing_flows_does_not_change_the_report_of_a_long_log(
         seed in any::<u64>(),
         chunk in prop::sample::select(vec![5_000u64, 50_000]),
-        keeps_all in any::<bool>(),
-        at_hand in prop::sample::select(vec![0u64, 1 << 24]),
+        retain_closed in any::<bool>(),
+        spill_threshold in prop::sample::select(vec![0u64, 1 << 24]),
     ) {
-        let cluster = in_one_log(&simulate(&flowlog_simulator::Options { seed, flows: 600, form: Form::Json, skew_ms: 100, ..Default::default() }));
-        let expected = report(&cluster, Plan { keeps_all: true, ..Plan::default() }, 1);
-        let closing = report(&cluster, Plan { chunk, batch: 2, linger: 12_000_000_000, keeps_all, at_hand, ..Plan::default() }, 2);
+        let cluster = in_one_log(&simulate(&flowlog_simulator::Options { seed, flows: 600, format: LogFormat::Json, skew_ms: 100, ..Default::default() }));
+        let expected = report(&cluster, IngestOptions { retain_closed: true, ..IngestOptions::default() }, 1);
+        let closing = report(&cluster, IngestOptions { chunk, batch: 2, close_after: 12_000_000_000, retain_closed, spill_threshold, ..IngestOptions::default() }, 2);
         prop_assert_eq!(closing, expected);
     }
 
     #[test]
-    fn no_bytes_make_the_analyzer_fail(bytes in prop::collection::vec(any::<u8>(), 0..2000), cut in any::<prop::sample::Index>(), seed in any::<u64>()) {
+    fn arbitrary_bytes_do_not_make_the_analyzer_fail(bytes in prop::collection::vec(any::<u8>(), 0..2000), cut in any::<prop::sample::Index>(), seed in any::<u64>()) {
         let cluster = simulate(&flowlog_simulator::Options { seed, flows: 5, ..Default::default() });
         let (name, log) = &cluster.logs[0];
         let at = cut.index(log.len());
         let torn = [&log[..at], &bytes[..], &log[at..]].concat();
         let torn = Cluster { logs: vec![(name.clone(), torn)], truth: Vec::new() };
-        let whole = report(&torn, Plan::default(), 2);
+        let whole = report(&torn, IngestOptions::default(), 2);
         adds_up(&whole)?;
-        prop_assert_eq!(report(&torn, Plan { chunk: 64, by_sight: false, ..Plan::default() }, 2), whole);
+        prop_assert_eq!(report(&torn, IngestOptions { chunk: 64, fast_path: false, ..IngestOptions::default() }, 2), whole);
     }
 
     #[test]
-    fn a_window_in_time_is_what_its_lines_are(seed in any::<u64>(), from in 0i64..8, length in 0i64..8, chunk in prop::sample::select(vec![900u64, 1 << 20])) {
-        let cluster = simulate(&flowlog_simulator::Options { seed, flows: 200, form: Form::Json, skew_ms: 100, ..Default::default() });
+    fn a_time_window_gives_the_report_of_its_lines(seed in any::<u64>(), from in 0i64..8, length in 0i64..8, chunk in prop::sample::select(vec![900u64, 1 << 20])) {
+        let cluster = simulate(&flowlog_simulator::Options { seed, flows: 200, format: LogFormat::Json, skew_ms: 100, ..Default::default() });
         let begin = 1_763_798_400_000_000_000 + from * 1_000_000_000;
         let end = begin + length * 1_000_000_000;
         let inside = |line: &&[u8]| {
@@ -128,46 +128,47 @@ proptest! {
         let cut = |(name, bytes): &(String, Vec<u8>)| {
             (name.clone(), bytes.split_inclusive(|byte| *byte == b'\n').filter(inside).collect::<Vec<_>>().concat())
         };
-        let expected = report(&Cluster { logs: cluster.logs.iter().map(cut).collect(), truth: Vec::new() }, Plan::default(), 1);
-        let window = report(&cluster, Plan { since: begin, until: end, chunk, ..Plan::default() }, 2);
+        let expected = report(&Cluster { logs: cluster.logs.iter().map(cut).collect(), truth: Vec::new() }, IngestOptions::default(), 1);
+        let window = report(&cluster, IngestOptions { since: begin, until: end, chunk, ..IngestOptions::default() }, 2);
         adds_up(&window)?;
         prop_assert_eq!((window.input.lines, &window.flows), (expected.input.lines, &expected.flows));
-        let told = |report: &Report| report.failures.iter().map(|failure| (failure.fingerprint.clone(), failure.flows)).collect::<Vec<_>>();
-        prop_assert_eq!(told(&window), told(&expected));
+        let found = |report: &Report| report.failures.iter().map(|failure| (failure.fingerprint.clone(), failure.flows)).collect::<Vec<_>>();
+        prop_assert_eq!(found(&window), found(&expected));
     }
 
     #[test]
-    fn chatter_says_the_same_by_sight_and_in_full(
+    fn fast_path_and_full_parser_agree_on_background_noise(
         seed in any::<u64>(),
         wrapping in 0usize..5,
         chunk in prop::sample::select(vec![900u64, 20_000, 1 << 20]),
         threads in 1usize..3,
     ) {
-        let logs = chatter(seed, wrapping);
+        let logs = noise(seed, wrapping);
         let cluster = Cluster { logs, truth: Vec::new() };
-        let expected = report(&cluster, Plan { by_sight: false, ..Plan::default() }, 1);
+        let expected = report(&cluster, IngestOptions { fast_path: false, ..IngestOptions::default() }, 1);
         adds_up(&expected)?;
-        prop_assert_eq!(report(&cluster, Plan { chunk, ..Plan::default() }, threads), expected);
+        prop_assert_eq!(report(&cluster, IngestOptions { chunk, ..IngestOptions::default() }, threads), expected);
     }
 }
 
-/// What stands before a zero is no part of a line, of a record neither.
+/// The text before a zero byte does not belong to a line, nor to a record.
 #[test]
-fn a_zero_in_a_line_means_the_same_by_sight_and_in_full() {
-    let chatter =
-        "2025-11-22T08:27:11.136Z  INFO worker.stop: [VllmWorker:1] Received\0 a signal\n";
+fn fast_path_and_full_parser_agree_on_zero_bytes() {
+    let noise = "2025-11-22T08:27:11.136Z  INFO worker.stop: [VllmWorker:1] Received\0 a signal\n";
     let record = "2025-11-22T08:27:15.705274Z  INFO router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - start a {span=24b5dddcfdbbee4f x=\"\0\"} y\0z\n";
-    for line in [chatter, record] {
+    for line in [noise, record] {
         let cluster = Cluster {
             logs: vec![("a.log".into(), line.repeat(5).into_bytes())],
             truth: Vec::new(),
         };
-        let expected = report(&cluster, Plan { by_sight: false, ..Plan::default() }, 1);
-        assert_eq!(report(&cluster, Plan::default(), 1), expected, "{line}");
+        let expected =
+            report(&cluster, IngestOptions { fast_path: false, ..IngestOptions::default() }, 1);
+        assert_eq!(report(&cluster, IngestOptions::default(), 1), expected, "{line}");
     }
 }
 
-/// Lines whose numbers matter, that go on, or that tell of a failure, as they come between others; `{}` is a number.
+/// Lines with significant numbers, lines that continue and lines that report a failure, as they
+/// occur between others; `{}` is a number.
 const ODD: [&str; 14] = [
     "INFO:     10.0.0.{}:1 - \"POST /v1/chat/completions HTTP/1.1\" 500 Internal Server Error",
     "INFO:     10.0.0.{}:1 - \"POST /v1/chat/completions HTTP/1.1\" 499 Client Closed Request",
@@ -185,8 +186,9 @@ const ODD: [&str; 14] = [
     "step {} of 9 done, nobody knows this line",
 ];
 
-/// What several processes say all day, and odd lines in it; bare or wrapped, in one log or in one each.
-fn chatter(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
+/// Returns the routine lines of several processes, mixed with odd lines; bare or wrapped, in one
+/// log or in two.
+fn noise(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut logs: Vec<(String, Vec<u8>)> =
         vec![("pods.log".to_owned(), Vec::new()), ("other.log".to_owned(), Vec::new())];
@@ -199,9 +201,9 @@ fn chatter(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
             let number = random.u32(10..60).to_string();
             text = ODD[random.usize(0..ODD.len())].replace("{}", &number) + "\n";
         } else {
-            flowlog_simulator::chat(
+            flowlog_simulator::write_noise(
                 &mut random,
-                flowlog_simulator::Voice::ALL[pod],
+                flowlog_simulator::NoiseSource::ALL[pod],
                 micros,
                 &mut text,
             );
@@ -232,36 +234,42 @@ fn chatter(seed: u64, wrapping: usize) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn what_memory_does_not_hold_is_counted_and_said() {
+fn evicted_flows_are_counted_and_reported() {
     let cluster = simulate(&flowlog_simulator::Options {
         flows: 2_000,
-        form: Form::Json,
+        format: LogFormat::Json,
         fault_percent: 40,
         ..Default::default()
     });
-    let all = report(&cluster, Plan::default(), 2);
-    let plan = |memory| Plan { chunk: 20_000, batch: 4, memory: Some(memory), ..Plan::default() };
-    let little = report(&cluster, plan(100_000), 2);
-    let given_up = little.input.problems.given_up_flows;
-    assert!(given_up > 300, "{given_up}");
-    // Every flow counts once, and those that are listed are judged as they would be.
+    let all = report(&cluster, IngestOptions::default(), 2);
+    let ingest_options = |memory| IngestOptions {
+        chunk: 20_000,
+        batch: 4,
+        memory: Some(memory),
+        ..IngestOptions::default()
+    };
+    let little = report(&cluster, ingest_options(100_000), 2);
+    let evicted = little.input.problems.evicted_flows;
+    assert!(evicted > 300, "{evicted}");
+    // Every flow is counted once, and nine of ten listed failures have the same component as
+    // without a limit.
     assert_eq!(little.flows.total, all.flows.total);
-    assert!(little.flow_failures.len() as u64 + given_up >= all.flow_failures.len() as u64);
+    assert!(little.flow_failures.len() as u64 + evicted >= all.flow_failures.len() as u64);
     let known = |id: &str| all.flow_failures.iter().find(|failure| failure.flow_id == id);
     let same = little.flow_failures.iter().filter(|failure| {
         known(&failure.flow_id).is_some_and(|known| known.component == failure.component)
     });
     assert!(same.count() * 10 >= little.flow_failures.len() * 9);
     assert_eq!(
-        (&little.verdict.outcome, report(&cluster, plan(100_000), 1)),
+        (&little.verdict.outcome, report(&cluster, ingest_options(100_000), 1)),
         (&all.verdict.outcome, little.clone())
     );
-    // With room enough nothing changes.
-    assert_eq!(report(&cluster, plan(1 << 30), 2), all);
+    // With enough memory nothing changes.
+    assert_eq!(report(&cluster, ingest_options(1 << 30), 2), all);
 }
 
 #[test]
-fn the_json_report_is_what_its_schema_says() {
+fn the_json_report_conforms_to_its_schema() {
     let schema: serde_json::Value = serde_json::from_str(
         &std::fs::read_to_string(concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -271,9 +279,9 @@ fn the_json_report_is_what_its_schema_says() {
     )
     .unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for form in [Form::Mixed, Form::Dynamo] {
-        let cluster = simulate(&flowlog_simulator::Options { form, ..Default::default() });
-        let report = serde_json::to_value(report(&cluster, Plan::default(), 2)).unwrap();
+    for format in [LogFormat::Mixed, LogFormat::Dynamo] {
+        let cluster = simulate(&flowlog_simulator::Options { format, ..Default::default() });
+        let report = serde_json::to_value(report(&cluster, IngestOptions::default(), 2)).unwrap();
         let errors: Vec<String> =
             validator.iter_errors(&report).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}");
@@ -282,7 +290,7 @@ fn the_json_report_is_what_its_schema_says() {
 }
 
 #[test]
-fn records_are_what_their_schema_says() {
+fn records_conform_to_their_schema() {
     let schema: serde_json::Value = serde_json::from_str(
         &std::fs::read_to_string(concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -292,8 +300,11 @@ fn records_are_what_their_schema_says() {
     )
     .unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let cluster =
-        simulate(&flowlog_simulator::Options { form: Form::Json, flows: 50, ..Default::default() });
+    let cluster = simulate(&flowlog_simulator::Options {
+        format: LogFormat::Json,
+        flows: 50,
+        ..Default::default()
+    });
     for (_, bytes) in &cluster.logs {
         for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             let record: serde_json::Value = serde_json::from_slice(line).unwrap();

@@ -1,23 +1,25 @@
-//! Gaps that are planted in whole logs are found, each by its rule and its component, and nothing else is.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+//! Gaps that are planted in complete logs are found, each with its rule and component, and nothing
+//! else is.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use flowlog_analyze::owners::Owners;
-use flowlog_analyze::render::{self, Output, Paint};
+use flowlog_analyze::render::{self, Output, Style};
 use flowlog_analyze::source::{self, Sources};
-use flowlog_analyze::{Options, check};
+use flowlog_analyze::{Options, lint_logs};
 use flowlog_schema::lint::LintReport;
-use flowlog_simulator::{Form, simulate};
+use flowlog_simulator::{LogFormat, simulate};
 
 type Logs = Vec<(String, String)>;
 
 fn logs(seed: u64) -> Logs {
-    // No beginning or end of a log hides anything: every process stops in order, but the one that is killed.
+    // Every process stops in order, except for the one that is killed, so that no beginning or end
+    // of a log hides a gap.
     let cluster = simulate(&flowlog_simulator::Options {
         flows: 300,
-        form: Form::Json,
+        format: LogFormat::Json,
         seed,
         ..Default::default()
     });
@@ -30,12 +32,12 @@ fn logs(seed: u64) -> Logs {
 
 fn lint(logs: &Logs) -> LintReport {
     let sources =
-        Sources::of_texts(logs.iter().map(|(name, text)| (name.as_str(), text.as_bytes())))
+        Sources::from_texts(logs.iter().map(|(name, text)| (name.as_str(), text.as_bytes())))
             .unwrap();
-    check(&sources, &Options::default(), 100.0, &|_| {})
+    lint_logs(&sources, &Options::default(), 100.0, &|_| {})
 }
 
-/// `component rule count` of every finding.
+/// Returns `component rule count` for every finding.
 fn found(report: &LintReport) -> BTreeSet<String> {
     let findings = report
         .components
@@ -51,7 +53,8 @@ fn field<'l>(line: &'l str, key: &str) -> &'l str {
     line[start..].split('"').next().unwrap_or_default()
 }
 
-/// The first span of a log that ended well in a flow in which everything did: all lines of it.
+/// Returns all lines of a span in a log that ended well, in a flow without failures or
+/// cancellations; `skip` is the number of such spans to skip.
 fn whole_span(logs: &Logs, log: usize, skip: usize) -> Vec<String> {
     let all: Vec<&str> = logs.iter().flat_map(|(_, text)| text.lines()).collect();
     let failed: BTreeSet<&str> = all
@@ -72,7 +75,7 @@ fn whole_span(logs: &Logs, log: usize, skip: usize) -> Vec<String> {
         .collect()
 }
 
-/// Puts another line in the place of one that is there once.
+/// Replaces a line that occurs exactly once.
 fn replace(logs: &mut Logs, log: usize, line: &str, by: &str) {
     let whole = format!("{line}\n");
     assert_eq!(logs[log].1.matches(&whole).count(), 1);
@@ -84,12 +87,12 @@ fn index(logs: &Logs, name: &str) -> usize {
 }
 
 #[test]
-fn whole_logs_are_clean() {
+fn complete_logs_have_no_findings() {
     for seed in 1..=4 {
         assert_eq!(found(&lint(&logs(seed))), BTreeSet::new(), "seed {seed}");
     }
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/failed-run");
-    let report = check(&source::open(&[example]), &Options::default(), 100.0, &|_| {});
+    let report = lint_logs(&source::open(&[example]), &Options::default(), 100.0, &|_| {});
     assert_eq!(found(&report), BTreeSet::new());
     assert!(report.passed && report.components.len() == 4);
 }
@@ -111,7 +114,7 @@ fn every_planted_gap_is_found_and_no_other() {
         replace(&mut logs, router, &end, "");
         plant("router MissingEnd 1");
 
-        // In another flow: where a caller and its call both lack their ends, either may hang.
+        // In another flow: if a caller and its call both lack their ends, either may hang.
         let flow = field(&end, "flow_id").to_owned();
         let ends = (8..).map(|skip| whole_span(&logs, frontend, skip).last().unwrap().clone());
         let end = ends.into_iter().find(|end| field(end, "flow_id") != flow).unwrap();
@@ -148,7 +151,7 @@ fn every_planted_gap_is_found_and_no_other() {
         logs[worker].1.push_str("loading weights: 50 %\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError\n");
         plant("backend UnstructuredLine 4");
 
-        // One call wears an id of its own.
+        // One call has an ID of its own.
         let prefill = index(&logs, "prefill-0.log");
         let span = whole_span(&logs, prefill, 2);
         for line in &span {
@@ -159,7 +162,7 @@ fn every_planted_gap_is_found_and_no_other() {
             let other = other.replace(field(line, "trace_id"), "ffffffff000070008000000000000001");
             replace(&mut logs, prefill, line, &other);
         }
-        plant("prefill LonelyId 1");
+        plant("prefill UnpropagatedId 1");
 
         let report = lint(&logs);
         assert_eq!(found(&report), planted, "seed {seed}");
@@ -175,18 +178,18 @@ fn every_planted_gap_is_found_and_no_other() {
 }
 
 #[test]
-fn the_report_in_every_form() {
+fn the_report_in_every_format() {
     let mut logs = logs(1);
     logs[0].1.push_str("bare words <b> | x\n");
     let sources =
-        Sources::of_texts(logs.iter().map(|(name, text)| (name.as_str(), text.as_bytes())))
+        Sources::from_texts(logs.iter().map(|(name, text)| (name.as_str(), text.as_bytes())))
             .unwrap();
     let owners = Owners::read(
         "owners.toml",
         "[component.frontend]\npic = \"Ann\"\n[area.test_fail]\npic = \"Bo\"\n",
     )
     .unwrap();
-    let report = check(&sources, &Options { owners, ..Options::default() }, 99.9, &|_| {});
+    let report = lint_logs(&sources, &Options { owners, ..Options::default() }, 99.9, &|_| {});
     assert_eq!(
         (report.passed, report.components[0].component.as_str()),
         (report.components[0].score >= 99.9, "frontend")
@@ -196,7 +199,7 @@ fn the_report_in_every_form() {
     assert_eq!(pics, BTreeSet::from(["Ann", "Bo"]));
     let shown = |output| {
         let mut shown = Vec::new();
-        render::lint_report(&report, output, Paint::Never, &mut shown).unwrap();
+        render::lint_report(&report, output, Style::Never, &mut shown).unwrap();
         String::from_utf8(shown).unwrap()
     };
     let text = shown(Output::Text);
@@ -219,7 +222,7 @@ fn the_report_in_every_form() {
 }
 
 #[test]
-fn records_that_lack_what_only_a_reader_misses() {
+fn gaps_in_handwritten_records() {
     let text = "router/r - - - start - {router@1 span=00000000000000aa}\nrouter/r - - - end - {span=00000000000000aa}\n\
                 2025-11-22T08:27:15Z ERROR router/r - 019aaaac-a5da-7347-bb80-1089c1876100 - fail parse {router@1 span=00000000000000ab} it is broken\n\
                 {\"time\":\"2025-11-22T08:27:16Z\",\"component\":\"router\",\"event\":\"fail\",\"state\":\"-\",\"versions\":{\"router\":\"1\"},\"flow_id\":\"019aaaac-a5da-7347-bb80-1089c1876101\",\"span_id\":\"00000000000000ac\",\"error\":\"Internal: x\"}\n";

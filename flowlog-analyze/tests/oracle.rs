@@ -1,16 +1,17 @@
-//! The diagnosis equals a brute-force reading of the contract's section 3.
+//! The diagnosis equals a brute-force implementation of `docs/how-it-decides.md`.
 //!
-//! The oracle reads flowlog records with the schema's decoders and nothing else of this project: no table, no tree,
-//! no skew. It is slow and naive on purpose; where it and the diagnosis differ, one of them misreads the contract.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+//! The oracle reads flowlog records with the schema's decoders, and uses nothing else of this
+//! project: no table, no tree, no skew. It is slow and naive on purpose; if it and the diagnosis
+//! differ, one of them misinterprets the rules.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use flowlog_analyze::source::Sources;
 use flowlog_analyze::{Options, analyze};
 use flowlog_schema::report::FlowOutcome;
-use flowlog_schema::{Event, Record, json, text};
-use flowlog_simulator::{Cluster, Form, simulate};
+use flowlog_schema::{EventKind, Record, json, text};
+use flowlog_simulator::{Cluster, LogFormat, simulate};
 use proptest::prelude::*;
 
 /// Outcome, component, instance.
@@ -18,7 +19,7 @@ type Answer = (FlowOutcome, String, String);
 
 #[derive(Clone)]
 struct Line {
-    event: Event,
+    event: EventKind,
     who: (String, String),
     span: u64,
     parent: Option<u64>,
@@ -32,7 +33,7 @@ struct Line {
 
 struct Reading {
     flows: BTreeMap<String, Vec<Line>>,
-    /// First and last wall time of each process, and whether it stopped in order.
+    /// First and last wall-clock time of each process, and whether it stopped in order.
     processes: BTreeMap<(String, String), (i64, i64, bool)>,
 }
 
@@ -52,7 +53,8 @@ fn read(cluster: &Cluster) -> Reading {
             let process = reading.processes.entry(who.clone()).or_insert((wall, wall, false));
             process.0 = process.0.min(wall);
             process.1 = process.1.max(wall);
-            process.2 |= record.event == Event::Process && record.state.as_deref() == Some("stop");
+            process.2 |=
+                record.event == EventKind::Process && record.state.as_deref() == Some("stop");
             let (Some(flow), Some(span)) = (record.flow_id, record.span_id) else { continue };
             let error = record.error.as_ref().map_or_else(Default::default, |error| {
                 (error.kind.to_string(), error.message.to_string())
@@ -74,14 +76,14 @@ fn read(cluster: &Cluster) -> Reading {
     reading
 }
 
-const TERMINAL: [Event; 3] = [Event::End, Event::Fail, Event::Cancel];
+const TERMINAL: [EventKind; 3] = [EventKind::End, EventKind::Fail, EventKind::Cancel];
 
-/// One candidate for the first failure.
+/// A candidate for the first failure.
 #[derive(Clone)]
 struct Failure {
     span: u64,
     clock: u64,
-    /// `None` where it fell silent.
+    /// `None` if the span fell silent.
     error: Option<(String, String)>,
 }
 
@@ -90,20 +92,22 @@ impl Reading {
         self.processes.values().map(|(_, last, _)| *last).max().unwrap()
     }
 
-    /// Ended without stopping, while others went on for seconds (clocks are off by less than one).
+    /// Returns whether a process ended without stopping, while others went on for more than five
+    /// seconds (clocks are off by less than one).
     fn is_dead(&self, who: &(String, String)) -> bool {
         self.processes
             .get(who)
             .is_some_and(|(_, last, stopped)| !stopped && self.last_of_all() - last > 5_000_000_000)
     }
 
-    /// The longest complete span of a component that came to a state, of three at least.
+    /// Returns the duration of the longest complete span of a component that entered a state, if
+    /// there are at least three.
     fn longest(&self, component: &str, state: &str) -> Option<i64> {
         let mut durations = Vec::new();
         for lines in self.flows.values() {
             for span in spans(lines) {
                 let own: Vec<&Line> = lines.iter().filter(|line| line.span == span).collect();
-                let complete = own.iter().find(|line| line.event == Event::End);
+                let complete = own.iter().find(|line| line.event == EventKind::End);
                 if let Some(end) = complete.filter(|end| {
                     end.who.0 == component && own.iter().any(|line| line.state == state)
                 }) {
@@ -134,7 +138,7 @@ impl Reading {
         if self.is_dead(&last.who) {
             return true;
         }
-        // A process that is alive speaks to the end of the logs, give or take its clock.
+        // A live process logs until the logs end, up to its clock error.
         self.longest(&last.who.0, &last.state)
             .is_some_and(|longest| self.last_of_all() - last.wall > longest + 1_000_000_000)
     }
@@ -151,8 +155,9 @@ impl Reading {
             .iter()
             .filter(|line| line.span == root && TERMINAL.contains(&line.event))
             .min_by_key(|line| line.clock);
-        let left =
-            terminal.filter(|line| line.event == Event::Cancel).map_or(u64::MAX, |line| line.clock);
+        let left = terminal
+            .filter(|line| line.event == EventKind::Cancel)
+            .map_or(u64::MAX, |line| line.clock);
         let callers_fault = |line: &Line| {
             line.error.0 == "InvalidArgument"
                 || line.status.is_some_and(|status| {
@@ -163,7 +168,7 @@ impl Reading {
         for span in present {
             let failed = lines
                 .iter()
-                .filter(|line| line.span == span && line.event == Event::Fail)
+                .filter(|line| line.span == span && line.event == EventKind::Fail)
                 .min_by_key(|line| line.clock);
             if let Some(line) = failed {
                 let teardown =
@@ -186,8 +191,8 @@ impl Reading {
             }
         }
         let outcome = match terminal.map(|line| line.event) {
-            Some(Event::End) => FlowOutcome::Recovered,
-            Some(Event::Fail | Event::Cancel) => FlowOutcome::Failed,
+            Some(EventKind::End) => FlowOutcome::Recovered,
+            Some(EventKind::Fail | EventKind::Cancel) => FlowOutcome::Failed,
             _ if self.is_silent(lines, root) => FlowOutcome::Failed,
             _ => return None,
         };
@@ -202,7 +207,7 @@ impl Reading {
             }
             false
         };
-        // A victim failed because something below it failed before, or fell silent.
+        // An affected span failed because a span below it failed before, or fell silent.
         let victim = |failure: &Failure| {
             failures.iter().any(|below| {
                 above(failure.span, below.span)
@@ -217,7 +222,7 @@ impl Reading {
             .min_by_key(|failure| failure.clock)?;
         let line = lines.iter().find(|line| line.span == first.span).unwrap();
         let mut who = line.who.clone();
-        // Who fails because a dead component is not there belongs to it.
+        // A failure for lack of a dead component belongs to that component.
         if let Some((kind, message)) = &first.error
             && ["Unavailable", "CannotConnect", "Disconnected"].contains(&kind.as_str())
         {
@@ -240,7 +245,7 @@ fn spans(lines: &[Line]) -> BTreeSet<u64> {
 }
 
 fn diagnosis(cluster: &Cluster) -> BTreeMap<String, Answer> {
-    let sources = Sources::of_texts(
+    let sources = Sources::from_texts(
         cluster.logs.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())),
     )
     .unwrap();
@@ -262,14 +267,14 @@ proptest! {
     #[test]
     fn the_diagnosis_equals_the_oracle(
         seed in any::<u64>(),
-        form in prop::sample::select(vec![Form::Json, Form::Text, Form::Mixed]),
+        format in prop::sample::select(vec![LogFormat::Json, LogFormat::Text, LogFormat::Mixed]),
         prefills in 1usize..3,
         kills in 0usize..2,
         fault_percent in 0u64..80,
         skew_ms in 0u64..500,
-        quiet in any::<bool>(),
+        silent_processes in any::<bool>(),
     ) {
-        let cluster = simulate(&flowlog_simulator::Options { seed, flows: 60, skew_ms, form, fault_percent, kills, prefills, quiet, ..Default::default() });
+        let cluster = simulate(&flowlog_simulator::Options { seed, flows: 60, skew_ms, format, fault_percent, kills, prefills, silent_processes, ..Default::default() });
         let reading = read(&cluster);
         let oracle: BTreeMap<String, Answer> =
             reading.flows.iter().filter_map(|(flow, lines)| Some((flow.clone(), reading.judge(lines)?))).collect();

@@ -1,11 +1,11 @@
-//! Real runs of Dynamo 1.6.1 with one fault each, made by `examples/dynamo/make_run.py`: what was done to them is what the
-//! analyzer finds.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+//! Real runs of Dynamo 1.6.1 with one fault each, made by `examples/dynamo/make_run.py`: the
+//! analyzer finds the injected fault.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::path::{Path, PathBuf};
 
 use flowlog_analyze::source;
-use flowlog_analyze::{Options, analyze, draw_flow};
+use flowlog_analyze::{Options, analyze, show_flow};
 use flowlog_schema::report::{FlowCounts, Report, RunOutcome};
 
 struct Case {
@@ -13,7 +13,7 @@ struct Case {
     outcome: RunOutcome,
     component: Option<&'static str>,
     instance: Option<&'static str>,
-    /// As the clients saw it; health checks are flows too.
+    /// Number of failed flows, as the clients saw them; health checks are flows, too.
     failed: u64,
     cancelled: u64,
     rejected: u64,
@@ -24,43 +24,45 @@ const fn case(folder: &'static str, outcome: RunOutcome) -> Case {
 }
 
 const CASES: [Case; 11] = [
-    // SIGKILL to the only prefill worker: four flows were in it, three were refused, three more after it had expired.
+    // SIGKILL to the only prefill worker: it had four flows, three were refused, and three more
+    // failed after it had expired.
     Case {
         component: Some("prefill"),
         instance: Some("7532250978119109882"),
         failed: 10,
         ..case("../examples/failed-run", RunOutcome::Failed)
     },
-    // SIGSTOP to a worker: three clients gave up after 15 s, two requests timed out on connecting. No trace ids.
+    // SIGSTOP to a worker: three clients timed out after 15 s, two requests timed out on
+    // connecting. No trace IDs.
     Case {
         component: Some("backend"),
         instance: Some("6101233546512230032"),
         failed: 5,
         ..case("tests/runs/worker-stop-readable", RunOutcome::Failed)
     },
-    // SIGKILL to an idle worker: one request was sent to it all the same.
+    // SIGKILL to an idle worker: one request was still sent to it.
     Case {
         component: Some("backend"),
         instance: Some("793917152538552143"),
         failed: 1,
         ..case("tests/runs/worker-kill-idle", RunOutcome::Failed)
     },
-    // SIGKILL to the frontend: its workers close their spans as if all were well.
+    // SIGKILL to the frontend: its workers close their spans as if nothing had failed.
     Case {
         component: Some("frontend"),
         instance: Some("frontend"),
         failed: 6,
         ..case("tests/runs/frontend-kill", RunOutcome::Failed)
     },
-    // SIGKILL to etcd: processes shut themselves down half a minute later.
+    // SIGKILL to etcd: the other processes shut down half a minute later.
     Case { component: Some("etcd"), failed: 2, ..case("tests/runs/etcd-lost", RunOutcome::Failed) },
-    // No flow at all, an ordinary shutdown after the error, and a traceback torn by a JSON line.
+    // No flows, an ordinary shutdown after the error, and a traceback interrupted by a JSON line.
     Case {
         component: Some("frontend"),
         instance: Some("frontend"),
         ..case("tests/runs/port-in-use", RunOutcome::Failed)
     },
-    // A worker that cannot start outranks the requests that are rejected for it.
+    // A worker that cannot start outranks the requests that are rejected because of it.
     Case {
         component: Some("mocker"),
         instance: Some("worker-1"),
@@ -69,16 +71,17 @@ const CASES: [Case; 11] = [
     },
     // SIGTERM to everything with six requests in flight, SIGKILL three seconds later.
     Case { cancelled: 6, ..case("tests/runs/sigterm-all-inflight-grace3", RunOutcome::Cancelled) },
-    // Four clients that leave in the middle of long streams, of which no line tells how they go on.
+    // Four clients that disconnect in the middle of long streams, which log no progress.
     Case { cancelled: 4, ..case("tests/runs/client-abort", RunOutcome::Cancelled) },
-    // A worker in Python that writes flowlog records among Dynamo's lines, under the same ids: its long requests fail.
+    // A worker in Python that writes flowlog records among Dynamo's lines, under the same IDs: its
+    // long requests fail.
     Case {
         component: Some("backend"),
         instance: Some("14958789042134741166"),
         failed: 4,
         ..case("tests/runs/python-worker-fails", RunOutcome::Failed)
     },
-    // SIGTERM to one worker, which serves what it has to the end: loud, and healthy.
+    // SIGTERM to one worker, which completes its requests: many errors, but healthy.
     case("tests/runs/graceful-worker-term", RunOutcome::Healthy),
 ];
 
@@ -91,7 +94,7 @@ fn report(folder: &str) -> Report {
 }
 
 #[test]
-fn what_was_done_is_what_is_found() {
+fn injected_faults_are_found() {
     for case in &CASES {
         let report = report(case.folder);
         let (verdict, flows) = (&report.verdict, &report.flows);
@@ -107,7 +110,7 @@ fn what_was_done_is_what_is_found() {
         );
         assert_eq!(verdict.evidence.is_empty(), case.component.is_none(), "{}", case.folder);
         assert!(
-            report.input.unread.is_empty() && report.input.problems.duplicate_keys == 0,
+            report.input.read_errors.is_empty() && report.input.problems.duplicate_keys == 0,
             "{}",
             case.folder
         );
@@ -121,7 +124,7 @@ fn what_was_done_is_what_is_found() {
 }
 
 #[test]
-fn evidence_is_a_line_that_can_be_looked_up() {
+fn evidence_lines_exist_in_their_source() {
     let report = report("../examples/failed-run");
     for line in &report.verdict.evidence {
         let text = std::fs::read_to_string(&line.source).unwrap();
@@ -136,23 +139,24 @@ fn evidence_is_a_line_that_can_be_looked_up() {
 }
 
 #[test]
-fn one_flow_is_a_tree_with_the_place_where_it_broke() {
+fn the_flow_tree_marks_the_first_failure() {
     let sources = source::open(&[path("../examples/failed-run")]);
     let report = analyze(&sources, &Options::default(), &|_| {});
     let id = &report.failures[0].examples[0];
-    let paint = flowlog_analyze::render::Paint::Never;
-    let picture = draw_flow(&sources, id, &Options::default(), paint, &|_| {}).unwrap();
+    let paint = flowlog_analyze::render::Style::Never;
+    let picture = show_flow(&sources, id, &Options::default(), paint, &|_| {}).unwrap();
     assert!(picture.starts_with(&format!("{id} failed")), "{picture}");
-    let broke: Vec<&str> = picture.lines().filter(|line| line.contains("<-- broke here")).collect();
+    let broke: Vec<&str> =
+        picture.lines().filter(|line| line.contains("<-- first failure")).collect();
     assert_eq!(broke.len(), 1, "{picture}");
     assert!(
         broke[0].contains("prefill/7532250978119109882") && broke[0].contains("prefill-0.log:"),
         "{picture}"
     );
-    assert!(draw_flow(&sources, "no-such-flow", &Options::default(), paint, &|_| {}).is_none());
-    // A trace id names it too.
+    assert!(show_flow(&sources, "no-such-flow", &Options::default(), paint, &|_| {}).is_none());
+    // A trace ID selects the flow, too.
     assert_eq!(
-        draw_flow(&sources, &id.replace('-', ""), &Options::default(), paint, &|_| {}),
+        show_flow(&sources, &id.replace('-', ""), &Options::default(), paint, &|_| {}),
         Some(picture)
     );
 }

@@ -1,5 +1,5 @@
-//! A component in Rust that lives in a Python process, as Dynamo's own extension module does: it brings flowlog's module with it, and so both
-//! languages share one flow.
+//! A Rust component in a Python process, like Dynamo's own extension module. It includes flowlog's
+//! module, so that both languages share one flow.
 //!
 //! ```python
 //! import component, sys
@@ -20,19 +20,19 @@ mod component {
     use flowlog_py::_flowlog;
 }
 
-/// Rust works on the flow that Python works on; its id, where there is one.
+/// Uses the current flow of Python in Rust. Returns the flow's ID, if there is one.
 #[pyfunction]
 fn route(py: Python<'_>) -> Option<String> {
     flowlog_py::run(py, || {
         let flow = current()?;
         state!(flow, "select_worker", candidates = 4);
-        let call = flow.call("kv_transfer");
+        let call = flow.child("kv_transfer");
         call.end();
         Some(flow.flow_id()?.to_string())
     })
 }
 
-/// Rust calls Python back, from a thread of its own and with a flow of its own.
+/// Calls Python from a new Rust thread, with a flow created in Rust.
 #[pyfunction]
 fn call_back(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Py<PyAny>> {
     let work = move || {
@@ -46,7 +46,7 @@ fn call_back(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Py<PyAny>> {
     py.detach(|| thread::spawn(work).join()).unwrap_or_else(|_| Ok(py.None()))
 }
 
-/// Python that Rust calls sees the flow that Rust works on.
+/// Calls Python inside a Rust flow, which the callable sees as its current flow.
 #[pyfunction]
 fn call_back_inside(callable: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let flow = Flow::start("inside");
@@ -55,7 +55,8 @@ fn call_back_inside(callable: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     result
 }
 
-/// Writes records on a thread while this one keeps the interpreter to itself: a record never asks for it.
+/// Writes records on another thread while this one stays attached to the interpreter: writing a
+/// record never needs it.
 #[pyfunction]
 fn write(count: u32) -> bool {
     let work = move || {

@@ -1,4 +1,4 @@
-//! The analyzer, for Python.
+//! Python bindings of the analyzer.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use flowlog_analyze::ingest::{Plan, Progress};
-use flowlog_analyze::names::Components;
-use flowlog_analyze::observation::FlowKey;
+use flowlog_analyze::component_filter::ComponentFilter;
+use flowlog_analyze::event::FlowKey;
+use flowlog_analyze::ingest::{IngestOptions, Progress};
 use flowlog_analyze::owners::Owners;
 use flowlog_analyze::source::{self, Sources};
 use flowlog_analyze::{Options, analyze as analyze_logs, events as events_of};
@@ -20,30 +20,30 @@ use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyRuntimeError, PyValueEr
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use crate::tables::{Batches, Table, batch, stream};
+use crate::arrow::{Batches, Table, batch, stream};
 
-/// How often Ctrl-C is looked for, and progress told.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Interval at which Ctrl-C is checked and progress is reported.
+const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A report, as the analyzer made it. `flowlog.Report` is made of it.
+/// A report as the analyzer produced it. `flowlog.Report` is built from it.
 #[pyclass(module = "flowlog", frozen)]
 pub struct Analysis(Report);
 
 #[pymethods]
 impl Analysis {
-    /// The report as `--format json` writes it.
+    /// Returns the report as `--format json` writes it.
     fn json(&self) -> PyResult<String> {
         serde_json::to_string(&self.0).map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
-    /// The report as `--format markdown` and `--format text` write it.
-    fn render(&self, form: &str) -> PyResult<String> {
-        let output = match form {
+    /// Returns the report as `--format markdown` or `--format text` writes it.
+    fn render(&self, output: &str) -> PyResult<String> {
+        let output = match output {
             "text" => flowlog_analyze::render::Output::Text,
             "markdown" => flowlog_analyze::render::Output::Markdown,
             other => {
                 return Err(PyValueError::new_err(format!(
-                    "`form`: `{other}` is neither `text` nor `markdown`"
+                    "invalid `output` `{other}`: expected `text` or `markdown`"
                 )));
             }
         };
@@ -51,35 +51,35 @@ impl Analysis {
         flowlog_analyze::render::report(
             &self.0,
             output,
-            flowlog_analyze::render::Paint::Never,
+            flowlog_analyze::render::Style::Never,
             &mut out,
         )
         .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
-    /// The failures as a table.
+    /// Returns the failures as a table.
     fn failures(&self) -> Table {
         Table::of_failures(&self.0.failures)
     }
 
-    /// The failed and recovered flows as a table.
+    /// Returns the failed and recovered flows as a table.
     fn flow_failures(&self) -> Table {
         Table::of_flow_failures(&self.0.flow_failures)
     }
 }
 
-/// Threads beyond this only cost.
-const MOST_THREADS: usize = 256;
+/// Maximum number of threads; more only add overhead.
+const MAX_THREADS: usize = 256;
 
-/// What is to be read, and how.
-struct Wanted {
+/// Parsed arguments of an analysis: paths, options, and thread count.
+struct AnalyzeRequest {
     paths: Vec<PathBuf>,
     options: Options,
     threads: usize,
 }
 
-impl Wanted {
+impl AnalyzeRequest {
     fn new(
         paths: Vec<PathBuf>,
         owners: &[PathBuf],
@@ -89,29 +89,28 @@ impl Wanted {
         (memory, threads): (Option<u64>, usize),
     ) -> PyResult<Self> {
         if paths.is_empty() {
-            return Err(PyValueError::new_err(
-                "no path is given; name log files, or folders of them",
-            ));
+            return Err(PyValueError::new_err("no paths given: expected log files or folders"));
         }
         let flows = flows.iter().map(|id| {
             FlowKey::parse(id)
-                .ok_or_else(|| PyValueError::new_err(format!("`{id}` is no flow's id")))
+                .ok_or_else(|| PyValueError::new_err(format!("invalid flow ID `{id}`")))
         });
-        let plan = Plan {
+        let ingest = IngestOptions {
             since: since.unwrap_or(i64::MIN),
             until: until.unwrap_or(i64::MAX),
-            components: Components::of(components.iter().map(String::as_str)),
+            components: ComponentFilter::of(components.iter().map(String::as_str)),
             flows: flows.collect::<PyResult<_>>()?,
             memory,
-            ..Plan::default()
+            ..IngestOptions::default()
         };
-        Ok(Self { paths, options: Options { owners: read_owners(owners)?, plan }, threads })
+        Ok(Self { paths, options: Options { owners: read_owners(owners)?, ingest }, threads })
     }
 
-    /// Does work on threads of its own: those of the process are no more after a fork.
+    /// Runs `work` on a dedicated thread pool: the threads of the global pool do not survive a
+    /// fork.
     fn begin<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, String> {
         let threads =
-            rayon::ThreadPoolBuilder::new().num_threads(self.threads.min(MOST_THREADS)).build();
+            rayon::ThreadPoolBuilder::new().num_threads(self.threads.min(MAX_THREADS)).build();
         Ok(threads.map_err(|error| error.to_string())?.install(work))
     }
 }
@@ -129,29 +128,29 @@ fn read_owners(files: &[PathBuf]) -> PyResult<Owners> {
         })?;
         let read = Owners::read(&file.to_string_lossy(), &text)
             .map_err(|error| PyValueError::new_err(format!("`{}`: {error}", file.display())))?;
-        // Of two tables that differ the first counts.
+        // The first table wins on conflicts.
         drop(owners.merge(read));
     }
     Ok(owners)
 }
 
-/// Says that nothing could be read, and why.
+/// Returns an error with the reasons if no source could be read.
 fn check_read(sources: &Sources) -> Result<(), String> {
     if !sources.read.is_empty() {
         return Ok(());
     }
-    let unread: Vec<String> = sources
-        .unread
+    let read_errors: Vec<String> = sources
+        .read_errors
         .iter()
-        .map(|unread| format!("`{}`: {}", unread.source, unread.error))
+        .map(|read_errors| format!("`{}`: {}", read_errors.source, read_errors.error))
         .collect();
-    Err(format!("no source could be read: {}", unread.join("; ")))
+    Err(format!("no source could be read: {}", read_errors.join("; ")))
 }
 
-/// Reads logs once and says what failed, where first, and whose it is.
+/// Reads logs once and reports what failed, where it failed first, and who owns it.
 #[pyfunction]
 #[pyo3(signature = (paths, *, owners, since, until, components, flows, memory_limit, threads, progress))]
-#[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
+#[expect(clippy::too_many_arguments, reason = "these are Python keyword arguments")]
 pub(crate) fn analyze(
     py: Python<'_>,
     paths: Vec<PathBuf>,
@@ -164,33 +163,39 @@ pub(crate) fn analyze(
     threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Analysis> {
-    let wanted =
-        Wanted::new(paths, &owners, (since, until), &components, &flows, (memory_limit, threads))?;
-    let stopped = Arc::clone(&wanted.options.plan.stopped);
-    let told: Arc<[AtomicU64; 3]> = Arc::default();
+    let request = AnalyzeRequest::new(
+        paths,
+        &owners,
+        (since, until),
+        &components,
+        &flows,
+        (memory_limit, threads),
+    )?;
+    let cancel = Arc::clone(&request.options.ingest.cancel);
+    let counters: Arc<[AtomicU64; 3]> = Arc::default();
     let (sender, answers) = channel();
-    let so_far = Arc::clone(&told);
+    let so_far = Arc::clone(&counters);
     let work = move || {
-        let answer = wanted.begin(|| {
-            let sources = source::open(&wanted.paths);
+        let answer = request.begin(|| {
+            let sources = source::open(&request.paths);
             check_read(&sources)?;
             so_far[1].store(sources.read.iter().map(|source| source.size).sum(), Ordering::Relaxed);
-            let tell = |step: Progress| {
+            let report_progress = |step: Progress| {
                 so_far[0].fetch_add(step.bytes, Ordering::Relaxed);
                 so_far[2].fetch_add(step.failures, Ordering::Relaxed);
             };
-            Ok(analyze_logs(&sources, &wanted.options, &tell))
+            Ok(analyze_logs(&sources, &request.options, &report_progress))
         });
-        // Nobody waits any more where somebody said Ctrl-C.
+        // The receiver is gone if Ctrl-C interrupted the caller.
         let _ = sender.send(answer.and_then(|answer| answer));
     };
     thread::Builder::new().name("flowlog-analyze".to_owned()).spawn(work)?;
-    let tell = || match progress {
+    let report_progress = || match progress {
         Some(progress) => progress
             .call1((
-                told[0].load(Ordering::Relaxed),
-                told[1].load(Ordering::Relaxed),
-                told[2].load(Ordering::Relaxed),
+                counters[0].load(Ordering::Relaxed),
+                counters[1].load(Ordering::Relaxed),
+                counters[2].load(Ordering::Relaxed),
             ))
             .map(drop),
         None => Ok(()),
@@ -198,23 +203,23 @@ pub(crate) fn analyze(
     let answers = Mutex::new(answers);
     loop {
         let answer = py.detach(|| {
-            answers
-                .lock()
-                .map_or(Err(RecvTimeoutError::Disconnected), |answers| answers.recv_timeout(PAUSE))
+            answers.lock().map_or(Err(RecvTimeoutError::Disconnected), |answers| {
+                answers.recv_timeout(SIGNAL_CHECK_INTERVAL)
+            })
         });
         match answer {
             Ok(answer) => {
-                tell()?;
+                report_progress()?;
                 return answer.map(Analysis).map_err(PyFileNotFoundError::new_err);
             }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err(
-                    "the analysis broke off; this is a bug of flowlog's",
+                    "the analysis stopped unexpectedly; this is a bug in flowlog",
                 ));
             }
             Err(RecvTimeoutError::Timeout) => {
-                if let Err(interrupted) = py.check_signals().and_then(|()| tell()) {
-                    stopped.store(true, Ordering::Relaxed);
+                if let Err(interrupted) = py.check_signals().and_then(|()| report_progress()) {
+                    cancel.store(true, Ordering::Relaxed);
                     return Err(interrupted);
                 }
             }
@@ -222,7 +227,7 @@ pub(crate) fn analyze(
     }
 }
 
-/// The events of logs, as a stream that is read once.
+/// The events of logs as a stream, which can be read once.
 #[pyclass(module = "flowlog", frozen)]
 pub struct Events(Mutex<Option<Batches>>);
 
@@ -237,16 +242,16 @@ impl Events {
         let _ = requested_schema;
         let batches = self.0.lock().ok().and_then(|mut batches| batches.take());
         let batches = batches.ok_or_else(|| {
-            PyValueError::new_err("the events were read already; ask for them anew")
+            PyValueError::new_err("the events have already been read; call `events` again")
         })?;
         stream(py, Box::new(batches))
     }
 }
 
-/// Batches that are made ready before they are asked for.
-const AHEAD: usize = 2;
+/// Number of batches prepared before the consumer requests them.
+const MAX_QUEUED_BATCHES: usize = 2;
 
-/// Reads logs and hands their events on as rows, while they are asked for.
+/// Reads logs and streams their events as rows, on demand.
 #[pyfunction]
 #[pyo3(signature = (paths, *, since, until, components, flows, threads))]
 pub(crate) fn events(
@@ -258,18 +263,19 @@ pub(crate) fn events(
     flows: Vec<String>,
     threads: usize,
 ) -> PyResult<Events> {
-    let wanted = Wanted::new(paths, &[], (since, until), &components, &flows, (None, threads))?;
+    let request =
+        AnalyzeRequest::new(paths, &[], (since, until), &components, &flows, (None, threads))?;
     let sources = py
-        .detach(|| wanted.begin(|| source::open(&wanted.paths)))
+        .detach(|| request.begin(|| source::open(&request.paths)))
         .map_err(PyRuntimeError::new_err)?;
     check_read(&sources).map_err(PyFileNotFoundError::new_err)?;
-    let (sender, receiver) = sync_channel::<RecordBatch>(AHEAD);
+    let (sender, receiver) = sync_channel::<RecordBatch>(MAX_QUEUED_BATCHES);
     let work = move || {
         let names: Vec<String> = sources.read.iter().map(|source| source.name.clone()).collect();
         let name = |source: u32| names.get(source as usize).cloned().unwrap_or_default();
-        // Whoever has had enough lets go of the stream.
-        let _ = wanted.begin(|| {
-            events_of(&sources, &wanted.options, &mut |events| {
+        // Sending fails once the consumer has dropped the stream.
+        let _ = request.begin(|| {
+            events_of(&sources, &request.options, &mut |events| {
                 batch(&events, &name).is_ok_and(|batch| sender.send(batch).is_ok())
             });
         });

@@ -1,15 +1,15 @@
-//! The flow that is worked on, for Python and for Rust.
+//! The current flow, for Python and for Rust.
 
 use dynamo_flowlog::FlowHandle;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::context_var;
 use crate::flow::Flow;
-use crate::variable;
 
-/// The flow that is worked on, or None.
+/// Returns the current flow, or None.
 ///
-/// Where Python code has none, it is the one of the Rust code that called it.
+/// If Python code has not set one, this is the current flow of the Rust code that called it.
 #[pyfunction(name = "current")]
 pub(crate) fn current_flow(py: Python<'_>) -> PyResult<Option<Bound<'_, Flow>>> {
     if let Some(flow) = Flow::current(py) {
@@ -18,7 +18,9 @@ pub(crate) fn current_flow(py: Python<'_>) -> PyResult<Option<Bound<'_, Flow>>> 
     dynamo_flowlog::current().map(|handle| Bound::new(py, Flow::held(handle))).transpose()
 }
 
-/// Writes the flow that is worked on into the headers of a call; returns them. Outside flows it writes nothing.
+/// Writes the current flow into the headers of an outgoing call and returns them.
+///
+/// Outside a flow, nothing is written.
 #[pyfunction]
 pub(crate) fn inject<'py>(headers: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match current_flow(headers.py())? {
@@ -27,12 +29,12 @@ pub(crate) fn inject<'py>(headers: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
     }
 }
 
-/// The flow that the calling Python code works on.
+/// Returns the current flow of the calling Python code.
 pub fn current(py: Python<'_>) -> Option<FlowHandle> {
     Some(current_flow(py).ok()??.get().begin(py).clone())
 }
 
-/// Does work in Rust on the flow that the calling Python code works on.
+/// Runs `work` in the current flow of the calling Python code, or as is if there is none.
 pub fn run<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
     match current(py) {
         Some(flow) => flow.run(work),
@@ -40,18 +42,19 @@ pub fn run<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Calls Python back with a flow of Rust's in place, also for the tasks that it starts.
+/// Calls a Python callable with a Rust flow as its current flow; tasks that it starts inherit the
+/// flow.
 ///
 /// # Errors
-/// What the callable raises.
+/// Returns the exception that the callable raises.
 pub fn call<'py>(
     flow: &FlowHandle,
     callable: &Bound<'py, PyAny>,
     arguments: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
-    let token = variable::set(Bound::new(py, Flow::held(flow.clone()))?.as_any())?;
+    let token = context_var::set(Bound::new(py, Flow::held(flow.clone()))?.as_any())?;
     let result = callable.call1(arguments);
-    variable::reset(py, &token);
+    context_var::reset(py, &token);
     result
 }

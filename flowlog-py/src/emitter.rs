@@ -1,47 +1,52 @@
-//! Who emits: the process's own emitter, and others beside it.
+//! Emitters: the process's own, and additional ones.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use dynamo_flowlog::{Builder, Form, InstallError, Installed, Level};
+use dynamo_flowlog::{Builder, EmitterGuard, Encoding, InstallError, Level};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::flow::{Flow, Origin, Speaker};
+use crate::flow::Flow;
+use crate::flow_source::{EmitterRef, FlowSource};
 use crate::headers;
 use crate::sink::Sink;
 
-/// The process's own, while it is open.
-static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
+/// The process's own emitter, while it is open.
+static GLOBAL: Mutex<Option<EmitterGuard>> = Mutex::new(None);
 
-/// Who emits, beside the process's own: for a program that speaks for several components. `flowlog.init` makes the process's own.
+/// Emits the records of one component.
 ///
-/// What is not said is as the environment asks for (`FLOWLOG_SINK`, `DYN_LOG`, `POD_NAME`, ...); without either, records go to standard error.
+/// `flowlog.init` creates the process's own emitter. Create others only in a program that emits for
+/// several components.
+///
+/// Omitted arguments default to the environment (`FLOWLOG_SINK`, `DYN_LOG`, `POD_NAME`, ...). If
+/// neither sets a sink, records go to standard error.
 #[pyclass(module = "flowlog", frozen)]
 pub struct Emitter {
     emitter: dynamo_flowlog::Emitter,
-    /// It is the process's own.
+    /// Whether this is the process's own emitter.
     is_own: bool,
 }
 
-/// How an emitter is set up.
+/// Configuration of an emitter.
 struct Setup<'a, 'py> {
     component: &'a str,
     instance: Option<String>,
     versions: Option<&'a Bound<'py, PyDict>>,
     sink: Option<&'a Bound<'py, PyAny>>,
-    form: Option<&'a str>,
+    encoding: Option<&'a str>,
     level: Option<&'a str>,
     flight: Option<PathBuf>,
-    samples: Option<f64>,
+    sample_interval: Option<f64>,
 }
 
 impl Setup<'_, '_> {
-    /// What is not said is as the environment asks for.
+    /// Returns a builder; omitted arguments default to the environment.
     fn builder(self) -> PyResult<Builder> {
-        let mut builder = dynamo_flowlog::Emitter::from_environment(self.component);
+        let mut builder = dynamo_flowlog::Emitter::from_env(self.component);
         if let Some(instance) = self.instance {
             builder = builder.instance(instance);
         }
@@ -52,28 +57,30 @@ impl Setup<'_, '_> {
         if let Some(sink) = self.sink.filter(|sink| !sink.is_none()) {
             builder = builder.sink(Sink::of(sink)?);
         }
-        builder = match self.form {
+        builder = match self.encoding {
             None => builder,
-            Some("json") => builder.form(Form::Json),
-            Some("text") => builder.form(Form::Text),
+            Some("json") => builder.encoding(Encoding::Json),
+            Some("text") => builder.encoding(Encoding::Text),
             Some(other) => {
                 return Err(PyValueError::new_err(format!(
-                    "`form`: `{other}` is neither `json` nor `text`"
+                    "invalid `encoding` `{other}`: expected `json` or `text`"
                 )));
             }
         };
         if let Some(level) = self.level {
             let level = Level::parse(level)
-                .ok_or_else(|| PyValueError::new_err(format!("`level`: `{level}` is none")))?;
+                .ok_or_else(|| PyValueError::new_err(format!("invalid `level` `{level}`")))?;
             builder = builder.level(level);
         }
         if let Some(folder) = self.flight {
             builder = builder.flight(folder);
         }
-        if let Some(every) = self.samples {
+        if let Some(every) = self.sample_interval {
             let every = Duration::try_from_secs_f64(every).ok().filter(|every| !every.is_zero());
-            builder = builder.samples(every.ok_or_else(|| {
-                PyValueError::new_err("`samples`: seconds between two, more than none")
+            builder = builder.sample_interval(every.ok_or_else(|| {
+                PyValueError::new_err(
+                    "invalid `sample_interval`: expected a positive number of seconds",
+                )
             })?);
         }
         Ok(builder)
@@ -93,22 +100,28 @@ fn raised(error: InstallError) -> PyErr {
     }
 }
 
-/// Says that the process ends, and gives back what its emitter holds. It is called when the interpreter exits.
+/// Records the end of the process and releases its emitter's resources.
+///
+/// Called automatically when the interpreter exits.
 #[pyfunction]
 pub(crate) fn close(py: Python<'_>) {
-    let installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let installed = GLOBAL.lock().unwrap_or_else(PoisonError::into_inner).take();
     py.detach(|| drop(installed));
 }
 
-/// A new flow. The first of a process is part of the one that it was started in, if there was one, and one that begins inside a span of
-/// OpenTelemetry's is part of its trace.
+/// Creates a new flow.
+///
+/// A flow that starts inside an OpenTelemetry span joins its trace. Otherwise, the first flow of a
+/// process joins the flow that the process was started in, if there was one.
 #[pyfunction]
 #[pyo3(signature = (kind, /, **fields))]
 pub(crate) fn flow(kind: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>>) -> Flow {
-    Flow::new(Origin::New, kind, fields, Speaker::Own)
+    Flow::new(FlowSource::New, kind, fields, EmitterRef::Own)
 }
 
-/// The flow that a caller's headers name (W3C Trace Context, `x-flow-id`, request ids), or a new one.
+/// Joins the flow that a caller's headers identify, or creates a new one.
+///
+/// Reads W3C Trace Context, `x-flow-id` and request ID headers.
 #[pyfunction]
 #[pyo3(signature = (headers, kind=None, /, **fields), text_signature = "(headers, kind='request', /, **fields)")]
 pub(crate) fn join(
@@ -116,37 +129,40 @@ pub(crate) fn join(
     kind: Option<&Bound<'_, PyString>>,
     fields: Option<&Bound<'_, PyDict>>,
 ) -> Flow {
-    joined(headers, kind, fields, Speaker::Own)
+    joined(headers, kind, fields, EmitterRef::Own)
 }
 
 fn joined(
     headers: &Bound<'_, PyAny>,
     kind: Option<&Bound<'_, PyString>>,
     fields: Option<&Bound<'_, PyDict>>,
-    speaker: Speaker,
+    emitter_ref: EmitterRef,
 ) -> Flow {
     let kind = kind.cloned().unwrap_or_else(|| PyString::new(headers.py(), "request"));
-    Flow::new(Origin::Headers(headers::read(headers)), &kind, fields, speaker)
+    Flow::new(FlowSource::Headers(headers::read(headers)), &kind, fields, emitter_ref)
 }
 
-/// What went wrong with records of the process's own emitter so far; empty where there is none.
+/// Returns the counters of the process's own emitter, such as lost records; empty if there is no
+/// emitter.
 #[pyfunction]
 pub(crate) fn health(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    dynamo_flowlog::Emitter::installed()
+    dynamo_flowlog::Emitter::global()
         .map_or_else(|| Ok(PyDict::new(py)), |emitter| health_of(py, emitter))
 }
 
-/// A reading that every sample of the process's own emitter carries. `read` is called on a thread of its own; what it raises leaves the reading out.
+/// Adds a gauge to every sample of the process's own emitter.
+///
+/// `read` is called on a separate thread. If it raises, the sample omits the gauge.
 #[pyfunction]
 pub(crate) fn gauge(name: String, read: Py<PyAny>) {
-    if let Some(emitter) = dynamo_flowlog::Emitter::installed() {
+    if let Some(emitter) = dynamo_flowlog::Emitter::global() {
         add_gauge(emitter, name, read);
     }
 }
 
 fn add_gauge(emitter: &dynamo_flowlog::Emitter, name: String, read: Py<PyAny>) {
     emitter.gauge(name, move || {
-        // At its end the interpreter lets nobody in.
+        // Attaching fails while the interpreter shuts down.
         Python::try_attach(|py| read.call0(py).and_then(|value| value.extract::<f64>(py)).ok())
             .flatten()
             .unwrap_or(f64::NAN)
@@ -158,38 +174,39 @@ fn health_of<'py>(
     emitter: &dynamo_flowlog::Emitter,
 ) -> PyResult<Bound<'py, PyDict>> {
     let health = emitter.health();
-    let told = PyDict::new(py);
-    told.set_item("lost", health.lost)?;
-    told.set_item("reason", health.reason)?;
-    told.set_item("untracked_flows", health.untracked_flows)?;
-    told.set_item("after_end", health.after_end)?;
-    told.set_item("malformed_headers", health.malformed_headers)?;
-    told.set_item("refused_clocks", health.refused_clocks)?;
-    told.set_item("exported", health.exported)?;
-    told.set_item("not_exported", health.not_exported)?;
-    told.set_item("open_flows", emitter.open_flows())?;
-    Ok(told)
+    let counters = PyDict::new(py);
+    counters.set_item("lost", health.lost)?;
+    counters.set_item("reason", health.reason)?;
+    counters.set_item("untracked_flows", health.untracked_flows)?;
+    counters.set_item("after_end", health.after_end)?;
+    counters.set_item("malformed_headers", health.malformed_headers)?;
+    counters.set_item("refused_clocks", health.refused_clocks)?;
+    counters.set_item("exported", health.exported)?;
+    counters.set_item("not_exported", health.not_exported)?;
+    counters.set_item("open_flows", emitter.open_flows())?;
+    Ok(counters)
 }
 
 #[pymethods]
 impl Emitter {
     #[new]
-    #[pyo3(signature = (component, instance=None, versions=None, sink=None, *, form=None, level=None, flight=None, samples=None, _own=false))]
-    #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
+    #[pyo3(signature = (component, instance=None, versions=None, sink=None, *, encoding=None, level=None, flight=None, sample_interval=None, _own=false))]
+    #[expect(clippy::too_many_arguments, reason = "these are Python keyword arguments")]
     fn new(
         py: Python<'_>,
         component: &str,
         instance: Option<String>,
         versions: Option<&Bound<'_, PyDict>>,
         sink: Option<&Bound<'_, PyAny>>,
-        form: Option<&str>,
+        encoding: Option<&str>,
         level: Option<&str>,
         flight: Option<PathBuf>,
-        samples: Option<f64>,
+        sample_interval: Option<f64>,
         _own: bool,
     ) -> PyResult<Self> {
-        let builder = Setup { component, instance, versions, sink, form, level, flight, samples }
-            .builder()?;
+        let builder =
+            Setup { component, instance, versions, sink, encoding, level, flight, sample_interval }
+                .builder()?;
         if !_own {
             return Ok(Self {
                 emitter: py.detach(|| builder.build()).map_err(raised)?,
@@ -198,17 +215,17 @@ impl Emitter {
         }
         let installed = py.detach(|| builder.install()).map_err(raised)?;
         let emitter = Self { emitter: installed.clone(), is_own: true };
-        *INSTALLED.lock().unwrap_or_else(PoisonError::into_inner) = Some(installed);
+        *GLOBAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(installed);
         Ok(emitter)
     }
 
-    /// A new flow.
+    /// Creates a new flow.
     #[pyo3(signature = (kind, /, **fields))]
     fn flow(&self, kind: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>>) -> Flow {
-        Flow::new(Origin::New, kind, fields, self.speaker())
+        Flow::new(FlowSource::New, kind, fields, self.emitter_ref())
     }
 
-    /// The flow that a caller's headers name, or a new one.
+    /// Joins the flow that a caller's headers identify, or creates a new one.
     #[pyo3(signature = (headers, kind=None, /, **fields), text_signature = "($self, headers, kind='request', /, **fields)")]
     fn join(
         &self,
@@ -216,25 +233,25 @@ impl Emitter {
         kind: Option<&Bound<'_, PyString>>,
         fields: Option<&Bound<'_, PyDict>>,
     ) -> Flow {
-        joined(headers, kind, fields, self.speaker())
+        joined(headers, kind, fields, self.emitter_ref())
     }
 
-    /// What went wrong with its records so far.
+    /// Returns the counters of this emitter, such as lost records.
     fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         health_of(py, &self.emitter)
     }
 
-    /// A reading that every sample carries.
+    /// Adds a gauge to every sample.
     fn gauge(&self, name: String, read: Py<PyAny>) {
         add_gauge(&self.emitter, name, read);
     }
 
-    /// Writes a sample now.
+    /// Writes a sample record now.
     fn sample(&self, py: Python<'_>) {
         py.detach(|| self.emitter.sample());
     }
 
-    /// Says that it ends, and gives back what it holds.
+    /// Records the end of the process and releases the emitter's resources.
     fn close(&self, py: Python<'_>) {
         if self.is_own {
             return close(py);
@@ -254,7 +271,7 @@ impl Emitter {
 }
 
 impl Emitter {
-    fn speaker(&self) -> Speaker {
-        if self.is_own { Speaker::Own } else { Speaker::Other(self.emitter.clone()) }
+    fn emitter_ref(&self) -> EmitterRef {
+        if self.is_own { EmitterRef::Own } else { EmitterRef::Other(self.emitter.clone()) }
     }
 }

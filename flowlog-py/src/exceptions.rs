@@ -1,4 +1,4 @@
-//! Exceptions to what a record tells of them.
+//! Conversion of Python exceptions to the failures that records hold.
 
 use dynamo_flowlog::Failure;
 use pyo3::exceptions::{
@@ -7,39 +7,41 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
-use crate::fields::{class_name, cut, told};
+use crate::fields::{class_name, cut, to_str_lossy};
 
-/// Most links of a chain, and parts of a group, that are followed; a record keeps fewer.
-const LONGEST: usize = 16;
+/// Maximum causes of a chain, and exceptions of a group, that are followed; a record keeps fewer.
+const MAX_GROUP_LEN: usize = 16;
 
-/// What an exception that leaves a flow means for it.
-pub(crate) enum Leaving {
-    /// It failed.
+/// Effect on a flow of an exception that leaves it.
+pub(crate) enum ExitReason {
+    /// The flow failed.
     Failed(Failure),
-    /// Nobody waits for it any more, and why.
+    /// The caller no longer waits; holds the reason.
     Cancelled(String),
-    /// It ended well: an orderly exit.
+    /// The flow ended successfully: an orderly exit.
     Ended,
 }
 
-/// What an exception means that leaves a flow.
+/// Classifies an exception that leaves a flow.
 ///
-/// A task that is cancelled, a generator that is closed and Ctrl-C are callers that went away. `SystemExit` fails it where its code does.
-pub(crate) fn leaving(error: &Bound<'_, PyAny>) -> Leaving {
+/// A cancelled task, a closed generator and Ctrl-C mean that the caller is gone. `SystemExit` fails
+/// the flow if its code indicates a failure.
+pub(crate) fn exit_reason(error: &Bound<'_, PyAny>) -> ExitReason {
     if error.is_instance_of::<PySystemExit>() {
         let code = error.getattr("code").ok().filter(|code| code.is_truthy().unwrap_or(true));
-        return code.map_or(Leaving::Ended, |_| Leaving::Failed(failure(error)));
+        return code.map_or(ExitReason::Ended, |_| ExitReason::Failed(failure(error)));
     }
     let leaves = leaves(error);
-    if !leaves.is_empty() && leaves.iter().all(is_left) {
-        let words = told(error);
-        return Leaving::Cancelled(if words.is_empty() { name_of(error) } else { words });
+    if !leaves.is_empty() && leaves.iter().all(is_cancellation) {
+        let words = to_str_lossy(error);
+        return ExitReason::Cancelled(if words.is_empty() { name_of(error) } else { words });
     }
-    Leaving::Failed(failure(error))
+    ExitReason::Failed(failure(error))
 }
 
-/// Whether an exception says that a caller went away. `CancelledError` is asyncio's and others', `Cancelled` trio's; both are no `Exception`.
-fn is_left(error: &Bound<'_, PyAny>) -> bool {
+/// Whether an exception means that the caller is gone. `CancelledError` is raised by asyncio and
+/// others, `Cancelled` by trio; neither is an `Exception`.
+fn is_cancellation(error: &Bound<'_, PyAny>) -> bool {
     let is_cancelled = || {
         let of = error.get_type().mro();
         of.iter().any(|class| {
@@ -53,11 +55,11 @@ fn is_left(error: &Bound<'_, PyAny>) -> bool {
         || (!error.is_instance_of::<PyException>() && is_cancelled())
 }
 
-/// The exceptions that a group is made of, however deep; any other is its own.
+/// Returns the leaf exceptions of a group at any depth; any other exception is its own leaf.
 fn leaves<'py>(error: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
     let mut found = Vec::new();
     let mut open = vec![error.clone()];
-    while let Some(next) = open.pop().filter(|_| found.len() < LONGEST) {
+    while let Some(next) = open.pop().filter(|_| found.len() < MAX_GROUP_LEN) {
         match next
             .getattr("exceptions")
             .ok()
@@ -65,7 +67,7 @@ fn leaves<'py>(error: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
             .filter(|parts| !parts.is_empty())
         {
             Some(parts) if next.is_instance_of::<PyBaseException>() => {
-                open.extend(parts.iter().rev())
+                open.extend(parts.iter().rev());
             }
             _ => found.push(next),
         }
@@ -73,43 +75,48 @@ fn leaves<'py>(error: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
     found
 }
 
-/// Type, words and causes of an exception; of a string its words, of a class its name. A group of one is that one, since `TaskGroup`s put
-/// everything into groups; the causes of another are its parts.
+/// Converts an exception (type, message and causes), a class (its name) or a string (the message).
+///
+/// A group of one exception is treated as that exception, since `TaskGroup` wraps everything in
+/// groups. The causes of a larger group are its members.
 pub(crate) fn failure(error: &Bound<'_, PyAny>) -> Failure {
     if error.is_instance_of::<PyBaseException>() {
         return match leaves(error).as_slice() {
             [one] => Failure::new(
                 &name_of(one),
-                &told(one),
+                &to_str_lossy(one),
                 causes(one).into_iter().chain((!one.is(error)).then(|| line(error))),
             ),
-            several => Failure::new(&name_of(error), &told(error), several.iter().map(line)),
+            several => {
+                Failure::new(&name_of(error), &to_str_lossy(error), several.iter().map(line))
+            }
         };
     }
     if let Ok(class) = error.cast::<PyType>() {
         return Failure::new(&class_name(class), "", []);
     }
-    Failure::new("Unknown", &told(error), [])
+    Failure::new("Unknown", &to_str_lossy(error), [])
 }
 
 fn name_of(error: &Bound<'_, PyAny>) -> String {
     class_name(&error.get_type())
 }
 
-/// Most bytes of a cause.
-const CAUSE: usize = 1024;
+/// Maximum bytes of a cause.
+const MAX_CAUSE_BYTES: usize = 1024;
 
-/// An exception as the last line of its traceback has it.
+/// Formats an exception like the last line of its traceback.
 fn line(error: &Bound<'_, PyAny>) -> String {
-    let (name, words) = (name_of(error), told(error));
-    if words.is_empty() { name } else { cut(format!("{name}: {words}"), CAUSE) }
+    let (name, words) = (name_of(error), to_str_lossy(error));
+    if words.is_empty() { name } else { cut(format!("{name}: {words}"), MAX_CAUSE_BYTES) }
 }
 
-/// What it was raised from, else what was being handled when it was raised; nearest first.
+/// Returns the causes of an exception, nearest first: the exception that it was raised from,
+/// otherwise the one that was being handled when it was raised.
 fn causes(error: &Bound<'_, PyAny>) -> Vec<String> {
     let mut causes = Vec::new();
     let mut next = cause_of(error);
-    while let Some(cause) = next.filter(|_| causes.len() < LONGEST) {
+    while let Some(cause) = next.filter(|_| causes.len() < MAX_GROUP_LEN) {
         causes.push(line(&cause));
         next = cause_of(&cause);
     }

@@ -1,4 +1,4 @@
-//! Keyword arguments to the fields of a record.
+//! Conversion of keyword arguments to record fields.
 
 use std::borrow::Cow;
 
@@ -8,19 +8,19 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
 use smallvec::SmallVec;
 
-/// Names and values that are Python's.
-pub(crate) struct Held<'py>(SmallVec<[(Bound<'py, PyAny>, Bound<'py, PyAny>); 4]>);
+/// Keyword arguments as Python objects.
+pub(crate) struct Kwargs<'py>(SmallVec<[(Bound<'py, PyAny>, Bound<'py, PyAny>); 4]>);
 
-/// The same as a record takes them, on the stack where they are few.
+/// Names and values in the form that a record takes; up to four are stored on the stack.
 pub(crate) type Fields<'a> = SmallVec<[(&'a str, Scalar<'a>); 4]>;
 
-impl<'py> Held<'py> {
-    /// Of keyword arguments, if there are any.
+impl<'py> Kwargs<'py> {
+    /// Collects the keyword arguments, if there are any.
     pub(crate) fn of(arguments: Option<&Bound<'py, PyDict>>) -> Self {
         Self(arguments.map(|arguments| arguments.iter().collect()).unwrap_or_default())
     }
 
-    /// What a record takes of them. A value of `None` says nothing.
+    /// Returns the fields for a record. Skips values of `None`.
     pub(crate) fn fields(&self) -> Fields<'_> {
         self.0
             .iter()
@@ -31,7 +31,7 @@ impl<'py> Held<'py> {
             .collect()
     }
 
-    /// The same, to be kept.
+    /// Returns the fields as owned values.
     pub(crate) fn owned(&self) -> Vec<(String, Scalar<'static>)> {
         self.fields()
             .into_iter()
@@ -40,15 +40,17 @@ impl<'py> Held<'py> {
     }
 }
 
-/// What is kept, as a record takes it.
-pub(crate) fn lent<'a>(kept: &'a [(String, Scalar<'static>)]) -> Vec<(&'a str, Scalar<'static>)> {
+/// Borrows owned fields in the form that a record takes.
+pub(crate) fn as_borrowed<'a>(
+    kept: &'a [(String, Scalar<'static>)],
+) -> Vec<(&'a str, Scalar<'static>)> {
     kept.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
 }
 
-/// A value. What is no number, bool or string is told as `str` tells it.
+/// Converts a value. Anything but a number, bool or string is converted by `str`.
 fn scalar<'a>(value: &'a Bound<'_, PyAny>) -> Scalar<'a> {
     if let Ok(text) = value.cast::<PyString>() {
-        return Scalar::Text(words_of(text));
+        return Scalar::Text(str_lossy(text));
     }
     if let Ok(value) = value.cast::<PyBool>() {
         return value.is_true().into();
@@ -56,7 +58,7 @@ fn scalar<'a>(value: &'a Bound<'_, PyAny>) -> Scalar<'a> {
     if let Ok(value) = value.cast::<PyFloat>() {
         return value.value().into();
     }
-    // Also what stands for a whole number: a `numpy.int64`, an `IntEnum`.
+    // This includes other integer types, such as `numpy.int64` and `IntEnum`.
     if value.is_instance_of::<PyInt>() || value.hasattr("__index__").unwrap_or(false) {
         if let Ok(value) = value.extract::<i64>() {
             return value.into();
@@ -65,24 +67,25 @@ fn scalar<'a>(value: &'a Bound<'_, PyAny>) -> Scalar<'a> {
             return value.into();
         }
     }
-    Scalar::Text(Cow::Owned(told(value)))
+    Scalar::Text(Cow::Owned(to_str_lossy(value)))
 }
 
-/// A string, with what is no character in it replaced.
-pub(crate) fn words_of<'a>(text: &'a Bound<'_, PyString>) -> Cow<'a, str> {
+/// Returns a string as UTF-8; lone surrogates are replaced.
+pub(crate) fn str_lossy<'a>(text: &'a Bound<'_, PyString>) -> Cow<'a, str> {
     text.to_str().map_or_else(|_| Cow::Owned(text.to_string_lossy().into_owned()), Cow::Borrowed)
 }
 
-/// Most bytes of what a value says of itself: it may show a whole document, and a record is a line.
-const LONGEST: usize = 8 * 1024;
+/// Maximum bytes of a value converted by `str`: it may contain a whole document, and a record is
+/// one line.
+const MAX_TEXT_BYTES: usize = 8 * 1024;
 
-/// What `str` says of a value, as far as it says anything.
-pub(crate) fn told(value: &Bound<'_, PyAny>) -> String {
+/// Returns `str(value)`, truncated; if `str` raises, a placeholder with the class name.
+pub(crate) fn to_str_lossy(value: &Bound<'_, PyAny>) -> String {
     match value.str() {
-        Ok(text) => cut(text.to_string_lossy().into_owned(), LONGEST),
+        Ok(text) => cut(text.to_string_lossy().into_owned(), MAX_TEXT_BYTES),
         Err(error) => {
-            let words = format!("<{} without words>", class_name(&value.get_type()));
-            // Ctrl-C is the program's, and comes again as soon as it goes on.
+            let words = format!("<unprintable {} object>", class_name(&value.get_type()));
+            // Ctrl-C is meant for the program: raise it again in the main thread.
             if error.is_instance_of::<PyKeyboardInterrupt>(value.py()) {
                 let _ = value
                     .py()
@@ -94,7 +97,7 @@ pub(crate) fn told(value: &Bound<'_, PyAny>) -> String {
     }
 }
 
-/// The beginning of a text that is too long.
+/// Truncates a text to `longest` bytes at a character boundary, and appends `...`.
 pub(crate) fn cut(mut text: String, longest: usize) -> String {
     if text.len() > longest {
         text.truncate(text.floor_char_boundary(longest));
@@ -103,7 +106,7 @@ pub(crate) fn cut(mut text: String, longest: usize) -> String {
     text
 }
 
-/// The name of a class, without its module.
+/// Returns the name of a class, without its module.
 pub(crate) fn class_name(class: &Bound<'_, PyType>) -> String {
     class.name().map_or_else(|_| "Unknown".to_owned(), |name| name.to_string())
 }

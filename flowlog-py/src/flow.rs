@@ -1,82 +1,54 @@
-//! A flow, as Python holds it.
+//! The Python class `Flow`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use dynamo_flowlog::{Context, Emitter, FlowHandle, Level, LogRecord, Scalar};
-use pyo3::exceptions::PyStopIteration;
+use dynamo_flowlog::{Context, FlowHandle, Level, LogRecord, Scalar};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
-use crate::exceptions::{Leaving, failure, leaving};
-use crate::fields::{Held, lent, told, words_of};
-use crate::headers::{self, Pairs};
+use crate::context_var;
+use crate::exceptions::{ExitReason, exit_reason, failure};
+use crate::fields::{Kwargs, as_borrowed, str_lossy, to_str_lossy};
+use crate::flow_source::{EmitterRef, FlowSource};
+use crate::headers;
 use crate::opentelemetry;
-use crate::variable;
+use crate::ready::Ready;
 
-/// Who emits.
-#[derive(Debug, Clone)]
-pub(crate) enum Speaker {
-    /// The process's own emitter, as soon as there is one: a decorator stands in a module that is loaded before. The flow that the process was
-    /// started in is taken up with its first.
-    Own,
-    /// One beside it.
-    Other(Emitter),
-}
-
-impl Speaker {
-    fn emitter(&self) -> Option<Emitter> {
-        match self {
-            Self::Own => Emitter::installed().cloned(),
-            Self::Other(emitter) => Some(emitter.clone()),
-        }
-    }
-}
-
-/// Where a flow comes from.
-#[derive(Debug, Clone)]
-pub(crate) enum Origin {
-    /// It is a new one, but for what the process was started in and for OpenTelemetry's current span.
-    New,
-    /// What a caller sent.
-    Headers(Pairs),
-    /// A call that a flow makes.
-    Call(FlowHandle),
-    /// Somebody else's, in Rust: to end it is theirs.
-    Held(FlowHandle),
-}
-
-/// One component's share of one flow.
+/// One component's part of a flow.
 ///
-/// It begins when it is entered (`with`), when `start` says so, or when something is said of it first. What leaves the `with` block fails it,
-/// else it ends well; after `end`, `fail` or `cancel` it has ended and the block's end says nothing more. As a decorator it makes each call a flow.
+/// It starts when its `with` block is entered, when `start` is called, or on first use. An
+/// exception that leaves the `with` block fails or cancels it, except for an orderly `SystemExit`;
+/// otherwise the end of the block ends it successfully. After `end`, `fail` or `cancel`, leaving
+/// the block has no further effect. As a decorator, it makes each call a flow.
 #[pyclass(module = "flowlog", frozen, weakref)]
 pub struct Flow {
     kind: String,
     fields: Vec<(String, Scalar<'static>)>,
-    origin: Origin,
-    speaker: Speaker,
-    /// Somebody begins it.
-    is_begun: AtomicBool,
+    source: FlowSource,
+    emitter_ref: EmitterRef,
+    /// Whether a thread has begun to start the flow.
+    is_beginning: AtomicBool,
     handle: OnceLock<FlowHandle>,
     own: Mutex<Option<dynamo_flowlog::Flow>>,
-    /// What puts back what was there before each time that it was entered.
+    /// One entry for each time the flow was entered, to restore the state from before.
     entered: Mutex<Vec<Entered>>,
 }
 
 struct Entered {
     token: Py<PyAny>,
-    /// OpenTelemetry's.
+    /// OpenTelemetry's token, if a span was attached.
     attached: Option<Py<PyAny>>,
 }
 
-/// The flow that the process was started in is taken up once.
+/// Whether the flow that the process was started in has been joined; only the first flow joins it.
 static IS_INHERITED: AtomicBool = AtomicBool::new(false);
 
-/// How long a thread waits for another that begins the same flow: in a process that was forked that one may be no more.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a thread waits for another thread that is starting the same flow. In a forked process,
+/// the other thread may no longer exist.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
@@ -84,85 +56,86 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Flow {
     pub(crate) fn new(
-        origin: Origin,
+        source: FlowSource,
         kind: &Bound<'_, PyString>,
         fields: Option<&Bound<'_, PyDict>>,
-        speaker: Speaker,
+        emitter_ref: EmitterRef,
     ) -> Self {
-        Self::of(origin, words_of(kind).into_owned(), Held::of(fields).owned(), speaker)
+        Self::of(source, str_lossy(kind).into_owned(), Kwargs::of(fields).owned(), emitter_ref)
     }
 
     fn of(
-        origin: Origin,
+        source: FlowSource,
         kind: String,
         fields: Vec<(String, Scalar<'static>)>,
-        speaker: Speaker,
+        emitter_ref: EmitterRef,
     ) -> Self {
         Self {
             kind,
             fields,
-            origin,
-            speaker,
-            is_begun: AtomicBool::new(false),
+            source,
+            emitter_ref,
+            is_beginning: AtomicBool::new(false),
             handle: OnceLock::new(),
             own: Mutex::new(None),
             entered: Mutex::new(Vec::new()),
         }
     }
 
-    /// The one that Python code works on.
+    /// Returns the current flow of Python code.
     pub(crate) fn current(py: Python<'_>) -> Option<Bound<'_, Self>> {
-        variable::get(py).ok()?.cast_into().ok()
+        context_var::get(py).ok()?.cast_into().ok()
     }
 
-    /// What OpenTelemetry's current span is part of. The span that stands for a flow of ours is no such span.
+    /// Returns the context of OpenTelemetry's current span, unless that span represents the current
+    /// flow.
     fn around(py: Python<'_>) -> Option<Context> {
         let context = opentelemetry::context(py)?;
         let ours = Self::current(py).and_then(|flow| flow.get().begin(py).span_id());
         (ours.is_none() || context.span_id != ours).then_some(context)
     }
 
-    /// One of Rust's.
+    /// Wraps a flow of Rust code.
     pub(crate) fn held(handle: FlowHandle) -> Self {
-        Self::of(Origin::Held(handle), String::new(), Vec::new(), Speaker::Own)
+        Self::of(FlowSource::Handle(handle), String::new(), Vec::new(), EmitterRef::Own)
     }
 
-    /// Begins it, if nobody has yet.
+    /// Starts the flow unless it has started already, and returns its handle.
     pub(crate) fn begin(&self, py: Python<'_>) -> &FlowHandle {
         if let Some(handle) = self.handle.get() {
             return handle;
         }
-        if self.is_begun.swap(true, Ordering::Acquire) {
-            return self.begun_elsewhere(py);
+        if self.is_beginning.swap(true, Ordering::Acquire) {
+            return self.wait_for_begin(py);
         }
-        let fields = lent(&self.fields);
-        let flow = match &self.origin {
-            Origin::Held(handle) => return self.handle.get_or_init(|| handle.clone()),
-            Origin::Call(caller) => {
-                Some(aside(py, caller.may_wait(), || caller.call_with(self.kind.clone(), &fields)))
-            }
-            Origin::New => self.speaker.emitter().map(|emitter| {
+        let fields = as_borrowed(&self.fields);
+        let flow = match &self.source {
+            FlowSource::Handle(handle) => return self.handle.get_or_init(|| handle.clone()),
+            FlowSource::Child(caller) => Some(detach_if_blocking(py, caller.may_block(), || {
+                dynamo_flowlog::Flow::builder(self.kind.clone()).fields(&fields).child_of(caller)
+            })),
+            FlowSource::New => self.emitter_ref.emitter().map(|emitter| {
                 let context = Self::around(py);
                 let is_first = || {
-                    matches!(self.speaker, Speaker::Own)
+                    matches!(self.emitter_ref, EmitterRef::Own)
                         && !IS_INHERITED.swap(true, Ordering::Relaxed)
                 };
-                aside(py, emitter.may_wait(), || match context {
-                    Some(context) => emitter.join_with(context, self.kind.clone(), &fields),
-                    None if is_first() => emitter.inherit_with(self.kind.clone(), &fields),
-                    None => emitter.start_with(self.kind.clone(), &fields),
+                detach_if_blocking(py, emitter.may_block(), || match context {
+                    Some(context) => emitter.flow(self.kind.clone()).fields(&fields).join(context),
+                    None if is_first() => emitter.flow(self.kind.clone()).fields(&fields).inherit(),
+                    None => emitter.flow(self.kind.clone()).fields(&fields).start(),
                 })
             }),
-            Origin::Headers(pairs) => self.speaker.emitter().map(|emitter| {
+            FlowSource::Headers(pairs) => self.emitter_ref.emitter().map(|emitter| {
                 let sent = emitter.extract(pairs);
                 let around = Self::around(py).filter(|around| around.flow_id == sent.flow_id);
-                // Who instrumented the server stands between the caller and this.
+                // An instrumented server has a span between the caller's and this one.
                 let context = Context {
                     span_id: around.and_then(|around| around.span_id).or(sent.span_id),
                     ..sent
                 };
-                aside(py, emitter.may_wait(), || {
-                    emitter.join_with(context, self.kind.clone(), &fields)
+                detach_if_blocking(py, emitter.may_block(), || {
+                    emitter.flow(self.kind.clone()).fields(&fields).join(context)
                 })
             }),
         };
@@ -172,23 +145,23 @@ impl Flow {
     }
 
     #[cold]
-    fn begun_elsewhere(&self, py: Python<'_>) -> &FlowHandle {
+    fn wait_for_begin(&self, py: Python<'_>) -> &FlowHandle {
         let began = Instant::now();
         py.detach(|| {
-            while self.handle.get().is_none() && began.elapsed() < PATIENCE {
+            while self.handle.get().is_none() && began.elapsed() < BEGIN_TIMEOUT {
                 std::thread::sleep(Duration::from_micros(50));
             }
         });
         self.handle.get_or_init(FlowHandle::default)
     }
 
-    /// Ends it, if it is ours to end and nobody has.
+    /// Ends the flow with `how`, unless it belongs to Rust code or has ended.
     fn finish(&self, py: Python<'_>, how: impl FnOnce(dynamo_flowlog::Flow) + Send) {
         self.begin(py);
-        // Nobody holds the lock while something is written: in a process that was forked they would hold it for ever.
+        // Release the lock before writing: a fork meanwhile would leave it locked in the child.
         let own = locked(&self.own).take();
         if let Some(flow) = own {
-            aside(py, flow.may_wait(), || how(flow));
+            detach_if_blocking(py, flow.may_block(), || how(flow));
         }
     }
 
@@ -198,42 +171,42 @@ impl Flow {
         failure: &dynamo_flowlog::Failure,
         fields: Option<&Bound<'_, PyDict>>,
     ) {
-        self.late(py, fields);
-        self.finish(py, |flow| flow.fail_of(failure));
+        self.record(py, fields);
+        self.finish(py, |flow| flow.fail_from(failure));
     }
 
     fn leave_with(&self, py: Python<'_>, error: &Bound<'_, PyAny>) {
         if error.is_none() {
             return self.finish(py, dynamo_flowlog::Flow::end);
         }
-        match leaving(error) {
-            Leaving::Failed(failure) => self.finish(py, |flow| flow.fail_of(&failure)),
-            Leaving::Cancelled(why) => self.finish(py, |flow| flow.cancel(&why)),
-            Leaving::Ended => self.finish(py, dynamo_flowlog::Flow::end),
+        match exit_reason(error) {
+            ExitReason::Failed(failure) => self.finish(py, |flow| flow.fail_from(&failure)),
+            ExitReason::Cancelled(why) => self.finish(py, |flow| flow.cancel(&why)),
+            ExitReason::Ended => self.finish(py, dynamo_flowlog::Flow::end),
         }
     }
 
-    fn put_in_place(flow: &Bound<'_, Self>) -> PyResult<()> {
+    fn enter(flow: &Bound<'_, Self>) -> PyResult<()> {
         let own = flow.get();
         let handle = own.begin(flow.py());
         let attached = opentelemetry::attach(flow.py(), handle);
-        // Nobody may hold the lock while Python is called: it may collect garbage, and let another thread go on.
-        let token = variable::set(flow.as_any())?;
+        // Do not hold the lock while calling Python, which may collect garbage or switch threads.
+        let token = context_var::set(flow.as_any())?;
         locked(&own.entered).push(Entered { token, attached });
         Ok(())
     }
 
-    /// Puts back what was there before it was entered last in this context. In a context of somebody else's - that of who closes a
-    /// generator - there is nothing to put back.
-    fn take_away(&self, py: Python<'_>) {
+    /// Restores the state from before the flow was last entered in this context. In another
+    /// context, such as that of the code that closes a generator, there is nothing to restore.
+    fn exit(&self, py: Python<'_>) {
         let mut of_others: Vec<Entered> = Vec::new();
         loop {
             let Some(entered) = locked(&self.entered).pop() else {
-                // The latest is the one that is left.
+                // None belongs to this context: discard the latest, which is the one being left.
                 of_others.drain(..1.min(of_others.len()));
                 break;
             };
-            if variable::reset(py, &entered.token) {
+            if context_var::reset(py, &entered.token) {
                 if let Some(attached) = &entered.attached {
                     opentelemetry::detach(py, attached);
                 }
@@ -247,66 +220,72 @@ impl Flow {
 
 #[pymethods]
 impl Flow {
-    /// Begins it, for code that ends it with `end`, `fail` or `cancel` and not with a block.
+    /// Starts the flow without a `with` block; `end`, `fail` or `cancel` ends it. Returns the flow.
     fn start<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
         slf.get().begin(slf.py());
         slf
     }
 
-    /// It came to another state of its work.
+    /// Records that the flow reached a new state.
     #[pyo3(signature = (state, /, **fields))]
     fn state(&self, state: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>>) {
         let handle = self.begin(state.py());
         if !handle.is_enabled() {
             return;
         }
-        let held = Held::of(fields);
-        let (name, fields) = (words_of(state), held.fields());
-        aside(state.py(), handle.may_wait(), || handle.state_with(&name, &fields));
+        let held = Kwargs::of(fields);
+        let (name, fields) = (str_lossy(state), held.fields());
+        detach_if_blocking(state.py(), handle.may_block(), || handle.state_with(&name, &fields));
     }
 
-    /// Keeps what is known only now for the next record.
+    /// Adds fields that become known after the start, to be written with the next record.
     #[pyo3(signature = (**fields))]
-    fn late(&self, py: Python<'_>, fields: Option<&Bound<'_, PyDict>>) {
+    fn record(&self, py: Python<'_>, fields: Option<&Bound<'_, PyDict>>) {
         let handle = self.begin(py);
-        for (name, value) in Held::of(fields).owned() {
-            handle.late(name, value);
+        for (name, value) in Kwargs::of(fields).owned() {
+            handle.record(name, value);
         }
     }
 
-    /// It ended well.
+    /// Ends the flow successfully.
     #[pyo3(signature = (**fields))]
     fn end(&self, py: Python<'_>, fields: Option<&Bound<'_, PyDict>>) {
-        let held = Held::of(fields);
+        let held = Kwargs::of(fields);
         let fields = held.fields();
         self.finish(py, |flow| flow.end_with(&fields));
     }
 
-    /// It failed: with an exception, whose causes are kept, or with words.
+    /// Fails the flow with an exception, including its causes, or with a message.
     #[pyo3(signature = (error, /, **fields))]
     fn fail(&self, error: &Bound<'_, PyAny>, fields: Option<&Bound<'_, PyDict>>) {
         self.fail_with(error.py(), &failure(error), fields);
     }
 
-    /// Its caller went away.
+    /// Cancels the flow: its caller is gone.
     #[pyo3(signature = (why=None))]
     fn cancel(&self, py: Python<'_>, why: Option<&Bound<'_, PyAny>>) {
-        let why = why.map(told).unwrap_or_default();
+        let why = why.map(to_str_lossy).unwrap_or_default();
         self.finish(py, |flow| flow.cancel(&why));
     }
 
-    /// A call that it makes: a span of its own in the same flow.
+    /// Creates a child for a call that this flow makes: a separate span in the same flow.
     #[pyo3(signature = (kind, /, **fields))]
     fn child(&self, kind: &Bound<'_, PyString>, fields: Option<&Bound<'_, PyDict>>) -> Self {
-        Self::new(Origin::Call(self.begin(kind.py()).clone()), kind, fields, self.speaker.clone())
+        Self::new(
+            FlowSource::Child(self.begin(kind.py()).clone()),
+            kind,
+            fields,
+            self.emitter_ref.clone(),
+        )
     }
 
-    /// A block in which it is `current()`, and at whose end it goes on.
+    /// Returns a context manager in which this flow is `current()`. Leaving it does not end the
+    /// flow.
     fn scope(slf: Bound<'_, Self>) -> Scope {
         Scope(slf.unbind())
     }
 
-    /// Writes it into the headers of a call; returns them.
+    /// Writes the flow into the headers of an outgoing call and returns them.
     pub(crate) fn inject<'py>(&self, headers: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         self.begin(headers.py()).inject(&mut pairs);
@@ -314,54 +293,56 @@ impl Flow {
         Ok(headers)
     }
 
-    /// Writes its clock into the headers of an answer; returns them. Say first what the caller is to come after.
-    fn answer<'py>(&self, headers: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    /// Writes the flow's clock into the headers of a response and returns them.
+    ///
+    /// The caller's later records are ordered after everything recorded before this call.
+    fn inject_response<'py>(&self, headers: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let mut pairs: Vec<(String, String)> = Vec::new();
-        self.begin(headers.py()).answer(&mut pairs);
+        self.begin(headers.py()).inject_response(&mut pairs);
         headers::write(&headers, pairs)?;
         Ok(headers)
     }
 
-    /// Takes over the clock that an answer's headers bring.
-    fn receive(&self, headers: &Bound<'_, PyAny>) {
+    /// Merges the clock from the headers of a response.
+    fn merge_clock(&self, headers: &Bound<'_, PyAny>) {
         let handle = self.begin(headers.py());
         if let Some(clock) = Context::clock_of(&headers::read(headers)) {
-            handle.receive(clock);
+            handle.merge_clock(clock);
         }
     }
 
-    /// What kind of flow it is.
+    /// The kind of the flow.
     #[getter]
     fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// The flow's id, a UUID; None before it begins, and where nothing is emitted.
+    /// The flow ID, a UUID; None before the flow starts, and if nothing is emitted.
     #[getter]
     fn flow_id(&self) -> Option<String> {
         Some(self.handle.get()?.flow_id()?.to_string())
     }
 
-    /// The same as the trace id that it is: 32 hex digits.
+    /// The flow ID as a trace ID: 32 hex digits.
     #[getter]
     fn trace_id(&self) -> Option<String> {
         Some(self.handle.get()?.flow_id()?.trace_id().to_string())
     }
 
-    /// The id of this share of it: 16 hex digits.
+    /// The ID of this component's part of the flow: 16 hex digits.
     #[getter]
     fn span_id(&self) -> Option<String> {
         Some(self.handle.get()?.span_id()?.to_string())
     }
 
-    /// Whether it has begun and nobody has ended it.
+    /// Whether the flow has started and not ended.
     #[getter]
     fn is_open(&self) -> bool {
         locked(&self.own).is_some()
     }
 
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
-        Self::put_in_place(&slf)?;
+        Self::enter(&slf)?;
         Ok(slf)
     }
 
@@ -373,13 +354,13 @@ impl Flow {
         traceback: &Bound<'_, PyAny>,
     ) -> bool {
         let _ = (kind, traceback);
-        self.take_away(error.py());
+        self.exit(error.py());
         self.leave_with(error.py(), error);
         false
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Ready> {
-        Self::put_in_place(&slf)?;
+        Self::enter(&slf)?;
         Ok(Ready(slf.into_any().unbind()))
     }
 
@@ -402,34 +383,39 @@ impl Flow {
         slf.py().import("flowlog._decorator")?.getattr("decorate")?.call1((slf, function))
     }
 
-    /// Another like it, that has not begun.
+    /// Returns a copy of the flow that has not started.
     fn _again(&self) -> Self {
-        Self::of(self.origin.clone(), self.kind.clone(), self.fields.clone(), self.speaker.clone())
+        Self::of(
+            self.source.clone(),
+            self.kind.clone(),
+            self.fields.clone(),
+            self.emitter_ref.clone(),
+        )
     }
 
-    /// Ends it as the exception says that leaves it; well where there is none.
+    /// Ends the flow according to the exception that leaves it; successfully if there is none.
     fn _leave(&self, error: &Bound<'_, PyAny>) {
         self.leave_with(error.py(), error);
     }
 
-    /// Puts a line of a log into it: `place` is the logger's name, the file and the line there.
-    #[pyo3(signature = (level, place, message, error, fields))]
+    /// Adds a log record to the flow. `place` is the logger's name, the file, and the line number.
+    #[pyo3(signature = (level, location, message, error, fields))]
     fn _log(
         &self,
         level: u32,
-        place: (String, String, u32),
+        location: (String, String, u32),
         message: &Bound<'_, PyString>,
         error: &Bound<'_, PyAny>,
         fields: Option<&Bound<'_, PyDict>>,
     ) {
-        let (target, file, line) = place;
+        let (target, file, line) = location;
         let handle = self.begin(message.py());
         let level = level_of(level);
-        if !handle.writes(level) {
+        if !handle.enabled(level) {
             return;
         }
-        let held = Held::of(fields);
-        let (fields, words) = (held.fields(), words_of(message));
+        let held = Kwargs::of(fields);
+        let (fields, words) = (held.fields(), str_lossy(message));
         let failure = (!error.is_none()).then(|| failure(error));
         let record = LogRecord {
             level,
@@ -440,11 +426,11 @@ impl Flow {
             failure: failure.as_ref(),
             fields: &fields,
         };
-        aside(message.py(), handle.may_wait(), || handle.log(&record));
+        detach_if_blocking(message.py(), handle.may_block(), || handle.log(&record));
     }
 
     fn __repr__(&self) -> String {
-        let id = self.flow_id().unwrap_or_else(|| "not begun".to_owned());
+        let id = self.flow_id().unwrap_or_else(|| "not started".to_owned());
         format!("<flowlog.Flow {} {id}>", self.kind)
     }
 
@@ -459,18 +445,22 @@ impl Flow {
     }
 
     fn __clear__(&self) {
-        // What is let go of may end flows.
+        // Drop the entries outside the lock: dropping them may end flows.
         let entered = self.entered.try_lock().map(|mut entered| std::mem::take(&mut *entered));
         drop(entered);
     }
 }
 
-/// Does what may have to wait for a reader or a disk, and lets the interpreter go on meanwhile.
-fn aside<T: Send>(py: Python<'_>, may_wait: bool, work: impl FnOnce() -> T + Send) -> T {
-    if may_wait { py.detach(work) } else { work() }
+/// Runs `work`, detached from the interpreter if it may block on a reader or a disk.
+fn detach_if_blocking<T: Send>(
+    py: Python<'_>,
+    may_block: bool,
+    work: impl FnOnce() -> T + Send,
+) -> T {
+    if may_block { py.detach(work) } else { work() }
 }
 
-/// The levels of `logging`.
+/// Converts a level number of Python's `logging`.
 fn level_of(number: u32) -> Level {
     match number {
         0..10 => Level::Trace,
@@ -481,7 +471,7 @@ fn level_of(number: u32) -> Level {
     }
 }
 
-/// A block in which a flow is current.
+/// A context manager in which a flow is current.
 #[pyclass(module = "flowlog", frozen)]
 pub struct Scope(Py<Flow>);
 
@@ -489,37 +479,13 @@ pub struct Scope(Py<Flow>);
 impl Scope {
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Flow>> {
         let flow = self.0.bind(py);
-        Flow::put_in_place(flow)?;
+        Flow::enter(flow)?;
         Ok(flow.clone())
     }
 
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> bool {
-        self.0.get().take_away(py);
+        self.0.get().exit(py);
         false
-    }
-}
-
-/// Makes the classes that the module does not name, for the reason that the context variable is made early.
-pub(crate) fn prepare(py: Python<'_>) {
-    py.get_type::<Ready>();
-}
-
-/// What is awaited and there at once.
-#[pyclass(module = "flowlog", frozen)]
-struct Ready(Py<PyAny>);
-
-#[pymethods]
-impl Ready {
-    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
-    }
-
-    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Err(PyStopIteration::new_err((self.0.clone_ref(py),)))
     }
 }

@@ -1,15 +1,16 @@
-//! Headers of requests, as Python has them: a mapping, or pairs; strings or bytes.
+//! Request headers as Python code holds them: a mapping or a list of pairs, of strings or bytes.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString};
 
-/// Names and values.
+/// Header names and values.
 pub(crate) type Pairs = Vec<(String, Vec<u8>)>;
 
-/// Reads whatever has `items` (names to values, or to lists of them), or pairs as ASGI has them. What is no header is left out: no request fails
-/// for it.
+/// Reads headers from an object with `items` (names mapped to values, or to lists of values), or
+/// from pairs as in ASGI. Skips anything that is not a header, so that no request fails because of
+/// it.
 pub(crate) fn read(headers: &Bound<'_, PyAny>) -> Pairs {
-    // Header maps that hold several values of a name tell all of them there.
+    // Multi-value header maps return all values of a name from `multi_items`.
     let items = headers
         .call_method0("multi_items")
         .or_else(|_| headers.call_method0("items"))
@@ -42,12 +43,13 @@ fn bytes_of(value: &Bound<'_, PyAny>) -> Option<Vec<u8>> {
     value.cast::<PyBytes>().ok().map(|bytes| bytes.as_bytes().to_vec())
 }
 
-/// Writes headers into whatever has `keys` and takes items, or puts them behind a list of pairs, in place of what was there.
+/// Writes headers into an object with `keys` and item assignment, or appends them to a list of
+/// pairs. Replaces existing headers of the same name.
 pub(crate) fn write(headers: &Bound<'_, PyAny>, pairs: Vec<(String, String)>) -> PyResult<()> {
     if headers.hasattr("keys")? {
         for (name, value) in pairs {
             let others = headers.call_method0("keys")?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-            // Some hold several of a name, and add to them.
+            // Multi-value maps would add a value instead of replacing it.
             for other in others.into_iter().filter(|other| is_named(other, &name)) {
                 let _ = headers.del_item(other);
             }

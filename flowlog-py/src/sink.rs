@@ -1,4 +1,4 @@
-//! Where records go, as Python says it.
+//! Destinations of records, as specified from Python.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,29 +7,29 @@ use dynamo_flowlog::Rotation;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// Where records go: made by `Sink.stderr`, `Sink.file`, `Sink.mapped` and `Sink.nothing`.
+/// The destination of records, created by one of the static methods.
 #[pyclass(module = "flowlog", frozen, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sink(pub(crate) dynamo_flowlog::Sink);
 
-/// `None` where seconds are not given.
+/// Converts seconds to a duration; returns `None` for `None`.
 fn age_of(age: Option<f64>) -> PyResult<Option<Duration>> {
     age.map(|age| {
         Duration::try_from_secs_f64(age)
-            .map_err(|error| PyValueError::new_err(format!("`max_age`: {error}")))
+            .map_err(|error| PyValueError::new_err(format!("invalid `max_age`: {error}")))
     })
     .transpose()
 }
 
 #[pymethods]
 impl Sink {
-    /// Standard error, one write a record.
+    /// Writes records to standard error, with one write per record.
     #[staticmethod]
     fn stderr() -> Self {
         Self(dynamo_flowlog::Sink::Stderr)
     }
 
-    /// A file, one write a record; several processes may write to one.
+    /// Writes records to a file, with one write per record. Several processes may share the file.
     #[staticmethod]
     #[pyo3(signature = (path, *, max_bytes=None, max_age=None, keep=None))]
     fn file(
@@ -44,7 +44,8 @@ impl Sink {
         }))
     }
 
-    /// Mapped files `PATH.PID.NUMBER`, for hot paths: a record is a copy, and no call into the kernel.
+    /// Writes records to memory-mapped files `PATH.PID.NUMBER`, for hot paths: a record costs a
+    /// copy, and no system call.
     #[staticmethod]
     #[pyo3(signature = (path, *, max_bytes=None, max_age=None, keep=None))]
     fn mapped(
@@ -59,10 +60,10 @@ impl Sink {
         }))
     }
 
-    /// Nowhere; a flight file is kept all the same.
+    /// Discards records. A flight file is still maintained.
     #[staticmethod]
-    fn nothing() -> Self {
-        Self(dynamo_flowlog::Sink::Nothing)
+    fn discard() -> Self {
+        Self(dynamo_flowlog::Sink::Discard)
     }
 
     fn __repr__(&self) -> String {
@@ -83,13 +84,13 @@ impl Sink {
             dynamo_flowlog::Sink::Stderr => "Sink.stderr()".to_owned(),
             dynamo_flowlog::Sink::File { path, rotation } => of("file", path, rotation),
             dynamo_flowlog::Sink::Mapped { path, rotation } => of("mapped", path, rotation),
-            _ => "Sink.nothing()".to_owned(),
+            _ => "Sink.discard()".to_owned(),
         }
     }
 }
 
 impl Sink {
-    /// What stands for a sink: one of them, a sink as `FLOWLOG_SINK` writes it, or the path of a file.
+    /// Converts a Python value: a `Sink`, a string in the syntax of `FLOWLOG_SINK`, or a file path.
     pub(crate) fn of(value: &Bound<'_, PyAny>) -> PyResult<dynamo_flowlog::Sink> {
         if let Ok(sink) = value.cast::<Self>() {
             return Ok(sink.get().0.clone());

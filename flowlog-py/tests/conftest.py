@@ -16,17 +16,17 @@ Record = dict[str, Any]
 
 
 def read(*paths: Path) -> list[Record]:
-    """The records of logs, mapped ones included: what is not written yet is zeros."""
+    """Returns the records of logs, including mapped files, which are zero where not yet written."""
     lines = [line for path in paths for line in path.read_bytes().strip(b"\0").splitlines()]
     return [json.loads(line) for line in lines if line.strip(b"\0")]
 
 
 class Log:
-    """An emitter of its own, and what it wrote."""
+    """A separate emitter, and the records that it wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "flow.jsonl"
-        self.emitter = flowlog.Emitter("backend", "backend-0", {"dynamo": "1.6.1"}, self.path, form="json", level="trace")
+        self.emitter = flowlog.Emitter("backend", "backend-0", {"dynamo": "1.6.1"}, self.path, encoding="json", level="trace")
 
     def flow(self, kind: str = "chat_completion", /, **fields: object) -> flowlog.Flow:
         return self.emitter.flow(kind, **fields)
@@ -35,7 +35,7 @@ class Log:
         return [record for record in read(self.path) if record["event"] != "process"]
 
     def said(self) -> list[tuple[str, str]]:
-        """Kind and event of each record."""
+        """Returns the kind and event of each record."""
         return [(record["flow"], record["event"]) for record in self.records()]
 
 
@@ -48,7 +48,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a program in a process of its own, in a folder of its own."""
+    """Runs a program in a separate process and folder."""
 
     def run(program: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", program, *arguments]

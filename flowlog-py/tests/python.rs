@@ -1,4 +1,4 @@
-//! The tests in Python, with the module as it is built here: so their lines count, in both languages.
+//! Runs the Python tests against the module built here, so that coverage includes both languages.
 
 use std::env;
 use std::fs;
@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A Python that has what `requirements.txt` lists: `scripts/test` makes it.
+/// Returns a Python with the packages of `requirements.txt`, which `scripts/test` creates.
 fn python(root: &Path) -> Option<PathBuf> {
     let python = env::var_os("FLOWLOG_PYTHON")
         .map_or_else(|| root.join("target/python/bin/python"), PathBuf::from);
@@ -18,12 +18,12 @@ fn python(root: &Path) -> Option<PathBuf> {
 }
 
 #[test]
-fn the_tests_in_python_pass() {
+fn python_tests_pass() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = own.parent().unwrap();
     let Some(python) = python(root) else {
         eprintln!(
-            "SKIPPED: no Python with the packages of flowlog-py/tests/requirements.txt; `scripts/test` makes one in target/python"
+            "SKIPPED: no Python with the packages of flowlog-py/tests/requirements.txt; `scripts/test` creates one in target/python"
         );
         return;
     };

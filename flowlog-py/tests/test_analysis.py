@@ -1,4 +1,4 @@
-"""The analyzer from Python: the same answers, as data, tables and pictures."""
+"""The analyzer from Python: the same results, as data, tables and renderings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_failed_run(report: flowlog.Report) -> None:
     assert Path(line.source).read_text().splitlines()[line.line - 1].startswith(line.text[:100])
     assert str(line).startswith(f"{line.source}:{line.line}: ")
     assert (report.flows.total, report.flows.failed, report.flows.ok) == (19, 10, 9)
-    assert (report.input.sources, report.input.unread, report.input.problems.lost_records) == (4, (), 0)
+    assert (report.input.sources, report.input.read_errors, report.input.problems.lost_records) == (4, (), 0)
     assert sum(report.input.formats.values()) == report.input.lines
     assert report.trends == ()
 
@@ -54,7 +54,7 @@ def test_a_failed_run(report: flowlog.Report) -> None:
 def test_failures_are_rows(report: flowlog.Report) -> None:
     failure = report.failures[0]
     assert (failure.kind, failure.component, failure.flows, failure.owner.pic) == ("crash", "prefill", 10, "Ann Example")
-    assert failure.victims
+    assert failure.affected
     assert all(isinstance(each, str) for each in failure.examples)
     assert len(report.failures) == len(list(report.failures))
     assert report.failures[:1] == [failure]
@@ -70,11 +70,11 @@ def test_failures_are_rows(report: flowlog.Report) -> None:
         report.failures[99]
 
 
-def test_the_same_as_the_command_says(report: flowlog.Report) -> None:
-    told = report.to_dict()
-    assert told["schema"] == "flowlog.report.v1"
-    assert told["verdict"]["component"] == "prefill"
-    told["verdict"]["component"] = "changed"
+def test_report_matches_the_command(report: flowlog.Report) -> None:
+    report_dict = report.to_dict()
+    assert report_dict["schema"] == "flowlog.report.v1"
+    assert report_dict["verdict"]["component"] == "prefill"
+    report_dict["verdict"]["component"] = "changed"
     assert report.to_dict()["verdict"]["component"] == "prefill"
     assert report.to_text() == str(report)
     assert str(report).startswith("FAILED  prefill (7532250978119109882) failed first")
@@ -84,13 +84,13 @@ def test_the_same_as_the_command_says(report: flowlog.Report) -> None:
     assert json.loads(pickle.loads(pickle.dumps(json.dumps(report.to_dict()))))["flows"]["failed"] == 10
 
 
-def test_tables_are_read_by_whoever_reads_arrow(report: flowlog.Report) -> None:
+def test_arrow_consumers_read_tables(report: flowlog.Report) -> None:
     failures, flows = report.failures, report.flow_failures
     for frame in (polars.DataFrame(failures), pandas.DataFrame.from_arrow(failures), pyarrow.table(failures).to_pandas()):
         assert list(frame["component"]) == [failure.component for failure in failures]
         assert list(frame["flows"]) == [failure.flows for failure in failures]
         assert list(frame["pic"])[0] == "Ann Example"
-        assert list(list(frame["victims"])[0]) == list(failures[0].victims)
+        assert list(list(frame["affected"])[0]) == list(failures[0].affected)
     table = pyarrow.table(failures)
     assert table.schema.field("first").type == pyarrow.timestamp("ns", "UTC")
     assert table["line"][0].as_py() == failures[0].evidence[0].line
@@ -99,7 +99,7 @@ def test_tables_are_read_by_whoever_reads_arrow(report: flowlog.Report) -> None:
     assert len(report._analysis.failures()) == len(failures)
 
 
-def test_pictures(report: flowlog.Report, tmp_path: Path) -> None:
+def test_renderings(report: flowlog.Report, tmp_path: Path) -> None:
     console = rich.console.Console(record=True, width=200, file=(tmp_path / "shown").open("w"))
     console.print(report)
     assert "prefill (7532250978119109882) failed first" in console.export_text()
@@ -118,8 +118,8 @@ def test_pictures(report: flowlog.Report, tmp_path: Path) -> None:
     assert "HEALTHY" in flowlog.analyze(tmp_path / "empty.log")._repr_html_()
 
 
-def test_the_golden_lines() -> None:
-    """What Rust writes and reads, Python reads: in both forms, to the same rows."""
+def test_golden_records() -> None:
+    """Reads the golden records in both encodings, to the same rows."""
     lines = [json.loads(line) for line in (GOLDEN / "records.jsonl").read_text().splitlines()]
     as_json = polars.DataFrame(flowlog.events(GOLDEN / "records.jsonl"))
     as_text = polars.DataFrame(flowlog.events(GOLDEN / "records.log"))
@@ -155,25 +155,25 @@ def test_events(tmp_path: Path) -> None:
     assert len(stack) == 2
 
 
-def test_events_are_read_once_and_may_be_left(tmp_path: Path) -> None:
+def test_events_can_be_read_once_and_abandoned(tmp_path: Path) -> None:
     events = flowlog.events(RUN)
     reader = pyarrow.RecordBatchReader.from_stream(events)
     assert reader.read_next_batch().num_rows > 0
     del reader
-    with pytest.raises(ValueError, match="read already"):
+    with pytest.raises(ValueError, match="already been read"):
         pyarrow.table(events)
 
 
-def test_what_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_input(tmp_path: Path) -> None:
     for ask in (flowlog.analyze, flowlog.events):
         with pytest.raises(FileNotFoundError, match=r"no-such\.log"):
             ask(tmp_path / "no-such.log")
         with pytest.raises(ValueError, match="no path"):
             ask([])
-        with pytest.raises(ValueError, match="no flow's id"):
+        with pytest.raises(ValueError, match="invalid flow ID"):
             ask(RUN, flows=[" "])
     report = flowlog.analyze([RUN, tmp_path / "no-such.log"])
-    assert [unread.source for unread in report.input.unread] == [str(tmp_path / "no-such.log")]
+    assert [error.source for error in report.input.read_errors] == [str(tmp_path / "no-such.log")]
     with pytest.raises(FileNotFoundError, match="no-owners"):
         flowlog.analyze(RUN, owners=tmp_path / "no-owners.toml")
     (tmp_path / "owners.toml").write_text("[component")
@@ -194,7 +194,7 @@ def test_parts_of_a_run() -> None:
     assert flowlog.analyze(RUN, until=naive).verdict.outcome == "healthy"
     assert flowlog.analyze(RUN, until=naive.replace(tzinfo=timezone(timedelta(hours=2)))).input.lines == 0
     assert flowlog.analyze(RUN, components=["router"]).input.lines < 1238
-    # One is one, not its letters.
+    # A single string is one value, not a sequence of letters.
     assert flowlog.analyze(RUN, components="prefill").input == flowlog.analyze(RUN, components=["prefill"]).input
     assert flowlog.analyze(RUN, flows=flow).flow_failures == one.flow_failures
     always = flowlog.analyze(RUN, since=datetime.min, until=datetime.max, threads=100_000)
@@ -203,7 +203,7 @@ def test_parts_of_a_run() -> None:
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log that takes seconds: no line of it is like another."""
+    """A log that takes seconds to analyze: no two lines are alike."""
     path = tmp_path_factory.mktemp("big") / "big.log"
     lines = [
         f"2025-11-22T08:{n // 60000 % 60:02}:{n // 1000 % 60:02}.{n % 1000:03}Z ERROR {'xyz'[n % 3] * (n % 97)} request {n:x} of {n * 7919:x} gone: Error {n}\n"
@@ -214,12 +214,12 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_progress_is_told(big: Path) -> None:
-    told: list[tuple[int, int, int]] = []
-    report = flowlog.analyze(big, progress=lambda *step: told.append(step))
-    read = [step[0] for step in told]
+def test_progress_is_reported(big: Path) -> None:
+    steps: list[tuple[int, int, int]] = []
+    report = flowlog.analyze(big, progress=lambda *step: steps.append(step))
+    read = [step[0] for step in steps]
     assert read == sorted(read)
-    assert told[-1][:2] == (report.input.bytes, big.stat().st_size)
+    assert steps[-1][:2] == (report.input.bytes, big.stat().st_size)
 
     def stop(read: int, total: int, failures: int) -> None:
         raise InterruptedError("enough")
@@ -228,7 +228,7 @@ def test_progress_is_told(big: Path) -> None:
         flowlog.analyze(big, progress=stop)
 
 
-def test_ctrl_c_ends_it(big: Path) -> None:
+def test_ctrl_c_stops_the_analysis(big: Path) -> None:
     threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT)).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -237,8 +237,8 @@ def test_ctrl_c_ends_it(big: Path) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_forked_process_analyzes(run: Callable[..., Any]) -> None:
-    """The parent's threads are no more there."""
+def test_analysis_in_a_forked_process(run: Callable[..., Any]) -> None:
+    """The parent's threads do not exist in the child."""
     program = (
         "import flowlog, os, sys\n"
         "assert flowlog.analyze(sys.argv[1]).verdict.component == 'prefill'\n"

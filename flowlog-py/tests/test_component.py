@@ -1,4 +1,4 @@
-"""Rust and Python in one process, on one flow."""
+"""Rust and Python code in one process that share a flow."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from conftest import read
 
-needs_component = pytest.mark.skipif(
-    importlib.util.find_spec("component") is None, reason="the example `component` is not there: `scripts/test` builds it"
-)
+needs_component = pytest.mark.skipif(importlib.util.find_spec("component") is None, reason="the example `component` is not built; run `scripts/test`")
 
 BEGIN = (
     "import component, sys\n"
@@ -58,12 +56,12 @@ def test_callbacks_from_rust_see_rusts_flow(run: Callable[..., Any], tmp_path: P
     records = [record for record in read(tmp_path / "own.jsonl") if "flow" in record]
     assert [record["flow_id"] for record in records if record.get("state") == "in_python" and record["event"] == "state"] == ids[:3]
     assert ids[3] == "raised"
-    # Python does not end what Rust began.
+    # Python does not end a flow that Rust started.
     assert [record["event"] for record in records] == ["start", "state", "end"] * 3 + ["start", "end"]
 
 
 @needs_component
-def test_a_record_never_asks_for_the_interpreter(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_records_do_not_need_the_interpreter(run: Callable[..., Any], tmp_path: Path) -> None:
     done = run(BEGIN + "print(component.write(1000))")
     assert done.stdout == "True\n"
     assert len(read(tmp_path / "own.jsonl")) == 1004

@@ -1,4 +1,4 @@
-"""The flow that is worked on: in tasks, threads, executors and processes."""
+"""The current flow in tasks, threads, executors and processes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_blocks_nest(log: Log) -> None:
     assert flowlog.current() is None
 
 
-def test_tasks_inherit_it_and_leak_nothing(log: Log) -> None:
-    """Ten thousand flows at once, each in a task of its own with tasks and threads below."""
+def test_tasks_inherit_the_flow_without_leaks(log: Log) -> None:
+    """Runs ten thousand concurrent flows, each in a separate task with child tasks and threads."""
     count = 10_000
 
     async def below(kind: str) -> None:
@@ -71,7 +71,7 @@ def test_tasks_inherit_it_and_leak_nothing(log: Log) -> None:
     assert log.emitter.health()["open_flows"] == 0
 
 
-def test_a_task_that_is_cancelled(log: Log) -> None:
+def test_cancelled_task(log: Log) -> None:
     async def work() -> None:
         async with log.flow():
             await asyncio.sleep(60)
@@ -87,7 +87,7 @@ def test_a_task_that_is_cancelled(log: Log) -> None:
     assert log.records()[-1]["error"] == {"type": "Cancelled", "message": "CancelledError"}
 
 
-def test_a_timeout_fails(log: Log) -> None:
+def test_timeout_fails_the_flow(log: Log) -> None:
     async def main() -> None:
         async with log.flow():
             async with asyncio.timeout(0.001):
@@ -98,20 +98,20 @@ def test_a_timeout_fails(log: Log) -> None:
     assert log.records()[-1]["error"]["type"] == "TimeoutError"
 
 
-def test_a_block_that_is_left_in_another_context(log: Log) -> None:
+def test_block_exited_in_another_context(log: Log) -> None:
     def items() -> Iterator[int]:
         with log.flow("items"):
             yield 1
 
     generator = items()
     contextvars.copy_context().run(next, generator)
-    # Python closes it here, where there is nothing to put back.
+    # Python closes it in this context, where there is nothing to restore.
     generator.close()
     assert flowlog.current() is None
     assert log.said()[-1] == ("items", "cancel")
 
 
-def test_the_decorator(log: Log) -> None:
+def test_decorator(log: Log) -> None:
     @log.flow("called", model="tiny")
     def called(number: int) -> int:
         """Its words."""
@@ -138,7 +138,7 @@ def test_the_decorator(log: Log) -> None:
     assert log.records()[-1]["error"] == {"type": "ValueError", "message": "gone"}
 
 
-def test_generators_work_on_it_while_they_run(log: Log) -> None:
+def test_flow_is_current_only_while_a_generator_runs(log: Log) -> None:
     @log.flow("steps")
     def steps() -> Iterator[Any]:
         assert _kind() == "steps"
@@ -173,7 +173,7 @@ def test_generators_work_on_it_while_they_run(log: Log) -> None:
     assert log.said()[-1] == ("steps", "fail")
 
 
-def test_streams_work_on_it_while_they_run(log: Log) -> None:
+def test_flow_is_current_only_while_an_async_generator_runs(log: Log) -> None:
     @log.flow("stream")
     async def stream(count: int) -> AsyncIterator[Any]:
         try:
@@ -217,7 +217,7 @@ def test_streams_work_on_it_while_they_run(log: Log) -> None:
     ]
 
 
-def test_threads_get_it_by_wrap(log: Log) -> None:
+def test_wrap_propagates_to_threads(log: Log) -> None:
     other: contextvars.ContextVar[int] = contextvars.ContextVar("other", default=0)
     with log.flow("outer") as outer:
         other.set(7)
@@ -248,7 +248,7 @@ def _set_up(path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_processes_get_it_by_wrap(log: Log, tmp_path: Path, method: str) -> None:
+def test_wrap_propagates_to_processes(log: Log, tmp_path: Path, method: str) -> None:
     context = multiprocessing.get_context(method)
     path = tmp_path / "workers.jsonl"
     with log.flow("batch") as flow, ProcessPoolExecutor(2, mp_context=context, initializer=_set_up, initargs=(str(path),)) as pool:
@@ -259,12 +259,12 @@ def test_processes_get_it_by_wrap(log: Log, tmp_path: Path, method: str) -> None
     assert {record["parent_id"] for record in records} == {flow.span_id}
 
 
-def test_what_is_pickled_outside_flows_is_the_function(log: Log) -> None:
+def test_wrap_pickles_as_the_function_outside_flows(log: Log) -> None:
     assert pickle.loads(pickle.dumps(flowlog.wrap(_share))) is _share
 
 
-def test_forked_processes_write_files_of_their_own(run: Callable[..., Any], tmp_path: Path) -> None:
-    """Eight children at once, as vLLM starts its workers, beside a parent that goes on writing."""
+def test_forked_processes_write_separate_files(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Forks eight children at once, like vLLM's workers, while the parent keeps writing."""
     program = (
         "import flowlog, os, multiprocessing, threading\n"
         "flowlog.init('vllm', 'parent', None, flowlog.Sink.mapped('logs/run'), flight='flight')\n"
@@ -297,7 +297,7 @@ def test_forked_processes_write_files_of_their_own(run: Callable[..., Any], tmp_
         assert len([record for record in own if record["event"] == "start" and record["flow"] == "work"]) == 100
         assert len([record for record in own if record["flow"] == "load"]) == 1
     ends = [record for record in records if record["event"] == "end"]
-    # A flow that was inherited is the parent's to end.
+    # Only the parent ends an inherited flow.
     assert [record["flow"] for record in ends if record["flow"] == "start_workers"] == ["start_workers"]
     assert len([record for record in ends if record["flow"] == "work"]) == 800
     processes = [(record["state"]) for record in records if record["event"] == "process"]
@@ -310,7 +310,7 @@ def test_forked_processes_write_files_of_their_own(run: Callable[..., Any], tmp_
 CHILD = "import flowlog; flowlog.init('worker', sink='child.jsonl')\nfor kind in ('first', 'second'):\n    with flowlog.flow(kind, number=7): pass\n"
 
 
-def test_a_childs_first_flow_is_its_parents(log: Log, tmp_path: Path) -> None:
+def test_first_flow_of_a_child_process_joins_the_parents(log: Log, tmp_path: Path) -> None:
     with log.flow() as flow:
         environment = flowlog.child_env()
         assert flowlog.child_env({"A": "b"}).keys() == {"A", "TRACEPARENT", "TRACESTATE"}
@@ -358,8 +358,8 @@ def test_records_survive(run: Callable[..., Any], tmp_path: Path, sink: str, dea
         assert (report.verdict.outcome, report.verdict.component) == ("failed", "backend")
 
 
-def test_one_flow_in_two_tasks(log: Log) -> None:
-    """Each puts back what was there in its own context, in whatever order they leave."""
+def test_one_flow_entered_in_several_tasks(log: Log) -> None:
+    """Each task restores the state of its own context, in whatever order the tasks exit."""
 
     async def work(flow: flowlog.Flow, delay: float) -> None:
         await asyncio.sleep(delay)
@@ -375,7 +375,7 @@ def test_one_flow_in_two_tasks(log: Log) -> None:
     asyncio.run(main())
 
 
-def test_garbage_that_is_collected_meanwhile_stops_nobody(run: Callable[..., Any]) -> None:
+def test_garbage_collection_does_not_deadlock(run: Callable[..., Any]) -> None:
     done = run(
         "import flowlog, gc, threading, time\n"
         "flow = flowlog.Emitter('backend', sink='none').flow('x').start()\n"
@@ -399,7 +399,7 @@ class Callable2:
         return _kind()
 
 
-def test_work_that_is_still_to_be_done(log: Log) -> None:
+def test_coroutines_awaited_later(log: Log) -> None:
     async def late() -> str | None:
         await asyncio.sleep(0)
         return _kind()

@@ -1,4 +1,4 @@
-"""A flow by itself: what is said of it, and how it ends."""
+"""A single flow: its records, and how it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_block_is_a_flow(log: Log) -> None:
     with log.flow(model="tiny") as flow:
         assert flow.is_open
         flow.state("prefill", tokens=12)
-        flow.late(cached=3)
+        flow.record(cached=3)
         flow.state("decode")
     assert not flow.is_open
     start, prefill, decode, end = log.records()
@@ -50,7 +50,7 @@ class Silent:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (12, 12),
         (-(2**63), -(2**63)),
@@ -66,20 +66,20 @@ class Silent:
         (Rank.FIRST, 7),
         ([1, "two"], "[1, 'two']"),
         (Path("/models"), "/models"),
-        (Silent(), "<Silent without words>"),
+        (Silent(), "<unprintable Silent object>"),
     ],
 )
-def test_values_are_told(log: Log, value: object, told: object) -> None:
+def test_values_are_recorded(log: Log, value: object, expected: object) -> None:
     with log.flow() as flow:
         flow.state("x", value=value, nothing=None)
     record = log.records()[1]
     found = record["value"]
-    # A half of a pair becomes one mark of replacement, or one for each of its bytes.
-    assert found == told or (isinstance(value, str) and found.replace("�", "") == str(told).replace("�", ""))
+    # A lone surrogate becomes one replacement character, or one for each of its bytes.
+    assert found == expected or (isinstance(value, str) and found.replace("�", "") == str(expected).replace("�", ""))
     assert "nothing" not in record
 
 
-def test_fields_do_not_stand_in_for_the_records_own(log: Log) -> None:
+def test_fields_do_not_override_record_fields(log: Log) -> None:
     with log.flow() as flow:
         flow.state("x", component="other", seq=7, event="no")
     record = log.records()[1]
@@ -87,7 +87,7 @@ def test_fields_do_not_stand_in_for_the_records_own(log: Log) -> None:
     assert (record["field.component"], record["field.seq"], record["field.event"]) == ("other", 7, "no")
 
 
-def test_what_leaves_the_block_fails_it(log: Log) -> None:
+def test_exception_fails_the_flow(log: Log) -> None:
     with pytest.raises(RuntimeError), log.flow():
         try:
             raise KeyError("block 7")
@@ -129,24 +129,24 @@ def _round() -> BaseException:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (_chained(), {"type": "OutOfBlocks", "message": "none left", "causes": ["FileNotFoundError: [Errno 2] gone"]}),
         (_hidden(), {"type": "OutOfBlocks", "message": ""}),
         (TimeoutError, {"type": "TimeoutError", "message": ""}),
         ("no ready worker", {"type": "Unknown", "message": "no ready worker"}),
         ("ResourceExhausted: no blocks", {"type": "ResourceExhausted", "message": "no blocks"}),
-        (Silent(), {"type": "Unknown", "message": "<Silent without words>"}),
+        (Silent(), {"type": "Unknown", "message": "<unprintable Silent object>"}),
     ],
 )
-def test_errors_are_told(log: Log, error: Any, told: dict[str, object]) -> None:
+def test_errors_are_recorded(log: Log, error: Any, expected: dict[str, object]) -> None:
     log.flow().fail(error, rank=3)
     record = log.records()[-1]
-    assert {**record["error"], "causes": record["error"].get("causes", [])} == {"causes": [], **told}
+    assert {**record["error"], "causes": record["error"].get("causes", [])} == {"causes": [], **expected}
     assert record["rank"] == 3
 
 
-def test_a_chain_without_end_is_cut(log: Log) -> None:
+def test_cyclic_cause_chain_is_truncated(log: Log) -> None:
     log.flow().fail(_round())
     assert len(log.records()[-1]["error"]["causes"]) == 8
 
@@ -164,13 +164,13 @@ def test_a_chain_without_end_is_cut(log: Log) -> None:
         (OSError(5, "gone"), "fail"),
     ],
 )
-def test_callers_that_leave_fail_nothing(log: Log, error: BaseException, event: str) -> None:
+def test_outcome_by_exception_type(log: Log, error: BaseException, event: str) -> None:
     with pytest.raises(type(error)), log.flow():
         raise error
     assert log.said()[-1] == ("chat_completion", event)
 
 
-def test_it_ends_once(log: Log) -> None:
+def test_flow_ends_once(log: Log) -> None:
     with log.flow() as flow:
         flow.fail("gone")
         flow.end()
@@ -184,7 +184,7 @@ def test_it_ends_once(log: Log) -> None:
 def test_without_a_block(log: Log) -> None:
     flow = log.flow()
     assert (flow.flow_id, flow.trace_id, flow.span_id, flow.is_open) == (None, None, None, False)
-    assert "not begun" in repr(flow)
+    assert "not started" in repr(flow)
     assert log.records() == []
     assert flow.start() is flow
     flow.end(tokens=7)
@@ -195,16 +195,16 @@ def test_without_a_block(log: Log) -> None:
     assert (said[1]["tokens"], said[3]["error"]) == (7, {"type": "Cancelled", "message": "client left"})
 
 
-def test_one_that_nobody_ends_says_so(log: Log) -> None:
+def test_abandoned_flow_is_cancelled(log: Log) -> None:
     log.flow().start()
     gc.collect()
     record = log.records()[-1]
     assert (record["event"], record["error"]["type"]) == ("cancel", "abandoned")
 
 
-def test_one_that_is_left_in_a_cycle_is_found(log: Log) -> None:
+def test_flow_in_a_reference_cycle(log: Log) -> None:
     flow = log.flow()
-    # The context holds the flow, the flow what puts the context back.
+    # The context refers to the flow, and the flow to the token that restores the context.
     flow.__enter__()
     flowlog.current()
     flow.__exit__(None, None, None)
@@ -213,7 +213,7 @@ def test_one_that_is_left_in_a_cycle_is_found(log: Log) -> None:
     assert log.said()[-1] == ("chat_completion", "end")
 
 
-def test_calls_are_shares_of_the_flow(log: Log) -> None:
+def test_children_are_spans_of_the_flow(log: Log) -> None:
     with log.flow() as flow:
         with flow.child("kv_transfer", blocks=4) as transfer:
             transfer.state("sending")
@@ -229,21 +229,21 @@ def test_calls_are_shares_of_the_flow(log: Log) -> None:
     ]
 
 
-def test_where_nothing_is_installed_nothing_is_written(run: Callable[..., Any]) -> None:
+def test_without_an_emitter_nothing_is_written(run: Callable[..., Any]) -> None:
     done = run(
         "import flowlog\n"
         "with flowlog.flow('x', a=1) as flow:\n"
-        "    flow.state('y'); flow.late(b=2); flow.child('z').end(); flow.receive({})\n"
+        "    flow.state('y'); flow.record(b=2); flow.child('z').end(); flow.merge_clock({})\n"
         "    flowlog.gauge('g', lambda: 1.0)\n"
         "    assert flowlog.current() is flow and flow.flow_id is None and not flow.is_open\n"
-        "    assert flowlog.inject({}) == {} and flow.answer({}) == {} and flowlog.fields() == {} and flowlog.health() == {}\n"
+        "    assert flowlog.inject({}) == {} and flow.inject_response({}) == {} and flowlog.fields() == {} and flowlog.health() == {}\n"
         "flow.fail('gone')\n"
         "flowlog.close()\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_arguments_that_are_wrong(log: Log) -> None:
+def test_invalid_arguments(log: Log) -> None:
     with pytest.raises(TypeError):
         log.flow(7)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
@@ -264,8 +264,8 @@ def test_threads_write_whole_lines(log: Log) -> None:
     assert {record["number"] for record in log.records() if record["event"] == "start"} == set(range(64))
 
 
-def test_a_reader_that_does_not_read_holds_nobody(run: Callable[..., Any], tmp_path: Path) -> None:
-    """The interpreter goes on while a record waits for standard error's reader."""
+def test_stalled_reader_does_not_block_other_threads(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Other threads run while a record waits for the reader of standard error."""
     program = (
         "import flowlog, threading, time, os, sys\n"
         "read, write = os.pipe()\n"
@@ -292,7 +292,7 @@ def test_a_reader_that_does_not_read_holds_nobody(run: Callable[..., Any], tmp_p
 
 def test_samples_have_gauges(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
-    with flowlog.Emitter("kvbm", sink=path, samples=3600) as emitter:
+    with flowlog.Emitter("kvbm", sink=path, sample_interval=3600) as emitter:
         emitter.gauge("kv_blocks_used", lambda: 7)
         emitter.gauge("broken", lambda: 1 / 0)
         emitter.gauge("none", lambda: math.nan)
@@ -309,9 +309,9 @@ def test_sinks(tmp_path: Path) -> None:
     sink = flowlog.Sink
     assert sink.mapped("a", max_bytes=1, max_age=2.5, keep=3) == sink.mapped("a", max_bytes=1, max_age=2.5, keep=3)
     assert sink.file("a") != sink.mapped("a")
-    assert [repr(each) for each in (sink.stderr(), sink.nothing(), sink.file(tmp_path.name), sink.mapped("a", max_bytes=1, max_age=2.5, keep=3))] == [
+    assert [repr(each) for each in (sink.stderr(), sink.discard(), sink.file(tmp_path.name), sink.mapped("a", max_bytes=1, max_age=2.5, keep=3))] == [
         "Sink.stderr()",
-        "Sink.nothing()",
+        "Sink.discard()",
         f'Sink.file("{tmp_path.name}")',
         'Sink.mapped("a", max_bytes=1, max_age=2.5, keep=3)',
     ]
@@ -322,7 +322,7 @@ def test_sinks(tmp_path: Path) -> None:
             emitter.flow("x").end()
         if number < 4:
             assert len(read(tmp_path / str(number))) == 4, each
-    with flowlog.Emitter("backend", sink=f"mapped:{tmp_path / 'm'}", form="text") as emitter:
+    with flowlog.Emitter("backend", sink=f"mapped:{tmp_path / 'm'}", encoding="text") as emitter:
         emitter.flow("x").end()
     text = b"".join(path.read_bytes() for path in tmp_path.glob("m.*"))
     assert b" - end " in text
@@ -335,15 +335,15 @@ def test_sinks(tmp_path: Path) -> None:
     ("options", "error", "words"),
     [
         ({"component": "7up"}, ValueError, "7up"),
-        ({"form": "xml"}, ValueError, "xml"),
+        ({"encoding": "xml"}, ValueError, "xml"),
         ({"level": "loud"}, ValueError, "loud"),
-        ({"samples": 0.0}, ValueError, "samples"),
+        ({"sample_interval": 0.0}, ValueError, "sample_interval"),
         ({"sink": 7}, TypeError, "int"),
         ({"sink": "/dev/null/no/log"}, OSError, "/dev/null/no/log"),
         ({"sink": "none", "flight": "/dev/null/no"}, OSError, "/dev/null/no"),
     ],
 )
-def test_what_cannot_be_set_up(options: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_invalid_configuration(options: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         flowlog.Emitter(**{"component": "backend", **options})
 
@@ -361,21 +361,23 @@ def test_the_process_has_one_emitter(run: Callable[..., Any], tmp_path: Path) ->
     )
     done = run(program)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "installed already" in done.stdout
+    assert "already installed" in done.stdout
     said = [(record["event"], record.get("flow") or record.get("state")) for record in read(tmp_path / "own.jsonl")]
     assert said == [("process", "start"), ("start", "x"), ("end", "x"), ("start", "y"), ("end", "y"), ("sample", ""), ("process", "stop")]
     assert list((tmp_path / "flight").iterdir()) == []
 
 
-def test_the_interpreters_exit_is_said(run: Callable[..., Any], tmp_path: Path) -> None:
-    run("import flowlog; flowlog.init('backend', sink='own.jsonl', samples=0.001); flowlog.gauge('g', lambda: 1.0); flow = flowlog.flow('x').start()")
+def test_interpreter_exit_is_recorded(run: Callable[..., Any], tmp_path: Path) -> None:
+    run(
+        "import flowlog; flowlog.init('backend', sink='own.jsonl', sample_interval=0.001); flowlog.gauge('g', lambda: 1.0); flow = flowlog.flow('x').start()"
+    )
     said = [record for record in read(tmp_path / "own.jsonl") if record["event"] != "sample"]
     assert [record.get("state") for record in said if record["event"] == "process"] == ["start", "stop"]
     assert os.environ.get("TRACEPARENT") is None
 
 
-def test_a_decorator_may_stand_before_init(run: Callable[..., Any], tmp_path: Path) -> None:
-    """As at a module's top: it is loaded before `main` calls `init`."""
+def test_decorator_before_init(run: Callable[..., Any], tmp_path: Path) -> None:
+    """A decorator at module level is evaluated before `main` calls `init`."""
     done = run(
         "import flowlog\n"
         "@flowlog.flow('generate', model='tiny')\n"
@@ -393,7 +395,7 @@ def test_a_decorator_may_stand_before_init(run: Callable[..., Any], tmp_path: Pa
     assert said == [(kind, event) for kind in ("generate", "early", "request") for event in ("start", "end")]
 
 
-def test_groups_tell_what_is_in_them(log: Log) -> None:
+def test_exception_groups(log: Log) -> None:
     async def main() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(fails())
@@ -419,13 +421,13 @@ class OwnCancelledError(asyncio.CancelledError):
     pass
 
 
-def test_cancellations_of_others(log: Log) -> None:
+def test_subclass_of_cancelled_error(log: Log) -> None:
     with pytest.raises(OwnCancelledError), log.flow():
         raise OwnCancelledError
     assert log.records()[-1]["event"] == "cancel"
 
 
-def test_words_without_end_are_cut(log: Log) -> None:
+def test_long_messages_are_truncated(log: Log) -> None:
     try:
         raise AssertionError("x" * 10_000_000) from ValueError("y" * 10_000_000)
     except AssertionError as error:
@@ -436,13 +438,13 @@ def test_words_without_end_are_cut(log: Log) -> None:
     assert len(error["causes"][0]) < 2_000
 
 
-def test_names_that_are_no_text(log: Log) -> None:
+def test_names_with_lone_surrogates(log: Log) -> None:
     log.flow("lone \ud800").cancel("why \ud800")
     log.flow().cancel(None)
     assert [record["event"] for record in log.records()] == ["start", "cancel"] * 2
 
 
-def test_ctrl_c_is_the_programs(run: Callable[..., Any]) -> None:
+def test_ctrl_c_reaches_the_program(run: Callable[..., Any]) -> None:
     done = run(
         "import flowlog, os, signal, time\n"
         "class Slow:\n"
@@ -456,7 +458,7 @@ def test_ctrl_c_is_the_programs(run: Callable[..., Any]) -> None:
     assert done.stdout == "interrupted\n"
 
 
-def test_a_gauge_holds_nobody(tmp_path: Path) -> None:
+def test_gauge_does_not_leak_its_owner(tmp_path: Path) -> None:
     import weakref
 
     class Owner:

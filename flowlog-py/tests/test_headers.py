@@ -1,4 +1,4 @@
-"""Flows across processes by headers, in every shape that Python has for them."""
+"""Flow propagation in headers, in every form that Python libraries use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOW = "019aaaac-a5da-7347-bb80-1089c1876100"
 
 
 class MultiDict(UserDict[str, str]):
-    """As starlette and httpx have it."""
+    """A multi-value header map like those of starlette and httpx."""
 
     def __init__(self, *items: tuple[str, str]) -> None:
         super().__init__(items)
@@ -39,7 +39,7 @@ class MultiDict(UserDict[str, str]):
         ({}, None, 0),
     ],
 )
-def test_a_callers_flow_is_taken_up(log: Log, headers: Any, flow_id: str | None, malformed: int) -> None:
+def test_join_continues_the_callers_flow(log: Log, headers: Any, flow_id: str | None, malformed: int) -> None:
     with log.emitter.join(headers, "generate", model="tiny") as flow:
         pass
     start = log.records()[0]
@@ -54,7 +54,7 @@ def test_a_callers_flow_is_taken_up(log: Log, headers: Any, flow_id: str | None,
     "headers",
     [{}, {"TRACEPARENT": "old", "a": "b"}, [], [("Traceparent", "old"), ("a", "b")], [(b"traceparent", b"old"), (b"a", b"b")]],
 )
-def test_what_is_sent_is_taken_up(log: Log, headers: Any) -> None:
+def test_injected_headers_can_be_joined(log: Log, headers: Any) -> None:
     with log.flow() as flow:
         assert flowlog.inject(headers) is headers
     with log.emitter.join(headers) as joined:
@@ -64,24 +64,24 @@ def test_what_is_sent_is_taken_up(log: Log, headers: Any) -> None:
     assert log.records()[-1]["parent_id"] == flow.span_id
 
 
-def test_outside_flows_nothing_is_sent() -> None:
+def test_inject_outside_flows_writes_nothing() -> None:
     assert flowlog.inject({"a": "b"}) == {"a": "b"}
 
 
-def test_answers_bring_the_clock_back(log: Log) -> None:
+def test_responses_propagate_the_clock(log: Log) -> None:
     with log.flow() as caller:
         request = caller.inject({})
         with log.emitter.join(request, "generate") as callee:
             callee.state("prefill")
-        answer = callee.answer({})
-        caller.receive(answer)
-        caller.receive({"tracestate": "what"})
+        answer = callee.inject_response({})
+        caller.merge_clock(answer)
+        caller.merge_clock({"tracestate": "what"})
         caller.state("answered")
     clocks = {(record["flow"], record["event"]): record["clock"] for record in log.records()}
     assert clocks["chat_completion", "state"] > clocks["generate", "end"]
 
 
-def test_functions_of_the_process(run: Callable[..., Any], tmp_path: Any) -> None:
+def test_module_level_functions(run: Callable[..., Any], tmp_path: Any) -> None:
     program = (
         "import flowlog\n"
         "flowlog.init('backend', sink='own.jsonl')\n"

@@ -18,14 +18,14 @@ from conftest import Log
 @pytest.fixture
 def logger() -> Any:
     logger = logging.getLogger("vllm.engine")
-    # pytest's own handlers are not to hear what is wrong on purpose.
+    # Keep intentional errors from pytest's own handlers.
     logger.propagate, logger.handlers = False, []
     logger.setLevel(1)
     yield logger
     logger.propagate, logger.handlers = True, []
 
 
-def test_the_handler_puts_lines_into_flows(log: Log, logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_handler_writes_log_records_into_flows(log: Log, logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     logger.handlers = [flowlog.FlowHandler()]
     logger.info("outside")
     with log.flow() as flow:
@@ -51,11 +51,11 @@ def test_the_handler_puts_lines_into_flows(log: Log, logger: logging.Logger, cap
     assert first["line"] > 0
     assert (failed["message"], failed["error"]) == ("it failed", {"type": "ValueError", "message": "gone"})
     assert log.said()[-1] == ("chat_completion", "end")
-    # As `logging` does: said on standard error, and the program goes on.
+    # Like `logging` itself: report the error to standard error and continue.
     assert "Logging error" in capsys.readouterr().err
 
 
-def test_the_level_of_the_emitter_counts(tmp_path: Path, logger: logging.Logger) -> None:
+def test_emitter_level_applies(tmp_path: Path, logger: logging.Logger) -> None:
     logger.addHandler(flowlog.FlowHandler())
     with flowlog.Emitter("backend", sink=tmp_path / "own", level="warn") as emitter, emitter.flow("x"):
         logger.info("quiet")
@@ -64,7 +64,7 @@ def test_the_level_of_the_emitter_counts(tmp_path: Path, logger: logging.Logger)
     assert "quiet" not in (tmp_path / "own").read_text()
 
 
-def test_stamped_lines_are_found_by_the_analyzer(log: Log, logger: logging.Logger, tmp_path: Path) -> None:
+def test_analyzer_finds_the_flow_of_stamped_lines(log: Log, logger: logging.Logger, tmp_path: Path) -> None:
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     handler.addFilter(flowlog.FlowFilter())
@@ -85,7 +85,7 @@ def test_stamped_lines_are_found_by_the_analyzer(log: Log, logger: logging.Logge
     assert events["component"].to_list() == ["vllm", "vllm"]
 
 
-def test_what_others_put_there_stays(log: Log) -> None:
+def test_existing_attributes_are_kept(log: Log) -> None:
     record = logging.makeLogRecord({"trace_id": "other-1", "flow": "users"})
     assert flowlog.FlowFilter().filter(record)
     assert (record.trace_id, record.flow, record.flow_id) == ("other-1", "users", "-")  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""OpenTelemetry's current span, honoured both ways."""
+"""Propagation to and from OpenTelemetry's current span."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def tracer(spans: InMemorySpanExporter) -> trace.Tracer:
     return provider.get_tracer("test")
 
 
-def test_a_flow_inside_a_span_is_part_of_its_trace(log: Log, tracer: trace.Tracer) -> None:
+def test_flow_inside_a_span_joins_its_trace(log: Log, tracer: trace.Tracer) -> None:
     with tracer.start_as_current_span("http") as span, log.flow() as flow:
         around = span.get_span_context()
         assert flow.trace_id == f"{around.trace_id:032x}"
     assert log.records()[0]["parent_id"] == f"{around.span_id:016x}"
 
 
-def test_a_span_inside_a_flow_is_part_of_it(log: Log, tracer: trace.Tracer, spans: InMemorySpanExporter) -> None:
+def test_span_inside_a_flow_joins_the_flow(log: Log, tracer: trace.Tracer, spans: InMemorySpanExporter) -> None:
     with log.flow() as flow:
         with tracer.start_as_current_span("attention"):
             pass
@@ -44,7 +44,7 @@ def test_a_span_inside_a_flow_is_part_of_it(log: Log, tracer: trace.Tracer, span
     assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (flow.trace_id, flow.span_id)
 
 
-def test_a_flow_inside_a_flow_is_another(log: Log, tracer: trace.Tracer) -> None:
+def test_nested_flow_is_independent(log: Log, tracer: trace.Tracer) -> None:
     with log.flow("outer") as outer:
         with log.flow("inner") as inner:
             assert inner.flow_id != outer.flow_id
@@ -52,7 +52,7 @@ def test_a_flow_inside_a_flow_is_another(log: Log, tracer: trace.Tracer) -> None
             assert below.flow_id == outer.flow_id
 
 
-def test_a_server_that_is_instrumented_stands_between(log: Log, tracer: trace.Tracer) -> None:
+def test_instrumented_server_span_becomes_the_parent(log: Log, tracer: trace.Tracer) -> None:
     with tracer.start_as_current_span("client") as client:
         sent = client.get_span_context()
     headers = {"traceparent": f"00-{sent.trace_id:032x}-{sent.span_id:016x}-01"}
@@ -66,7 +66,7 @@ def test_a_server_that_is_instrumented_stands_between(log: Log, tracer: trace.Tr
     assert log.records()[2]["parent_id"] == f"{sent.span_id:016x}"
 
 
-def test_a_block_that_is_left_elsewhere_leaves_their_context_alone(log: Log, tracer: trace.Tracer, caplog: pytest.LogCaptureFixture) -> None:
+def test_block_exited_elsewhere_keeps_the_opentelemetry_context(log: Log, tracer: trace.Tracer, caplog: pytest.LogCaptureFixture) -> None:
     def items() -> Iterator[int]:
         with log.flow("items"):
             yield 1
@@ -79,12 +79,12 @@ def test_a_block_that_is_left_elsewhere_leaves_their_context_alone(log: Log, tra
     assert caplog.records == []
 
 
-def test_without_it_nothing_of_it_is_loaded(run: Callable[..., Any]) -> None:
+def test_opentelemetry_is_not_imported_by_flowlog(run: Callable[..., Any]) -> None:
     done = run("import flowlog, sys\nflowlog.init('b', sink='none')\nwith flowlog.flow('x'): pass\nprint('opentelemetry' in sys.modules)")
     assert done.stdout == "False\n"
 
 
-def test_what_others_attach_and_leave_is_taken_away_too(log: Log) -> None:
+def test_leaked_attachments_are_detached(log: Log) -> None:
     from opentelemetry import baggage, context
 
     with log.flow("one") as one:

@@ -1,4 +1,4 @@
-"""The plugin for pytest, in sessions of its own."""
+"""The pytest plugin, in separate sessions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from conftest import Record, read
 from flowlog_pytest import markers
 
-#: A server that a test starts: it joins the test's flow, and waits to be killed.
+#: A server started by a test: it joins the test's flow and waits to be killed.
 SERVER = '''
 import subprocess, sys
 import pytest
@@ -42,11 +42,12 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a session in a process of its own, with the plugin there or not."""
+    """Runs a session in a separate process, with the plugin loaded."""
     for name in ("FLOWLOG_SINK", "FLOWLOG_FLIGHT", "TRACEPARENT", "TRACESTATE", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         monkeypatch.delenv(name, raising=False)
     pytester.makepyfile(server=SERVER)
-    # Installed, it is found by its entry point; here it stands in the path.
+    # An installed plugin is found by its entry point; otherwise it is on the path, and is loaded
+    # here.
     found = [entry for entry in __import__("importlib.metadata").metadata.entry_points(group="pytest11") if entry.name == "flowlog"]
     load = [] if found else ["-p", "flowlog_pytest"]
 
@@ -58,7 +59,7 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def records(pytester: pytest.Pytester) -> list[Record]:
-    """What the sessions said of their tests."""
+    """Returns the records that the sessions wrote about their tests."""
     return [record for record in read(*sorted(pytester.path.glob("flowlog-results/*/pytest-*"))) if record["event"] != "process"]
 
 
@@ -72,7 +73,7 @@ def test_passes():
 """
 
 
-def test_off_unless_asked_for(session: Run, pytester: pytest.Pytester) -> None:
+def test_off_by_default(session: Run, pytester: pytest.Pytester) -> None:
     result = session(
         "def test_it():\n    assert flowlog.current() is None and 'TRACEPARENT' not in os.environ and 'flowlog_pytest.plugin' not in sys.modules"
     )
@@ -80,7 +81,7 @@ def test_off_unless_asked_for(session: Run, pytester: pytest.Pytester) -> None:
     assert not (pytester.path / "flowlog-results").exists()
 
 
-def test_a_server_that_is_killed_is_named(session: Run, pytester: pytest.Pytester) -> None:
+def test_killed_server_is_reported(session: Run, pytester: pytest.Pytester) -> None:
     (pytester.path / "owners.toml").write_text('[component.prefill]\npic = "Ann Example"\n')
     result = session(KILLED, "--flowlog", "--flowlog-owners=owners.toml", "--junitxml=junit.xml")
     result.assert_outcomes(passed=1, failed=1)
@@ -88,17 +89,17 @@ def test_a_server_that_is_killed_is_named(session: Run, pytester: pytest.Pyteste
         [
             "*- flowlog -*",
             "prefill (prefill-0) failed first: process_killed: *",
-            "whose: Ann Example",
-            "*flowlog: who failed first*",
+            "owner: Ann Example",
+            "*flowlog: first failures*",
             "test_it.py::test_killed  [[]Ann Example[]]",
             "  prefill (prefill-0) failed first: process_killed: *",
             "  *.flight:*",
         ]
     )
     failed, passed = ElementTree.parse(pytester.path / "junit.xml").iter("testcase")
-    told = {each.attrib["name"]: each.attrib["value"] for each in failed.iter("property")}
-    assert (told["flowlog.component"], told["flowlog.instance"], told["flowlog.pic"]) == ("prefill", "prefill-0", "Ann Example")
-    path, line = told["flowlog.evidence"].rsplit(":", 1)
+    properties = {each.attrib["name"]: each.attrib["value"] for each in failed.iter("property")}
+    assert (properties["flowlog.component"], properties["flowlog.instance"], properties["flowlog.pic"]) == ("prefill", "prefill-0", "Ann Example")
+    path, line = properties["flowlog.evidence"].rsplit(":", 1)
     assert path.startswith("flowlog-results/")
     assert (pytester.path / path).exists()
     assert int(line) > 0
@@ -117,14 +118,14 @@ def test_a_server_that_is_killed_is_named(session: Run, pytester: pytest.Pyteste
     assert (said[2]["outcome"], said[2]["first_failure"], said[2]["error"]["type"]) == ("failed", "prefill", "AssertionError")
     assert said[6]["outcome"] == "passed"
     assert said[6]["duration_s"] >= 0
-    # The server's share is below the test's.
+    # The server's span is a child of the test's.
     server = read(*pytester.path.glob("flowlog-results/*/main/flow.jsonl"))
-    assert {record["flow_id"] for record in server if record["event"] == "start"} == {told["flowlog.flow_id"]}
+    assert {record["flow_id"] for record in server if record["event"] == "start"} == {properties["flowlog.flow_id"]}
     assert next(record for record in server if record["event"] == "start")["parent_id"] == said[0]["span_id"]
 
 
-def test_logs_of_others_are_read(session: Run, pytester: pytest.Pytester) -> None:
-    """A session's server writes a log of its own, test after test; what was said before a test is not this one's."""
+def test_logs_of_other_processes_are_read(session: Run, pytester: pytest.Pytester) -> None:
+    """Ignores lines from before a test, in a log that a server of the session keeps writing."""
     test = """
 def say(what, error):
     with open("logs/test_late-router.log", "a") as log:
@@ -204,7 +205,7 @@ def test_outcomes(session: Run, pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "expected"),
     [
         (["gpu_1", "pre_merge", "vllm"], {"gpus": 1, "lifecycle": "pre_merge", "framework": "vllm"}),
         (["gpus_needed_1", "premerge", "tensorrtllm"], {"gpus": 1, "lifecycle": "pre_merge", "framework": "trtllm"}),
@@ -216,12 +217,12 @@ def test_outcomes(session: Run, pytester: pytest.Pytester) -> None:
         (["slow", "parametrize", "gpus"], {}),
     ],
 )
-def test_markers(names: list[str], told: dict[str, object]) -> None:
-    assert markers.fields(pytest.Mark(name, (), {}, _ispytest=True) for name in names) == told
+def test_markers(names: list[str], expected: dict[str, object]) -> None:
+    assert markers.fields(pytest.Mark(name, (), {}, _ispytest=True) for name in names) == expected
     assert markers.fields([pytest.Mark("component", ("kvbm",), {}, _ispytest=True)]) == {"test_component": "kvbm"}
 
 
-def test_markers_are_told(session: Run, pytester: pytest.Pytester) -> None:
+def test_markers_become_fields(session: Run, pytester: pytest.Pytester) -> None:
     marks = "@pytest.mark.gpus_needed_1\n@pytest.mark.pre_merge\n@pytest.mark.component('router')\ndef test_it(): pass"
     session(marks, "--flowlog").assert_outcomes(passed=1)
     start = records(pytester)[0]
@@ -248,7 +249,7 @@ def test_it(number):
     assert len([record for record in records(pytester) if record["event"] == "start"]) == 24
 
 
-def test_retries_carry_a_test(session: Run, pytester: pytest.Pytester) -> None:
+def test_retries_recover_a_test(session: Run, pytester: pytest.Pytester) -> None:
     test = """
 tries = []
 def test_it():
@@ -277,7 +278,7 @@ def test_fails(): assert False
     assert {names[flow].split("::")[1]: outcome for flow, outcome in flows.items()} == {"test_it": "recovered", "test_fails": "failed"}
 
 
-def test_each_attempt_is_judged_by_what_it_left(session: Run, pytester: pytest.Pytester) -> None:
+def test_each_attempt_is_analyzed_separately(session: Run, pytester: pytest.Pytester) -> None:
     test = """
 tries = []
 def test_fails():
@@ -308,7 +309,7 @@ def test_hangs():
         result.assert_outcomes(failed=1)
         assert records(pytester)[-1]["event"] == "fail"
     else:
-        # The whole session is ended with no word: what it had open is in its flight file.
+        # The whole session ends without a record: its flight file shows what was open.
         assert result.ret == 1
         (run,) = pytester.path.glob("flowlog-results/2*")
         failure = flowlog.analyze(run / "flight").failures[0]
@@ -344,7 +345,7 @@ def test_it(flow):
     assert ("step", "end") in [(record["flow"], record["event"]) for record in records(pytester)]
 
 
-def test_trouble_of_its_own_fails_no_test(session: Run, pytester: pytest.Pytester) -> None:
+def test_plugin_errors_do_not_fail_tests(session: Run, pytester: pytest.Pytester) -> None:
     (pytester.path / "flowlog-results").write_text("a file where a folder should be")
     result = session("def test_passes(): pass\ndef test_fails(): assert False", "--flowlog", "-Werror")
     result.assert_outcomes(passed=1, failed=1)
@@ -358,7 +359,7 @@ def test_trouble_of_its_own_fails_no_test(session: Run, pytester: pytest.Pyteste
     result.stdout.fnmatch_lines(["flowlog: _note: ValueError: *owners.toml*"])
 
 
-def test_folders_of_others_stay_as_they_are(session: Run, pytester: pytest.Pytester) -> None:
+def test_existing_folders_are_unchanged(session: Run, pytester: pytest.Pytester) -> None:
     (pytester.path / ".gitignore").write_text("mine\n")
     session("def test_it(): pass", "--flowlog", "--flowlog-dir=.").assert_outcomes(passed=1)
     assert (pytester.path / ".gitignore").read_text() == "mine\n"
@@ -374,19 +375,19 @@ def test_it(): raise Bad
 """
 
 
-def test_exceptions_without_words(session: Run, pytester: pytest.Pytester) -> None:
+def test_unprintable_exceptions(session: Run, pytester: pytest.Pytester) -> None:
     session(class_words, "--flowlog").assert_outcomes(failed=1)
-    assert records(pytester)[-1]["error"] == {"type": "Bad", "message": "<Bad without words>"}
+    assert records(pytester)[-1]["error"] == {"type": "Bad", "message": "<unprintable Bad object>"}
 
 
-def test_whoever_chose_a_sink_has_chosen(session: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_sink_is_kept(session: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWLOG_SINK", f"file:{pytester.path / 'own.jsonl'}")
     session("def test_it(): kill(start('prefill'))", "--flowlog").assert_outcomes(passed=1)
     assert (pytester.path / "own.jsonl").exists()
     assert json.loads((pytester.path / "own.jsonl").read_text().splitlines()[0])["component"] == "prefill"
 
 
-def test_a_run_is_a_table(session: Run, pytester: pytest.Pytester) -> None:
+def test_run_can_be_read_as_a_table(session: Run, pytester: pytest.Pytester) -> None:
     session(OUTCOMES, "--flowlog")
     (run,) = pytester.path.glob("flowlog-results/2*")
     events = polars.DataFrame(flowlog.events(list(run.glob("pytest-*"))))

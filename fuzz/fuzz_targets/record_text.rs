@@ -1,48 +1,8 @@
-//! The text decoder takes any bytes; what it reads, the encoder writes back to the same record.
-#![no_main]
+//! libFuzzer entry point of [`flowlog_fuzz::record_text`].
+#![cfg_attr(fuzzing, no_main)]
 
-use flowlog_schema::{Skimmer, text};
-use libfuzzer_sys::fuzz_target;
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| flowlog_fuzz::record_text::check(bytes));
 
-fuzz_target!(|line: &[u8]| {
-    let glance = text::glance(line, &mut |_, _| true);
-    let mut skimmer = Skimmer::default();
-    let skims = [0; 2].map(|_| {
-        skimmer
-            .skim(line, &mut |_, _| true)
-            .map(|skim| (skim.time, skim.flow_id, skim.span_id, skim.parent_id))
-    });
-    let Ok((record, _)) = text::decode(line) else {
-        assert!(glance.is_none() && (skims == [None; 2] || line.first() == Some(&b'{')));
-        return;
-    };
-    if line.first() != Some(&b'{') {
-        for skim in skims {
-            assert_eq!(
-                skim,
-                glance.map(|glance| (
-                    glance.time,
-                    glance.flow_id,
-                    glance.span_id,
-                    glance.parent_id
-                ))
-            );
-        }
-    }
-    if let Some(glance) = glance {
-        assert_eq!(
-            (Some(glance.time), Some(glance.flow_id), Some(glance.span_id)),
-            (record.time, record.flow_id, record.span_id)
-        );
-        assert_eq!(
-            (glance.component, glance.state, glance.event),
-            (&*record.component, record.state.as_deref(), record.event)
-        );
-    }
-    let mut written = Vec::new();
-    text::encode(&record, &mut written);
-    let (again, _) = text::decode(&written).expect("what was written can be read");
-    let mut twice = Vec::new();
-    text::encode(&again, &mut twice);
-    assert_eq!(written, twice);
-});
+#[cfg(not(fuzzing))]
+fn main() {}

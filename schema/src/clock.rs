@@ -1,28 +1,30 @@
 //! The hybrid logical clock.
 //!
-//! Kulkarni et al., "Logical Physical Clocks and Consistent Snapshots in Globally Distributed Databases"
-//! (2014), packed into 64 bits: 48 bits of Unix milliseconds, 16 bits of counter. The counter carries into the
-//! milliseconds, so the clock never stands still.
+//! Implements Kulkarni et al., "Logical Physical Clocks and Consistent Snapshots in Globally
+//! Distributed Databases" (2014), packed into 64 bits: 48 bits of Unix milliseconds and a 16-bit
+//! counter. The counter carries into the milliseconds, so the clock never stalls.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::id::hex16;
+use crate::id::parse_hex16;
 
-/// How far ahead a received clock may be before it is not adopted: 24 hours, in milliseconds.
+/// Maximum lead of a received clock over the local wall clock: 24 hours, in milliseconds. A clock
+/// further ahead is not adopted.
 pub const MAX_CLOCK_LEAD_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// One reading of the clock. Inside one flow, a smaller reading happened before a greater one or beside it.
+/// A reading of the clock. Within a flow, the event with the smaller reading happened before the
+/// one with the greater reading, or concurrently with it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Clock(pub u64);
 
 impl Clock {
-    /// Reads 16 hex digits.
+    /// Parses 16 hex digits.
     pub fn parse(text: &str) -> Option<Self> {
-        hex16(text).map(Self)
+        parse_hex16(text).map(Self)
     }
 
-    /// The wall-clock part: Unix milliseconds.
+    /// Returns the wall-clock part, in Unix milliseconds.
     pub fn unix_ms(self) -> u64 {
         self.0 >> 16
     }
@@ -40,7 +42,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A process's clock. Every record ticks it; every received reading moves it forward.
+/// Hybrid logical clock of a process. Every record and every received reading advances it.
 #[derive(Debug, Default)]
 pub struct HybridClock {
     last: AtomicU64,
@@ -48,20 +50,22 @@ pub struct HybridClock {
 }
 
 impl HybridClock {
-    /// A clock that has not ticked.
+    /// Creates a clock that has not ticked.
     pub const fn new() -> Self {
         Self { last: AtomicU64::new(0), refused: AtomicU64::new(0) }
     }
 
-    /// The reading for an event that happens now: `max(local + 1, now << 16)`.
+    /// Advances the clock for a local event and returns its reading, `max(local + 1, now << 16)`.
     pub fn tick(&self, now_ms: u64) -> Clock {
         self.advance(now_ms << 16)
     }
 
-    /// The reading for an event that follows the receipt of `received`: `max(local + 1, received + 1, now << 16)`.
+    /// Advances the clock for the receipt of `received` and returns its reading.
+    ///
+    /// The reading is `max(local + 1, received + 1, now << 16)`.
     ///
     /// A reading more than [`MAX_CLOCK_LEAD_MS`] ahead of `now_ms` is not adopted but counted in
-    /// [`HybridClock::refused`]: one broken host must not drag every clock along.
+    /// [`HybridClock::refused`], because one broken host must not drag every clock forward.
     pub fn receive(&self, received: Clock, now_ms: u64) -> Clock {
         if received.unix_ms() > now_ms.saturating_add(MAX_CLOCK_LEAD_MS) {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -70,21 +74,22 @@ impl HybridClock {
         self.advance(received.0.saturating_add(1).max(now_ms << 16))
     }
 
-    /// The last reading; zero before the first.
+    /// Returns the last reading; zero before the first.
     pub fn last(&self) -> Clock {
         Clock(self.last.load(Ordering::Relaxed))
     }
 
-    /// How many received readings were too far ahead.
+    /// Returns the number of received readings that were too far ahead to be adopted.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
     fn advance(&self, at_least: u64) -> Clock {
-        let step = |last: u64| last.saturating_add(1).max(at_least);
-        let last =
-            self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(step(last)));
-        Clock(step(last.unwrap_or_else(|last| last)))
+        let transition = |last: u64| last.saturating_add(1).max(at_least);
+        let last = self
+            .last
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(transition(last)));
+        Clock(transition(last.unwrap_or_else(|last| last)))
     }
 }
 
@@ -100,7 +105,7 @@ mod tests {
         assert_eq!(
             clock.tick(4),
             Clock((5 << 16) + 2),
-            "a wall clock that steps back does not turn it back"
+            "a wall clock that steps back does not turn the clock back"
         );
         assert_eq!(clock.receive(Clock(9 << 16), 6), Clock((9 << 16) + 1));
         assert_eq!(clock.receive(Clock(3 << 16), 6), Clock((9 << 16) + 2));
@@ -115,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_a_day_ahead_is_refused_and_counted() {
+    fn readings_more_than_a_day_ahead_are_refused_and_counted() {
         let clock = HybridClock::new();
         let ahead = |ms: u64| Clock((10 + MAX_CLOCK_LEAD_MS + ms) << 16);
         assert_eq!(clock.receive(ahead(1), 10), Clock(10 << 16));
@@ -126,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_hex() {
+    fn parses_hex() {
         assert_eq!(Clock::parse("019aaaacb23c001a"), Some(Clock(0x019a_aaac_b23c_001a)));
         assert_eq!(Clock::parse("19aaaacb23c001a"), None);
         assert_eq!(Clock(0x1a).to_string(), "000000000000001a");

@@ -1,55 +1,56 @@
-//! Flow and span ids.
+//! Flow and span IDs.
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
-use crate::glance;
+use crate::hex;
 
-/// An id that is not one.
+/// An invalid flow or span ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Not 32 hex digits, hyphenated or not.
-    #[error("not a flow id: 32 hex digits expected, hyphenated or not")]
+    /// The text is not 32 hex digits, hyphenated or not.
+    #[error("invalid flow id: expected 32 hex digits, hyphenated or not")]
     NotAFlowId,
-    /// Not 16 hex digits.
-    #[error("not a span id: 16 hex digits expected")]
+    /// The text is not 16 hex digits.
+    #[error("invalid span id: expected 16 hex digits")]
     NotASpanId,
     /// All bytes are zero, which W3C Trace Context forbids.
-    #[error("an id of zeros is no id")]
+    #[error("invalid id: all digits are zero")]
     Zero,
 }
 
-/// Names one flow. Its 16 bytes are the W3C trace id; it is written as a hyphenated lower-case UUID.
+/// ID of a flow. Its 16 bytes are the W3C trace ID; its text is a hyphenated lower-case UUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(NonZeroU128);
 
 impl FlowId {
-    /// A new id: `UUIDv7` whose low 62 bits are random, as the W3C random flag demands.
+    /// Generates an id: a `UUIDv7` with 62 random low bits, as the W3C random flag requires.
     pub fn new() -> Self {
         let uuid = uuid::Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext));
         Self(NonZeroU128::new(uuid.as_u128()).unwrap_or(NonZeroU128::MIN))
     }
 
-    /// Takes any 16 bytes but zeros.
+    /// Creates an ID from 16 bytes.
     ///
     /// # Errors
-    /// [`IdError::Zero`] for zeros.
+    /// [`IdError::Zero`] if all bytes are zero.
     pub fn from_bytes(bytes: [u8; 16]) -> Result<Self, IdError> {
         Self::from_u128(u128::from_be_bytes(bytes))
     }
 
-    /// Takes any number but zero, read as big-endian bytes.
+    /// Creates an ID from a number, which holds the bytes in big-endian order.
     ///
     /// # Errors
-    /// [`IdError::Zero`] for zero.
+    /// [`IdError::Zero`] if the number is zero.
     pub fn from_u128(value: u128) -> Result<Self, IdError> {
         NonZeroU128::new(value).map(Self).ok_or(IdError::Zero)
     }
 
-    /// Reads a hyphenated UUID or 32 hex digits, in either case.
+    /// Parses a hyphenated UUID or 32 hex digits, in either case.
     ///
     /// # Errors
-    /// [`IdError::NotAFlowId`] or [`IdError::Zero`].
+    /// [`IdError::NotAFlowId`] if the text has another form, [`IdError::Zero`] if all digits are
+    /// zero.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         if text.len() != 36 && text.len() != 32 {
             return Err(IdError::NotAFlowId);
@@ -58,17 +59,17 @@ impl FlowId {
         Self::from_u128(uuid.as_u128())
     }
 
-    /// The id as a number.
+    /// Returns the ID as a number.
     pub fn as_u128(self) -> u128 {
         self.0.get()
     }
 
-    /// The 16 bytes, which are the W3C trace id.
+    /// Returns the 16 bytes, which are the W3C trace ID.
     pub fn to_bytes(self) -> [u8; 16] {
         self.as_u128().to_be_bytes()
     }
 
-    /// The W3C trace id: 32 hex digits.
+    /// Returns the W3C trace ID as 32 hex digits.
     pub fn trace_id(self) -> impl fmt::Display {
         uuid::Uuid::from_u128(self.as_u128()).simple()
     }
@@ -92,28 +93,29 @@ impl fmt::Debug for FlowId {
     }
 }
 
-/// Names one span: one component's share of one flow. 8 bytes, written as 16 hex digits.
+/// Id of a span, which is one component's share of a flow: 8 bytes, written as 16 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpanId(NonZeroU64);
 
 impl SpanId {
-    /// Takes any number but zero.
+    /// Creates an ID from a number.
     ///
     /// # Errors
-    /// [`IdError::Zero`] for zero.
+    /// [`IdError::Zero`] if the number is zero.
     pub fn from_u64(value: u64) -> Result<Self, IdError> {
         NonZeroU64::new(value).map(Self).ok_or(IdError::Zero)
     }
 
-    /// Reads 16 hex digits, in either case.
+    /// Parses 16 hex digits, in either case.
     ///
     /// # Errors
-    /// [`IdError::NotASpanId`] or [`IdError::Zero`].
+    /// [`IdError::NotASpanId`] if the text has another form, [`IdError::Zero`] if all digits are
+    /// zero.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        Self::from_u64(hex16(text).ok_or(IdError::NotASpanId)?)
+        Self::from_u64(parse_hex16(text).ok_or(IdError::NotASpanId)?)
     }
 
-    /// The id as a number.
+    /// Returns the ID as a number.
     pub fn as_u64(self) -> u64 {
         self.0.get()
     }
@@ -131,9 +133,9 @@ impl fmt::Debug for SpanId {
     }
 }
 
-/// Exactly 16 hex digits.
-pub(crate) fn hex16(text: &str) -> Option<u64> {
-    glance::hex16(text.as_bytes().try_into().ok()?)
+/// Parses exactly 16 hex digits.
+pub(crate) fn parse_hex16(text: &str) -> Option<u64> {
+    hex::hex16(text.as_bytes().try_into().ok()?)
 }
 
 #[cfg(test)]
@@ -165,7 +167,8 @@ mod tests {
             assert_eq!((id >> 76) & 0xf, 7);
             assert_eq!((id >> 62) & 0b11, 0b10);
         }
-        // A counter would leave the upper of the low 62 bits alike in ids made within a millisecond.
+        // With a counter, the upper part of the low 62 bits would be the same in all IDs of a
+        // millisecond.
         let upper: std::collections::HashSet<u128> =
             ids.iter().map(|id| (id >> 30) & 0xffff_ffff).collect();
         assert_eq!(upper.len(), ids.len());

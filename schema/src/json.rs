@@ -1,26 +1,27 @@
-//! The JSON form: one flat object a line, a superset of Dynamo's own JSONL.
+//! The JSON form: one flat object per line, a superset of Dynamo's own JSONL.
 
 mod decode;
 mod encode;
-mod flat;
-mod glance;
-mod stencil;
+mod flat_object;
+mod fast_decode;
+mod template;
 mod value;
 
 pub use decode::decode;
 pub use encode::encode;
 pub(crate) use encode::{causes, string};
-pub use flat::{Fields, flat};
-pub use glance::glance;
-pub(crate) use glance::{PREFIX, fields, ids, number, read, tail};
-pub use stencil::{Line, Place, Stencil};
+pub use fast_decode::decode_fast;
+pub(crate) use fast_decode::{PREFIX, fields, ids, number, read, tail};
+pub use flat_object::{Fields, flat_object};
+pub use template::{CodeLocation, RecordData, RecordTemplate};
 
-/// The line is no flowlog record in JSON: not an object, or without a usable `component` and `event`.
+/// The line is not a flowlog record in JSON form: it is not an object, or it has no usable
+/// `component` and `event`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a flowlog record in JSON form")]
 pub struct NotJson;
 
-/// The keys that the record knows by name; any other key is a field.
+/// Keys that the record knows by name. Any other key is a field.
 pub const KNOWN: [&str; 18] = [
     "time",
     "level",
@@ -42,7 +43,7 @@ pub const KNOWN: [&str; 18] = [
     "error",
 ];
 
-/// Stand-ins for the JSON Schema of values that are written as text.
+/// Stand-ins that describe values written as text in the JSON Schema.
 #[cfg(feature = "json-schema")]
 pub(crate) mod schema {
     use std::borrow::Cow;
@@ -75,21 +76,21 @@ pub(crate) mod schema {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Event, Problems, Record, Scalar};
+    use crate::{EventKind, Problems, Record, Scalar};
 
     fn read(line: &str) -> (Record<'_>, Problems) {
         decode(line.as_bytes()).unwrap()
     }
 
     #[test]
-    fn the_least_record() {
+    fn minimal_record() {
         let (record, problems) = read(r#"{"event":"start","component":"Router"}"#);
-        assert_eq!(record, Record::new("router", Event::Start));
+        assert_eq!(record, Record::new("router", EventKind::Start));
         assert!(problems.is_empty());
     }
 
     #[test]
-    fn what_is_no_record() {
+    fn invalid_records_are_rejected() {
         for line in [
             "",
             "{",
@@ -112,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn readers_are_lenient() {
+    fn decoder_is_lenient() {
         let (record, problems) = read(
             r#"{"trace_id":"019aaaaca5da7347bb801089c1876100","component":"a","event":"fail","event":"end","x":1,"x":2,
                 "error":"Unavailable: none","clock":"zz","line":"7","deep":{"a":[1]},"nothing":null,"span_id":5}"#,
         );
         assert_eq!(record.flow_id.unwrap().to_string(), "019aaaac-a5da-7347-bb80-1089c1876100");
-        assert_eq!(record.event, Event::Fail);
+        assert_eq!(record.event, EventKind::Fail);
         assert_eq!(record.field("x"), Some(&Scalar::Int(1)));
         assert_eq!(record.field("deep"), Some(&Scalar::from(r#"{"a":[1]}"#)));
         assert_eq!(record.field("nothing"), None);
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn many_fields_are_read_in_linear_time_with_duplicates_counted() {
+    fn many_fields_decode_in_linear_time_with_duplicates_counted() {
         let mut line = String::from(r#"{"component":"a","event":"state""#);
         for key in (0..5_000).chain(0..10) {
             line.push_str(&format!(r#","k{key}":{key}"#));
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn no_key_is_written_twice() {
-        let mut record = Record::new("a", Event::State);
+        let mut record = Record::new("a", EventKind::State);
         record.fields =
             vec![("message".into(), "m".into()), ("x".into(), 1.into()), ("x".into(), 2.into())];
         let mut out = Vec::new();

@@ -1,15 +1,18 @@
-//! The flowlog vocabulary and wire format.
+//! Vocabulary and wire format of flowlog records.
 //!
-//! One [`Record`] is one line. It has two forms, JSON ([`json`]) and text ([`text`]), each with one encoder
-//! that appends to a buffer the caller owns and one decoder that borrows from the line. `decode(encode(r)) == r`
-//! holds for every record in normal form, and neither decoder fails on any byte string in any way but
-//! by saying that the line is no record.
+//! A [`Record`] is one log line. It has two forms, JSON ([`json`]) and text ([`text`]). Each form
+//! has one encoder, which appends to a buffer owned by the caller, and one decoder, which borrows
+//! from the line. `decode(encode(r)) == r` holds for every record in normal form. The decoders
+//! accept any byte string; their only error is that the line is not a record.
 //!
-//! The crate does no I/O, knows no logging framework and reads no environment.
+//! The crate performs no I/O, reads no environment variables and does not depend on a logging
+//! framework.
 
 mod clock;
 pub mod flight;
-mod glance;
+mod cursor;
+mod hex;
+mod fast_decode;
 mod id;
 pub mod json;
 pub mod lint;
@@ -18,17 +21,17 @@ pub mod propagation;
 mod record;
 pub mod report;
 mod scalar;
-mod skim;
+mod record_cache;
 pub mod text;
 mod time;
 
 pub use clock::{Clock, HybridClock, MAX_CLOCK_LEAD_MS};
-pub use glance::Glance;
+pub use fast_decode::FastRecord;
 pub use id::{FlowId, IdError, SpanId};
 pub use problems::Problems;
 pub use record::{
-    DYNAMO_ERROR_TYPES, ErrorInfo, Event, Level, Record, is_component, is_error_type,
+    DYNAMO_ERROR_TYPES, ErrorInfo, EventKind, Level, Record, is_component, is_error_type,
 };
+pub use record_cache::{CachedRecord, Producer, RecordCache, Transition};
 pub use scalar::Scalar;
-pub use skim::{Origin, Skim, Skimmer, Step};
 pub use time::{SecondText, Time};

@@ -1,88 +1,92 @@
-//! What the analyzer says of the logs themselves: the lint report, version 1.
+//! The analyzer's report on the quality of the logs themselves, version 1.
 
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Evidence, Owner};
 
-/// The value of [`LintReport::schema`].
+/// Value of [`LintReport::schema`].
 pub const SCHEMA: &str = "flowlog.lint.v1";
 
-/// How well the logs of each component follow the structure.
+/// Result of checking how well the logs of each component follow the structure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "json-schema", schemars(title = "flowlog lint report, version 1"))]
 pub struct LintReport {
     /// Always `flowlog.lint.v1`.
     pub schema: String,
-    /// The least score that passes.
+    /// Minimum score that passes.
     pub threshold: f64,
-    /// Whether every component reaches it.
+    /// Whether every component reaches the threshold.
     pub passed: bool,
-    /// Every component that speaks; the worst first.
+    /// All components that appear in the logs, lowest score first.
     pub components: Vec<ComponentLint>,
 }
 
-/// How well the logs of one component follow the structure.
+/// Result for the logs of one component.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct ComponentLint {
-    /// The component.
+    /// Name of the component.
     pub component: String,
-    /// Whose it is.
+    /// Owner of the component.
     pub owner: Owner,
-    /// 0 to 100: what is left of 100 percent after the worst rule's share of findings.
+    /// Score from 0 to 100: the percentage that remains after subtracting the share of violations
+    /// of the most violated rule.
     pub score: f64,
-    /// Its lines.
+    /// Number of lines of the component.
     pub lines: u64,
-    /// Those that name flow or process in a structure: flowlog records, Dynamo's JSON.
+    /// Number of lines that name a flow or a process in a structured form: flowlog records,
+    /// Dynamo's JSON.
     pub structured: u64,
-    /// Spans that it took part in.
+    /// Number of spans of the component.
     pub spans: u64,
-    /// Failures that it told.
+    /// Number of failures of the component.
     pub failures: u64,
-    /// What is missing, the worst first; no rule that holds everywhere.
+    /// Violated rules, the worst first. Rules without a violation are omitted.
     pub findings: Vec<Finding>,
 }
 
-/// A rule that is broken.
+/// A violated rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct Finding {
-    /// The rule.
+    /// Rule that is violated.
     pub rule: LintRule,
-    /// How often it is broken,
+    /// Number of violations.
     pub count: u64,
-    /// of how many lines, spans, starts or failures.
+    /// Number of lines, records, spans, starts or failures to which the rule applies.
     pub of: u64,
-    /// Where, at most 5 places.
+    /// Example lines, at most 5.
     pub evidence: Vec<Evidence>,
 }
 
-/// What a log must hold.
+/// A requirement on the logs of a component. Each variant is named after the violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LintRule {
-    /// A line is a record.
+    /// A line must be a structured record.
     UnstructuredLine,
-    /// A span of records begins with a start.
+    /// A span made of records must begin with a `start`.
     MissingStart,
-    /// A span whose caller ended well, or that is its flow's root and whose calls all ended, ends too.
+    /// A span must end if its caller ended well, or if it is the root of its flow and all of its
+    /// calls ended.
     MissingEnd,
-    /// A start and a failure name versions.
+    /// A start and a failure must name versions.
     MissingVersions,
-    /// A failure says in which state.
+    /// A failure must name the state it occurred in.
     MissingState,
-    /// A failure has a type, or a status that stands for one.
+    /// A failure must have a type, or a status that implies one.
     MissingErrorType,
-    /// A start, a state, an end or a failure names its flow.
+    /// A start, a state, an end or a failure must name its flow.
     MissingId,
-    /// A flow's id is mentioned by those whom its component's flows reach otherwise.
-    LonelyId,
+    /// A flow ID must appear in the logs of other processes if flows of the same kind usually reach
+    /// them, or if the flow's root names a caller.
+    UnpropagatedId,
 }
 
 impl LintRule {
-    /// Every rule.
+    /// All rules.
     pub const ALL: [Self; 8] = [
         Self::UnstructuredLine,
         Self::MissingStart,
@@ -91,10 +95,10 @@ impl LintRule {
         Self::MissingState,
         Self::MissingErrorType,
         Self::MissingId,
-        Self::LonelyId,
+        Self::UnpropagatedId,
     ];
 
-    /// What is wrong, for a person.
+    /// Returns a human-readable description of the violation.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnstructuredLine => "lines without structure",
@@ -103,8 +107,8 @@ impl LintRule {
             Self::MissingVersions => "starts and failures without versions",
             Self::MissingState => "failures without a state",
             Self::MissingErrorType => "failures without a type",
-            Self::MissingId => "records of spans without a flow id",
-            Self::LonelyId => "flow ids that nobody else mentions",
+            Self::MissingId => "span records without a flow id",
+            Self::UnpropagatedId => "flow ids that appear in no other process",
         }
     }
 }

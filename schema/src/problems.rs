@@ -1,16 +1,18 @@
-//! What was odd about a line that was read all the same.
+//! Irregularities in lines that were decoded nevertheless.
 
-/// Counts of oddities in a decoded line. They never stop the reading; the reader adds them up and shows them.
+/// Counts of the irregularities in a decoded line. They never make decoding fail; readers add them
+/// up and report them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Problems {
-    /// Keys that came twice; the first one won.
+    /// Number of repeated keys. The first value wins.
     pub duplicate_keys: u32,
-    /// Values that did not fit their key (a clock that is no hex, a number for a component) and were left out.
+    /// Number of values that did not fit their key and were dropped, such as a clock that is not
+    /// hexadecimal or an object in place of a string.
     pub bad_values: u32,
 }
 
 impl Problems {
-    /// Whether nothing was odd.
+    /// Returns whether there were no irregularities.
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }

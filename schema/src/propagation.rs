@@ -1,77 +1,81 @@
-//! What crosses from process to process: the two headers of W3C Trace Context.
+//! Propagation between processes: the two headers of W3C Trace Context.
 //!
-//! <https://www.w3.org/TR/trace-context-2/>: `traceparent` names the flow, the caller's span and two flags; `tracestate` is a list of
-//! vendors' members, of which `flowlog` is ours and holds the caller's clock. The same two stand in a child process's environment as
-//! `TRACEPARENT` and `TRACESTATE`.
+//! See <https://www.w3.org/TR/trace-context-2/>. `traceparent` holds the flow, the caller's span
+//! and two flags. `tracestate` is a list of vendors' members; ours is `flowlog`, which holds the
+//! caller's clock. A child process gets the same values in its environment, as `TRACEPARENT` and
+//! `TRACESTATE`.
 
 use std::fmt;
 
-use crate::glance::hex16;
+use crate::hex::hex16;
 use crate::{Clock, FlowId, SpanId};
 
-/// Name of the header that names the flow.
+/// Name of the header that holds the flow.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// Name of the header that holds the clock, beside others' members.
+/// Name of the header that holds the clock, next to the members of other vendors.
 pub const TRACESTATE: &str = "tracestate";
 
-/// Our member's key in `tracestate`.
-const OWN: &str = "flowlog";
+/// Key of our member in `tracestate`.
+const OWN_KEY: &str = "flowlog";
 
-/// Most members of a list; the rightmost go first.
-const MOST_MEMBERS: usize = 32;
+/// Maximum number of members in a list. The rightmost are dropped first.
+const MAX_TRACESTATE_MEMBERS: usize = 32;
 
-/// Most bytes of a list that is handed on. The specification asks for 512 at least.
-const MOST_BYTES: usize = 2048;
+/// Maximum size of a propagated list, in bytes, without our member. The specification requires at
+/// least 512.
+const MAX_TRACESTATE_BYTES: usize = 2048;
 
-/// A member that is longer goes before others do, as the specification advises.
-const LONG_MEMBER: usize = 128;
+/// Length above which a member is dropped before others, as the specification recommends.
+const LONG_MEMBER_BYTES: usize = 128;
 
-/// The flags that the specification knows.
+/// Flags that the specification defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TraceFlags(u8);
 
 impl TraceFlags {
     /// The caller may have recorded its span.
     pub const SAMPLED: Self = Self(1);
-    /// The rightmost seven bytes of the flow's id are random.
+    /// The rightmost seven bytes of the flow ID are random.
     pub const RANDOM: Self = Self(2);
 
-    /// Takes the flags that the specification knows; others must be zero.
-    pub fn of_byte(byte: u8) -> Self {
+    /// Keeps the flags that the specification defines. All others must be zero and are cleared.
+    pub fn from_byte(byte: u8) -> Self {
         Self(byte & 3)
     }
 
-    /// Whether the caller may have recorded its span.
+    /// Returns whether the caller may have recorded its span.
     pub fn is_sampled(self) -> bool {
         self.0 & 1 != 0
     }
 
-    /// Whether the rightmost seven bytes of the flow's id are random.
+    /// Returns whether the rightmost seven bytes of the flow ID are random.
     pub fn is_random(self) -> bool {
         self.0 & 2 != 0
     }
 
-    /// As a byte.
+    /// Returns the flags as a byte.
     pub fn byte(self) -> u8 {
         self.0
     }
 }
 
-/// The value of `traceparent`. Displayed, it is what the header holds.
+/// Value of `traceparent`. Its `Display` output is the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
-    /// The flow: the trace id.
+    /// Flow ID, which is the trace ID.
     pub flow_id: FlowId,
-    /// The caller's span.
+    /// Id of the caller's span.
     pub span_id: SpanId,
-    /// What the caller says of both.
+    /// Flags of the flow ID and of the caller's span.
     pub flags: TraceFlags,
 }
 
 impl TraceParent {
-    /// Reads a header of version 00, or what a later one has in common with it. Blanks around it do not matter; `None` where it is
-    /// malformed, and the rules leave nothing open: lower-case digits, no id of zeros.
+    /// Parses a header of version 00, or the part of a later version that is compatible with it.
+    ///
+    /// Surrounding whitespace is ignored. Returns `None` if the header is malformed; the rules are
+    /// strict: hex digits are lower-case, and no ID is all zeros.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = text.trim_ascii();
         let (head, tail) = text.split_at_checked(55)?;
@@ -88,7 +92,7 @@ impl TraceParent {
         let [high, low, span] = [3, 19, 36].map(|at| lower_hex16(head, at));
         let flow_id = FlowId::from_u128(u128::from(high?) << 64 | u128::from(low?)).ok()?;
         let span_id = SpanId::from_u64(span?).ok()?;
-        Some(Self { flow_id, span_id, flags: TraceFlags::of_byte(hex2(head.get(53..)?)?) })
+        Some(Self { flow_id, span_id, flags: TraceFlags::from_byte(hex2(head.get(53..)?)?) })
     }
 }
 
@@ -98,31 +102,34 @@ impl fmt::Display for TraceParent {
     }
 }
 
-/// Two lower-case hex digits.
+/// Parses two lower-case hex digits.
 fn hex2(text: &[u8]) -> Option<u8> {
     let is_lower = text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let text = std::str::from_utf8(text).ok().filter(|text| is_lower && text.len() == 2)?;
     u8::from_str_radix(text, 16).ok()
 }
 
-/// Sixteen lower-case hex digits.
+/// Parses sixteen lower-case hex digits.
 fn lower_hex16(text: &[u8], at: usize) -> Option<u64> {
     let digits: [u8; 16] = text.get(at..at + 16)?.try_into().ok()?;
     if digits.iter().any(u8::is_ascii_uppercase) { None } else { hex16(digits) }
 }
 
-/// The value of `tracestate`, taken apart.
+/// Parsed value of `tracestate`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TraceState {
-    /// The caller's clock.
+    /// Clock of the caller.
     pub clock: Option<Clock>,
-    /// The other members in their order, separated by commas; empty where there are none.
+    /// Other members, in order and separated by commas; empty if there are none.
     pub others: String,
 }
 
 impl TraceState {
-    /// Reads a header; several of one name are to be joined by commas before. Of a list with a malformed member nothing is taken: so the
-    /// specification has it. Second, how much was malformed; a member of ours that holds no clock is, and the others stay.
+    /// Parses a header, and returns the number of malformed parts with it.
+    ///
+    /// Multiple headers of this name must be joined with commas first. A list with a malformed
+    /// member is discarded as a whole, as the specification requires. If our own member does not
+    /// hold a clock, it alone counts as malformed and the others are kept.
     pub fn parse(text: &[u8]) -> (Self, u64) {
         Self::read(text).unwrap_or((Self::default(), 1))
     }
@@ -140,22 +147,22 @@ impl TraceState {
             if !is_key(key) || !is_value(value) {
                 return None;
             }
-            if key != OWN {
+            if key != OWN_KEY {
                 others.push(member);
             } else if clock.is_none() {
                 clock = Clock::parse(value);
                 malformed = u64::from(clock.is_none());
             }
         }
-        // Ours takes a place.
-        others.truncate(MOST_MEMBERS - 1);
+        // One place is for our member.
+        others.truncate(MAX_TRACESTATE_MEMBERS - 1);
         let mut bytes: usize = others.iter().map(|member| member.len() + 1).sum();
         others.retain(|member| {
-            let stays = bytes <= MOST_BYTES || member.len() <= LONG_MEMBER;
+            let stays = bytes <= MAX_TRACESTATE_BYTES || member.len() <= LONG_MEMBER_BYTES;
             bytes -= if stays { 0 } else { member.len() + 1 };
             stays
         });
-        while bytes > MOST_BYTES
+        while bytes > MAX_TRACESTATE_BYTES
             && let Some(last) = others.pop()
         {
             bytes -= last.len() + 1;
@@ -163,15 +170,16 @@ impl TraceState {
         Some((Self { clock, others: others.join(",") }, malformed))
     }
 
-    /// What the header holds; empty where there is nothing to say. Our member stands first, as the one that was changed last.
+    /// Returns the header; empty if there is nothing to propagate. Our member comes first, because
+    /// it was changed last.
     pub fn to_header(&self) -> String {
-        let own = self.clock.map(|clock| format!("{OWN}={clock}")).unwrap_or_default();
+        let own = self.clock.map(|clock| format!("{OWN_KEY}={clock}")).unwrap_or_default();
         let comma = if own.is_empty() || self.others.is_empty() { "" } else { "," };
         format!("{own}{comma}{}", self.others)
     }
 }
 
-/// `[a-z0-9][a-z0-9_\-*/@]{0,255}`: both shapes of the specification.
+/// Matches `[a-z0-9][a-z0-9_\-*/@]{0,255}`, which covers both key formats of the specification.
 fn is_key(key: &str) -> bool {
     let is_first = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let is_next = |byte: &u8| is_first(byte) || matches!(byte, b'_' | b'-' | b'*' | b'/' | b'@');
@@ -180,7 +188,7 @@ fn is_key(key: &str) -> bool {
         && key.as_bytes().iter().all(is_next)
 }
 
-/// Printable ASCII without `,` and `=`.
+/// Matches printable ASCII without `,` and `=`.
 fn is_value(value: &str) -> bool {
     (1..=256).contains(&value.len())
         && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
@@ -193,7 +201,7 @@ mod tests {
     const PARENT: &str = "00-019aaaaca5da7347bb801089c1876100-24b5dddcfdbbee4f-03";
 
     #[test]
-    fn a_parent_is_read_and_written() {
+    fn traceparent_round_trips() {
         let parent = TraceParent::parse(PARENT.as_bytes()).unwrap();
         assert_eq!(parent.to_string(), PARENT);
         assert_eq!(parent.flow_id.to_string(), "019aaaac-a5da-7347-bb80-1089c1876100");
@@ -203,19 +211,19 @@ mod tests {
         assert_eq!(
             flags(&PARENT.replace("-03", "-ff")),
             Some(3),
-            "flags that nobody knows are not handed on"
+            "unknown flags are not propagated"
         );
         assert_eq!(flags(&format!(" {PARENT}\t")), Some(3));
         assert_eq!(flags(&PARENT.replacen("00", "cc", 1)), Some(3));
         assert_eq!(
             flags(&format!("{}-more", PARENT.replacen("00", "cc", 1))),
             Some(3),
-            "of a version to come"
+            "of a later version"
         );
     }
 
     #[test]
-    fn a_malformed_parent_is_none() {
+    fn malformed_traceparent_is_rejected() {
         let broken = [
             String::new(),
             PARENT.replacen("00", "ff", 1),
@@ -236,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_keeps_others_and_puts_ours_first() {
+    fn tracestate_keeps_other_members_and_puts_ours_first() {
         for (text, clock, written) in [
             ("", None, ""),
             ("congo=t61rcWkgMzE", None, "congo=t61rcWkgMzE"),
@@ -269,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_bounded() {
+    fn tracestate_is_bounded() {
         let many: Vec<String> = (0..100).map(|at| format!("k{at}={at}")).collect();
         let kept = TraceState::parse(many.join(",").as_bytes()).0;
         assert_eq!(kept.others, many[..31].join(","));
@@ -280,7 +288,9 @@ mod tests {
         );
         let kept = TraceState::parse(long.as_bytes()).0.others;
         assert!(
-            kept.len() <= MOST_BYTES && !kept.contains("long=") && kept.starts_with("short=1,m0="),
+            kept.len() <= MAX_TRACESTATE_BYTES
+                && !kept.contains("long=")
+                && kept.starts_with("short=1,m0="),
             "{}",
             kept.len()
         );

@@ -1,10 +1,10 @@
-//! The record: what one line says.
+//! The record: the content of one line.
 
 use std::borrow::Cow;
 
 use crate::{Clock, FlowId, Scalar, SpanId, Time};
 
-/// How loud a line is. It proves nothing about success or failure.
+/// Severity of a line. It does not determine success or failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(
     feature = "json-schema",
@@ -25,10 +25,10 @@ pub enum Level {
 }
 
 impl Level {
-    /// Every level, from quiet to loud.
+    /// All levels, by increasing severity.
     pub const ALL: [Self; 5] = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error];
 
-    /// The upper-case name.
+    /// Returns the upper-case name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Trace => "TRACE",
@@ -39,7 +39,7 @@ impl Level {
         }
     }
 
-    /// Reads a level by name, in either case; `WARNING` counts as `WARN`.
+    /// Parses a level name, ignoring case. `WARNING` is an alias of `WARN`.
     pub fn parse(text: &str) -> Option<Self> {
         if text.eq_ignore_ascii_case("WARNING") {
             return Some(Self::Warn);
@@ -48,34 +48,34 @@ impl Level {
     }
 }
 
-/// What happened to the span.
+/// Kind of event that a record reports about its span or process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(
     feature = "json-schema",
     derive(schemars::JsonSchema),
     schemars(rename_all = "lowercase")
 )]
-pub enum Event {
-    /// The component took the flow up.
+pub enum EventKind {
+    /// The component started to work on the flow.
     Start,
-    /// It came to another state of its work.
+    /// The span entered another state.
     State,
-    /// Its share ended well.
+    /// The span ended successfully.
     End,
-    /// Its share failed.
+    /// The span failed.
     Fail,
-    /// Its caller went away.
+    /// The caller of the span went away.
     Cancel,
-    /// Readings of the process as numeric fields.
+    /// Readings of the process, as numeric fields.
     Sample,
     /// The process started or stopped.
     Process,
-    /// A sink dropped records; field `count` says how many.
+    /// A sink dropped records. The field `count` holds their number.
     Lost,
 }
 
-impl Event {
-    /// Every event.
+impl EventKind {
+    /// All kinds of events.
     pub const ALL: [Self; 8] = [
         Self::Start,
         Self::State,
@@ -87,7 +87,7 @@ impl Event {
         Self::Lost,
     ];
 
-    /// The lower-case name.
+    /// Returns the lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -101,41 +101,44 @@ impl Event {
         }
     }
 
-    /// Reads an event by its exact name.
+    /// Parses the exact name of an event.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|event| event.as_str() == text)
     }
 }
 
-/// Why a span failed or was cancelled.
+/// Reason why a span failed or was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct ErrorInfo<'a> {
-    /// A `DynamoError` name (`Unavailable`, `Disconnected`, ...) or another error's; `Unknown` where none is known.
+    /// Error type: the name of a `DynamoError` (`Unavailable`, `Disconnected`, ...) or of another
+    /// error; `Unknown` if the type is not known.
     #[cfg_attr(
         feature = "json-schema",
         schemars(rename = "type", regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.:]*$"))
     )]
     pub kind: Cow<'a, str>,
-    /// What it says.
+    /// Error message.
     pub message: Cow<'a, str>,
-    /// What it was caused by, outermost first.
+    /// Causes of the error, outermost first.
     #[cfg_attr(feature = "json-schema", schemars(default))]
     pub causes: Vec<Cow<'a, str>>,
 }
 
-/// The type of an error that names none.
+/// Type of an error that does not name one.
 pub(crate) const UNKNOWN: &str = "Unknown";
 
 impl<'a> ErrorInfo<'a> {
-    /// Splits `<Type>: <message>`; without such a type, the type is `Unknown`.
+    /// Splits `<Type>: <message>`. Without such a type, the type is `Unknown` and the message is
+    /// the whole text.
     pub fn from_text(text: &'a str) -> Self {
         let (kind, message) = split_type(text).unwrap_or((UNKNOWN, text));
         Self { kind: Cow::Borrowed(kind), message: Cow::Borrowed(message), causes: Vec::new() }
     }
 }
 
-/// Splits at the first `: ` (or a closing `:`) where what stands before it has the shape of a type.
+/// Splits at the first `: `, or at a trailing `:`, if the text before it has the shape of an error
+/// type.
 pub(crate) fn split_type(text: &str) -> Option<(&str, &str)> {
     let (kind, message) = match text.split_once(": ") {
         Some(parts) => parts,
@@ -144,14 +147,15 @@ pub(crate) fn split_type(text: &str) -> Option<(&str, &str)> {
     is_error_type(kind).then_some((kind, message))
 }
 
-/// Whether the text has the shape of an error's type: `[A-Za-z_][A-Za-z0-9_.:]*`.
+/// Returns whether the text has the shape of an error type: `[A-Za-z_][A-Za-z0-9_.:]*`.
 pub fn is_error_type(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':'))
 }
 
-/// The error types that Dynamo itself names. The set is open; these are the ones a reader knows without a suffix.
+/// Error types that Dynamo itself defines. The set is open; readers recognize these names without a
+/// suffix such as `Error`.
 pub const DYNAMO_ERROR_TYPES: [&str; 16] = [
     "Unknown",
     "CannotConnect",
@@ -173,9 +177,10 @@ pub const DYNAMO_ERROR_TYPES: [&str; 16] = [
 
 /// One line: what happened, to which flow, in which component.
 ///
-/// Normal form, which both encoders write and both decoders read back: `component` is lower-case and not empty,
-/// `instance`, `state` and strings of that kind are `None` rather than empty, whole numbers are [`Scalar::Int`]
-/// where they fit, times are whole microseconds, and no field has the name of a known key.
+/// A record in normal form survives encoding and decoding unchanged, in both forms. In normal form,
+/// `component` is lower-case and not empty, optional strings such as `instance` and `state` are
+/// `None` rather than empty, integers are [`Scalar::Int`] if they fit, times are whole
+/// microseconds, and no field has the name of a known key.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(
     feature = "json-schema",
@@ -183,57 +188,57 @@ pub const DYNAMO_ERROR_TYPES: [&str; 16] = [
     schemars(title = "flowlog record, version 1")
 )]
 pub struct Record<'a> {
-    /// Wall clock, RFC 3339 UTC with microseconds.
+    /// Wall-clock time: RFC 3339 in UTC, with microseconds.
     #[cfg_attr(
         feature = "json-schema",
         schemars(default, with = "Option<crate::json::schema::TimeText>")
     )]
     pub time: Option<Time>,
-    /// How loud.
+    /// Severity.
     pub level: Option<Level>,
-    /// The module that spoke.
+    /// Module that emitted the record.
     pub target: Option<Cow<'a, str>>,
     /// Source file.
     pub file: Option<Cow<'a, str>>,
-    /// Line in the source file.
+    /// Line number in the source file.
     pub line: Option<u32>,
-    /// Free words.
+    /// Free-form message.
     pub message: Option<Cow<'a, str>>,
-    /// The component: a letter, then `[a-z0-9_.-]*`.
+    /// Component name: a letter, then `[a-z0-9_.-]*`.
     #[cfg_attr(feature = "json-schema", schemars(regex(pattern = r"^[A-Za-z][A-Za-z0-9_.-]*$")))]
     pub component: Cow<'a, str>,
-    /// Pod, worker id or rank.
+    /// Instance of the component: pod, worker ID or rank.
     pub instance: Option<Cow<'a, str>>,
-    /// The flow.
+    /// Flow ID.
     #[cfg_attr(
         feature = "json-schema",
         schemars(with = "Option<crate::json::schema::FlowIdText>")
     )]
     pub flow_id: Option<FlowId>,
-    /// The kind of flow: `chat_completion`, `kv_transfer`, `worker_start`, ...
+    /// Kind of flow: `chat_completion`, `kv_transfer`, `worker_start`, ...
     pub flow: Option<Cow<'a, str>>,
-    /// What happened to the span.
-    pub event: Event,
-    /// Where in its work the component is: `[A-Za-z0-9_.:-]+`.
+    /// Kind of event.
+    pub event: EventKind,
+    /// State of the component's work: `[A-Za-z0-9_.:-]+`.
     pub state: Option<Cow<'a, str>>,
-    /// Versions by name; at least on `start` and `fail`.
+    /// Versions by name, present at least on `start` and `fail`.
     #[cfg_attr(
         feature = "json-schema",
         schemars(default, with = "std::collections::BTreeMap<String, String>")
     )]
     pub versions: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// The span: one component's share of the flow.
+    /// Id of the span, which is one component's share of the flow.
     #[cfg_attr(feature = "json-schema", schemars(with = "Option<crate::json::schema::Hex16>"))]
     pub span_id: Option<SpanId>,
-    /// The caller's span.
+    /// Id of the caller's span.
     #[cfg_attr(feature = "json-schema", schemars(with = "Option<crate::json::schema::Hex16>"))]
     pub parent_id: Option<SpanId>,
     /// Reading of the hybrid logical clock.
     #[cfg_attr(feature = "json-schema", schemars(with = "Option<crate::json::schema::Hex16>"))]
     pub clock: Option<Clock>,
-    /// Why it failed; readers also take a string.
+    /// Reason for the failure or cancellation. Readers also accept a string.
     pub error: Option<ErrorInfo<'a>>,
-    /// Any other key.
+    /// All other keys.
     #[cfg_attr(
         feature = "json-schema",
         schemars(
@@ -245,8 +250,8 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// A record with the two keys that every record has.
-    pub fn new(component: impl Into<Cow<'a, str>>, event: Event) -> Self {
+    /// Creates a record with only the two mandatory keys.
+    pub fn new(component: impl Into<Cow<'a, str>>, event: EventKind) -> Self {
         Self {
             time: None,
             level: None,
@@ -269,20 +274,21 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The field of that name.
+    /// Returns the field with this name.
     pub fn field(&self, name: &str) -> Option<&Scalar<'a>> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 }
 
-/// Whether the text can stand as a component: a letter, then letters, digits, `_`, `.` and `-`.
+/// Returns whether the text is a valid component name: a letter, then letters, digits, `_`, `.` and
+/// `-`.
 pub fn is_component(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-/// Lower-cases a component without a copy where it is lower-case already.
+/// Lower-cases a component name, without a copy if it already is lower-case.
 pub(crate) fn lower(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
         Cow::Owned(text.to_ascii_lowercase())
@@ -296,20 +302,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_and_events_read_their_own_names() {
+    fn levels_and_events_parse_their_own_names() {
         for level in Level::ALL {
             assert_eq!(Level::parse(level.as_str()), Some(level));
         }
         assert_eq!(Level::parse("warning"), Some(Level::Warn));
         assert_eq!(Level::parse("FATAL"), None);
-        for event in Event::ALL {
-            assert_eq!(Event::parse(event.as_str()), Some(event));
+        for event in EventKind::ALL {
+            assert_eq!(EventKind::parse(event.as_str()), Some(event));
         }
-        assert_eq!(Event::parse("Start"), None);
+        assert_eq!(EventKind::parse("Start"), None);
     }
 
     #[test]
-    fn error_types_split() {
+    fn error_type_is_split_from_message() {
         for (text, kind, message) in [
             ("Unavailable: no ready worker", "Unavailable", "no ready worker"),
             ("std::io::Error: gone: away", "std::io::Error", "gone: away"),

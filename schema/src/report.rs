@@ -1,13 +1,13 @@
-//! What the analyzer answers: the report, version 1.
+//! The analyzer's report, version 1.
 //!
-//! Plain data. What is unknown is `null`. The report does not depend on the number of threads, the chunk size or
-//! the order of the inputs.
+//! The types are plain data. Unknown values are `null`. The report does not depend on the number of
+//! threads, the chunk size or the order of the inputs.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The value of [`Report::schema`].
+/// Value of [`Report::schema`].
 pub const SCHEMA: &str = "flowlog.report.v1";
 
 macro_rules! plain {
@@ -20,145 +20,148 @@ macro_rules! plain {
 }
 
 plain! {
-    /// The whole answer.
+    /// Result of an analysis.
     #[cfg_attr(feature = "json-schema", schemars(title = "flowlog report, version 1"))]
     pub struct Report {
         /// Always `flowlog.report.v1`.
         pub schema: String,
-        /// What was read.
+        /// Input that was read.
         pub input: Input,
-        /// What became of the run.
+        /// Verdict on the run.
         pub verdict: Verdict,
-        /// How many flows came to which outcome.
+        /// Number of flows by outcome.
         pub flows: FlowCounts,
-        /// Failures, grouped by fingerprint; most flows first.
+        /// Failures, grouped by fingerprint; those with the most flows first.
         pub failures: Vec<Failure>,
-        /// Every failed and every recovered flow.
+        /// All failed and recovered flows.
         pub flow_failures: Vec<FlowFailure>,
         /// Leaks, starvation and stalls.
         pub trends: Vec<Trend>,
     }
 
-    /// What was read, and how well.
+    /// Amount and quality of the input.
     #[derive(Default)]
     pub struct Input {
-        /// How many sources were read.
+        /// Number of sources read.
         pub sources: u64,
-        /// Bytes read.
+        /// Number of bytes read.
         pub bytes: u64,
-        /// Lines read.
+        /// Number of lines read.
         pub lines: u64,
-        /// Records found in them.
+        /// Number of records found in the lines.
         pub records: u64,
-        /// Lines by format; adds up to `lines`.
+        /// Number of lines by format. The values add up to `lines`.
         pub formats: BTreeMap<String, u64>,
-        /// Sources that could not be read.
-        pub unread: Vec<Unread>,
-        /// The earliest time in the logs.
+        /// Sources that could not be read completely.
+        pub read_errors: Vec<ReadError>,
+        /// Earliest time in the logs.
         pub first: Option<String>,
-        /// The latest time in the logs.
+        /// Latest time in the logs.
         pub last: Option<String>,
-        /// What was odd.
+        /// Irregularities in the input.
         pub problems: InputProblems,
     }
 
-    /// Oddities that were counted and passed over.
+    /// Irregularities that were counted and otherwise ignored.
     #[derive(Default)]
     pub struct InputProblems {
-        /// Keys that came twice in one record; the first won.
+        /// Number of keys repeated within a record. The first value wins.
         pub duplicate_keys: u64,
-        /// Values that did not fit their key.
+        /// Number of values that did not fit their key.
         pub bad_values: u64,
-        /// Lines with bytes that are not UTF-8.
+        /// Number of lines with invalid UTF-8.
         pub invalid_utf8: u64,
-        /// Lines longer than the cap; what lies past it was not looked at.
-        pub long_lines: u64,
-        /// Records that a writer says it had to drop.
+        /// Number of lines longer than the limit. The rest of such a line is ignored.
+        pub truncated_lines: u64,
+        /// Number of records that their producers report as dropped.
         pub lost_records: u64,
-        /// Records of a flow that was already closed when they came.
+        /// Number of records that arrived after their flow was closed.
         pub late_records: u64,
-        /// Flows that were given up for want of memory: counted, but not judged nor listed.
-        pub given_up_flows: u64,
-        /// Stamps without a year or a zone: those of the lines around them were taken.
-        pub guessed_times: u64,
+        /// Number of flows evicted to stay within the memory limit. They are counted, but neither
+        /// classified nor listed.
+        pub evicted_flows: u64,
+        /// Number of timestamps without a year or a time zone, which was inferred from nearby
+        /// lines.
+        pub inferred_timestamps: u64,
     }
 
-    /// A source that could not be read, or not to its end.
-    pub struct Unread {
-        /// Its path as given.
+    /// A source that could not be read, or only in part.
+    pub struct ReadError {
+        /// Path of the source, as given.
         pub source: String,
-        /// Why.
+        /// Reason.
         pub error: String,
     }
 
-    /// What became of the run.
+    /// Outcome of the run.
     #[derive(Copy, Eq, PartialOrd, Ord, Hash)]
     #[serde(rename_all = "lowercase")]
     pub enum RunOutcome {
-        /// A flow failed, or a process or a shared dependency did.
+        /// A flow, a process or a shared dependency failed.
         Failed,
-        /// Something failed, and every flow was carried by a retry.
+        /// Something failed, but retries completed every affected flow.
         Recovered,
-        /// Ended from outside, or all that went wrong follows a caller's leaving.
+        /// The run was stopped from outside, or everything that went wrong follows from a caller
+        /// that left.
         Cancelled,
         /// Nothing failed.
         Healthy,
     }
 
-    /// The answer in short.
+    /// Summary of the result.
     pub struct Verdict {
-        /// What became of the run.
+        /// Outcome of the run.
         pub outcome: RunOutcome,
-        /// The component that failed first.
+        /// Component that failed first.
         pub component: Option<String>,
-        /// Its instance.
+        /// Instance of that component.
         pub instance: Option<String>,
-        /// Whose it is.
+        /// Owner of that component.
         pub owner: Owner,
-        /// How likely it is that outcome, component and instance are right; 0 to 1.
+        /// Probability that outcome, component and instance are right, from 0 to 1.
         pub confidence: f64,
-        /// The answer in one sentence.
+        /// The result in one sentence.
         pub summary: String,
-        /// The lines that prove it, at most 10.
+        /// Lines that support the verdict, at most 10.
         pub evidence: Vec<Evidence>,
     }
 
-    /// Whose a component is.
+    /// Owner of a component.
     #[derive(Default, Eq)]
     pub struct Owner {
-        /// The component or area that the owner was found under.
+        /// Component or area under which the owner is listed.
         pub component: Option<String>,
         /// Point of contact.
         pub pic: Option<String>,
     }
 
-    /// One line of a log.
+    /// A log line.
     #[derive(Eq)]
     pub struct Evidence {
-        /// The source's path as given.
+        /// Path of the source, as given.
         pub source: String,
-        /// Line number, from 1.
+        /// Line number, starting at 1.
         pub line: u64,
-        /// The line, escaped and cut.
+        /// Text of the line, escaped and truncated.
         pub text: String,
     }
 
-    /// How many flows came to which outcome.
+    /// Number of flows by outcome.
     #[derive(Default, Copy, Eq)]
     pub struct FlowCounts {
         /// All flows.
         pub total: u64,
-        /// Ended well.
+        /// Flows that ended well.
         pub ok: u64,
-        /// Failed.
+        /// Flows that failed.
         pub failed: u64,
-        /// Failed somewhere and ended well all the same.
+        /// Flows in which something failed and that ended well nevertheless.
         pub recovered: u64,
-        /// The caller went away.
+        /// Flows that their caller abandoned.
         pub cancelled: u64,
-        /// The caller's fault.
+        /// Flows rejected because of an error of the caller.
         pub rejected: u64,
-        /// None of these when the logs end.
+        /// Flows with none of these outcomes when the logs end.
         pub unfinished: u64,
     }
 
@@ -166,141 +169,141 @@ plain! {
     #[derive(Copy, Eq, PartialOrd, Ord, Hash)]
     #[serde(rename_all = "lowercase")]
     pub enum FailureKind {
-        /// It said so.
+        /// An error was reported.
         Error,
-        /// It fell silent while its process lived.
+        /// The span fell silent while its process was running.
         Hang,
-        /// Its process ended.
+        /// The process ended.
         Crash,
-        /// The run failed without a flow.
+        /// The run failed outside of any flow.
         Run,
     }
 
-    /// Failures with one fingerprint.
+    /// Failures with the same fingerprint.
     pub struct Failure {
-        /// `v1:` and 16 hex digits of the masked failure.
+        /// Hash of the masked failure: `v1:` and 16 hex digits.
         pub fingerprint: String,
-        /// How it failed.
+        /// How the component failed.
         pub kind: FailureKind,
-        /// The component that failed first.
+        /// Component that failed first.
         pub component: String,
-        /// Its instances, most flows first.
+        /// Instances of that component, those with the most flows first.
         pub instances: Vec<String>,
-        /// Where in its work it was.
+        /// State that the component was in.
         pub state: Option<String>,
-        /// The error's type.
+        /// Error type.
         pub error_type: Option<String>,
-        /// What the first one said.
+        /// Message of the first failure.
         pub message: Option<String>,
-        /// How many flows it failed or delayed.
+        /// Number of flows that failed or were delayed.
         pub flows: u64,
-        /// When it first happened.
+        /// Time of the first failure.
         pub first: Option<String>,
-        /// When it last happened.
+        /// Time of the last failure.
         pub last: Option<String>,
-        /// Whose it is.
+        /// Owner of the component.
         pub owner: Owner,
-        /// Components that failed because of it.
-        pub victims: Vec<String>,
-        /// How likely it is that component and instance are right; 0 to 1.
+        /// Components that failed as a consequence.
+        pub affected: Vec<String>,
+        /// Probability that component and instance are right, from 0 to 1.
         pub confidence: f64,
-        /// Flows that show it, at most 5.
+        /// Ids of affected flows, at most 5.
         pub examples: Vec<String>,
-        /// The lines that prove it, at most 10.
+        /// Lines that support the finding, at most 10.
         pub evidence: Vec<Evidence>,
     }
 
-    /// What became of a flow that something went wrong with.
+    /// Outcome of a flow in which something went wrong.
     #[derive(Copy, Eq, PartialOrd, Ord, Hash)]
     #[serde(rename_all = "lowercase")]
     pub enum FlowOutcome {
-        /// It failed.
+        /// The flow failed.
         Failed,
-        /// A retry carried it.
+        /// A retry completed the flow.
         Recovered,
     }
 
-    /// One failed or recovered flow.
+    /// A failed or recovered flow.
     #[derive(Eq)]
     pub struct FlowFailure {
-        /// A UUID where it is one, else the foreign id as written.
+        /// Flow ID: a UUID, or an external ID as written.
         pub flow_id: String,
-        /// What became of it.
+        /// Outcome of the flow.
         pub outcome: FlowOutcome,
-        /// How it failed.
+        /// How the flow failed.
         pub kind: FailureKind,
-        /// The component that failed first.
+        /// Component that failed first.
         pub component: String,
-        /// Its instance.
+        /// Instance of that component.
         pub instance: Option<String>,
-        /// Where in its work it was.
+        /// State that the component was in.
         pub state: Option<String>,
-        /// The error's type.
+        /// Error type.
         pub error_type: Option<String>,
-        /// When it failed.
+        /// Time of the failure.
         pub time: Option<String>,
-        /// The failure that it belongs to.
+        /// Fingerprint of the group of failures that the flow belongs to.
         pub fingerprint: String,
     }
 
-    /// What kind of trend.
+    /// Kind of trend.
     #[derive(Copy, Eq, PartialOrd, Ord, Hash)]
     #[serde(rename_all = "lowercase")]
     pub enum TrendKind {
         /// A reading that only grows.
         Leak,
-        /// Work that waits ever longer.
+        /// Work that waits longer and longer.
         Starvation,
-        /// Work that no longer moves.
+        /// Work that has stopped progressing.
         Stall,
     }
 
-    /// What changes over hours and days; keys that do not apply are left out.
+    /// A change over hours or days. Keys that do not apply are omitted.
     pub struct Trend {
-        /// What kind of trend.
+        /// Kind of trend.
         pub kind: TrendKind,
-        /// The component.
+        /// Name of the component.
         pub component: String,
-        /// Its instance.
+        /// Instance of the component.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub instance: Option<String>,
-        /// The reading.
+        /// Name of the reading.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub series: Option<String>,
-        /// Where the work waits.
+        /// State in which the work waits.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub state: Option<String>,
-        /// The kind of flow.
+        /// Kind of flow.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub flow: Option<String>,
-        /// Change an hour, in `unit`.
+        /// Change per hour, in `unit`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub slope_per_hour: Option<f64>,
-        /// The reading's unit.
+        /// Unit of the reading.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub unit: Option<String>,
-        /// When it begins.
+        /// Start of the trend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub from: Option<String>,
-        /// When it ends.
+        /// End of the trend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub to: Option<String>,
-        /// When the resource runs out.
+        /// Time at which the resource runs out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub exhausts_at: Option<String>,
-        /// How sure; 0 to 1.
+        /// Confidence, from 0 to 1.
         pub confidence: f64,
         /// The trend in one sentence.
         pub summary: String,
-        /// Whose it is.
+        /// Owner of the component.
         pub owner: Owner,
-        /// The lines that prove it.
+        /// Lines that support the finding.
         pub evidence: Vec<Evidence>,
     }
 }
 
 impl RunOutcome {
-    /// The lower-case name.
+    /// Returns the lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Failed => "failed",
@@ -312,7 +315,7 @@ impl RunOutcome {
 }
 
 impl FailureKind {
-    /// The lower-case name.
+    /// Returns the lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",

@@ -1,15 +1,15 @@
-//! The value of a field that the record does not know by name.
+//! Values of fields that the record does not know by name.
 
 use std::borrow::Cow;
 
-/// A string, a number or a bool. Non-finite floats do not occur: writers turn them into strings.
+/// A string, a number or a bool. Writers turn non-finite floats into strings.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scalar<'a> {
     /// A string.
     Text(Cow<'a, str>),
-    /// A whole number that fits `i64`.
+    /// An integer that fits `i64`.
     Int(i64),
-    /// A whole number above `i64::MAX`.
+    /// An integer above `i64::MAX`.
     Uint(u64),
     /// A finite number with a fraction or an exponent.
     Float(f64),
@@ -18,11 +18,11 @@ pub enum Scalar<'a> {
 }
 
 impl Scalar<'_> {
-    /// The value as a number, where it is one.
+    /// Returns the value as a number, if it is one.
     pub fn as_f64(&self) -> Option<f64> {
         #[expect(
             clippy::cast_precision_loss,
-            reason = "a reading is shown and compared, not counted"
+            reason = "readings are displayed and compared, so rounding is acceptable"
         )]
         match self {
             Self::Int(value) => Some(*value as f64),
@@ -32,7 +32,7 @@ impl Scalar<'_> {
         }
     }
 
-    /// The value, which borrows from nothing any more.
+    /// Converts the value into one that borrows nothing.
     pub fn into_owned(self) -> Scalar<'static> {
         match self {
             Self::Text(text) => Scalar::Text(Cow::Owned(text.into_owned())),
@@ -43,7 +43,7 @@ impl Scalar<'_> {
         }
     }
 
-    /// The value as one would write it without quotes.
+    /// Returns the value as unquoted text.
     pub fn to_text(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
@@ -54,8 +54,9 @@ impl Scalar<'_> {
         }
     }
 
-    /// What an unquoted word stands for: a bool, a JSON number, or nothing but itself.
-    pub(crate) fn of_word(word: &str) -> Option<Scalar<'static>> {
+    /// Parses an unquoted word as a bool or a JSON number. Returns `None` for any other word, which
+    /// stands for itself.
+    pub(crate) fn parse_word(word: &str) -> Option<Scalar<'static>> {
         match word {
             "true" => return Some(Scalar::Bool(true)),
             "false" => return Some(Scalar::Bool(false)),
@@ -64,10 +65,10 @@ impl Scalar<'_> {
         if !word.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
             return None;
         }
-        Self::of_number(&serde_json::from_str(word).ok()?)
+        Self::from_number(&serde_json::from_str(word).ok()?)
     }
 
-    pub(crate) fn of_number(number: &serde_json::Number) -> Option<Scalar<'static>> {
+    pub(crate) fn from_number(number: &serde_json::Number) -> Option<Scalar<'static>> {
         if let Some(value) = number.as_i64() {
             Some(Scalar::Int(value))
         } else if let Some(value) = number.as_u64() {
@@ -77,7 +78,7 @@ impl Scalar<'_> {
         }
     }
 
-    /// The normal form: whole numbers in `Int` where they fit, non-finite floats as strings.
+    /// Returns the normal form: integers as `Int` if they fit, non-finite floats as strings.
     pub(crate) fn normal(&self) -> Scalar<'_> {
         match self {
             Self::Uint(value) => i64::try_from(*value).map_or(Scalar::Uint(*value), Scalar::Int),

@@ -1,21 +1,22 @@
-//! The text form: `<time> <level> <component>/<instance> - <flow id> - <event> <state> {...} <tail>`.
+//! The text form: `<time> <level> <component>/<instance> - <flow ID> - <event> <state> {...}
+//! <tail>`.
 
 mod decode;
 mod encode;
-mod glance;
+mod fast_decode;
 
 pub use decode::{NotText, decode};
 pub use encode::encode;
-pub use glance::glance;
-pub(crate) use glance::{ids, number, read, tail};
+pub use fast_decode::decode_fast;
+pub(crate) use fast_decode::{ids, number, read, tail};
 
-/// Names that stand for a part of the record when they come unquoted before `=` in the braces.
+/// Unquoted keys in the braces that denote parts of the record. Fields with these names are quoted.
 const RESERVED: [&str; 7] = ["flow", "span", "parent", "clock", "message", "error", "causes"];
 
-/// Ordinary keys that have a place of their own in the record.
+/// Keys with a member of their own in the record. Fields with these names get the prefix `field.`.
 const ORDINARY: [&str; 3] = ["target", "file", "line"];
 
-/// Whether a word must be quoted to stand in the braces as itself.
+/// Returns whether a word must be quoted in the braces.
 fn is_special(word: &str) -> bool {
     word.chars().any(|c| {
         c.is_whitespace()
@@ -24,7 +25,8 @@ fn is_special(word: &str) -> bool {
     })
 }
 
-/// Whether a state can stand in its place: `[A-Za-z0-9_.:-]+`, and not the lone `-` that means none.
+/// Returns whether a word is a valid state: `[A-Za-z0-9_.:-]+`, except a lone `-`, which stands for
+/// none.
 fn is_state(word: &str) -> bool {
     !word.is_empty()
         && word != "-"

@@ -1,20 +1,22 @@
-//! A point in time on the wall clock.
+//! Points in time on the wall clock.
 
 use std::fmt;
 
-/// Nanoseconds since the Unix epoch, UTC. Writers round to microseconds, readers keep what they find.
+/// Nanoseconds since the Unix epoch, UTC. Writers round down to microseconds; readers keep the
+/// precision they find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub i64);
 
 impl Time {
-    /// Reads an RFC 3339 stamp with a zone, such as `2025-11-22T08:27:15.705274Z`.
+    /// Parses an RFC 3339 timestamp with a time zone, such as `2025-11-22T08:27:15.705274Z`.
     ///
-    /// `None` where the text is no such stamp, or lies outside 1677 to 2262.
+    /// Returns `None` if the text has another form, or if the time is outside of 1677 to 2262.
     pub fn parse(text: &str) -> Option<Self> {
-        if let Some(time) = text.as_bytes().try_into().ok().and_then(Self::of_digits) {
+        if let Some(time) = text.as_bytes().try_into().ok().and_then(Self::parse_fixed) {
             return Some(time);
         }
-        // jiff also takes ISO 8601 forms and time zone annotations that no log line carries.
+        // jiff also accepts ISO 8601 forms and time zone annotations, which log lines do not
+        // contain.
         if text.len() < 20 || text.len() > 35 || !text.is_ascii() {
             return None;
         }
@@ -22,8 +24,8 @@ impl Time {
         i64::try_from(stamp.as_nanosecond()).ok().map(Self)
     }
 
-    /// Reads the one form that records are written in, `2025-11-22T08:27:15.705274Z`.
-    pub(crate) fn of_digits(text: &[u8; 27]) -> Option<Self> {
+    /// Parses the fixed form in which records are written, `2025-11-22T08:27:15.705274Z`.
+    pub(crate) fn parse_fixed(text: &[u8; 27]) -> Option<Self> {
         let number = |range: std::ops::Range<usize>| {
             let digits = text.get(range)?;
             digits.iter().try_fold(0, |number, byte| {
@@ -38,7 +40,7 @@ impl Time {
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
         let (hour, minute, second, micros) =
             (number(11..13)?, number(14..16)?, number(17..19)?, number(20..26)?);
-        // Nanoseconds in an i64 end in 2262; a leap second is for the calendar library to judge.
+        // Nanoseconds in an i64 end in 2262. Leap seconds are left to the calendar library.
         if !(1700..2262).contains(&year)
             || !(1..=12).contains(&month)
             || hour > 23
@@ -56,7 +58,8 @@ impl Time {
         if !(1..=length).contains(&day) {
             return None;
         }
-        // Days since the epoch, in years that begin in March (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+        // Days since the epoch, with years that begin in March (Hinnant, "chrono-Compatible
+        // Low-Level Date Algorithms").
         let (march_year, march_month) =
             if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
         let days = march_year * 365 + march_year / 4 - march_year / 100
@@ -69,25 +72,25 @@ impl Time {
         Some(Self((seconds * 1_000_000 + micros) * 1_000))
     }
 
-    /// The time in whole milliseconds since the Unix epoch, rounded down; zero before it.
+    /// Returns whole milliseconds since the Unix epoch, rounded down; zero for times before it.
     pub fn unix_ms(self) -> u64 {
         u64::try_from(self.0.div_euclid(1_000_000)).unwrap_or(0)
     }
 }
 
-/// RFC 3339 in UTC with six digits and `Z`, as a record carries it.
+/// Formats the time as in a record: RFC 3339 in UTC with six fractional digits and `Z`.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.0.div_euclid(1_000);
         match jiff::Timestamp::from_microsecond(micros) {
             Ok(stamp) => write!(f, "{stamp:.6}"),
-            // Every i64 of nanoseconds lies within jiff's range; this arm keeps a broken clock from a panic.
+            // Every i64 of nanoseconds is within jiff's range; this arm only rules out a panic.
             Err(_) => f.write_str("1970-01-01T00:00:00.000000Z"),
         }
     }
 }
 
-/// A time's text, made anew only when the second has changed.
+/// Text of a time, reformatted only when the second changes.
 #[derive(Debug, Clone)]
 pub struct SecondText {
     second: i64,
@@ -101,7 +104,7 @@ impl Default for SecondText {
 }
 
 impl SecondText {
-    /// What [`Time`] displays.
+    /// Returns `time` as [`Time`] displays it.
     #[inline]
     pub fn text(&mut self, time: Time) -> &[u8; 27] {
         let second = time.0.div_euclid(1_000_000_000);
@@ -113,7 +116,7 @@ impl SecondText {
         }
         let mut micros = time.0.rem_euclid(1_000_000_000) / 1_000;
         for digit in self.text[20..26].iter_mut().rev() {
-            // Less than ten.
+            // The remainder is less than ten, so the cast loses nothing.
             *digit = b'0' + (micros % 10) as u8;
             micros /= 10;
         }
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_at_a_time_reads_as_the_whole() {
+    fn second_text_matches_display() {
         let mut second = SecondText::default();
         for nanos in [
             0,
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_read_as_the_calendar_library_reads_them() {
+    fn fixed_form_parses_like_the_calendar_library() {
         let by_library = |text: &str| {
             text.parse::<jiff::Timestamp>()
                 .ok()
@@ -155,7 +158,7 @@ mod tests {
         for year in [1700, 1899, 1900, 1969, 1970, 1999, 2000, 2024, 2025, 2100, 2261] {
             for (month, day) in (0..=13).flat_map(|month| (0..=32).map(move |day| (month, day))) {
                 let text = format!("{year}-{month:02}-{day:02}T23:59:07.000301Z");
-                let read = text.as_bytes().try_into().ok().and_then(Time::of_digits);
+                let read = text.as_bytes().try_into().ok().and_then(Time::parse_fixed);
                 assert_eq!(read.map(|time| time.0), by_library(&text), "{text}");
                 days += usize::from(read.is_some());
             }
@@ -167,12 +170,12 @@ mod tests {
             "2025-11-22 08:00:00.000000Z",
             "2025-11-22T08:00:00.00000xZ",
         ] {
-            assert_eq!(text.as_bytes().try_into().ok().and_then(Time::of_digits), None, "{text}");
+            assert_eq!(text.as_bytes().try_into().ok().and_then(Time::parse_fixed), None, "{text}");
         }
     }
 
     #[test]
-    fn reads_and_writes() {
+    fn parses_and_formats() {
         for (input, output) in [
             ("2025-11-22T08:27:15.705274Z", "2025-11-22T08:27:15.705274Z"),
             ("2025-11-22T08:27:15Z", "2025-11-22T08:27:15.000000Z"),

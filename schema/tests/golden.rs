@@ -1,15 +1,17 @@
-//! The golden lines: one for each event and each field, in both forms. A version 1 line stays readable for ever.
+//! Golden lines: one for each event and each field, in both forms. Lines of version 1 stay readable
+//! forever.
 //!
-//! `FLOWLOG_BLESS=1 cargo test -p flowlog-schema` writes them anew; a change in them is a change of the contract.
+//! `FLOWLOG_BLESS=1 cargo test -p flowlog-schema` regenerates them. A change in them is a change of
+//! the contract.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 
 use flowlog_schema::{
-    Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SpanId, Time, json, text,
+    Clock, ErrorInfo, EventKind, FlowId, Level, Record, Scalar, SpanId, Time, json, text,
 };
 
-fn base(event: Event) -> Record<'static> {
+fn base(event: EventKind) -> Record<'static> {
     let mut record = Record::new("router", event);
     record.time = Time::parse("2025-11-22T08:27:15.705274Z");
     record.level = Some(Level::Info);
@@ -26,7 +28,8 @@ fn error(kind: &'static str, message: &'static str) -> Option<ErrorInfo<'static>
     Some(ErrorInfo { kind: kind.into(), message: message.into(), causes: Vec::new() })
 }
 
-/// One record for each event, then one for each part of a record at its most awkward.
+/// Builds one record for each event, then one for each part of a record with its most awkward
+/// values.
 fn records() -> Vec<Record<'static>> {
     let of = |event, change: fn(&mut Record<'static>)| {
         let mut record = base(event);
@@ -36,63 +39,63 @@ fn records() -> Vec<Record<'static>> {
     let versions =
         |record: &mut Record<'static>| record.versions = vec![("router".into(), "0.7.0".into())];
     vec![
-        of(Event::Start, versions),
-        of(Event::State, |r| r.state = Some("select_worker".into())),
-        of(Event::End, |r| r.message = Some("routed".into())),
-        of(Event::Fail, |r| {
+        of(EventKind::Start, versions),
+        of(EventKind::State, |r| r.state = Some("select_worker".into())),
+        of(EventKind::End, |r| r.message = Some("routed".into())),
+        of(EventKind::Fail, |r| {
             r.level = Some(Level::Error);
             r.state = Some("select_worker".into());
             r.versions = vec![("router".into(), "0.7.0".into())];
             r.error = error("Unavailable", "no ready worker for model \"tiny\"");
         }),
-        of(Event::Cancel, |r| r.error = error("Cancelled", "client disconnected")),
-        of(Event::Sample, |r| {
+        of(EventKind::Cancel, |r| r.error = error("Cancelled", "client disconnected")),
+        of(EventKind::Sample, |r| {
             r.flow_id = None;
             (r.flow, r.span_id, r.parent_id) = (None, None, None);
             r.fields = vec![("rss_bytes".into(), 123_456_789.into()), ("load".into(), 0.5.into())];
         }),
-        of(Event::Process, |r| {
+        of(EventKind::Process, |r| {
             r.flow_id = None;
             (r.flow, r.span_id, r.parent_id) = (None, None, None);
             r.state = Some("start".into());
             r.fields = vec![("pid".into(), 7.into()), ("host".into(), "node-1".into())];
         }),
-        of(Event::Lost, |r| {
+        of(EventKind::Lost, |r| {
             r.flow_id = None;
             (r.flow, r.span_id, r.parent_id) = (None, None, None);
             r.fields = vec![("count".into(), 3.into())];
         }),
-        of(Event::State, |r| *r = Record::new("a", Event::State)),
-        of(Event::State, |r| {
+        of(EventKind::State, |r| *r = Record::new("a", EventKind::State)),
+        of(EventKind::State, |r| {
             r.level = Some(Level::Trace);
             r.target = Some("dynamo_llm::kv_router".into());
             r.file = Some("src/kv router.rs".into());
             r.line = Some(42);
         }),
-        of(Event::State, |r| r.instance = Some("pod 7/100%".into())),
-        of(Event::State, |r| r.message = Some("  two\nlines \\ and a tab\t\u{1b}[31m ".into())),
-        of(Event::Fail, |r| r.message = Some("Type: not an error".into())),
-        of(Event::Fail, |r| r.error = error("Internal", "")),
-        of(Event::Fail, |r| {
+        of(EventKind::State, |r| r.instance = Some("pod 7/100%".into())),
+        of(EventKind::State, |r| r.message = Some("  two\nlines \\ and a tab\t\u{1b}[31m ".into())),
+        of(EventKind::Fail, |r| r.message = Some("Type: not an error".into())),
+        of(EventKind::Fail, |r| r.error = error("Internal", "")),
+        of(EventKind::Fail, |r| {
             r.error = Some(ErrorInfo {
                 kind: "std::io::Error".into(),
                 message: "gone: \"away\"".into(),
                 causes: vec!["tcp connect error".into(), "Connection refused [111] \"x\"".into()],
             });
         }),
-        of(Event::State, |r| {
+        of(EventKind::State, |r| {
             r.level = Some(Level::Warn);
             r.error = error("Disconnected", "handled by a retry");
             r.message = Some("retrying".into());
         }),
-        of(Event::State, |r| {
+        of(EventKind::State, |r| {
             r.versions = vec![
                 ("@scope/pkg".into(), "1.0 beta".into()),
                 ("two words".into(), "=1".into()),
                 ("plain".into(), "1".into()),
             ];
         }),
-        of(Event::State, |r| {
+        of(EventKind::State, |r| {
             r.fields = vec![
                 ("text".into(), "plain".into()),
                 ("empty".into(), "".into()),
@@ -126,7 +129,7 @@ fn lines(encode: fn(&Record<'_>, &mut Vec<u8>)) -> Vec<u8> {
 }
 
 #[test]
-fn encoders_write_the_golden_lines() {
+fn encoders_produce_the_golden_lines() {
     for (name, written) in
         [("records.jsonl", lines(json::encode)), ("records.log", lines(text::encode))]
     {
@@ -143,7 +146,7 @@ fn encoders_write_the_golden_lines() {
 }
 
 #[test]
-fn decoders_read_the_golden_lines() {
+fn decoders_parse_the_golden_lines() {
     let expected = records();
     let jsonl = std::fs::read(golden("records.jsonl")).unwrap();
     let log = std::fs::read(golden("records.log")).unwrap();
@@ -166,9 +169,9 @@ fn decoders_read_the_golden_lines() {
 }
 
 #[test]
-fn every_event_and_every_field_is_there() {
+fn golden_records_cover_every_event_and_field() {
     let records = records();
-    for event in Event::ALL {
+    for event in EventKind::ALL {
         assert!(records.iter().any(|r| r.event == event), "{event:?}");
     }
     type Has = fn(&Record<'_>) -> bool;

@@ -1,6 +1,6 @@
-//! The JSON Schemas in this folder are what the types say.
+//! The JSON Schemas in this crate match the types.
 //!
-//! `FLOWLOG_BLESS=1 cargo test -p flowlog-schema --all-features` writes them anew.
+//! `FLOWLOG_BLESS=1 cargo test -p flowlog-schema --all-features` regenerates them.
 #![cfg(feature = "json-schema")]
 
 use std::path::PathBuf;

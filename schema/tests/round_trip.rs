@@ -1,9 +1,11 @@
-//! Property: every record in normal form survives both round trips, and no byte string makes a decoder panic.
+//! Property: every record in normal form survives both round trips, and no byte string makes a
+//! decoder panic.
 
 use std::borrow::Cow;
 
 use flowlog_schema::{
-    Clock, ErrorInfo, Event, FlowId, Level, Record, Scalar, SecondText, SpanId, Time, json, text,
+    Clock, ErrorInfo, EventKind, FlowId, Level, Record, Scalar, SecondText, SpanId, Time, json,
+    text,
 };
 use proptest::prelude::*;
 
@@ -55,7 +57,7 @@ prop_compose! {
         (target, file, line, message) in (prop::option::of(words()), prop::option::of(words()), prop::option::of(any::<u32>()), prop::option::of(words())),
         component in "[a-z][a-z0-9_.-]{0,10}",
         (instance, flow, state) in (prop::option::of(words()), prop::option::of(words()), prop::option::of("[A-Za-z0-9_.-][A-Za-z0-9_.:-]{0,8}[A-Za-z0-9_.]")),
-        event in prop::sample::select(Event::ALL.to_vec()),
+        event in prop::sample::select(EventKind::ALL.to_vec()),
         (flow_id, span_id, parent_id, clock) in (prop::option::of(1u128..), prop::option::of(1u64..), prop::option::of(1u64..), prop::option::of(any::<u64>())),
         versions in unique(words(), maybe_empty()),
         error in prop::option::of(error()),
@@ -106,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stencil_writes_what_the_encoder_does(record in record(), number in 0u64..1000, is_elsewhere in any::<bool>()) {
+    fn record_template_agrees_with_the_encoder(record in record(), number in 0u64..1000, is_elsewhere in any::<bool>()) {
         let mut record = Record {
             time: record.time.or(Some(Time(0))),
             level: record.level.or(Some(Level::Info)),
@@ -117,10 +119,10 @@ proptest! {
         };
         record.fields.retain(|(name, _)| name != "seq");
         let fields: Vec<(&str, Scalar<'_>)> = record.fields.iter().map(|(name, value)| (name.as_ref(), value.clone())).collect();
-        let line = json::Line {
+        let line = json::RecordData {
             time: record.time.unwrap(),
             level: record.level.unwrap(),
-            place: is_elsewhere.then(|| json::Place {
+            location: is_elsewhere.then(|| json::CodeLocation {
                 target: record.target.as_deref().unwrap_or_default(),
                 file: record.file.as_deref(),
                 line: record.line,
@@ -135,10 +137,10 @@ proptest! {
             number,
         };
         let (mut quick, mut whole) = (Vec::new(), Vec::new());
-        // What all records of a span have in common is not where one of them was said.
+        // The template's code location may differ from that of a single record.
         let target = if is_elsewhere { Some("flowlog".into()) } else { record.target.clone() };
-        let stencil = json::Stencil::of(&Record { target, ..record.clone() });
-        stencil.encode(&line, &mut SecondText::default(), &mut quick);
+        let template = json::RecordTemplate::of(&Record { target, ..record.clone() });
+        template.encode(&line, &mut SecondText::default(), &mut quick);
         if number > 0 {
             record.fields.insert(0, ("seq".into(), i64::try_from(number).unwrap().into()));
         }
@@ -147,12 +149,12 @@ proptest! {
     }
 
     #[test]
-    fn no_byte_string_makes_a_decoder_panic(line in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn decoders_never_panic(line in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = (json::decode(&line), text::decode(&line));
     }
 
     #[test]
-    fn no_torn_record_makes_a_decoder_panic(record in record(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn decoders_never_panic_on_damaged_records(record in record(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         for encode in [json::encode, text::encode] {
             let mut line = Vec::new();
             encode(&record, &mut line);

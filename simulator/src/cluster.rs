@@ -1,4 +1,4 @@
-//! Processes with their clocks, and the order in which they speak.
+//! Processes with their clocks, and the order in which they log.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,21 @@ use flowlog_schema::{Clock, HybridClock};
 
 use crate::process::{Process, pick};
 use crate::request::Request;
+use crate::script::{Entry, Step, What};
 use crate::state::State;
-use crate::step::{Says, Step, What};
 use crate::write;
-use crate::{Cluster, Form, Options};
+use crate::{Cluster, LogFormat, Options};
 
-/// When the run begins: 2025-11-22T08:00:00Z, in microseconds.
+/// Start of the run, 2025-11-22T08:00:00Z, in microseconds since the Unix epoch.
 pub(crate) const BEGIN: i64 = 1_763_798_400_000_000;
 
-/// How long the run goes on after its last request, in microseconds: long enough for a hang to be one.
-const TAIL: i64 = 30_000_000;
+/// Time that the run continues after its last request, in microseconds: long enough to recognize a
+/// hang.
+const TAIL_US: i64 = 30_000_000;
 
 pub(crate) fn run(options: &Options) -> Cluster {
     let mut random = fastrand::Rng::with_seed(options.seed);
-    let dynamo = options.form == Form::Dynamo;
+    let dynamo = options.format == LogFormat::Dynamo;
     let skew = i64::try_from(options.skew_ms * 1_000).unwrap_or(0);
     let mut processes = Vec::new();
     for (component, count) in
@@ -57,13 +58,13 @@ pub(crate) fn run(options: &Options) -> Cluster {
         let at = i64::try_from(index).unwrap_or(0) * 50_000 + state.random.i64(0..40_000);
         truth.push(Request::play(&mut state, at));
     }
-    if options.quiet {
-        // Somebody must speak last, or nobody could tell a hang from the end of the logs.
+    if options.silent_processes {
+        // A process must log last; otherwise a hang is indistinguishable from the end of the logs.
         for late in 0..3 {
-            truth.push(Request::play_well(&mut state, span + TAIL + late * 1_000_000));
+            truth.push(Request::play_well(&mut state, span + TAIL_US + late * 1_000_000));
         }
     } else {
-        state.chatter(span + TAIL);
+        state.chatter(span + TAIL_US);
     }
     let mut logs: Vec<(String, Vec<u8>)> = state
         .processes
@@ -71,32 +72,32 @@ pub(crate) fn run(options: &Options) -> Cluster {
         .map(|process| (format!("{}.log", process.log), Vec::new()))
         .collect();
     state.write(&mut logs);
-    // In Dynamo the router lives in the frontend.
+    // Dynamo's router runs in the frontend, so it has no log of its own.
     logs.retain(|(_, bytes)| !bytes.is_empty());
     Cluster { logs, truth }
 }
 
 impl State<'_> {
-    /// Every process says something now and then that belongs to no flow, and stops in order at the end.
+    /// Adds occasional output outside of flows to every process, and an orderly stop at the end.
     fn chatter(&mut self, end: i64) {
         for process in 0..self.processes.len() {
             let mut at = self.random.i64(0..700_000);
             self.steps.push(Step::of_process(process, 0, "start"));
             while at < end {
-                self.steps.push(Step::chat(process, at, self.random.bool()));
+                self.steps.push(Step::write_noise(process, at, self.random.bool()));
                 at += self.random.i64(300_000..900_000);
             }
             self.steps.push(Step::of_process(process, end + self.random.i64(0..50_000), "stop"));
         }
     }
 
-    /// Puts all steps in the order of true time, lets the clocks tick, and writes.
+    /// Sorts all steps by true time, advances the clocks, and writes the lines.
     fn write(&mut self, logs: &mut [(String, Vec<u8>)]) {
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
         order.sort_by_key(|at| (self.steps[*at].at, *at));
         let clocks: Vec<HybridClock> = self.processes.iter().map(|_| HybridClock::new()).collect();
-        let begin = BEGIN + i64::try_from(self.options.begin * 1_000_000).unwrap_or(0);
-        // Where in its work each span is, by what it said last.
+        let begin = BEGIN + i64::try_from(self.options.start_s * 1_000_000).unwrap_or(0);
+        // Last reported state of each span.
         let mut states: HashMap<u64, &'static str> = HashMap::new();
         let mut read: Vec<Clock> = vec![Clock(0); self.steps.len()];
         for at in order {
@@ -107,22 +108,22 @@ impl State<'_> {
             }
             let wall = begin + step.at + process.skew;
             let now_ms = u64::try_from(wall / 1_000).unwrap_or(0);
-            let clock = match step.hears {
-                Some(said) if !(self.options.mute_answers && step.is_answer()) => {
+            let clock = match step.receives {
+                Some(said) if !(self.options.omit_response_clocks && step.is_answer()) => {
                     clocks[step.process].receive(read[said], now_ms)
                 }
                 _ => clocks[step.process].tick(now_ms),
             };
             read[at] = clock;
-            let state = match &step.says {
-                Says::Span { span, what: What::State(state) } => {
+            let state = match &step.entries {
+                Entry::Span { span, what: What::State(state) } => {
                     states.insert(span.id, state);
                     state
                 }
-                Says::Span { span, .. } => states.get(&span.id).copied().unwrap_or("receive"),
-                Says::Process { .. } | Says::Chat { .. } => "",
+                Entry::Span { span, .. } => states.get(&span.id).copied().unwrap_or("receive"),
+                Entry::Process { .. } | Entry::Noise { .. } => "",
             };
-            let log = if self.options.form == Form::Dynamo {
+            let log = if self.options.format == LogFormat::Dynamo {
                 write::dynamo_home(process, &self.processes)
             } else {
                 step.process

@@ -1,19 +1,21 @@
-//! The same logs as they survive: some lines lost, every beginning cut off.
+//! Damaged logs: lines are lost, and the beginning of each log is cut off.
 
 use crate::Cluster;
 
-/// What becomes of logs on their way.
+/// Damage to logs in transit.
 #[derive(Debug, Clone, Copy)]
 pub struct Damage {
-    /// Everything follows from it.
+    /// Seed that determines all damage.
     pub seed: u64,
-    /// How many of a thousand lines are lost.
+    /// Number of lost lines per thousand.
     pub lost_per_mille: u64,
-    /// How much of each log's beginning may be cut off, in percent of its bytes; the cut falls anywhere, also inside a line.
+    /// Maximum share of each log that is cut off at its beginning, in percent of its bytes. The cut
+    /// may be inside a line.
     pub cut_percent: u64,
 }
 
-/// A cluster's logs after the damage, and of every flow whether a line of its origin is left (true where it has none).
+/// Returns the damaged logs, and for each flow whether a line of the instance that failed first is
+/// left (`true` if nothing failed).
 pub fn damage(cluster: &Cluster, damage: Damage) -> (Cluster, Vec<bool>) {
     let mut random = fastrand::Rng::with_seed(damage.seed);
     let mut damaged =
@@ -30,17 +32,18 @@ pub fn damage(cluster: &Cluster, damage: Damage) -> (Cluster, Vec<bool>) {
         }
         damaged.logs.push((name.clone(), kept));
     }
-    let told = damaged.truth.iter().map(|truth| {
+    let remaining = damaged.truth.iter().map(|truth| {
         truth
             .origin
             .as_ref()
             .is_none_or(|(_, instance)| is_left(&damaged, &truth.id.to_string(), instance))
     });
-    let told = told.collect();
-    (damaged, told)
+    let remaining = remaining.collect();
+    (damaged, remaining)
 }
 
-/// Whether a line names both a flow, in either spelling, and an instance, or stands in that instance's own log.
+/// Returns whether a line mentions the flow, in either spelling of its ID, and either names the
+/// instance or is in the instance's own log.
 fn is_left(cluster: &Cluster, id: &str, instance: &str) -> bool {
     let plain = id.replace('-', "");
     let names = [
@@ -51,7 +54,7 @@ fn is_left(cluster: &Cluster, id: &str, instance: &str) -> bool {
     cluster.logs.iter().any(|(name, bytes)| {
         let own = name.strip_suffix(".log") == Some(instance);
         let text = String::from_utf8_lossy(bytes);
-        let mut told = text.lines().filter(|line| line.contains(id) || line.contains(&plain));
-        told.any(|line| own || names.iter().any(|name| line.contains(name)))
+        let mut remaining = text.lines().filter(|line| line.contains(id) || line.contains(&plain));
+        remaining.any(|line| own || names.iter().any(|name| line.contains(name)))
     })
 }

@@ -1,40 +1,40 @@
-//! The same logs as other programs hand them out: stamped, prefixed, encoded, cut, and all in one.
+//! Logs as other programs deliver them: timestamped, prefixed, encoded, split, or merged into one.
 
 use std::fmt::Write as _;
 
 use crate::Cluster;
 
-/// What is wrapped around every line.
+/// Envelope around each line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Envelope {
-    /// `kubectl logs --timestamps`, a file for each pod.
+    /// `kubectl logs --timestamps`, one file per pod.
     KubectlTimestamps,
     /// `kubectl logs --prefix --timestamps` of all pods.
     KubectlPrefix,
-    /// The kubelet's files, long lines cut.
+    /// The kubelet's log files, with long lines split.
     Cri,
-    /// Docker's json-file driver, long lines cut.
+    /// Docker's json-file driver, with long lines split.
     DockerJson,
-    /// Docker Compose, all services, in colour.
+    /// Docker Compose, with all services and in color.
     Compose,
-    /// stern, all pods.
+    /// stern, with all pods.
     Stern,
-    /// A raw job log of GitHub Actions into which all pods were printed.
+    /// Raw job log of GitHub Actions to which the logs of all pods were printed.
     Github,
     /// `gh run view --log` of such a job.
     GithubColumns,
-    /// A GitLab trace in which some lines go on on the next.
+    /// GitLab trace in which some lines continue on the next one.
     Gitlab,
-    /// journald, `-o short-iso`, of one machine.
+    /// journald of one machine, with `-o short-iso`.
     Journald,
-    /// `logcli --output=jsonl`, newest first.
+    /// `logcli --output=jsonl`, newest line first.
     Loki,
-    /// Compose inside a GitHub job.
+    /// Docker Compose inside a GitHub job.
     ComposeInGithub,
 }
 
 impl Envelope {
-    /// Every envelope.
+    /// All envelopes.
     pub const ALL: [Self; 12] = [
         Self::KubectlTimestamps,
         Self::KubectlPrefix,
@@ -50,7 +50,8 @@ impl Envelope {
         Self::ComposeInGithub,
     ];
 
-    /// Whether the lines of all processes come in one log, with nothing on them to say whose they are.
+    /// Returns whether the lines of all processes are merged into one log, and the envelope does
+    /// not name their process.
     pub fn loses_names(self) -> bool {
         matches!(self, Self::Github | Self::GithubColumns | Self::Gitlab)
     }
@@ -60,8 +61,8 @@ impl Envelope {
     }
 }
 
-/// Bytes after which [`Envelope::Cri`] and [`Envelope::DockerJson`] cut a line.
-const CUT: usize = 300;
+/// Number of bytes after which [`Envelope::Cri`] and [`Envelope::DockerJson`] split a line.
+const SPLIT_BYTES: usize = 300;
 
 /// Wraps every line of a cluster's logs.
 pub fn wrap(cluster: &Cluster, envelope: Envelope) -> Cluster {
@@ -89,7 +90,7 @@ pub fn wrap(cluster: &Cluster, envelope: Envelope) -> Cluster {
             if envelope.joins() { "job.log".to_owned() } else { cluster.logs[line.log].0.clone() };
         let known = logs.iter().position(|(known, _)| *known == name);
         let log = known.unwrap_or_else(|| {
-            // Both begin with a byte order mark.
+            // Raw job logs of GitHub begin with a byte order mark.
             let mark = if matches!(envelope, Envelope::Github | Envelope::ComposeInGithub) {
                 "\u{feff}"
             } else {
@@ -109,13 +110,13 @@ pub fn wrap(cluster: &Cluster, envelope: Envelope) -> Cluster {
 struct Line<'a> {
     log: usize,
     at: usize,
-    /// To microseconds, without a zone.
+    /// With microseconds, without a time zone.
     time: &'a str,
     text: &'a str,
 }
 
 impl Line<'_> {
-    /// Standard output and error take turns.
+    /// Returns standard error for every third line, standard output for the others.
     fn stream(&self) -> &'static str {
         if self.at.is_multiple_of(3) { "stderr" } else { "stdout" }
     }
@@ -127,7 +128,7 @@ impl Line<'_> {
             Envelope::KubectlTimestamps => writeln!(out, "{time}123Z {text}"),
             Envelope::KubectlPrefix => writeln!(out, "[pod/{pod}/main] {time}123Z {text}"),
             Envelope::Cri => {
-                let pieces = pieces(text, CUT);
+                let pieces = pieces(text, SPLIT_BYTES);
                 for (at, piece) in pieces.iter().enumerate() {
                     let tag = if at + 1 == pieces.len() { "F" } else { "P" };
                     let _ = writeln!(out, "{time}123Z {} {tag} {piece}", self.stream());
@@ -135,7 +136,7 @@ impl Line<'_> {
                 Ok(())
             }
             Envelope::DockerJson => {
-                let pieces = pieces(text, CUT);
+                let pieces = pieces(text, SPLIT_BYTES);
                 for (at, piece) in pieces.iter().enumerate() {
                     let end = if at + 1 == pieces.len() { "\n" } else { "" };
                     let log = serde_json::Value::from(format!("{piece}{end}"));
@@ -179,7 +180,7 @@ impl Line<'_> {
     }
 }
 
-/// A text in pieces of at most so many bytes, and at least one.
+/// Splits text into pieces of at most `most` bytes. Returns at least one piece.
 fn pieces(text: &str, most: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;

@@ -1,64 +1,67 @@
-//! A seeded cluster that writes logs and knows what went wrong in them.
+//! A seeded cluster simulator that writes logs and knows the faults in them.
 //!
-//! Frontends, routers, prefill and decode workers serve requests; their wall clocks are off, their lines interleave,
-//! some of them fail, hang, are killed, retried or left by their clients, and some shout about nothing. The cluster
-//! writes what real ones write, in flowlog's JSON or text form, mixed, or as Dynamo's own JSONL without any flowlog
-//! field, and hands out the truth beside it. It is test support and benchmark input.
+//! Frontends, routers, prefill workers and decode workers serve requests. Their wall clocks are
+//! skewed and their lines interleave. Some of them fail, hang or are killed; some requests are
+//! retried or abandoned by their client; and some processes log errors that mean nothing. The logs
+//! match those of real clusters: flowlog's JSON form, its text form, a mix of both, or Dynamo's own
+//! JSONL without any flowlog field. The simulator returns the ground truth with them. It serves as
+//! test support and as benchmark input.
 
 mod process;
-mod step;
+mod script;
 mod state;
 mod request;
 mod write;
 mod cluster;
 mod envelope;
 mod damage;
-mod chatter;
+mod background_noise;
 
 use flowlog_schema::FlowId;
 
-pub use chatter::{Voice, chat};
+pub use background_noise::{NoiseSource, write_noise};
 pub use damage::{Damage, damage};
 pub use envelope::{Envelope, wrap};
 
-/// What the logs look like.
+/// Format of the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Flowlog records in JSON form.
+pub enum LogFormat {
+    /// Flowlog records, in JSON form.
     Json,
-    /// Flowlog records in text form.
+    /// Flowlog records, in text form.
     Text,
-    /// Both, line by line.
+    /// Flowlog records, each in JSON or text form at random.
     Mixed,
-    /// Dynamo's own JSONL, with span events and no flowlog field.
+    /// Dynamo's own JSONL, with span events and without flowlog fields.
     Dynamo,
 }
 
-/// What to simulate.
+/// Parameters of a simulation.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Everything follows from it.
+    /// Seed that determines the whole run.
     pub seed: u64,
-    /// Requests.
+    /// Number of requests.
     pub flows: usize,
-    /// When the run begins, in seconds after 2025-11-22T08:00:00Z.
-    pub begin: u64,
-    /// How far a process's wall clock may be off, either way, in milliseconds.
+    /// Start of the run, in seconds after 2025-11-22T08:00:00Z.
+    pub start_s: u64,
+    /// Maximum offset of a process's wall clock in either direction, in milliseconds.
     pub skew_ms: u64,
-    /// What the logs look like.
-    pub form: Form,
-    /// How many of a hundred requests meet a fault.
+    /// Format of the logs.
+    pub format: LogFormat,
+    /// Percentage of requests that meet a fault.
     pub fault_percent: u64,
-    /// Processes that are killed on the way: 0, or 1.
+    /// Number of processes that are killed during the run: 0 or 1.
     pub kills: usize,
-    /// Prefill workers; a request that finds none is refused.
+    /// Number of prefill workers. A request that needs one and finds none fails.
     pub prefills: usize,
-    /// Processes say nothing outside flows, not even that they start and stop.
-    pub quiet: bool,
-    /// Answers carry no clock, as where a protocol has no place for one: only calls order the clocks.
-    pub mute_answers: bool,
-    /// Bytes of payload that every record carries besides.
-    pub padding: usize,
+    /// Whether processes log nothing outside of flows, not even their start and stop.
+    pub silent_processes: bool,
+    /// Whether responses carry no clock, as in protocols without a place for one, so that only
+    /// calls order the clocks.
+    pub omit_response_clocks: bool,
+    /// Number of extra payload bytes in each record.
+    pub padding_bytes: usize,
 }
 
 impl Default for Options {
@@ -66,57 +69,57 @@ impl Default for Options {
         Self {
             seed: 1,
             flows: 200,
-            begin: 0,
+            start_s: 0,
             skew_ms: 400,
-            form: Form::Mixed,
+            format: LogFormat::Mixed,
             fault_percent: 20,
             kills: 1,
             prefills: 2,
-            quiet: false,
-            mute_answers: false,
-            padding: 0,
+            silent_processes: false,
+            omit_response_clocks: false,
+            padding_bytes: 0,
         }
     }
 }
 
-/// What becomes of a flow.
+/// Outcome of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It is served.
+    /// The request is served.
     Ok,
-    /// A retry carries it.
+    /// A retry completes the request.
     Recovered,
-    /// The client leaves.
+    /// The client disconnects.
     Cancelled,
-    /// The client asks for what cannot be had.
+    /// The client sends an invalid request.
     Rejected,
-    /// It fails.
+    /// The request fails.
     Failed,
 }
 
-/// What became of one flow, and who failed first.
+/// Ground truth of a flow: its outcome and its first failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truth {
-    /// The flow.
+    /// Flow ID.
     pub id: FlowId,
-    /// What became of it.
+    /// Outcome of the flow.
     pub outcome: Outcome,
-    /// Who failed first: component and instance.
+    /// Component and instance that failed first.
     pub origin: Option<(String, String)>,
-    /// What was done to it, for whoever reads a failing test.
+    /// Name of the injected fault, for the output of failing tests.
     pub story: &'static str,
 }
 
-/// Logs and the truth about them.
+/// Logs and their ground truth.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     /// Name and content of each process's log.
     pub logs: Vec<(String, Vec<u8>)>,
-    /// One for each flow, in the order in which they began.
+    /// Ground truth of each flow, in the order in which the flows began.
     pub truth: Vec<Truth>,
 }
 
-/// Runs a cluster.
+/// Simulates a cluster.
 pub fn simulate(options: &Options) -> Cluster {
     cluster::run(options)
 }

@@ -1,15 +1,15 @@
-//! A process of the cluster.
+//! Processes of the simulated cluster.
 
-/// One process of the cluster.
+/// A process of the simulated cluster.
 pub(crate) struct Process {
     pub component: &'static str,
-    /// Its name in the truth and in its records.
+    /// Name of the process in the ground truth and in its records.
     pub instance: String,
-    /// Its log's name without the ending.
+    /// Name of the process's log, without the extension.
     pub log: String,
-    /// How far its wall clock is ahead, in microseconds.
+    /// Lead of the process's wall clock, in microseconds.
     pub skew: i64,
-    /// When it is killed, in microseconds from the beginning.
+    /// Time at which the process is killed, in microseconds from the start of the run.
     pub killed: Option<i64>,
 }
 

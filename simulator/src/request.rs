@@ -1,13 +1,13 @@
-//! One request on its way: who is called, what goes wrong, and what everybody says.
+//! The course of a request: its calls, its fault, and the log output of all processes involved.
 
 use flowlog_schema::FlowId;
 
 use crate::process::pick;
+use crate::script::{Entry, Span, Step, What};
 use crate::state::State;
-use crate::step::{Says, Span, Step, What};
-use crate::{Form, Outcome, Truth};
+use crate::{LogFormat, Outcome, Truth};
 
-/// What befalls a request.
+/// Fault that is injected into a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {
     None,
@@ -21,23 +21,23 @@ enum Fault {
     RouterFirst,
 }
 
-/// How a call came back.
+/// Result of a call.
 enum Back {
-    /// Well, maybe because a retry carried what this origin had failed.
+    /// The call succeeded; `carried` is set if a retry made up for the failure of this origin.
     Ok { carried: Option<(String, String)> },
-    /// It failed, by this origin.
+    /// The call failed because of this origin.
     Failed { origin: (String, String) },
-    /// Its process died.
+    /// The callee's process died.
     Lost { origin: (String, String) },
-    /// It never came back.
+    /// The call never returned.
     Silent { origin: (String, String) },
 }
 
 struct Reply {
     at: i64,
     back: Back,
-    /// The last step that the caller can have heard.
-    heard: Option<usize>,
+    /// Last step whose message the caller can have received.
+    received_clock: Option<usize>,
 }
 
 pub(crate) struct Request<'s, 'o> {
@@ -47,16 +47,16 @@ pub(crate) struct Request<'s, 'o> {
     fault: Fault,
 }
 
-/// How long a router waits for a worker, in microseconds.
-const PATIENCE: i64 = 4_000_000;
+/// Time that a router waits for a worker, in microseconds.
+const CALL_TIMEOUT: i64 = 4_000_000;
 
 impl Request<'_, '_> {
-    /// Plays a request that nothing befalls but a dead worker.
+    /// Plays a request without an injected fault; it can still meet a dead worker.
     pub(crate) fn play_well(state: &mut State<'_>, at: i64) -> Truth {
         Self::play_with(state, at, Fault::None)
     }
 
-    /// Plays one request; its steps go to the state.
+    /// Plays one request, and appends its steps to the state.
     pub(crate) fn play(state: &mut State<'_>, at: i64) -> Truth {
         let random = &mut state.random;
         let fault = if random.u64(0..100) >= state.options.fault_percent {
@@ -73,8 +73,10 @@ impl Request<'_, '_> {
                 9 | 10 => Fault::RetryAfterError,
                 11 => Fault::ClientLeaves,
                 12 => Fault::BadRequest,
-                // Which of two failed first, only a clock can tell.
-                _ if state.options.form == Form::Dynamo || state.options.mute_answers => {
+                // Only a clock shows which of the two failed first.
+                _ if state.options.format == LogFormat::Dynamo
+                    || state.options.omit_response_clocks =>
+                {
                     Fault::None
                 }
                 _ => Fault::RouterFirst,
@@ -98,7 +100,7 @@ impl Request<'_, '_> {
             Fault::HangWithTimeout => "hang, caller times out",
             Fault::HangOpen => "hang, callers wait",
             Fault::RetryAfterError => "error, then retry",
-            Fault::ClientLeaves => "client leaves",
+            Fault::ClientLeaves => "client disconnects",
             Fault::BadRequest => "bad request",
             Fault::RouterFirst => "router fails first",
         };
@@ -111,20 +113,20 @@ impl Request<'_, '_> {
         Span { flow: self.flow, id, parent, request: self.number, callee, attempt }
     }
 
-    /// Says something; the answer is the step's index, for whoever hears it.
-    fn say(
+    /// Appends a step and returns its index, so that other steps can receive its message.
+    fn record(
         &mut self,
         process: usize,
         at: i64,
-        hears: Option<usize>,
+        receives: Option<usize>,
         span: &Span,
         what: What,
     ) -> usize {
         self.state.steps.push(Step {
             process,
             at,
-            hears,
-            says: Says::Span { span: span.clone(), what },
+            receives,
+            entries: Entry::Span { span: span.clone(), what },
         });
         self.state.steps.len() - 1
     }
@@ -133,15 +135,15 @@ impl Request<'_, '_> {
         &mut self,
         process: usize,
         at: i64,
-        hears: Option<usize>,
+        receives: Option<usize>,
         span: &Span,
         kind: &'static str,
         message: &str,
     ) -> usize {
-        self.say(
+        self.record(
             process,
             at,
-            hears,
+            receives,
             span,
             What::Fail { kind, message: message.to_owned(), status: None },
         )
@@ -161,10 +163,10 @@ impl Request<'_, '_> {
             process.component == "frontend"
         });
         let span = self.span(None, None, 0);
-        let start = self.say(process, at, None, &span, What::Start);
+        let start = self.record(process, at, None, &span, What::Start);
         let at = at + self.between(200, 2_000);
         if self.fault == Fault::BadRequest {
-            self.say(
+            self.record(
                 process,
                 at,
                 None,
@@ -177,29 +179,31 @@ impl Request<'_, '_> {
             );
             return (Outcome::Rejected, None);
         }
-        self.say(process, at, None, &span, What::State("tokenize"));
+        self.record(process, at, None, &span, What::State("tokenize"));
         if self.fault == (Fault::Error { at: "frontend" }) {
             let at = at + self.between(100, 2_000);
             self.fail(process, at, None, &span, "Internal", "tokenizer failed");
             return (Outcome::Failed, Some(self.who(process)));
         }
         let at = at + self.between(100, 2_000);
-        let sent = self.say(process, at, Some(start), &span, What::State("route"));
+        let sent = self.record(process, at, Some(start), &span, What::State("route"));
         let reply = self.router(at + 300, sent, &span, process);
         let mut at = reply.at + self.between(100, 1_000);
         match reply.back {
-            Back::Ok { .. } if self.fault == Fault::ClientLeaves && reply.heard.is_none() => {
+            Back::Ok { .. }
+                if self.fault == Fault::ClientLeaves && reply.received_clock.is_none() =>
+            {
                 (Outcome::Cancelled, None)
             }
             Back::Ok { carried } => {
-                self.say(process, at, reply.heard, &span, What::End);
+                self.record(process, at, reply.received_clock, &span, What::End);
                 (if carried.is_some() { Outcome::Recovered } else { Outcome::Ok }, carried)
             }
             Back::Failed { origin } => {
                 self.fail(
                     process,
                     at,
-                    reply.heard,
+                    reply.received_clock,
                     &span,
                     "Unavailable",
                     "the request failed downstream",
@@ -211,7 +215,7 @@ impl Request<'_, '_> {
                 self.fail(
                     process,
                     at,
-                    reply.heard,
+                    reply.received_clock,
                     &span,
                     "Disconnected",
                     "stream ended before generation completed",
@@ -222,10 +226,11 @@ impl Request<'_, '_> {
         }
     }
 
-    /// The router: prefill, then decode; on a lost or failed first attempt a second one where the fault says so.
-    fn router(&mut self, at: i64, heard: usize, caller: &Span, frontend: usize) -> Reply {
-        // In Dynamo the router lives in the frontend.
-        let process = if self.state.options.form == Form::Dynamo {
+    /// Plays the router: prefill, then decode. A failed first attempt at decoding is retried if the
+    /// fault says so, a lost one also for a third of the flows.
+    fn router(&mut self, at: i64, received_clock: usize, caller: &Span, frontend: usize) -> Reply {
+        // Dynamo's router runs in the frontend.
+        let process = if self.state.options.format == LogFormat::Dynamo {
             let log = self.state.processes[frontend].log.replace("frontend", "router");
             self.state.processes.iter().position(|process| process.log == log).unwrap_or(frontend)
         } else {
@@ -233,46 +238,47 @@ impl Request<'_, '_> {
                 process.component == "router"
             })
         };
-        let own = if self.state.options.form == Form::Dynamo { frontend } else { process };
+        let own = if self.state.options.format == LogFormat::Dynamo { frontend } else { process };
         let router =
             |this: &Self| ("router".to_owned(), this.state.processes[own].instance.clone());
         if self.state.random.u8(0..10) < 5 || self.fault == (Fault::Error { at: "prefill" }) {
-            let reply = self.attempt(process, at, heard, caller, "prefill", 0, router(self));
+            let reply =
+                self.attempt(process, at, received_clock, caller, "prefill", 0, router(self));
             if !matches!(reply.back, Back::Ok { .. }) {
                 return reply;
             }
             return self.decode(
                 process,
                 reply.at + 200,
-                reply.heard.unwrap_or(heard),
+                reply.received_clock.unwrap_or(received_clock),
                 caller,
                 frontend,
                 router(self),
             );
         }
-        self.decode(process, at, heard, caller, frontend, router(self))
+        self.decode(process, at, received_clock, caller, frontend, router(self))
     }
 
     fn decode(
         &mut self,
         process: usize,
         at: i64,
-        heard: usize,
+        received_clock: usize,
         caller: &Span,
         frontend: usize,
         router: (String, String),
     ) -> Reply {
         if self.fault == Fault::ClientLeaves {
-            return self.left(process, at, heard, caller, frontend);
+            return self.left(process, at, received_clock, caller, frontend);
         }
-        let first = self.attempt(process, at, heard, caller, "backend", 0, router.clone());
+        let first = self.attempt(process, at, received_clock, caller, "backend", 0, router.clone());
         let retries = self.fault == Fault::RetryAfterError || self.flow.as_u128().is_multiple_of(3);
         match first.back {
             Back::Lost { ref origin } if retries => {
-                self.again(process, first.at, first.heard, caller, origin.clone(), router)
+                self.again(process, first.at, first.received_clock, caller, origin.clone(), router)
             }
             Back::Failed { ref origin } if self.fault == Fault::RetryAfterError => {
-                self.again(process, first.at, first.heard, caller, origin.clone(), router)
+                self.again(process, first.at, first.received_clock, caller, origin.clone(), router)
             }
             _ => first,
         }
@@ -282,35 +288,42 @@ impl Request<'_, '_> {
         &mut self,
         process: usize,
         at: i64,
-        heard: Option<usize>,
+        received_clock: Option<usize>,
         caller: &Span,
         origin: (String, String),
         router: (String, String),
     ) -> Reply {
-        let reply =
-            self.attempt(process, at + 500, heard.unwrap_or(0), caller, "backend", 1, router);
+        let reply = self.attempt(
+            process,
+            at + 500,
+            received_clock.unwrap_or(0),
+            caller,
+            "backend",
+            1,
+            router,
+        );
         match reply.back {
             Back::Ok { .. } => Reply { back: Back::Ok { carried: Some(origin) }, ..reply },
-            // The first attempt failed first.
+            // The origin is the first attempt, which failed before the retry.
             Back::Failed { .. } => Reply { back: Back::Failed { origin }, ..reply },
             Back::Lost { .. } => Reply { back: Back::Lost { origin }, ..reply },
             Back::Silent { .. } => Reply { back: Back::Silent { origin }, ..reply },
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a call is all of these")]
+    #[expect(clippy::too_many_arguments, reason = "a call depends on all of these")]
     fn attempt(
         &mut self,
         process: usize,
         at: i64,
-        heard: usize,
+        received_clock: usize,
         caller: &Span,
         component: &'static str,
         attempt: u32,
         router: (String, String),
     ) -> Reply {
         let killed_at = |this: &Self, worker: usize| this.state.processes[worker].killed;
-        // Discovery forgets a dead worker after a moment.
+        // Discovery keeps a dead worker for a moment.
         let alive: Vec<usize> = (0..self.state.processes.len())
             .filter(|worker| {
                 self.state.processes[*worker].component == component
@@ -320,12 +333,12 @@ impl Request<'_, '_> {
         let worker = alive.get(self.state.random.usize(0..alive.len().max(1))).copied();
         let callee = worker.map(|worker| self.state.processes[worker].instance.clone());
         let span = self.span(Some(caller.id), callee, attempt);
-        let start = self.say(process, at, Some(heard), &span, What::Start);
+        let start = self.record(process, at, Some(received_clock), &span, What::Start);
         let at = at + self.between(100, 1_000);
         if self.fault == (Fault::Error { at: "router" }) && component == "backend" {
             let step =
                 self.fail(process, at, Some(start), &span, "ResourceExhausted", "queue full");
-            return Reply { at, back: Back::Failed { origin: router }, heard: Some(step) };
+            return Reply { at, back: Back::Failed { origin: router }, received_clock: Some(step) };
         }
         let Some(worker) = worker else {
             let step = self.fail(
@@ -339,43 +352,61 @@ impl Request<'_, '_> {
             let dead = (0..self.state.processes.len())
                 .find(|at| self.state.processes[*at].component == component)
                 .unwrap_or(0);
-            return Reply { at, back: Back::Failed { origin: self.who(dead) }, heard: Some(step) };
+            return Reply {
+                at,
+                back: Back::Failed { origin: self.who(dead) },
+                received_clock: Some(step),
+            };
         };
-        let sent = self.say(process, at, Some(start), &span, What::State("dispatch"));
+        let sent = self.record(process, at, Some(start), &span, What::State("dispatch"));
         if killed_at(self, worker).is_some_and(|killed| at + 200 >= killed) {
             let at = at + self.between(500, 2_000);
             let step =
                 self.fail(process, at, Some(sent), &span, "CannotConnect", "connection refused");
-            return Reply { at, back: Back::Lost { origin: self.who(worker) }, heard: Some(step) };
+            return Reply {
+                at,
+                back: Back::Lost { origin: self.who(worker) },
+                received_clock: Some(step),
+            };
         }
         let reply = self.worker(worker, at + 200, sent, &span, component, attempt);
         let at = reply.at + self.between(100, 1_000);
         match reply.back {
             Back::Ok { .. } if self.fault == Fault::RouterFirst && component == "backend" => {
-                Reply { at, back: Back::Failed { origin: router }, heard: reply.heard }
+                Reply {
+                    at,
+                    back: Back::Failed { origin: router },
+                    received_clock: reply.received_clock,
+                }
             }
             Back::Ok { carried } => {
-                let step = self.say(process, at, reply.heard, &span, What::End);
-                Reply { at, back: Back::Ok { carried }, heard: Some(step) }
+                let step = self.record(process, at, reply.received_clock, &span, What::End);
+                Reply { at, back: Back::Ok { carried }, received_clock: Some(step) }
             }
             Back::Failed { origin } => {
-                let step =
-                    self.fail(process, at, reply.heard, &span, "Unavailable", "worker failed");
-                Reply { at, back: Back::Failed { origin }, heard: Some(step) }
+                let step = self.fail(
+                    process,
+                    at,
+                    reply.received_clock,
+                    &span,
+                    "Unavailable",
+                    "worker failed",
+                );
+                Reply { at, back: Back::Failed { origin }, received_clock: Some(step) }
             }
             Back::Lost { origin } => {
                 let step = self.fail(
                     process,
                     at,
-                    reply.heard.or(Some(sent)),
+                    reply.received_clock.or(Some(sent)),
                     &span,
                     "Disconnected",
                     "worker disconnected",
                 );
-                Reply { at, back: Back::Lost { origin }, heard: Some(step) }
+                Reply { at, back: Back::Lost { origin }, received_clock: Some(step) }
             }
             Back::Silent { origin } if self.fault == Fault::HangWithTimeout => {
-                let at = at + PATIENCE;
+                let at = at + CALL_TIMEOUT;
                 let step = self.fail(
                     process,
                     at,
@@ -384,9 +415,11 @@ impl Request<'_, '_> {
                     "ResponseTimeout",
                     "no response within the deadline",
                 );
-                Reply { at, back: Back::Failed { origin }, heard: Some(step) }
+                Reply { at, back: Back::Failed { origin }, received_clock: Some(step) }
             }
-            Back::Silent { origin } => Reply { at, back: Back::Silent { origin }, heard: None },
+            Back::Silent { origin } => {
+                Reply { at, back: Back::Silent { origin }, received_clock: None }
+            }
         }
     }
 
@@ -394,7 +427,7 @@ impl Request<'_, '_> {
         &mut self,
         worker: usize,
         at: i64,
-        heard: usize,
+        received_clock: usize,
         caller: &Span,
         component: &'static str,
         attempt: u32,
@@ -403,7 +436,7 @@ impl Request<'_, '_> {
         let origin = self.who(worker);
         let span = self.span(Some(caller.id), None, 0);
         let mut now = at;
-        let mut last = self.say(worker, now, Some(heard), &span, What::Start);
+        let mut last = self.record(worker, now, Some(received_clock), &span, What::Start);
         let lost = |at: i64| killed.is_some_and(|killed| at >= killed);
         let states: &[&'static str] = if component == "prefill" {
             &["queued", "prefill"]
@@ -416,15 +449,15 @@ impl Request<'_, '_> {
                 return Reply {
                     at: killed.unwrap_or(now) + 1_000,
                     back: Back::Lost { origin },
-                    heard: None,
+                    received_clock: None,
                 };
             }
-            last = self.say(worker, now, None, &span, What::State(state));
+            last = self.record(worker, now, None, &span, What::State(state));
             let hangs = matches!(self.fault, Fault::HangWithTimeout | Fault::HangOpen)
                 && component == "backend"
                 && *state == "transfer";
             if hangs {
-                return Reply { at: now, back: Back::Silent { origin }, heard: None };
+                return Reply { at: now, back: Back::Silent { origin }, received_clock: None };
             }
         }
         let fails = match self.fault {
@@ -439,51 +472,59 @@ impl Request<'_, '_> {
                 return Reply {
                     at: killed.unwrap_or(now) + 1_000,
                     back: Back::Lost { origin },
-                    heard: None,
+                    received_clock: None,
                 };
             }
-            last = self.say(worker, now, None, &span, What::Handled);
+            last = self.record(worker, now, None, &span, What::Handled);
         }
         now += self.between(10_000, 200_000);
         if lost(now) {
             return Reply {
                 at: killed.unwrap_or(now) + 1_000,
                 back: Back::Lost { origin },
-                heard: None,
+                received_clock: None,
             };
         }
         if self.fault == Fault::RouterFirst && component == "backend" {
-            // The router gives up on its own and says so; the worker hears of it and says so too.
-            let router = self.state.steps[heard].process;
-            let step =
-                self.fail(router, now, Some(heard), caller, "Internal", "index out of bounds");
-            let told = now + self.between(300, 3_000);
-            if !lost(told) {
+            // The router fails by itself and logs it; the worker learns of it and logs a failure,
+            // too.
+            let router = self.state.steps[received_clock].process;
+            let step = self.fail(
+                router,
+                now,
+                Some(received_clock),
+                caller,
+                "Internal",
+                "index out of bounds",
+            );
+            let remaining = now + self.between(300, 3_000);
+            if !lost(remaining) {
                 self.fail(
                     worker,
-                    told,
+                    remaining,
                     Some(step),
                     &span,
                     "Disconnected",
                     "response stream closed",
                 );
             }
-            return Reply { at: now, back: Back::Ok { carried: None }, heard: Some(step) };
+            return Reply { at: now, back: Back::Ok { carried: None }, received_clock: Some(step) };
         }
         if fails {
             let step = self.fail(worker, now, Some(last), &span, "Internal", "CUDA out of memory");
-            return Reply { at: now, back: Back::Failed { origin }, heard: Some(step) };
+            return Reply { at: now, back: Back::Failed { origin }, received_clock: Some(step) };
         }
-        let step = self.say(worker, now, Some(last), &span, What::End);
-        Reply { at: now, back: Back::Ok { carried: None }, heard: Some(step) }
+        let step = self.record(worker, now, Some(last), &span, What::End);
+        Reply { at: now, back: Back::Ok { carried: None }, received_clock: Some(step) }
     }
 
-    /// The client leaves while a worker decodes: everybody below is told, some of them loudly.
+    /// Plays a client that disconnects while a worker decodes. All callees are notified, and some
+    /// of them log an error.
     fn left(
         &mut self,
         process: usize,
         at: i64,
-        heard: usize,
+        received_clock: usize,
         caller: &Span,
         frontend: usize,
     ) -> Reply {
@@ -492,20 +533,20 @@ impl Request<'_, '_> {
         });
         let span =
             self.span(Some(caller.id), Some(self.state.processes[worker].instance.clone()), 0);
-        let start = self.say(process, at, Some(heard), &span, What::Start);
+        let start = self.record(process, at, Some(received_clock), &span, What::Start);
         let below = self.span(Some(span.id), None, 0);
-        let opened = self.say(worker, at + 500, Some(start), &below, What::Start);
-        self.say(worker, at + 1_000, Some(opened), &below, What::State("decode"));
+        let opened = self.record(worker, at + 500, Some(start), &below, What::Start);
+        self.record(worker, at + 1_000, Some(opened), &below, What::State("decode"));
         let leaves = at + self.between(20_000, 100_000);
-        let left = self.say(frontend, leaves, Some(heard), caller, What::Cancel);
-        let told = leaves + self.between(300, 2_000);
-        let step = self.say(process, told, Some(left), &span, What::Cancel);
-        let told = told + self.between(300, 2_000);
+        let left = self.record(frontend, leaves, Some(received_clock), caller, What::Cancel);
+        let remaining = leaves + self.between(300, 2_000);
+        let step = self.record(process, remaining, Some(left), &span, What::Cancel);
+        let remaining = remaining + self.between(300, 2_000);
         if self.state.random.bool() {
-            self.say(worker, told, Some(step), &below, What::Cancel);
+            self.record(worker, remaining, Some(step), &below, What::Cancel);
         } else {
-            self.fail(worker, told, Some(step), &below, "Disconnected", "client disconnected");
+            self.fail(worker, remaining, Some(step), &below, "Disconnected", "client disconnected");
         }
-        Reply { at: told, back: Back::Ok { carried: None }, heard: None }
+        Reply { at: remaining, back: Back::Ok { carried: None }, received_clock: None }
     }
 }

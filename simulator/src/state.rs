@@ -1,10 +1,10 @@
-//! The cluster's moving parts.
+//! Mutable state of a simulation.
 
 use crate::Options;
 use crate::process::Process;
-use crate::step::Step;
+use crate::script::Step;
 
-/// The cluster's moving parts.
+/// Mutable state of a simulation.
 pub(crate) struct State<'o> {
     pub options: &'o Options,
     pub random: fastrand::Rng,

@@ -1,19 +1,22 @@
-//! Steps to lines.
+//! Conversion of steps to log lines.
 
-use flowlog_schema::{Clock, ErrorInfo, Event, Level, Record, Scalar, SpanId, Time, json, text};
+use flowlog_schema::{
+    Clock, ErrorInfo, EventKind, Level, Record, Scalar, SpanId, Time, json, text,
+};
 use serde_json::json;
 
 use crate::process::Process;
-use crate::step::{Says, Span, Step, What};
-use crate::{Form, Options};
+use crate::script::{Entry, Span, Step, What};
+use crate::{LogFormat, Options};
 
-/// The log that a process of Dynamo writes to: the router lives in the frontend.
+/// Returns the index of the process that holds the log of a Dynamo process: the router runs in the
+/// frontend.
 pub(crate) fn dynamo_home(process: &Process, processes: &[Process]) -> usize {
     let log = process.log.replace("router", "frontend");
     processes.iter().position(|other| other.log == log).unwrap_or(0)
 }
 
-#[expect(clippy::too_many_arguments, reason = "a line is all of these")]
+#[expect(clippy::too_many_arguments, reason = "a line depends on all of these")]
 pub(crate) fn step(
     step: &Step,
     process: &Process,
@@ -24,15 +27,15 @@ pub(crate) fn step(
     random: &mut fastrand::Rng,
     out: &mut Vec<u8>,
 ) {
-    if options.form == Form::Dynamo {
+    if options.format == LogFormat::Dynamo {
         dynamo(step, process, wall, out);
         return;
     }
     let record = record(step, process, wall, clock, state, options);
-    let as_json = match options.form {
-        Form::Json => true,
-        Form::Text => false,
-        Form::Mixed | Form::Dynamo => random.bool(),
+    let as_json = match options.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Mixed | LogFormat::Dynamo => random.bool(),
     };
     if as_json {
         json::encode(&record, out);
@@ -50,27 +53,27 @@ fn record<'a>(
     state: &'static str,
     options: &Options,
 ) -> Record<'a> {
-    let mut record = Record::new(process.component, Event::State);
+    let mut record = Record::new(process.component, EventKind::State);
     record.time = Some(Time(wall * 1_000));
     record.level = Some(Level::Info);
     record.instance = Some(process.instance.as_str().into());
     record.target = Some("simulator".into());
     record.clock = Some(clock);
-    match &step.says {
-        Says::Process { state } => {
-            record.event = Event::Process;
+    match &step.entries {
+        Entry::Process { state } => {
+            record.event = EventKind::Process;
             record.state = Some((*state).into());
             record.fields.push(("pid".into(), Scalar::Int(7)));
         }
-        Says::Chat { loud } => {
-            record.event = Event::Sample;
+        Entry::Noise { loud } => {
+            record.event = EventKind::Sample;
             record.fields.push(("rss_bytes".into(), Scalar::Int(1_000_000)));
             if *loud {
                 record.level = Some(Level::Error);
                 record.message = Some("Unavailable: metrics endpoint, will retry".into());
             }
         }
-        Says::Span { span, what } => {
+        Entry::Span { span, what } => {
             record.flow_id = Some(span.flow);
             record.flow = Some("chat_completion".into());
             record.span_id = SpanId::from_u64(span.id).ok();
@@ -80,7 +83,7 @@ fn record<'a>(
             }
             match what {
                 What::Start => {
-                    record.event = Event::Start;
+                    record.event = EventKind::Start;
                     record.versions = vec![(process.component.into(), "0.7.0".into())];
                 }
                 What::State(state) => record.state = Some((*state).into()),
@@ -88,9 +91,9 @@ fn record<'a>(
                     record.level = Some(Level::Error);
                     record.message = Some("Disconnected: kv event stream, reconnected".into());
                 }
-                What::End => record.event = Event::End,
+                What::End => record.event = EventKind::End,
                 What::Cancel => {
-                    record.event = Event::Cancel;
+                    record.event = EventKind::Cancel;
                     record.error = Some(ErrorInfo {
                         kind: "Cancelled".into(),
                         message: "client disconnected".into(),
@@ -98,7 +101,7 @@ fn record<'a>(
                     });
                 }
                 What::Fail { kind, message, status } => {
-                    record.event = Event::Fail;
+                    record.event = EventKind::Fail;
                     record.state = Some(state.into());
                     record.level = Some(Level::Error);
                     record.versions = vec![(process.component.into(), "0.7.0".into())];
@@ -114,13 +117,15 @@ fn record<'a>(
             }
         }
     }
-    if options.padding > 0 {
-        record.fields.push(("padding".into(), Scalar::Text("x".repeat(options.padding).into())));
+    if options.padding_bytes > 0 {
+        record
+            .fields
+            .push(("padding".into(), Scalar::Text("x".repeat(options.padding_bytes).into())));
     }
     record
 }
 
-/// The lines that Dynamo 1.6 writes at this step, with `DYN_LOGGING_SPAN_EVENTS=1`.
+/// Writes the lines of Dynamo 1.6 for this step, with `DYN_LOGGING_SPAN_EVENTS=1`.
 fn dynamo(step: &Step, process: &Process, wall: i64, out: &mut Vec<u8>) {
     let mut line = |level: &str, message: &str, more: serde_json::Value| {
         let mut object = json!({"time": Time(wall * 1_000).to_string(), "level": level, "file": "lib/x.rs", "line": 1, "target": "dynamo_runtime::x", "message": message});
@@ -130,24 +135,28 @@ fn dynamo(step: &Step, process: &Process, wall: i64, out: &mut Vec<u8>) {
         out.extend_from_slice(object.to_string().as_bytes());
         out.push(b'\n');
     };
-    let (span, what) = match &step.says {
-        Says::Process { state: "stop" } => {
+    let (span, what) = match &step.entries {
+        Entry::Process { state: "stop" } => {
             line("INFO", "Runtime shutdown initiated", json!({}));
             line("ERROR", "Failed to send file watch event", json!({"error": "channel closed"}));
             return;
         }
-        Says::Process { .. } => {
-            return line("INFO", "OpenTelemetry OTLP export disabled, traces local only", json!({}));
+        Entry::Process { .. } => {
+            return line(
+                "INFO",
+                "OpenTelemetry OTLP export disabled, traces local only",
+                json!({}),
+            );
         }
-        Says::Chat { loud: true } => {
+        Entry::Noise { loud: true } => {
             return line(
                 "ERROR",
                 "monitor_instance_source: The Sender is dropped: channel closed",
                 json!({}),
             );
         }
-        Says::Chat { .. } => return line("DEBUG", "processed active load update", json!({})),
-        Says::Span { span, what } => (span, what),
+        Entry::Noise { .. } => return line("DEBUG", "processed active load update", json!({})),
+        Entry::Span { span, what } => (span, what),
     };
     let fields = || span_fields(span, process);
     let with = |more: serde_json::Value| {

@@ -1,8 +1,9 @@
-//! What one record costs whoever writes it, beside what else people write with, in one run.
+//! Cost of one record for the thread that emits it, compared with peers in the same run.
 //!
-//! Every case says the same: one state of a flow, with who, where and five fields of its own. Cases take turns, and of several turns
-//! the median counts. Heap allocations are counted in a turn of their own.
-#![expect(clippy::print_stdout, reason = "this is a program that prints")]
+//! All cases write the same: one state of a flow, with its IDs, its source and five fields. Cases
+//! take turns, and the median of the turns is reported. Heap allocations are counted in a separate
+//! turn.
+#![expect(clippy::print_stdout, reason = "a command-line program prints to stdout")]
 
 use std::fs::File;
 use std::hint::black_box;
@@ -19,30 +20,30 @@ use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// Times one record, ours and others'.
+/// Measures the cost of one record, ours and others'.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Records of each turn and thread
+    /// Records per turn and thread
     #[arg(long, default_value_t = 20_000)]
     records: u32,
-    /// Turns of each case; the median counts
+    /// Turns of each case; the median is reported
     #[arg(long, default_value_t = 7)]
     turns: usize,
-    /// Threads of the second half
+    /// Threads in the second half
     #[arg(long, default_value_t = 4)]
     threads: usize,
-    /// One JSON object a row instead of a table in Markdown
+    /// Print one JSON object per row instead of a Markdown table
     #[arg(long)]
     json: bool,
 }
 
-/// Something that writes records: on a thread, so many.
+/// Case that writes a given number of records on the calling thread.
 struct Case {
     name: &'static str,
     write: Box<dyn Fn(u32) + Sync>,
 }
 
-/// One figure.
+/// Row of the results.
 struct Row {
     case: &'static str,
     threads: usize,
@@ -52,10 +53,10 @@ struct Row {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    // In memory, so that no disk is timed; every case writes there.
+    // All cases write to memory, so that no disk is measured.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    let folder = folder.context("failed to make a folder for what is written")?;
+    let folder = folder.context("failed to create a folder for the output")?;
     let mut emitters = Vec::new();
     let cases = cases(folder.path(), &mut emitters)?;
     let mut rows = Vec::new();
@@ -64,7 +65,7 @@ fn main() -> anyhow::Result<()> {
         for turn in 0..=arguments.turns {
             for (case, times) in cases.iter().zip(&mut times) {
                 let took = time(case, threads, arguments.records);
-                // The first turn makes files, threads and caches ready.
+                // The first turn is a warm-up: it creates files and threads, and fills caches.
                 if turn > 0 {
                     times.push(took.as_secs_f64() * 1e9 / f64::from(arguments.records));
                 }
@@ -92,7 +93,7 @@ fn main() -> anyhow::Result<()> {
             .map_or(f64::NAN, |row| row.ns)
     };
     println!(
-        "| case | threads | ns a record | beside `flowlog mapped` | heap allocations a record |\n|---|---:|---:|---:|---:|"
+        "| case | threads | ns/record | relative to `flowlog mapped` | heap allocations/record |\n|---|---:|---:|---:|---:|"
     );
     for row in &rows {
         println!(
@@ -107,7 +108,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long threads take that write so many records each.
+/// Measures the slowest of `threads` threads that write `records` records each.
 fn time(case: &Case, threads: usize, records: u32) -> Duration {
     let (start, longest) = (Barrier::new(threads), Mutex::new(Duration::ZERO));
     std::thread::scope(|scope| {
@@ -126,17 +127,17 @@ fn time(case: &Case, threads: usize, records: u32) -> Duration {
     longest.into_inner().unwrap_or_default()
 }
 
-/// Heap allocations of one record, once everything is ready.
+/// Returns the number of heap allocations per record after warm-up.
 fn allocations(case: &Case) -> f64 {
     let of = |records: u32| allocation_counter::measure(|| (case.write)(records)).count_total;
     of(1_000);
     let (few, many) = (of(1_000), of(3_000));
-    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     let each = many.saturating_sub(few) as f64 / 2_000.0;
     each
 }
 
-/// What every record tells.
+/// Values that all records have in common.
 const MODEL: &str = "tiny";
 const FLOW: &str = "019aaaac-a5da-7347-bb80-1089c1876100";
 const SPAN: &str = "24b5dddcfdbbee4f";
@@ -148,20 +149,22 @@ fn cases(folder: &Path, emitters: &mut Vec<Emitter>) -> anyhow::Result<Vec<Case>
     let mut cases = Vec::new();
     let mut flowlog = |name: &'static str, emitter: Option<Emitter>| {
         emitters.extend(emitter.clone());
-        // Each thread works on a flow of its own.
+        // Each thread has a flow of its own.
         let write = move |records| match &emitter {
             Some(emitter) => {
-                let flow = emitter.start("chat_completion");
-                (0..records).for_each(|at| say(&flow, at));
+                let flow = emitter.flow("chat_completion").start();
+                (0..records).for_each(|at| write(&flow, at));
                 flow.end();
             }
-            // As code that knows of no emitter does.
-            None => (0..records).for_each(|at| say(black_box(&Flow::start("chat_completion")), at)),
+            // Like code without an emitter.
+            None => {
+                (0..records).for_each(|at| write(black_box(&Flow::start("chat_completion")), at));
+            }
         };
         cases.push(Case { name, write: Box::new(write) });
     };
     flowlog("flowlog disabled", None);
-    // Files that are full go, as in a process that runs for days: so memory is used again.
+    // Full files are removed, as in a process that runs for days, so that memory is reused.
     let rotation = Rotation { size: Some(16 << 20), age: None, keep: Some(1) };
     let mapped = |name: &str| emitter(Sink::Mapped { path: folder.join(name), rotation });
     flowlog("flowlog mapped", Some(mapped("mapped").build()?));
@@ -196,20 +199,21 @@ fn cases(folder: &Path, emitters: &mut Vec<Emitter>) -> anyhow::Result<Vec<Case>
         tracing::Dispatch::new(tracing_subscriber::registry().with(layer)),
     ));
 
-    // Beside the registry alone: what it costs to stamp an event, to write it too, and to leave it out.
+    // Compared with the registry only: the cost to annotate an event, to also write it, and to
+    // filter it.
     cases.push(of_events(
         "tracing registry",
         None,
         tracing::Dispatch::new(tracing_subscriber::registry()),
     ));
     for (name, sink, level) in [
-        ("tracing layer, to nowhere", Sink::Nothing, Level::Info),
+        ("tracing layer, to nowhere", Sink::Discard, Level::Info),
         (
             "tracing layer, mapped",
             Sink::Mapped { path: folder.join("stamped"), rotation },
             Level::Info,
         ),
-        ("tracing layer, filtered", Sink::Nothing, Level::Error),
+        ("tracing layer, filtered", Sink::Discard, Level::Error),
     ] {
         let emitter = emitter(sink).level(level).build()?;
         let layer = FlowLayer::new().emitter(&emitter);
@@ -232,9 +236,9 @@ fn cases(folder: &Path, emitters: &mut Vec<Emitter>) -> anyhow::Result<Vec<Case>
     Ok(cases)
 }
 
-/// One record of ours.
+/// Emits one flowlog record.
 #[inline]
-fn say(flow: &FlowHandle, at: u32) {
+fn write(flow: &FlowHandle, at: u32) {
     dynamo_flowlog::state!(
         flow,
         "prefill",
@@ -246,7 +250,7 @@ fn say(flow: &FlowHandle, at: u32) {
     );
 }
 
-/// One record of `tracing`'s, sixteen to a span.
+/// Emits one `tracing` event per record, in spans of sixteen.
 fn of_tracing(name: &'static str, dispatch: tracing::Dispatch) -> Case {
     let write = move |records: u32| {
         tracing::dispatcher::with_default(&dispatch, || {
@@ -274,10 +278,11 @@ fn of_tracing(name: &'static str, dispatch: tracing::Dispatch) -> Case {
     Case { name, write: Box::new(write) }
 }
 
-/// One event of somebody who knows nothing of flows, sixteen to a span; in a flow, if there is an emitter.
+/// Emits events without knowledge of flows, in spans of sixteen; inside a flow if there is an
+/// emitter.
 fn of_events(name: &'static str, emitter: Option<Emitter>, dispatch: tracing::Dispatch) -> Case {
     let write = move |records: u32| {
-        let flow = emitter.as_ref().map(|emitter| emitter.start("chat_completion"));
+        let flow = emitter.as_ref().map(|emitter| emitter.flow("chat_completion").start());
         let handle = flow.as_deref().cloned().unwrap_or_default();
         tracing::dispatcher::with_default(&dispatch, || {
             handle.run(|| {
@@ -333,7 +338,7 @@ fn of_ftlog(records: u32) {
     }
 }
 
-/// Takes spans and keeps none.
+/// Exporter that discards spans.
 #[derive(Debug)]
 struct Nowhere;
 
@@ -344,7 +349,7 @@ impl SpanExporter for Nowhere {
     }
 }
 
-/// Likewise.
+/// Reporter that discards spans.
 struct Forgetful;
 
 impl fastrace::collector::Reporter for Forgetful {
@@ -353,7 +358,8 @@ impl fastrace::collector::Reporter for Forgetful {
     }
 }
 
-/// What was written is what was to be written: of ours nothing was lost and every line that is left is a record; of `tracing`'s each is there.
+/// Checks the output: flowlog lost nothing, all lines that remain are records, and `tracing` wrote
+/// every event.
 fn check(folder: &Path, arguments: &Arguments, emitters: &[Emitter]) -> anyhow::Result<()> {
     for emitter in emitters {
         ensure!(emitter.health().lost == 0, "{:?}", emitter.health());

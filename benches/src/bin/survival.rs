@@ -1,9 +1,11 @@
-//! What can be read of a process's records once it has died, ours and others', in one run.
+//! Number of records that can be read after a process died, for our sinks and for others, in one
+//! run.
 //!
-//! Each sink is given a thousand records by a process of its own, which then ends in one of six ways. Then its files are read.
-#![expect(clippy::print_stdout, reason = "this is a program that prints")]
-#![expect(clippy::exit, reason = "that is one of the ways to die")]
-#![expect(clippy::panic, reason = "that is another")]
+//! For each sink, a new process writes a thousand records and then ends in one of six ways. Then
+//! its files are read.
+#![expect(clippy::print_stdout, reason = "a command-line program prints to stdout")]
+#![expect(clippy::exit, reason = "one of the measured ways to die")]
+#![expect(clippy::panic, reason = "one of the measured ways to die")]
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,18 +24,18 @@ use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
 use rustix::process::Signal;
 use serde_json::json;
 
-/// Counts the records of processes that died.
+/// Counts the readable records of processes that died.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// One JSON object a row instead of a table in Markdown
+    /// Print one JSON object per row instead of a Markdown table
     #[arg(long)]
     json: bool,
-    /// Write records to that sink in that folder, and die so
+    /// Write records to this sink in this folder, and die this way
     #[arg(long, hide = true, num_args = 3)]
     child: Option<Vec<String>>,
 }
 
-/// Records that each process writes.
+/// Number of records that each process writes.
 const RECORDS: u32 = 1_000;
 
 const SINKS: [&str; 6] = [
@@ -71,7 +73,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many of its records a process left behind.
+/// Returns how many of a process's records can be read after its death.
 fn readable_after(sink: &str, death: &str) -> anyhow::Result<usize> {
     let folder = tempfile::tempdir()?;
     let stderr = File::create(folder.path().join("stderr.log"))?;
@@ -83,7 +85,7 @@ fn readable_after(sink: &str, death: &str) -> anyhow::Result<usize> {
     for entry in std::fs::read_dir(folder.path())? {
         let bytes = std::fs::read(entry?.path())?;
         for line in String::from_utf8_lossy(&bytes).lines() {
-            // Every sink writes the record's number so, whatever else it writes.
+            // Every sink writes the record's number in this form, whatever else it writes.
             let number = line
                 .split("number=")
                 .nth(1)
@@ -94,9 +96,9 @@ fn readable_after(sink: &str, death: &str) -> anyhow::Result<usize> {
     Ok(seen.len())
 }
 
-/// Writes the records and dies.
+/// Writes the records, and dies.
 fn child(sink: &str, death: &str, folder: &Path) -> anyhow::Result<()> {
-    // What is dropped when `main` returns.
+    // Values that are dropped when `main` returns.
     let mut held: Vec<Box<dyn std::any::Any>> = Vec::new();
     match sink {
         "flowlog stderr" => held.push(of_flowlog(Sink::Stderr)?),
@@ -116,7 +118,7 @@ fn child(sink: &str, death: &str, folder: &Path) -> anyhow::Result<()> {
                 .build();
             let tracer = provider.tracer("survival");
             (0..RECORDS).for_each(|number| tracer.start(format!("number={number}")).end());
-            // Nobody calls `shutdown`: a process that dies does not.
+            // `shutdown` is not called, because a process that dies does not call it.
             held.push(Box::new((provider, tracer)));
         }
         "ftlog" => {
@@ -130,30 +132,30 @@ fn child(sink: &str, death: &str, folder: &Path) -> anyhow::Result<()> {
             (0..RECORDS).for_each(|number| log::info!("number={number}"));
             held.push(Box::new(guard));
         }
-        other => bail!("`{other}` is no sink"),
+        other => bail!("unknown sink `{other}`"),
     }
     match death {
         "return" => Ok(()),
-        "panic" => panic!("as it was told"),
+        "panic" => panic!("panic on purpose"),
         "exit" => std::process::exit(0),
         "abort" => std::process::abort(),
         signal => {
             let signal = if signal == "SIGKILL" { Signal::KILL } else { Signal::TERM };
             rustix::process::kill_process(rustix::process::getpid(), signal)?;
             std::thread::sleep(Duration::from_secs(10));
-            bail!("it lives")
+            bail!("the process survived the signal")
         }
     }
 }
 
 fn of_flowlog(sink: Sink) -> anyhow::Result<Box<dyn std::any::Any>> {
     let installed = Emitter::builder("worker").sink(sink).install()?;
-    let flow = installed.start("survival");
+    let flow = installed.flow("survival").start();
     (0..RECORDS).for_each(|number| state!(flow, "write", words = format!("number={number}")));
     Ok(Box::new((flow, installed)))
 }
 
-/// Writes a line for each span.
+/// Writes one line per span.
 #[derive(Debug)]
 struct ToFile(Mutex<File>);
 

@@ -1,10 +1,12 @@
-//! How fast logs are triaged, and in how much memory, beside peers in the same run.
+//! Speed and memory of log analysis, compared with peers in the same run.
 //!
-//! Inputs are made from a seed, answers are checked against the simulated truth, and each figure is the median of several
-//! runs of whole processes, ours and the peers' in turn. A peer does what it can: `DuckDB` and Polars group by flow or find the
-//! first failing component of each, ripgrep counts lines with a rare literal; none knows structure, hangs, crashes or causes.
-#![expect(clippy::print_stdout, reason = "this is a program that prints")]
-#![expect(clippy::print_stderr, reason = "it takes minutes, and says where it is")]
+//! Inputs are generated from a seed, answers are checked against the simulated truth, and each
+//! figure is the median of several runs of whole processes, ours and the peers' in turn. Each peer
+//! does the part that it can: `DuckDB` and Polars group by flow or find the first failing component
+//! of each flow, ripgrep counts lines with a rare literal. None of them detects structure, hangs,
+//! crashes or causes.
+#![expect(clippy::print_stdout, reason = "a command-line program prints to stdout")]
+#![expect(clippy::print_stderr, reason = "it takes minutes, and prints its progress")]
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -15,42 +17,43 @@ use clap::Parser;
 use flowlog_analyze::{Options, analyze, source};
 use flowlog_benches::inputs::{self, Input};
 use flowlog_benches::peer::{self, Cost};
-use flowlog_simulator::Form;
+use flowlog_simulator::LogFormat;
 use serde_json::{Value, json};
 
-/// Times the triage of simulated logs beside peers.
+/// Measures the analysis of simulated logs, compared with peers.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Size of each input
     #[arg(long, default_value_t = 1024)]
     mib: u64,
-    /// Runs of each; the median counts
+    /// Runs of each program; the median is reported
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// One JSON object a row instead of a table in Markdown
+    /// Print one JSON object per row instead of a Markdown table
     #[arg(long)]
     json: bool,
-    /// Where the inputs are made, and kept; a temporary folder that is removed if not given
+    /// Folder for the inputs, which is kept; without it, a temporary folder that is removed
     #[arg(long)]
     keep: Option<PathBuf>,
-    /// How memory grows instead: dense records of 1, 4 and 16 times that size, and of one size in 1 to 1,000 files
+    /// Measure memory growth instead: dense records of 1, 4 and 16 times the size, and of one size
+    /// in 1 to 1,000 files
     #[arg(long)]
     growth: bool,
-    /// Triage this folder and write the report
+    /// Analyze this folder and print the report
     #[arg(long, hide = true)]
     triage: Option<PathBuf>,
-    /// Make an input in that folder: `json`, `mixed`, `sparse`, or a number of files
+    /// Generate an input in this folder: `json`, `mixed`, `sparse`, or a number of files
     #[arg(long, hide = true, num_args = 3)]
     make: Option<Vec<String>>,
 }
 
-/// One figure.
+/// Row of the results.
 struct Row {
     input: String,
     who: String,
     bytes: u64,
     cost: Cost,
-    /// Its rate as a share of ours on that input.
+    /// Rate relative to ours on the same input: above 1 is faster.
     beside: f64,
 }
 
@@ -78,7 +81,7 @@ fn main() -> anyhow::Result<()> {
             println!("{}", of_row(row));
         }
     } else {
-        println!("| input | who | MB/s | beside ours | seconds | CPU seconds | peak MB |");
+        println!("| input | program | MB/s | relative to ours | seconds | CPU seconds | peak MB |");
         println!("|---|---|---:|---:|---:|---:|---:|");
         for row in &rows {
             let Cost { wall, cpu, peak } = row.cost;
@@ -110,24 +113,25 @@ fn rate(row: &Row) -> f64 {
 
 fn make(what: &str, folder: &Path, bytes: u64) -> anyhow::Result<Input> {
     match what {
-        "json" => inputs::records(folder, Form::Json, bytes),
-        "mixed" => inputs::records(folder, Form::Mixed, bytes),
+        "json" => inputs::records(folder, LogFormat::Json, bytes),
+        "mixed" => inputs::records(folder, LogFormat::Mixed, bytes),
         "sparse" => inputs::sparse(folder, bytes),
         files => inputs::in_files(folder, bytes, files.parse()?),
     }
 }
 
-/// Makes an input in another process: what a process once held in memory would be its children's peak.
+/// Generates an input in another process: memory that this process once used would count as its
+/// children's peak.
 fn made(what: &str, folder: &Path, bytes: u64) -> anyhow::Result<Input> {
-    eprintln!("making {} MiB of {what}", bytes >> 20);
+    eprintln!("generating {} MiB of {what}", bytes >> 20);
     let arguments =
         ["--make", what, &folder.to_string_lossy(), &bytes.to_string()].map(OsString::from);
     let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
     let (_, text) = peer::run(std::env::current_exe()?, &arguments, &[0])?;
-    serde_json::from_str(&text).context("no input was made")
+    serde_json::from_str(&text).context("no input was generated")
 }
 
-/// What one program does with an input.
+/// Runs one program on an input.
 type Run<'a> = Box<dyn Fn() -> anyhow::Result<Cost> + 'a>;
 
 fn rates(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Row>> {
@@ -155,12 +159,12 @@ fn rates(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Row>> {
                 ));
                 runs.push(("DuckDB, group by flow", flows(peer::DUCKDB_GROUP, input.total())));
             } else {
-                eprintln!("no DuckDB: `pip install duckdb` brings it");
+                eprintln!("DuckDB not found: install it with `pip install duckdb`");
             }
             if peer::has_module("polars") {
                 runs.push(("Polars, group by flow", flows(peer::POLARS_GROUP, input.total())));
             } else {
-                eprintln!("no Polars: `pip install polars` brings it");
+                eprintln!("Polars not found: install it with `pip install polars`");
             }
         }
         if peer::has_program("rg") {
@@ -169,14 +173,14 @@ fn rates(arguments: &Arguments, folder: &Path) -> anyhow::Result<Vec<Row>> {
                 Box::new(|| peer::ripgrep(&input.folder, "index out of bounds")),
             ));
         } else {
-            eprintln!("no ripgrep: the package `ripgrep` brings it");
+            eprintln!("ripgrep not found: install the package `ripgrep`");
         }
         rows.extend(in_turn(name, &input, &runs, arguments.runs)?);
     }
     Ok(rows)
 }
 
-/// Runs all in turn, so that what the machine does besides meets all alike.
+/// Runs all programs in turn, so that other load on the machine affects all of them alike.
 fn in_turn(
     name: &str,
     input: &Input,
@@ -184,7 +188,7 @@ fn in_turn(
     times: usize,
 ) -> anyhow::Result<Vec<Row>> {
     let mut costs: Vec<Vec<Cost>> = runs.iter().map(|_| Vec::new()).collect();
-    // The first run of each warms the page cache, and counts not.
+    // The first run of each is not counted: it warms the page cache.
     for turn in 0..=times.max(1) {
         for ((who, run), costs) in runs.iter().zip(&mut costs) {
             eprintln!("{name}: {who}, run {turn} of {times}");
@@ -212,7 +216,7 @@ fn in_turn(
     Ok(runs.iter().zip(&medians).map(row).collect())
 }
 
-/// The median of each figure by itself.
+/// Returns the median of each figure separately.
 fn median(costs: &[Cost]) -> anyhow::Result<Cost> {
     let middle = |mut values: Vec<u128>| {
         values.sort_unstable();
@@ -228,7 +232,7 @@ fn median(costs: &[Cost]) -> anyhow::Result<Cost> {
     })
 }
 
-/// Our own run, whose answer is checked.
+/// Runs our own analysis, and checks its answer.
 fn ours(input: &Input) -> anyhow::Result<Cost> {
     let (cost, report) = peer::triage(&input.folder)?;
     let flows = ["ok", "recovered", "cancelled", "rejected", "failed"]

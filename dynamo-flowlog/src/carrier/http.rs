@@ -1,4 +1,4 @@
-//! The `http` crate's headers: hyper, axum, reqwest, tower.
+//! Headers of the `http` crate, as used by hyper, axum, reqwest and tower.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

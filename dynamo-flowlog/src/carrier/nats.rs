@@ -1,4 +1,7 @@
-//! NATS headers. Unlike HTTP's, their names differ by case; whoever sent them may have written `Traceparent`.
+//! NATS headers.
+//!
+//! Unlike HTTP header names, NATS header names are case-sensitive, and the sender may have written
+//! `Traceparent`.
 
 use async_nats::HeaderMap;
 use async_nats::header::HeaderName;
@@ -18,7 +21,7 @@ impl Inject for HeaderMap {
         let is_named = |key: &&HeaderName| AsRef::<str>::as_ref(*key).eq_ignore_ascii_case(name);
         let named: Vec<HeaderName> =
             self.iter().map(|(key, _)| key).filter(is_named).cloned().collect();
-        // No name can be taken out: all are given the value.
+        // A header cannot be removed, so every spelling of the name gets the value.
         if named.is_empty() {
             self.insert(name, value);
         }

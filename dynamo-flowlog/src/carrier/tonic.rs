@@ -1,4 +1,4 @@
-//! gRPC metadata: the `http` crate's headers under another name.
+//! gRPC metadata, a wrapper around the `http` crate's headers.
 
 use http::HeaderMap;
 use tonic::metadata::MetadataMap;

@@ -1,19 +1,19 @@
-//! Without the feature `otlp` nothing is sent.
+//! Stand-in for the exporter in builds without the feature `otlp`.
 
 use std::time::Duration;
 
-use flowlog_schema::json::Line;
+use flowlog_schema::json::RecordData;
 
-use super::{Ended, Otlp};
-use crate::emitter::Inner;
-use crate::shared::Shared;
+use super::{FinishedSpan, Otlp};
+use crate::record_args::SpanHeader;
+use crate::resource::Resource;
 
-/// Sends nothing, and is never made.
+/// Exporter that cannot be created.
 #[derive(Debug)]
 pub(crate) enum Exporter {}
 
 impl Exporter {
-    pub(crate) fn begin(_otlp: &Otlp, _emitter: &Inner) -> Result<Self, String> {
+    pub(crate) fn begin(_otlp: &Otlp, _resource: &Resource) -> Result<Self, String> {
         Err("built without the feature `otlp`".to_owned())
     }
 
@@ -21,11 +21,11 @@ impl Exporter {
         false
     }
 
-    pub(crate) fn record(&self, _shared: &Shared, _line: &Line<'_>) {
+    pub(crate) fn record(&self, _shared: &SpanHeader, _line: &RecordData<'_>) {
         match *self {}
     }
 
-    pub(crate) fn span(&self, _ended: &Ended<'_>) {
+    pub(crate) fn span(&self, _ended: &FinishedSpan<'_>) {
         match *self {}
     }
 
@@ -33,15 +33,15 @@ impl Exporter {
         match *self {}
     }
 
-    pub(crate) fn take_unsaid(&self, _now_ms: u64) -> Option<(u64, String)> {
+    pub(crate) fn take_unreported(&self, _now_ms: u64) -> Option<(u64, String)> {
         match *self {}
     }
 
-    pub(crate) fn put_back(&self, _unsaid: u64) {
+    pub(crate) fn restore_unreported(&self, _unsaid: u64) {
         match *self {}
     }
 
-    pub(crate) fn close(&self, _patience: Duration) {
+    pub(crate) fn close(&self, _timeout: Duration) {
         match *self {}
     }
 }

@@ -1,4 +1,4 @@
-//! One thread that sends spans and records in batches.
+//! Exporter: a thread that sends spans and records in batches.
 
 mod convert;
 
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flowlog_schema::json::Line;
+use flowlog_schema::json::RecordData;
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::LoggerProvider;
 use opentelemetry_otlp::{
@@ -20,54 +20,54 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
-use super::{Ended, Otlp};
-use crate::emitter::Inner;
-use crate::shared::Shared;
+use super::{FinishedSpan, Otlp};
+use crate::record_args::SpanHeader;
+use crate::resource::Resource;
 
-/// Spans or records of one request.
-const BATCH: usize = 512;
+/// Maximum number of spans or records per export request.
+const MAX_BATCH: usize = 512;
 
-/// How often what was lost is said, in milliseconds.
-const SAY_EVERY_MS: u64 = 1_000;
+/// Minimum interval between reports of lost items, in milliseconds.
+const REPORT_INTERVAL_MS: u64 = 1_000;
 
-/// Within its timeout (ten seconds, or `OTEL_EXPORTER_OTLP_TIMEOUT`) a request is tried again that often: a collector that is restarted is
-/// back in a few seconds.
-const RETRIES: usize = 12;
+/// Maximum number of retries of a request within its timeout (10 s, or
+/// `OTEL_EXPORTER_OTLP_TIMEOUT`): a collector that is restarted is back in a few seconds.
+const MAX_RETRIES: usize = 12;
 
-/// Sends what ended and what was said.
+/// Exporter of finished spans and emitted records.
 #[derive(Debug)]
 pub(crate) struct Exporter {
     spans: mpsc::Sender<SpanData>,
-    // Some hundred bytes each, and the queue moves them about.
+    // Boxed, because a record takes a few hundred bytes and the queue moves its items.
     records: mpsc::Sender<Box<SdkLogRecord>>,
     scope: InstrumentationScope,
     logger: SdkLogger,
-    tally: Arc<Tally>,
+    stats: Arc<ExportStats>,
     closing: watch::Sender<bool>,
-    /// Disconnected when the thread is done.
+    /// Disconnected when the thread has finished.
     done: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
-/// What became of what was handed over.
+/// Counts of the spans and records handed over, by outcome.
 #[derive(Debug, Default)]
-struct Tally {
+struct ExportStats {
     handed: AtomicU64,
     exported: AtomicU64,
     lost: AtomicU64,
-    /// Of those lost, how many no record has said yet.
-    unsaid: AtomicU64,
-    /// When that was said last, in milliseconds since the epoch.
-    said: AtomicU64,
-    /// What is not sent yet was given up.
-    is_given_up: AtomicBool,
+    /// Lost items that no record has reported yet.
+    unreported_lost: AtomicU64,
+    /// Time of the last report, in milliseconds since the epoch.
+    last_report_ms: AtomicU64,
+    /// Whether unsent items were abandoned.
+    is_abandoned: AtomicBool,
     reason: Mutex<String>,
 }
 
-impl Tally {
-    fn lose(&self, count: u64, reason: &str) {
+impl ExportStats {
+    fn count_lost(&self, count: u64, reason: &str) {
         if count > 0 {
             self.lost.fetch_add(count, Ordering::Relaxed);
-            self.unsaid.fetch_add(count, Ordering::Relaxed);
+            self.unreported_lost.fetch_add(count, Ordering::Relaxed);
             if let Ok(mut kept) = self.reason.try_lock() {
                 reason.clone_into(&mut kept);
             }
@@ -76,8 +76,10 @@ impl Tally {
 }
 
 impl Exporter {
-    /// Begins to send. What can be wrong is the endpoint; whether anybody listens there shows later.
-    pub(crate) fn begin(otlp: &Otlp, emitter: &Inner) -> Result<Self, String> {
+    /// Starts the exporter's thread.
+    ///
+    /// Fails if the endpoint is invalid. An unreachable collector is only noticed later.
+    pub(crate) fn begin(otlp: &Otlp, emitter: &Resource) -> Result<Self, String> {
         let resource = convert::resource(emitter);
         let scope = InstrumentationScope::builder("dynamo-flowlog")
             .with_version(env!("CARGO_PKG_VERSION"))
@@ -87,18 +89,19 @@ impl Exporter {
         let (records, mut records_out) = mpsc::channel(otlp.queue);
         let (closing, closed) = watch::channel(false);
         let (working, done) = std::sync::mpsc::channel();
-        let (began, begun) = std::sync::mpsc::channel();
-        let tally = Arc::new(Tally::default());
-        let (otlp, its_tally, its_scope) = (otlp.clone(), Arc::clone(&tally), scope.clone());
+        let (began, opened_at) = std::sync::mpsc::channel();
+        let stats = Arc::new(ExportStats::default());
+        let (otlp, its_tally, its_scope) = (otlp.clone(), Arc::clone(&stats), scope.clone());
         let run = move || {
             let delay = otlp.delay;
-            // In no other thread: one of somebody else's runtime may not even drop it.
+            // Built on this thread, because a thread of another runtime may not even drop a
+            // runtime.
             let made = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(|error| error.to_string());
             let made = made.and_then(|runtime| {
-                // Their connections live in the runtime that they are made in.
+                // The exporters' connections are bound to the runtime in which they are created.
                 let made = runtime.block_on(async { exporters(&otlp) });
                 made.map(|exporters| (runtime, exporters)).map_err(|error| error.to_string())
             });
@@ -130,98 +133,104 @@ impl Exporter {
                 );
                 tokio::join!(of_spans, of_records);
             });
-            // What it says by ending is that all is sent.
+            // Dropping the sender signals that everything was sent.
             drop(working);
         };
         let thread = std::thread::Builder::new().name("flowlog-otlp".to_owned());
         thread.spawn(run).map_err(|error| error.to_string())?;
-        begun.recv().map_err(|_| "the thread that sends did not start".to_owned())??;
-        Ok(Self { spans, records, scope, logger, tally, closing, done: Mutex::new(done) })
+        opened_at.recv().map_err(|_| "the exporter thread did not start".to_owned())??;
+        Ok(Self { spans, records, scope, logger, stats, closing, done: Mutex::new(done) })
     }
 
     pub(crate) fn is_built_in() -> bool {
         true
     }
 
-    /// Hands a record over.
-    pub(crate) fn record(&self, shared: &Shared, line: &Line<'_>) {
-        if shared.flow_id.is_none() || shared.flags.is_sampled() {
-            self.hand(&self.records, Box::new(convert::record(&self.logger, shared, line)));
+    /// Queues a record for export if it has no flow or its flow is sampled.
+    pub(crate) fn record(&self, header: &SpanHeader, line: &RecordData<'_>) {
+        if header.flow_id.is_none() || header.flags.is_sampled() {
+            self.hand(&self.records, Box::new(convert::record(&self.logger, header, line)));
         }
     }
 
-    /// Hands a span over.
-    pub(crate) fn span(&self, ended: &Ended<'_>) {
+    /// Queues a span for export if its flow is sampled.
+    pub(crate) fn span(&self, ended: &FinishedSpan<'_>) {
         if let Some(span) =
-            convert::span(&self.scope, ended).filter(|_| ended.shared.flags.is_sampled())
+            convert::span(&self.scope, ended).filter(|_| ended.header.flags.is_sampled())
         {
             self.hand(&self.spans, span);
         }
     }
 
     fn hand<T>(&self, queue: &mpsc::Sender<T>, item: T) {
-        self.tally.handed.fetch_add(1, Ordering::Relaxed);
+        self.stats.handed.fetch_add(1, Ordering::Relaxed);
         match queue.try_send(item) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                self.tally.lose(1, "the queue is full: the collector does not keep up")
+                self.stats.count_lost(1, "the queue is full: the collector does not keep up");
             }
-            Err(TrySendError::Closed(_)) => self.tally.lose(1, "the exporter is closed"),
+            Err(TrySendError::Closed(_)) => self.stats.count_lost(1, "the exporter is closed"),
         }
     }
 
-    /// How many spans and records the collector took, and how many it did not.
+    /// Returns how many spans and records the collector accepted, and how many were lost.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.tally.exported.load(Ordering::Relaxed), self.tally.lost.load(Ordering::Relaxed))
+        (self.stats.exported.load(Ordering::Relaxed), self.stats.lost.load(Ordering::Relaxed))
     }
 
-    /// How many were lost that nobody has said yet, and why the last of them was; once a second, or a collector that is down would have
-    /// every other line.
-    pub(crate) fn take_unsaid(&self, now_ms: u64) -> Option<(u64, String)> {
-        let said = self.tally.said.load(Ordering::Relaxed);
-        if self.tally.unsaid.load(Ordering::Relaxed) == 0
-            || now_ms < said.saturating_add(SAY_EVERY_MS)
+    /// Returns how many lost items were not reported yet, and the reason for the latest loss.
+    ///
+    /// Returns them at most once a second; otherwise every second line would report a collector
+    /// that is down.
+    pub(crate) fn take_unreported(&self, now_ms: u64) -> Option<(u64, String)> {
+        let last = self.stats.last_report_ms.load(Ordering::Relaxed);
+        if self.stats.unreported_lost.load(Ordering::Relaxed) == 0
+            || now_ms < last.saturating_add(REPORT_INTERVAL_MS)
         {
             return None;
         }
         if self
-            .tally
-            .said
-            .compare_exchange(said, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+            .stats
+            .last_report_ms
+            .compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed)
             .is_err()
         {
             return None;
         }
-        let unsaid = self.tally.unsaid.swap(0, Ordering::Relaxed);
-        (unsaid > 0).then(|| {
-            (unsaid, self.tally.reason.try_lock().map(|reason| reason.clone()).unwrap_or_default())
+        let unreported_lost = self.stats.unreported_lost.swap(0, Ordering::Relaxed);
+        (unreported_lost > 0).then(|| {
+            (
+                unreported_lost,
+                self.stats.reason.try_lock().map(|reason| reason.clone()).unwrap_or_default(),
+            )
         })
     }
 
-    /// They could not be said.
-    pub(crate) fn put_back(&self, unsaid: u64) {
-        self.tally.unsaid.fetch_add(unsaid, Ordering::Relaxed);
+    /// Adds back a count that could not be reported.
+    pub(crate) fn restore_unreported(&self, unreported_lost: u64) {
+        self.stats.unreported_lost.fetch_add(unreported_lost, Ordering::Relaxed);
     }
 
-    /// Sends what waits; what is not sent by then is lost, and is not sent later.
-    pub(crate) fn close(&self, patience: Duration) {
+    /// Flushes the queues. Items that are not sent within the timeout are lost, and are not sent
+    /// later.
+    pub(crate) fn close(&self, timeout: Duration) {
         let _ = self.closing.send(true);
         let Ok(done) = self.done.try_lock() else { return };
-        // It is disconnected when all is sent, or the thread is no more.
-        let _ = done.recv_timeout(patience);
-        self.tally.is_given_up.store(true, Ordering::Relaxed);
+        // The channel is disconnected when everything was sent or the thread has exited.
+        let _ = done.recv_timeout(timeout);
+        self.stats.is_abandoned.store(true, Ordering::Relaxed);
         let (exported, lost) = self.counts();
-        let waiting = self.tally.handed.load(Ordering::Relaxed).saturating_sub(exported + lost);
-        self.tally.lose(waiting, "the process ended before the collector had taken all");
-        // The last word on it is not put off.
-        self.tally.said.store(0, Ordering::Relaxed);
+        let waiting = self.stats.handed.load(Ordering::Relaxed).saturating_sub(exported + lost);
+        self.stats.count_lost(waiting, "the process exited before everything was exported");
+        // The final report is not rate-limited.
+        self.stats.last_report_ms.store(0, Ordering::Relaxed);
     }
 }
 
 type Exporters = (SpanExporter, LogExporter);
 
 fn exporters(otlp: &Otlp) -> Result<Exporters, opentelemetry_otlp::ExporterBuildError> {
-    let retries = RetryPolicy::recommended().with_max_retries(RETRIES);
+    let retries = RetryPolicy::recommended().with_max_retries(MAX_RETRIES);
     let endpoint = otlp.endpoint.as_deref().map(|endpoint| endpoint.trim_end_matches('/'));
     if otlp.is_http {
         let (mut spans, mut records) =
@@ -247,18 +256,18 @@ fn exporters(otlp: &Otlp) -> Result<Exporters, opentelemetry_otlp::ExporterBuild
     ))
 }
 
-/// Sends what comes out of a queue in batches, until it is closed and empty.
+/// Exports the items of a queue in batches until the queue is closed and empty.
 async fn pump<T>(
     queue: &mut mpsc::Receiver<T>,
     mut closing: watch::Receiver<bool>,
     delay: Duration,
-    tally: &Tally,
+    stats: &ExportStats,
     export: impl AsyncFn(&mut Vec<T>) -> OTelSdkResult,
 ) {
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(MAX_BATCH);
     loop {
         let has_more = tokio::select! {
-            count = queue.recv_many(&mut batch, BATCH) => count > 0,
+            count = queue.recv_many(&mut batch, MAX_BATCH) => count > 0,
             _ = closing.wait_for(|closing| *closing), if !queue.is_closed() => {
                 queue.close();
                 continue;
@@ -268,24 +277,24 @@ async fn pump<T>(
             return;
         }
         let mut is_late = std::pin::pin!(tokio::time::sleep(delay));
-        while batch.len() < BATCH && !queue.is_closed() {
-            let room = BATCH - batch.len();
+        while batch.len() < MAX_BATCH && !queue.is_closed() {
+            let capacity = MAX_BATCH - batch.len();
             tokio::select! {
-                _ = queue.recv_many(&mut batch, room) => {}
+                _ = queue.recv_many(&mut batch, capacity) => {}
                 () = &mut is_late => break,
                 _ = closing.wait_for(|closing| *closing) => queue.close(),
             }
         }
         let count = batch.len() as u64;
-        let is_given_up = || tally.is_given_up.load(Ordering::Relaxed);
-        if is_given_up() {
+        let is_abandoned = || stats.is_abandoned.load(Ordering::Relaxed);
+        if is_abandoned() {
             return;
         }
         match export(&mut batch).await {
-            // They were counted as lost.
-            _ if is_given_up() => return,
-            Ok(()) => drop(tally.exported.fetch_add(count, Ordering::Relaxed)),
-            Err(error) => tally.lose(count, &error.to_string()),
+            // `close` has already counted them as lost.
+            _ if is_abandoned() => return,
+            Ok(()) => drop(stats.exported.fetch_add(count, Ordering::Relaxed)),
+            Err(error) => stats.count_lost(count, &error.to_string()),
         }
         batch.clear();
     }

@@ -1,4 +1,4 @@
-//! A file, one `write(2)` a record.
+//! File sink, with one `write(2)` per record.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,38 +13,38 @@ use rustix::io::{Errno, IoSlice};
 
 use super::{Rotation, make_folder_of};
 
-/// How often it is seen to that the file is still the one of that name, in nanoseconds.
-const LOOK: i64 = 1_000_000_000;
+/// Interval between checks of the file's age and identity, in nanoseconds.
+const ROTATION_CHECK_INTERVAL_NS: i64 = 1_000_000_000;
 
-/// A file.
+/// File that records are appended to.
 #[derive(Debug)]
 pub(crate) struct FileSink {
     path: PathBuf,
     rotation: Rotation,
     file: ArcSwap<File>,
-    /// Bytes in it.
+    /// Size of the file in bytes.
     size: AtomicU64,
-    /// When it was begun, and when it was looked at last.
-    begun: AtomicI64,
-    looked: AtomicI64,
-    /// The last line was cut short.
-    torn: AtomicBool,
-    /// A write failed since the file was opened.
+    /// Start of the file and time of the last check, in nanoseconds since the epoch.
+    opened_at: AtomicI64,
+    last_check: AtomicI64,
+    /// Whether the last line was cut short.
+    partial_line: AtomicBool,
+    /// Whether a write failed since the file was opened.
     failed: AtomicBool,
-    /// It is another process's to rotate.
+    /// Whether another process rotates the file.
     is_shared: AtomicBool,
     /// Held while the file is replaced.
     replacing: ArcSwap<Mutex<()>>,
 }
 
-/// Why a file is replaced.
+/// Reason for replacing the file.
 #[derive(Debug, Clone, Copy)]
 enum Why {
-    /// So many bytes more are more than it may hold.
+    /// Adding this many bytes would exceed the maximum size.
     Full(u64),
-    /// It is as old as it may be.
+    /// The file has reached its maximum age.
     Old,
-    /// Another file has its name, or none, or writing to it failed.
+    /// The path names another file or none, or a write failed.
     Gone,
 }
 
@@ -55,7 +55,7 @@ impl FileSink {
         if file.metadata()?.file_type().is_fifo() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "a pipe is no file, and writing to it may wait for ever; `stderr` does not",
+                "the path is a pipe, and writes to it may block forever; use `stderr` instead",
             ));
         }
         Ok(Self {
@@ -63,9 +63,9 @@ impl FileSink {
             rotation,
             size: AtomicU64::new(file.metadata()?.len()),
             file: ArcSwap::from_pointee(file),
-            begun: AtomicI64::new(i64::MAX),
-            looked: AtomicI64::new(0),
-            torn: AtomicBool::new(false),
+            opened_at: AtomicI64::new(i64::MAX),
+            last_check: AtomicI64::new(0),
+            partial_line: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             is_shared: AtomicBool::new(false),
             replacing: ArcSwap::default(),
@@ -73,14 +73,15 @@ impl FileSink {
     }
 
     pub(crate) fn write(&self, line: &[u8], now: i64) -> io::Result<()> {
-        self.look_after(now, line.len() as u64);
+        self.maintain(now, line.len() as u64);
         let file = self.file.load();
-        // What is left of a line that was cut short becomes a line of its own.
-        let torn = self.torn.load(Ordering::Relaxed) && self.torn.swap(false, Ordering::Relaxed);
-        let parts = [IoSlice::new(if torn { b"\n" } else { b"" }), IoSlice::new(line)];
-        let wanted = line.len() + usize::from(torn);
+        // Terminate a line that was cut short, so that its remains form a line of their own.
+        let partial_line = self.partial_line.load(Ordering::Relaxed)
+            && self.partial_line.swap(false, Ordering::Relaxed);
+        let parts = [IoSlice::new(if partial_line { b"\n" } else { b"" }), IoSlice::new(line)];
+        let wanted = line.len() + usize::from(partial_line);
         let wrote = loop {
-            let wrote = if torn {
+            let wrote = if partial_line {
                 rustix::io::writev(&**file, &parts)
             } else {
                 rustix::io::write(&**file, line)
@@ -96,38 +97,35 @@ impl FileSink {
             }
             Ok(count) => {
                 self.size.fetch_add(count as u64, Ordering::Relaxed);
-                self.torn.store(torn || count > 0, Ordering::Relaxed);
-                Err(io::Error::new(
-                    io::ErrorKind::StorageFull,
-                    "the disk took only a part of the line",
-                ))
+                self.partial_line.store(partial_line || count > 0, Ordering::Relaxed);
+                Err(io::Error::new(io::ErrorKind::StorageFull, "only part of the line was written"))
             }
             Err(error) => {
-                self.torn.fetch_or(torn, Ordering::Relaxed);
+                self.partial_line.fetch_or(partial_line, Ordering::Relaxed);
                 self.failed.store(true, Ordering::Relaxed);
                 Err(error.into())
             }
         }
     }
 
-    /// Begins the next file where it is time, and opens this one anew where it is gone.
-    fn look_after(&self, now: i64, more: u64) {
+    /// Starts the next file when a limit is reached, and reopens the file if it is gone.
+    fn maintain(&self, now: i64, more: u64) {
         let may_rotate = !self.is_shared.load(Ordering::Relaxed);
         if may_rotate && self.is_full(more) {
             return self.replace(now, Why::Full(more));
         }
-        let looked = self.looked.load(Ordering::Relaxed);
-        // One of many threads looks.
-        if (0..LOOK).contains(&now.saturating_sub(looked))
+        let last_check = self.last_check.load(Ordering::Relaxed);
+        // Only one of several threads does the check.
+        if (0..ROTATION_CHECK_INTERVAL_NS).contains(&now.saturating_sub(last_check))
             || self
-                .looked
-                .compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed)
+                .last_check
+                .compare_exchange(last_check, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_err()
         {
             return;
         }
-        self.begun.fetch_min(now, Ordering::Relaxed);
-        let age = now.saturating_sub(self.begun.load(Ordering::Relaxed));
+        self.opened_at.fetch_min(now, Ordering::Relaxed);
+        let age = now.saturating_sub(self.opened_at.load(Ordering::Relaxed));
         let is_old = self.rotation.age.is_some_and(|most| age >= nanos(most));
         if may_rotate && is_old && self.size.load(Ordering::Relaxed) > 0 {
             self.replace(now, Why::Old);
@@ -136,36 +134,38 @@ impl FileSink {
         }
     }
 
-    /// Whether another file has its name, or none.
+    /// Returns whether the path names another file or none.
     fn is_gone(&self) -> bool {
         let (named, own) = (fs::metadata(&self.path), self.file.load().metadata());
         !matches!((named, own), (Ok(named), Ok(own)) if (named.dev(), named.ino()) == (own.dev(), own.ino()))
     }
 
-    /// Whether so many bytes more are more than it may hold.
+    /// Returns whether adding `more` bytes would exceed the maximum size.
     fn is_full(&self, more: u64) -> bool {
         let size = self.size.load(Ordering::Relaxed);
         self.rotation.size.is_some_and(|most| size > 0 && size + more > most)
     }
 
-    /// Opens the file anew, under its name a new one if this one is done. Where that fails, the old one is written to.
+    /// Replaces the file, rotating it first if it reached a limit.
+    ///
+    /// If that fails, writes go on to the old file.
     fn replace(&self, now: i64, why: Why) {
         let replacing = self.replacing.load();
         let Ok(_held) = replacing.try_lock() else { return };
         let is_free = match why {
-            // Another thread may have been quicker.
+            // Another thread may have been faster.
             Why::Full(more) if !self.is_full(more) => return,
             Why::Full(_) | Why::Old => self.is_gone() || self.rotate().is_ok(),
             Why::Gone => true,
         };
         if is_free && let Ok(file) = open(&self.path) {
             self.size.store(file.metadata().map_or(0, |data| data.len()), Ordering::Relaxed);
-            self.begun.store(now, Ordering::Relaxed);
+            self.opened_at.store(now, Ordering::Relaxed);
             self.file.store(Arc::new(file));
         }
     }
 
-    /// Moves the file to `PATH.1`, that to `PATH.2`, and so on.
+    /// Renames the file to `PATH.1`, `PATH.1` to `PATH.2`, and so on.
     fn rotate(&self) -> io::Result<()> {
         let name = |number: usize| {
             let mut name = self.path.clone().into_os_string();
@@ -186,20 +186,20 @@ impl FileSink {
         }
     }
 
-    /// One of two processes rotates: the elder.
+    /// Leaves rotation to the parent: only one of the two processes may rotate the file.
     pub(crate) fn after_fork(&self) {
         self.is_shared.store(true, Ordering::Relaxed);
-        // Whatever another thread held at that moment nobody gives back.
+        // A lock that another thread held during the fork is never released.
         self.replacing.store(Arc::default());
     }
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // To open a pipe that nobody reads would wait for a reader.
+    // Without `O_NONBLOCK`, opening a pipe blocks until it has a reader.
     OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
-/// Nanoseconds; the most that there are where they are more.
+/// Converts a duration to nanoseconds, saturating at `i64::MAX`.
 pub(super) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn size_and_age_begin_the_next() {
+    fn rotates_by_size_and_age() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/run.log");
         let rotation =
@@ -228,7 +228,7 @@ mod tests {
             (read(&path), read(&path.with_extension("log.1")), read(&path.with_extension("log.2"))),
             ("four.\n".into(), "three\n".into(), "two..\n".into())
         );
-        assert!(!path.with_extension("log.3").exists(), "the oldest is gone");
+        assert!(!path.with_extension("log.3").exists(), "the oldest file is removed");
         let sink = FileSink::open(
             &path,
             Rotation { age: Some(Duration::from_secs(60)), ..Rotation::default() },
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_too_late_to_rotate_does_not_rotate_again() {
+    fn concurrent_rotations_rotate_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.log");
         let sink = FileSink::open(
@@ -253,7 +253,7 @@ mod tests {
         )
         .unwrap();
         sink.write(b"one......\n", 1).unwrap();
-        // Two threads saw that it was full.
+        // Both threads saw that the file was full.
         sink.replace(2, Why::Full(4));
         sink.replace(2, Why::Full(4));
         sink.write(b"two\n", 3).unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_moved_or_removed_is_begun_again() {
+    fn moved_or_removed_file_is_reopened() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.log");
         let sink = FileSink::open(&path, Rotation::default()).unwrap();
@@ -282,17 +282,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_no_file() {
+    fn pipe_is_rejected() {
         let (reader, writer) = io::pipe().unwrap();
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
         let error = FileSink::open(Path::new(&path), Rotation::default()).unwrap_err();
-        assert!(error.to_string().contains("a pipe is no file"), "{error}");
+        assert!(error.to_string().contains("the path is a pipe"), "{error}");
         drop(reader);
     }
 
     #[test]
-    fn a_disk_that_is_full_loses_what_it_does_not_take() {
-        // Writing to it fails as on a full disk.
+    fn full_disk_is_an_error() {
+        // Writes to `/dev/full` fail as on a full disk.
         let sink = FileSink::open(Path::new("/dev/full"), Rotation::default()).unwrap();
         assert_eq!(sink.write(b"one\n", 1).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(

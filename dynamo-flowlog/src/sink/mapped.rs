@@ -1,7 +1,7 @@
-//! Files that are written to as memory: a record is one copy, and no call into the kernel.
+//! Memory-mapped files: a record is written with one copy and no system call.
 #![expect(
     unsafe_code,
-    reason = "a mapped file has no other door; measured: a tenth of what write(2) costs"
+    reason = "mapped memory can only be written through raw pointers; measured: a tenth of the cost of write(2)"
 )]
 
 use std::collections::VecDeque;
@@ -13,26 +13,26 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use crossbeam_utils::CachePadded;
 use memmap2::{Advice, MmapRaw};
 
 use super::file::nanos;
-use super::{PATIENCE_WITH_DISKS, Rotation, held, make_folder_of};
-use crate::lane::Apart;
-use crate::room;
+use super::{DISK_WAIT_TIMEOUT, Rotation, lock_timeout, make_folder_of};
+use crate::mmap;
 
-/// How long a file is where nobody says.
-const SIZE: u64 = 16 << 20;
+/// Default size of a file, in bytes.
+const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 
-/// The shortest file that is made.
-const LEAST: u64 = 64 << 10;
+/// Minimum size of a file, in bytes.
+const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 
-/// Where lines go that nobody may write any more: behind every end, and far from an overflow.
-const SHUT: u64 = u64::MAX / 2;
+/// Next offset of a closed file: beyond every end, and far from an overflow.
+const CLOSED_OFFSET: u64 = u64::MAX / 2;
 
-/// How long after a failure the next file is tried, in nanoseconds.
-const RETRY: i64 = 1_000_000_000;
+/// Delay between a failure and the next attempt to start a file, in nanoseconds.
+const RETRY_INTERVAL_NS: i64 = 1_000_000_000;
 
-/// Mapped files, one after the other.
+/// Sequence of mapped files.
 #[derive(Debug)]
 pub(crate) struct MappedSink {
     path: PathBuf,
@@ -40,65 +40,72 @@ pub(crate) struct MappedSink {
     age: Option<Duration>,
     keep: Option<usize>,
     segment: ArcSwap<Segment>,
-    /// Files that were made: each has a number of its own, whoever makes it.
+    /// Number of files made so far; shared, so that each file gets a number of its own.
     count: Arc<AtomicU64>,
-    /// When the last one was made, and when that failed last.
-    begun: AtomicI64,
+    /// When the last file was started, and when starting one last failed.
+    opened_at: AtomicI64,
     failed: AtomicI64,
     closed: Arc<AtomicBool>,
-    /// Held while the file is replaced: those that are full, the oldest first.
+    /// Full files, oldest first; locked while the current file is replaced.
     full: ArcSwap<Mutex<VecDeque<PathBuf>>>,
-    /// The next file, made ready ahead of time.
+    /// Next file, prepared ahead of time.
     ready: ArcSwap<Ready>,
 }
 
-/// A file that is made ready, or is there.
+/// File that is prepared, or being prepared.
 #[derive(Debug, Default)]
 struct Ready {
     segment: Mutex<Option<Segment>>,
-    /// A thread is at it.
+    /// Whether a thread is preparing the file.
     is_made: AtomicBool,
 }
 
-/// One of them.
+/// One mapped file.
 #[derive(Debug)]
 struct Segment {
     map: MmapRaw,
     file: File,
     path: PathBuf,
-    /// Where the next line goes.
-    next: Apart<AtomicU64>,
-    /// Where the first line would have gone that found no room.
+    /// Offset of the next line.
+    next: CachePadded<AtomicU64>,
+    /// Offset of the first line that did not fit.
     full_at: AtomicU64,
 }
 
 impl Segment {
     fn new(path: PathBuf, size: u64) -> io::Result<Self> {
-        let (file, map) = room::make(&path, size)?;
-        Ok(Self { map, file, path, next: Apart::default(), full_at: AtomicU64::new(u64::MAX) })
+        let (file, map) = mmap::make(&path, size)?;
+        Ok(Self {
+            map,
+            file,
+            path,
+            next: CachePadded::default(),
+            full_at: AtomicU64::new(u64::MAX),
+        })
     }
 
-    /// Whoever comes later finds no room; where the next line would have gone.
-    fn shut(&self) -> u64 {
-        self.next.0.swap(SHUT, Ordering::Relaxed)
+    /// Closes the segment to further lines, and returns the offset of the next line.
+    fn close_segment(&self) -> u64 {
+        self.next.swap(CLOSED_OFFSET, Ordering::Relaxed)
     }
 
-    /// Whether it is shut: a forked process's parent goes on with it, or it is cut.
-    fn is_shut(&self) -> bool {
-        self.next.0.load(Ordering::Relaxed) >= SHUT
+    /// Returns whether the segment is closed: it was truncated, or it belongs to the parent of this
+    /// forked process.
+    fn is_closed(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= CLOSED_OFFSET
     }
 
-    /// Has the kernel find memory for all of it: to find it line by line costs more than to write them.
+    /// Allocates all of its memory: page faults during writes cost more than the writes themselves.
     fn populate(&self) {
-        // Before Linux 5.14 there is no such advice, and nothing but speed depends on it.
+        // Linux before 5.14 lacks this advice, and only speed depends on it.
         let _ = self.map.advise(Advice::PopulateWrite);
     }
 
-    /// Writes a line; whether there was room.
+    /// Writes a line; returns whether it fit.
     #[inline]
     fn write(&self, line: &[u8]) -> bool {
         let length = line.len() as u64;
-        let begin = self.next.0.fetch_add(length, Ordering::Relaxed);
+        let begin = self.next.fetch_add(length, Ordering::Relaxed);
         let size = self.map.len() as u64;
         let Some(place) = usize::try_from(begin)
             .ok()
@@ -107,27 +114,31 @@ impl Segment {
             self.full_at.fetch_min(begin, Ordering::Relaxed);
             return false;
         };
-        // SAFETY: `place..place + line.len()` lies in the map (checked above) and in the file, which nobody makes shorter than
-        // what was handed out (`finish` cuts at `end`). `fetch_add` gives every range to one writer, and nothing reads the map.
-        // `line` is this process's own memory and cannot overlap it.
+        // SAFETY: `place..place + line.len()` is within the map (checked above) and within the
+        // file, which is never truncated below the ranges handed out (`finish` cuts at `end`).
+        // `fetch_add` gives every range to exactly one writer, and nothing reads the map. `line` is
+        // memory of the process itself and cannot overlap the map.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 line.as_ptr(),
                 self.map.as_mut_ptr().add(place),
                 line.len(),
-            )
+            );
         };
         true
     }
 
-    /// Nobody wrote to it.
+    /// Deletes the file, which has no lines.
     fn remove(&self) {
         let _ = fs::remove_file(&self.path);
     }
 
-    /// Takes no more lines, and cuts off the room that is left.
+    /// Closes the segment, and truncates the unused space of its file.
     fn finish(&self) {
-        let end = self.shut().min(self.full_at.load(Ordering::Relaxed)).min(self.map.len() as u64);
+        let end = self
+            .close_segment()
+            .min(self.full_at.load(Ordering::Relaxed))
+            .min(self.map.len() as u64);
         self.full_at.fetch_min(end, Ordering::Relaxed);
         let _ = self.file.set_len(end);
     }
@@ -136,7 +147,7 @@ impl Segment {
 impl MappedSink {
     pub(crate) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         make_folder_of(path)?;
-        let size = rotation.size.unwrap_or(SIZE).max(LEAST);
+        let size = rotation.size.unwrap_or(DEFAULT_SEGMENT_BYTES).max(MIN_SEGMENT_BYTES);
         let count = Arc::default();
         let first = make(path, &count, size)?;
         first.populate();
@@ -147,7 +158,7 @@ impl MappedSink {
             keep: rotation.keep,
             segment: ArcSwap::from_pointee(first),
             count,
-            begun: AtomicI64::new(i64::MAX),
+            opened_at: AtomicI64::new(i64::MAX),
             failed: AtomicI64::new(i64::MIN),
             closed: Arc::default(),
             full: ArcSwap::default(),
@@ -157,7 +168,9 @@ impl MappedSink {
         Ok(sink)
     }
 
-    /// Makes a file ready on a thread that does nothing else. Where that fails it is made when it is needed.
+    /// Prepares the next file on a separate thread.
+    ///
+    /// If that fails, the file is made when it is needed.
     fn make_ready(&self) {
         let ready = self.ready.load_full();
         if ready.is_made.swap(true, Ordering::Relaxed) {
@@ -168,7 +181,7 @@ impl MappedSink {
         let make = move || {
             if let Ok(segment) = make(&path, &count, size) {
                 segment.populate();
-                if let Ok(mut ready) = held(&ready.segment, PATIENCE_WITH_DISKS)
+                if let Ok(mut ready) = lock_timeout(&ready.segment, DISK_WAIT_TIMEOUT)
                     && !closed.load(Ordering::Relaxed)
                     && ready.is_none()
                 {
@@ -195,11 +208,16 @@ impl MappedSink {
     }
 
     fn age_at(&self, now: i64) -> i64 {
-        let begun = self.begun.load(Ordering::Relaxed);
-        if begun == i64::MAX {
-            let _ = self.begun.compare_exchange(begun, now, Ordering::Relaxed, Ordering::Relaxed);
+        let opened_at = self.opened_at.load(Ordering::Relaxed);
+        if opened_at == i64::MAX {
+            let _ = self.opened_at.compare_exchange(
+                opened_at,
+                now,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
-        now.saturating_sub(begun)
+        now.saturating_sub(opened_at)
     }
 
     #[cold]
@@ -211,8 +229,8 @@ impl MappedSink {
             ));
         }
         let lock = self.full.load_full();
-        let mut full_ones = held(&lock, PATIENCE_WITH_DISKS)?;
-        // Another thread may have been quicker.
+        let mut full_ones = lock_timeout(&lock, DISK_WAIT_TIMEOUT)?;
+        // Another thread may have been faster.
         let current = self.segment.load();
         if !Arc::ptr_eq(&current, full) && current.write(line) {
             return Ok(());
@@ -220,25 +238,25 @@ impl MappedSink {
         if self.closed.load(Ordering::Relaxed) {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the sink is closed"));
         }
-        // A clock that was turned back makes nobody wait.
-        let is_early =
-            (0..RETRY).contains(&now.saturating_sub(self.failed.load(Ordering::Relaxed)));
+        // A clock that was set back does not prolong the delay.
+        let is_early = (0..RETRY_INTERVAL_NS)
+            .contains(&now.saturating_sub(self.failed.load(Ordering::Relaxed)));
         let next = match if is_early {
-            Err(io::Error::new(io::ErrorKind::StorageFull, "no room for the next mapped file"))
+            Err(io::Error::new(io::ErrorKind::StorageFull, "no space for the next mapped file"))
         } else {
             self.begin(now)
         } {
             Ok(next) => next,
-            // It may be old, and not full.
+            // The current file may have reached its maximum age without being full.
             Err(_) if current.write(line) => return Ok(()),
             Err(error) => return Err(error),
         };
-        // Before anybody else may fill it.
+        // Write the line before other threads can fill the file.
         let is_written = next.write(line);
         self.segment.store(next);
         self.make_ready();
-        // The parent's is not this process's to cut, or to remove.
-        if !current.is_shut() {
+        // A closed segment belongs to the parent process, which truncates and removes it.
+        if !current.is_closed() {
             current.finish();
             full_ones.push_back(current.path.clone());
         }
@@ -248,25 +266,27 @@ impl MappedSink {
         if is_written { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
     }
 
-    /// The next file.
+    /// Returns the next file, prepared ahead of time or made now.
     fn begin(&self, now: i64) -> io::Result<Arc<Segment>> {
         let ready = self.ready.load().segment.try_lock().ok().and_then(|mut ready| ready.take());
         let made = ready.map_or_else(|| make(&self.path, &self.count, self.size), Ok);
         let next = Arc::new(made.inspect_err(|_| self.failed.store(now, Ordering::Relaxed))?);
-        self.begun.store(now, Ordering::Relaxed);
+        self.opened_at.store(now, Ordering::Relaxed);
         Ok(next)
     }
 
-    /// A process that was forked writes to files of its own. Whatever another thread held at that moment nobody gives back.
+    /// Gives a forked process files and locks of its own.
+    ///
+    /// A lock that another thread held during the fork is never released.
     pub(crate) fn after_fork(&self) {
-        // First of all nothing more goes to the parent's.
-        self.segment.load().shut();
+        // First of all, stop writing to the parent's file.
+        self.segment.load().close_segment();
         self.full.store(Arc::default());
         self.ready.store(Arc::default());
         self.count.store(0, Ordering::Relaxed);
-        self.begun.store(i64::MAX, Ordering::Relaxed);
+        self.opened_at.store(i64::MAX, Ordering::Relaxed);
         self.failed.store(i64::MIN, Ordering::Relaxed);
-        // Where there is no room yet, the first line that is written tries again.
+        // If there is no space yet, the first write tries again.
         if let Ok(first) = make(&self.path, &self.count, self.size) {
             self.segment.store(Arc::new(first));
             self.make_ready();
@@ -276,16 +296,16 @@ impl MappedSink {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         let segment = self.segment.load();
-        // A forked process that has none of its own yet leaves its parent's alone.
-        if segment.is_shut() {
+        // A forked process without a file of its own does not touch its parent's.
+        if segment.is_closed() {
             return;
         }
         segment.finish();
         if segment.file.metadata().is_ok_and(|data| data.len() == 0) {
             segment.remove();
         }
-        // One that is being made goes when it is ready.
-        if let Ok(mut ready) = held(&self.ready.load().segment, PATIENCE_WITH_DISKS)
+        // A file that is still being prepared is removed by the thread that prepares it.
+        if let Ok(mut ready) = lock_timeout(&self.ready.load().segment, DISK_WAIT_TIMEOUT)
             && let Some(segment) = ready.take()
         {
             segment.remove();
@@ -293,7 +313,8 @@ impl MappedSink {
     }
 }
 
-/// Makes the next file of that name that nobody has made: in a container every process may have the number of the one before it.
+/// Makes the file with the next unused number: in a container, a process may have the PID of its
+/// predecessor.
 fn make(path: &Path, count: &AtomicU64, size: u64) -> io::Result<Segment> {
     loop {
         let made = Segment::new(name(path, count.fetch_add(1, Ordering::Relaxed) + 1), size);
@@ -303,7 +324,7 @@ fn make(path: &Path, count: &AtomicU64, size: u64) -> io::Result<Segment> {
     }
 }
 
-/// `PATH.PID.NUMBER`.
+/// Returns `PATH.PID.NUMBER`.
 fn name(path: &Path, number: u64) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(format!(".{}.{number:06}", std::process::id()));
@@ -318,7 +339,7 @@ mod tests {
         let mut names: Vec<PathBuf> =
             fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
-        // One that is just being made ready holds zeros yet, and goes by itself.
+        // A file that is still being prepared holds zeros, and is removed by its thread.
         names
             .iter()
             .filter_map(|path| fs::read_to_string(path).ok())
@@ -327,11 +348,11 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_many_threads_lie_one_behind_the_other() {
+    fn lines_of_concurrent_threads_do_not_overlap() {
         let folder = tempfile::tempdir().unwrap();
         let sink = MappedSink::open(
             &folder.path().join("run.log"),
-            Rotation { size: Some(LEAST), ..Rotation::default() },
+            Rotation { size: Some(MIN_SEGMENT_BYTES), ..Rotation::default() },
         )
         .unwrap();
         let line = |thread: usize, at: usize| format!("{thread} {at} {}\n", "x".repeat(at % 90));
@@ -339,7 +360,7 @@ mod tests {
             for thread in 0..4 {
                 let sink = &sink;
                 scope.spawn(move || {
-                    (0..2_000).for_each(|at| sink.write(line(thread, at).as_bytes(), 0).unwrap())
+                    (0..2_000).for_each(|at| sink.write(line(thread, at).as_bytes(), 0).unwrap());
                 });
             }
         });
@@ -357,33 +378,37 @@ mod tests {
     }
 
     #[test]
-    fn old_files_go_and_old_age_begins_the_next() {
+    fn rotates_by_age_and_removes_old_files() {
         let folder = tempfile::tempdir().unwrap();
-        let rotation =
-            Rotation { size: Some(LEAST), age: Some(Duration::from_secs(1)), keep: Some(1) };
+        let rotation = Rotation {
+            size: Some(MIN_SEGMENT_BYTES),
+            age: Some(Duration::from_secs(1)),
+            keep: Some(1),
+        };
         let sink = MappedSink::open(&folder.path().join("run.log"), rotation).unwrap();
         for (second, line) in ["one\n", "two\n", "three\n"].iter().enumerate() {
-            sink.write(line.as_bytes(), i64::try_from(second * 2).unwrap() * RETRY).unwrap();
+            sink.write(line.as_bytes(), i64::try_from(second * 2).unwrap() * RETRY_INTERVAL_NS)
+                .unwrap();
         }
         sink.close();
         assert_eq!(files(folder.path()), ["two\n", "three\n"]);
     }
 
     #[test]
-    fn what_finds_no_room_is_said() {
+    fn write_without_space_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let sink = MappedSink::open(
             &folder.path().join("run.log"),
-            Rotation { size: Some(LEAST), ..Rotation::default() },
+            Rotation { size: Some(MIN_SEGMENT_BYTES), ..Rotation::default() },
         )
         .unwrap();
         assert!(sink.write(&vec![b'x'; 1 << 20], 0).is_err());
-        // The folder is gone: no next file, and the next try a second later.
+        // Without the directory there is no next file, and the next attempt is a second later.
         fs::remove_dir_all(folder.path()).unwrap();
         let line = vec![b'x'; 40_000];
         assert!(sink.write(&line, 0).is_err() || sink.write(&line, 0).is_err());
         assert_eq!(sink.write(&line, 1).unwrap_err().kind(), io::ErrorKind::StorageFull);
         fs::create_dir_all(folder.path()).unwrap();
-        sink.write(&line, 2 * RETRY).unwrap();
+        sink.write(&line, 2 * RETRY_INTERVAL_NS).unwrap();
     }
 }

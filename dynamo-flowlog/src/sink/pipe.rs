@@ -1,4 +1,4 @@
-//! Standard error, whatever stands behind it: a terminal, a file, a pipe whose reader may be slow.
+//! Standard error: a terminal, a file, or a pipe with a reader that may be slow.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,24 +12,25 @@ use arc_swap::ArcSwap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 
-use super::{PATIENCE, held};
+use super::{WRITE_TIMEOUT, lock_timeout};
 
-/// A pipe that can be written to takes so many bytes at once (`PIPE_BUF`).
-const AT_ONCE: usize = 4096;
+/// Number of bytes that a writable pipe accepts at once (`PIPE_BUF`).
+const PIPE_BUF: usize = 4096;
 
 /// Standard error.
 #[derive(Debug)]
 pub(crate) struct PipeSink {
-    /// A pipe or terminal opened once more, for this sink alone: a write to it does not wait, whoever else fills it up at that moment.
-    /// Standard error itself is shared with other processes, which would find that it no longer waits.
+    /// Descriptor of the pipe or terminal that was opened for this sink only. Writes to it do not
+    /// block, even if another process fills the pipe at that moment. Standard error itself is
+    /// shared with other processes, for which it must stay blocking.
     own: Option<File>,
-    /// A reader may let it fill up.
+    /// Whether a slow reader may let it fill up.
     may_fill: bool,
-    /// The last line was cut short.
-    torn: AtomicBool,
-    /// Nobody read for as long as anybody waits: records wait no more until it takes one.
+    /// Whether the last line was cut short.
+    partial_line: AtomicBool,
+    /// Whether the last write timed out: writes no longer wait until the reader accepts one.
     stuck: AtomicBool,
-    /// Held while a record that goes in several pieces is written.
+    /// Held while a record is written in several pieces.
     pieces: ArcSwap<Mutex<()>>,
 }
 
@@ -53,7 +54,7 @@ impl PipeSink {
         Self {
             own,
             may_fill,
-            torn: AtomicBool::new(false),
+            partial_line: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             pieces: ArcSwap::default(),
         }
@@ -64,23 +65,25 @@ impl PipeSink {
         self.write_to(self.own.as_ref().map_or_else(|| stderr.as_fd(), |own| own.as_fd()), line)
     }
 
-    /// Whatever another thread held when the process was forked nobody gives back.
+    /// Replaces the lock: if another thread held it during the fork, it is never released.
     pub(crate) fn after_fork(&self) {
         self.pieces.store(Arc::default());
     }
 
     fn write_to(&self, fd: BorrowedFd<'_>, line: &[u8]) -> io::Result<()> {
-        let patience = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
-        let until = Instant::now() + patience;
-        if !self.may_fill || (line.len() <= AT_ONCE && !self.torn.load(Ordering::Relaxed)) {
+        let timeout =
+            if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { WRITE_TIMEOUT };
+        let until = Instant::now() + timeout;
+        if !self.may_fill || (line.len() <= PIPE_BUF && !self.partial_line.load(Ordering::Relaxed))
+        {
             return self.pieces(fd, line, until);
         }
         let pieces = self.pieces.load();
-        let _held = held(&pieces, PATIENCE)?;
-        // What is left of a line that was cut short becomes a line of its own.
-        if self.torn.load(Ordering::Relaxed) {
+        let _held = lock_timeout(&pieces, WRITE_TIMEOUT)?;
+        // Terminate a line that was cut short, so that its remains form a line of their own.
+        if self.partial_line.load(Ordering::Relaxed) {
             self.pieces(fd, b"\n", until)?;
-            self.torn.store(false, Ordering::Relaxed);
+            self.partial_line.store(false, Ordering::Relaxed);
         }
         self.pieces(fd, line, until)
     }
@@ -88,9 +91,9 @@ impl PipeSink {
     fn pieces(&self, fd: BorrowedFd<'_>, line: &[u8], until: Instant) -> io::Result<()> {
         let mut rest = line;
         while !rest.is_empty() {
-            // Of a pipe that waits only so much is sure not to.
+            // On a blocking pipe, only this much is sure not to block.
             let piece = if self.may_fill && self.own.is_none() {
-                rest.get(..AT_ONCE).unwrap_or(rest)
+                rest.get(..PIPE_BUF).unwrap_or(rest)
             } else {
                 rest
             };
@@ -112,12 +115,12 @@ impl PipeSink {
         Ok(())
     }
 
-    fn cut(&self, torn: bool, error: io::Error) -> io::Error {
-        self.torn.fetch_or(torn, Ordering::Relaxed);
+    fn cut(&self, partial_line: bool, error: io::Error) -> io::Error {
+        self.partial_line.fetch_or(partial_line, Ordering::Relaxed);
         error
     }
 
-    /// Waits until it takes bytes, not longer than anybody has patience.
+    /// Waits until the descriptor is writable, at most until the deadline.
     fn ready(&self, fd: BorrowedFd<'_>, until: Instant) -> io::Result<()> {
         if !self.may_fill {
             return Ok(());
@@ -133,7 +136,7 @@ impl PipeSink {
                     self.stuck.store(true, Ordering::Relaxed);
                     return Err(io::Error::new(
                         io::ErrorKind::TimedOut,
-                        "nobody reads standard error",
+                        "the reader of standard error does not read",
                     ));
                 }
                 Err(rustix::io::Errno::INTR) if !left.is_zero() => {}
@@ -148,7 +151,8 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    /// A pipe's reader, its writer, and a sink that writes to it: by a descriptor of its own, or by the shared one.
+    /// Creates a pipe and a sink that writes to it through a descriptor of its own or the shared
+    /// one.
     fn pipe(own: bool) -> (io::PipeReader, io::PipeWriter, PipeSink) {
         use std::os::fd::AsRawFd;
         let (reader, writer) = io::pipe().unwrap();
@@ -168,21 +172,21 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_is_waited_for_once() {
+    fn stalled_reader_is_waited_for_once() {
         for own in [true, false] {
             let (mut reader, writer, sink) = pipe(own);
             let line = [b"x".repeat(999), b"\n".to_vec()].concat();
             let began = Instant::now();
             let taken = (0..1_000).filter(|_| write(&sink, &writer, &line).is_ok()).count();
             assert!(taken > 10 && taken < 1_000, "{taken}");
-            assert!(began.elapsed() < 50 * PATIENCE, "{:?}", began.elapsed());
-            let mut room = vec![0; 1 << 20];
-            let mut read = reader.read(&mut room).unwrap();
-            // As soon as somebody reads it goes on, and no line is lost inside another.
+            assert!(began.elapsed() < 400 * WRITE_TIMEOUT, "{:?}", began.elapsed());
+            let mut capacity = vec![0; 1 << 20];
+            let mut read = reader.read(&mut capacity).unwrap();
+            // Writing resumes as soon as the pipe is read, and no line is lost inside another.
             write(&sink, &writer, b"on\n").unwrap();
             drop((writer, sink));
-            read += reader.read(&mut room[read..]).unwrap();
-            let text = String::from_utf8_lossy(&room[..read]);
+            read += reader.read(&mut capacity[read..]).unwrap();
+            let text = String::from_utf8_lossy(&capacity[..read]);
             assert!(
                 text.ends_with("\non\n")
                     && text.lines().filter(|line| line.len() == 999).count() == taken,
@@ -192,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_a_pipe_is_cut_and_ended() {
+    fn line_longer_than_the_pipe_is_cut_and_terminated() {
         for own in [true, false] {
             let (mut reader, writer, sink) = pipe(own);
             assert!(write(&sink, &writer, &b"x".repeat(1 << 20)).is_err());
-            let mut room = vec![0; 1 << 20];
-            let read = reader.read(&mut room).unwrap();
-            assert!(room[..read].iter().all(|byte| *byte == b'x'));
+            let mut capacity = vec![0; 1 << 20];
+            let read = reader.read(&mut capacity).unwrap();
+            assert!(capacity[..read].iter().all(|byte| *byte == b'x'));
             write(&sink, &writer, b"on\n").unwrap();
             drop((writer, sink));
             let mut rest = String::new();
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_of_many_threads_do_not_mix() {
+    fn long_lines_of_concurrent_threads_do_not_mix() {
         for own in [true, false] {
             let (reader, writer, sink) = pipe(own);
             let read = std::thread::spawn(move || io::read_to_string(reader).unwrap());

@@ -1,4 +1,4 @@
-//! An answer's body: the flow ends when it does.
+//! Response body that ends its flow when it ends.
 
 use std::fmt::Display;
 use std::pin::Pin;
@@ -7,18 +7,18 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::verdict::{Side, Verdict};
+use super::outcome::{Exchange, ResponseOutcome};
 use crate::current::Scope;
 use crate::flow::Flow;
 
 pin_project! {
-    /// A body whose end is a flow's. See [the module](super).
+    /// Body that ends a flow when it ends. See [the module](super).
     #[derive(Debug)]
     pub struct FlowBody<B> {
         #[pin]
         body: B,
         open: Option<Open>,
-        // Whether the last frame is out.
+        // Whether the last frame was returned.
         is_done: bool,
     }
 
@@ -26,47 +26,47 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(open) = this.open.take() {
-                // A body without a last frame of its own is not asked for one.
-                if *this.is_done { open.end() } else { open.leave() }
+                // A body without trailers may be dropped before it returns `None`.
+                if *this.is_done { open.end() } else { open.drop_unfinished() }
             }
         }
     }
 }
 
-/// A flow that ends with a body.
+/// Flow that ends with the body.
 #[derive(Debug)]
 struct Open {
     flow: Flow,
-    side: Side,
-    verdict: Verdict,
+    exchange: Exchange,
+    outcome: ResponseOutcome,
 }
 
 impl Open {
     fn end(self) {
-        self.verdict.end(self.flow);
+        self.outcome.end(self.flow);
     }
 
-    /// Dropped before its end.
-    fn leave(self) {
-        match self.verdict {
-            Verdict::Ok => self.flow.cancel(self.side.left()),
-            // What became of it was told with the head.
-            verdict => verdict.end(self.flow),
+    /// Ends the flow of a body that was dropped before its end.
+    fn drop_unfinished(self) {
+        match self.outcome {
+            ResponseOutcome::Ok => self.flow.cancel(self.exchange.cancel_reason()),
+            // The head already decided the outcome.
+            outcome => outcome.end(self.flow),
         }
     }
 }
 
 impl<B> FlowBody<B> {
-    /// A body of no flow.
-    pub(super) fn of_nothing(body: B) -> Self {
+    /// Creates a body without a flow.
+    pub(super) fn without_flow(body: B) -> Self {
         Self { body, open: None, is_done: false }
     }
 }
 
 impl<B: Body> FlowBody<B> {
-    pub(super) fn of(body: B, flow: Flow, side: Side, verdict: Verdict) -> Self {
+    pub(super) fn of(body: B, flow: Flow, exchange: Exchange, outcome: ResponseOutcome) -> Self {
         let is_done = body.is_end_stream();
-        Self { body, open: Some(Open { flow, side, verdict }), is_done }
+        Self { body, open: Some(Open { flow, exchange, outcome }), is_done }
     }
 }
 
@@ -90,14 +90,14 @@ where
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    open.verdict.read_trailers(trailers);
+                    open.outcome.read_trailers(trailers);
                 }
-                // Trailers are the last that is asked for.
+                // Callers may stop polling after trailers.
                 *this.is_done = frame.is_trailers() || this.body.is_end_stream();
             }
             Some(Err(error)) => {
                 if let Some(open) = this.open.take() {
-                    open.side.failed(open.flow, error);
+                    open.exchange.on_error(open.flow, error);
                 }
             }
             None => {

@@ -1,4 +1,4 @@
-//! The side that asks.
+//! Client side of a request.
 
 use std::fmt::Display;
 use std::task::{Context, Poll};
@@ -7,17 +7,17 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::verdict::Side;
-use super::{Answer, FlowBody, Of};
+use super::outcome::Exchange;
+use super::{FlowBody, LayerConfig, ResponseFuture};
 use crate::current::current;
 use crate::flow::{Flow, FlowHandle};
-use crate::otlp::Role;
+use crate::record_args::SpanKind;
 
-/// A service that is called within flows. See [`ClientLayer`](super::ClientLayer).
+/// Service that makes its calls within flows. See [`ClientLayer`](super::ClientLayer).
 #[derive(Debug, Clone)]
 pub struct Client<S> {
     pub(super) inner: S,
-    pub(super) of: Of,
+    pub(super) config: LayerConfig,
 }
 
 impl<S, A, B> Service<Request<A>> for Client<S>
@@ -28,24 +28,26 @@ where
 {
     type Response = Response<FlowBody<B>>;
     type Error = S::Error;
-    type Future = Answer<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        let kind = self.of.kind.clone();
-        // The flow that works on it, or the one that the request was made for; a request of nobody's is a flow of its own.
+        let kind = self.config.kind.clone();
+        // The parent is the flow that the request was made for, or else the current one. Without a
+        // parent, the request starts a flow of its own.
         let caller = request.extensions().get::<FlowHandle>().cloned().or_else(current);
-        let flow = match (caller, self.of.emitter()) {
-            (Some(caller), _) => caller.call(kind),
-            (None, Some(emitter)) => emitter.start(kind),
-            (None, None) => Flow::nothing(),
+        let flow = match (caller, self.config.emitter()) {
+            (Some(caller), _) => caller.child(kind),
+            (None, Some(emitter)) => emitter.flow(kind).start(),
+            (None, None) => Flow::noop(),
         };
-        flow.is_a(Role::Client);
+        flow.set_kind(SpanKind::Client);
         flow.inject(request.headers_mut());
-        let answer = flow.run(|| self.inner.call(request));
-        Answer::of(flow, Side::Client, answer)
+        let response = flow.run(|| self.inner.call(request));
+        let exchange = Exchange { span_kind: SpanKind::Client, has_no_body: false };
+        ResponseFuture::of(flow, exchange, response)
     }
 }

@@ -1,4 +1,4 @@
-//! The side that answers.
+//! Server side of a request.
 
 use std::fmt::Display;
 use std::task::{Context, Poll};
@@ -7,16 +7,16 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::verdict::Side;
-use super::{Answer, FlowBody, Of};
+use super::outcome::Exchange;
+use super::{FlowBody, LayerConfig, ResponseFuture};
 use crate::flow::Flow;
-use crate::otlp::Role;
+use crate::record_args::SpanKind;
 
-/// A service whose requests are flows. See [`ServerLayer`](super::ServerLayer).
+/// Service that handles each request as a flow. See [`ServerLayer`](super::ServerLayer).
 #[derive(Debug, Clone)]
 pub struct Server<S> {
     pub(super) inner: S,
-    pub(super) of: Of,
+    pub(super) config: LayerConfig,
 }
 
 impl<S, A, B> Service<Request<A>> for Server<S>
@@ -27,28 +27,28 @@ where
 {
     type Response = Response<FlowBody<B>>;
     type Error = S::Error;
-    type Future = Answer<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        // A query may hold a secret, a path does not.
-        let flow = self.of.emitter().map_or_else(Flow::nothing, |emitter| {
+        // The query is not recorded, because it may hold a secret.
+        let flow = self.config.emitter().map_or_else(Flow::noop, |emitter| {
             let fields = [
                 ("http.request.method", request.method().as_str().into()),
                 ("url.path", request.uri().path().into()),
             ];
-            emitter.accept_with(request.headers(), self.of.kind.clone(), &fields)
+            emitter.flow(self.config.kind.clone()).fields(&fields).accept(request.headers())
         });
-        flow.is_a(Role::Server);
-        // Whatever body is made for it is thrown away.
-        let is_bare = request.method() == Method::HEAD;
+        flow.set_kind(SpanKind::Server);
+        // A server discards any body of the response to a `HEAD` request.
+        let has_no_body = request.method() == Method::HEAD;
         if flow.is_enabled() {
             request.extensions_mut().insert(flow.handle());
         }
-        let answer = flow.run(|| self.inner.call(request));
-        Answer::of(flow, Side::Server { is_bare }, answer)
+        let response = flow.run(|| self.inner.call(request));
+        ResponseFuture::of(flow, Exchange { span_kind: SpanKind::Server, has_no_body }, response)
     }
 }

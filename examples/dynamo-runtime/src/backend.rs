@@ -1,4 +1,4 @@
-//! The backend: serves an endpoint, and takes up the flow that a request comes with.
+//! Backend that serves an endpoint and joins the flow of each request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use dynamo_runtime::{DistributedRuntime, Runtime, Worker, logging, stream};
 
 struct Echo;
 
-/// The longest prompt, in bytes.
-const ROOM: usize = 64;
+/// Maximum length of a prompt, in bytes.
+const MAX_PROMPT_BYTES: usize = 64;
 
 #[async_trait]
 impl AsyncEngine<SingleIn<String>, ManyOut<Annotated<String>>, Error> for Echo {
     async fn generate(&self, input: SingleIn<String>) -> Result<ManyOut<Annotated<String>>, Error> {
         let (text, context) = input.into_parts();
-        // Dynamo's span `handle_payload` is entered here: its headers are our caller's.
+        // Dynamo's span `handle_payload` is entered here; its trace headers are our caller's.
         let mut headers = HashMap::new();
         logging::inject_trace_headers_into_map(&mut headers);
         let flow = Flow::accept(&headers, "generate");
         flow.state("prefill");
-        if text.len() > ROOM {
+        if text.len() > MAX_PROMPT_BYTES {
             let error =
                 anyhow::anyhow!("ResourceExhausted: no KV block is free for {} bytes", text.len());
             flow.fail::<dyn std::error::Error + Send + Sync>(error.as_ref());
@@ -43,17 +43,17 @@ impl AsyncEngine<SingleIn<String>, ManyOut<Annotated<String>>, Error> for Echo {
 
 pub(crate) fn main() -> anyhow::Result<()> {
     logging::init();
-    let _installed = Emitter::from_environment("backend")
+    let _installed = Emitter::from_env("backend")
         .instance("backend-0")
         .version("dynamo-runtime", "1.6.1")
         .install()?;
     Worker::from_settings()?.execute(serve)?;
-    // Dynamo has no door to flush what it exports.
+    // Dynamo has no API to flush its exporters.
     thread::sleep(Duration::from_millis(500));
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "whoever started it waits for that")]
+#[expect(clippy::print_stdout, reason = "the parent process waits for this line")]
 async fn serve(runtime: Runtime) -> anyhow::Result<()> {
     let start = Flow::inherit("worker_start");
     start.state("connect");

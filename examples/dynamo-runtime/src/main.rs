@@ -1,5 +1,8 @@
-//! Two processes on the published `dynamo-runtime` crate: a frontend that sends requests through Dynamo's router, and a backend that answers
-//! them. Dynamo logs and traces as it always does; beside it, both say in flowlog's records what they do. All of it has one id.
+//! Two processes on the published `dynamo-runtime` crate: a frontend that sends requests through
+//! Dynamo's router, and a backend that answers them.
+//!
+//! Dynamo logs and traces as usual. In addition, both processes emit flowlog records of their work.
+//! All of it shares one ID.
 //!
 //! `cargo run -- OUT` runs both, and leaves their logs in `OUT`.
 
@@ -18,17 +21,18 @@ fn main() -> anyhow::Result<()> {
         Some("backend") => backend::main(),
         Some("frontend") => frontend::main(),
         Some(out) => run(Path::new(out)),
-        None => bail!("a folder for the logs is needed: `cargo run -- OUT`"),
+        None => bail!("missing log folder; usage: `cargo run -- OUT`"),
     }
 }
 
-/// Runs a backend, and a frontend until it is done.
+/// Runs a backend, and a frontend until it exits.
 fn run(out: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(out).with_context(|| format!("failed to make `{}`", out.display()))?;
+    fs::create_dir_all(out).with_context(|| format!("failed to create `{}`", out.display()))?;
     let store = std::env::temp_dir().join(format!("flowlog-dynamo-{}", std::process::id()));
     let start = |role: &str| -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        // Dynamo on one machine: files to find one another, TCP to speak. Its trace ids are there only with JSONL or OTLP.
+        // Dynamo on one machine: discovery by files, requests over TCP. Dynamo only logs trace IDs
+        // with JSONL or OTLP.
         command
             .arg(role)
             .env_remove("NATS_SERVER")
@@ -45,16 +49,16 @@ fn run(out: &Path) -> anyhow::Result<()> {
             .env("OTEL_BSP_SCHEDULE_DELAY", "100")
             .env("OTEL_BLRP_SCHEDULE_DELAY", "100")
             .env("OTEL_SERVICE_NAME", role);
-        // Both write where Dynamo's lines go, as a container's log has them.
+        // Both write to the stream that Dynamo logs to, as in a container's log.
         command
             .env("FLOWLOG_SINK", "stderr")
             .stderr(File::create(out.join(format!("{role}.log")))?);
         Ok(command)
     };
     let mut backend = start("backend")?.stdout(Stdio::piped()).spawn()?;
-    let said = backend.stdout.take().context("the backend has no output")?;
+    let output = backend.stdout.take().context("the backend has no output")?;
     let mut ready = String::new();
-    BufReader::new(said).read_line(&mut ready)?;
+    BufReader::new(output).read_line(&mut ready)?;
     if ready.is_empty() {
         bail!("the backend did not start: see `{}`", out.join("backend.log").display());
     }

@@ -1,4 +1,4 @@
-//! One test that passes, and one whose server is killed.
+//! One test that passes, and one in which the server is killed.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{BufRead, BufReader};

@@ -1,10 +1,10 @@
-//! What all components have in common: a name, a place where they are found, and an end.
+//! Common parts of all components: identity, registration and shutdown.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use dynamo_flowlog::{Emitter, Flow, Installed};
+use dynamo_flowlog::{Emitter, EmitterGuard, Flow};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,27 +12,27 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::fault::{Faulty, Switch};
 use crate::{frontend, kvbm, nixl, planner, router, worker};
 
-/// Which component a process is.
+/// Identity of a component's process.
 #[derive(Debug, Clone, Args)]
 pub struct Identity {
-    /// `prefill-0`: the component, and which of several alike
+    /// Component and number of the instance: `prefill-0`
     pub instance: String,
-    /// Where NATS is
+    /// URL of NATS
     #[arg(long)]
     pub nats: String,
-    /// What goes wrong where
+    /// Fault and instance
     #[arg(long)]
     pub fault: Option<Switch>,
 }
 
 impl Identity {
-    /// `prefill` of `prefill-0`.
+    /// Returns `prefill` for `prefill-0`.
     pub fn component(&self) -> &str {
         self.instance.rsplit_once('-').map_or(&*self.instance, |(component, _)| component)
     }
 }
 
-/// Where a component is found.
+/// Address of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Found {
     pub(crate) component: String,
@@ -40,41 +40,41 @@ pub(crate) struct Found {
     pub(crate) address: String,
 }
 
-/// What a component works with.
-pub(crate) struct Place {
+/// Resources of a component.
+pub(crate) struct Service {
     pub(crate) identity: Identity,
     pub(crate) nats: async_nats::Client,
     pub(crate) listener: TcpListener,
     pub(crate) faulty: Faulty,
 }
 
-/// The subject on which components say where they are.
+/// Subject on which components publish their address.
 pub(crate) const REGISTER: &str = "register";
 
-/// How often they do: who is silent for much longer is gone.
+/// Interval between publications; instances silent for ten intervals are considered gone.
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 
-/// Is one component until it is told to stop.
+/// Runs one component until it receives SIGTERM.
 ///
 /// # Errors
-/// Where it cannot start.
+/// Returns an error if the component cannot start or fails.
 pub fn be(identity: &Identity) -> anyhow::Result<()> {
-    let emitter = Emitter::from_environment(identity.component()).instance(&identity.instance);
+    let emitter = Emitter::from_env(identity.component()).instance(&identity.instance);
     let installed = emitter
         .version("prime-path", env!("CARGO_PKG_VERSION"))
-        .samples(Duration::from_millis(250))
+        .sample_interval(Duration::from_millis(250))
         .install()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let done = runtime.block_on(work(identity, &installed));
-    // Whatever still works is dropped with it, and says so.
+    // Dropping the runtime drops all unfinished work, and its flows are recorded as abandoned.
     drop(runtime);
     done
 }
 
-async fn work(identity: &Identity, installed: &Installed) -> anyhow::Result<()> {
+async fn work(identity: &Identity, installed: &EmitterGuard) -> anyhow::Result<()> {
     let mut stop = signal(SignalKind::terminate())?;
-    // Whoever started the process may have had a flow to do it in.
+    // The process may have been started as part of a flow.
     let start = Flow::inherit("worker_start");
     start.state("connect");
     let nats = async_nats::connect(&identity.nats)
@@ -89,17 +89,17 @@ async fn work(identity: &Identity, installed: &Installed) -> anyhow::Result<()> 
         address: listener.local_addr()?.to_string(),
     };
     let faulty = Faulty::of(identity.fault.as_ref(), &identity.instance);
-    let place = Place { identity: identity.clone(), nats: nats.clone(), listener, faulty };
+    let service = Service { identity: identity.clone(), nats: nats.clone(), listener, faulty };
     let serve = async {
         match found.component.as_str() {
-            "frontend" => frontend::serve(place).await,
-            "router" => router::serve(place).await,
-            "planner" => planner::serve(place).await,
-            "prefill" => worker::prefill(place).await,
-            "decode" => worker::decode(place).await,
-            "kvbm" => kvbm::serve(place, installed).await,
-            "nixl" => nixl::serve(place).await,
-            other => anyhow::bail!("`{other}` is no component"),
+            "frontend" => frontend::serve(service).await,
+            "router" => router::serve(service).await,
+            "planner" => planner::serve(service).await,
+            "prefill" => worker::prefill(service).await,
+            "decode" => worker::decode(service).await,
+            "kvbm" => kvbm::serve(service, installed).await,
+            "nixl" => nixl::serve(service).await,
+            other => anyhow::bail!("unknown component `{other}`"),
         }
     };
     start.state("register");
@@ -112,8 +112,8 @@ async fn work(identity: &Identity, installed: &Installed) -> anyhow::Result<()> 
 }
 
 async fn register(nats: &async_nats::Client, found: &Found) {
-    let told = serde_json::to_vec(found).unwrap_or_default();
-    while nats.publish(REGISTER, told.clone().into()).await.is_ok() {
+    let registration = serde_json::to_vec(found).unwrap_or_default();
+    while nats.publish(REGISTER, registration.clone().into()).await.is_ok() {
         tokio::time::sleep(HEARTBEAT).await;
     }
 }

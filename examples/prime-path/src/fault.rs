@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use crate::wire::Failed;
 
-/// What goes wrong.
+/// Kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Every piece of work fails with an error.
+    /// Every work item fails with an error.
     Error,
-    /// No piece of work ends.
+    /// No work item finishes.
     Hang,
-    /// The process is killed in the middle of one.
+    /// The process is killed during a work item.
     Kill,
-    /// Each takes longer than anybody waits.
+    /// Each work item takes longer than callers wait.
     Slow,
-    /// KV blocks are not given back.
+    /// KV blocks are not freed.
     Leak,
 }
 
@@ -30,12 +30,12 @@ const NAMES: [(&str, Fault); 5] = [
     ("leak", Fault::Leak),
 ];
 
-/// What goes wrong, and in which instance.
+/// Fault and the instance that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
-    /// What.
+    /// Kind of fault.
     pub fault: Fault,
-    /// Where.
+    /// Instance that has the fault.
     pub instance: String,
 }
 
@@ -43,13 +43,15 @@ impl FromStr for Switch {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, instance) =
-            text.split_once('@').ok_or("a fault and an instance are needed: `error@prefill-1`")?;
+        let (name, instance) = text
+            .split_once('@')
+            .ok_or("invalid fault: expected FAULT@INSTANCE, such as `error@prefill-1`")?;
         let known = NAMES.iter().find(|(known, _)| *known == name);
         let names = || NAMES.map(|(name, _)| name).join(", ");
-        let fault = known.ok_or_else(|| format!("`{name}` is no fault: {}", names()))?.1;
+        let fault =
+            known.ok_or_else(|| format!("unknown fault `{name}`: expected one of {}", names()))?.1;
         if fault == Fault::Leak && !instance.starts_with("kvbm") {
-            return Err("only kvbm-0 has blocks that leak".to_owned());
+            return Err("only kvbm-0 can leak blocks".to_owned());
         }
         Ok(Self { fault, instance: instance.to_owned() })
     }
@@ -63,10 +65,10 @@ impl fmt::Display for Switch {
     }
 }
 
-/// Pieces of work that go well before the fault is felt: so there is something to compare with.
-const GO_WELL: usize = 4;
+/// Number of work items that succeed before the fault takes effect, for comparison.
+const HEALTHY_WORK_ITEMS: usize = 4;
 
-/// A component's fault, if it has one.
+/// Fault of a component, if it has one.
 #[derive(Debug, Default)]
 pub(crate) struct Faulty {
     fault: Option<Fault>,
@@ -81,15 +83,17 @@ impl Faulty {
         }
     }
 
-    /// Whether blocks are kept now that ought to be given back.
+    /// Returns whether blocks that should be freed are kept.
     pub(crate) fn leaks(&self) -> bool {
-        self.fault == Some(Fault::Leak) && self.worked.fetch_add(1, Ordering::Relaxed) >= GO_WELL
+        self.fault == Some(Fault::Leak)
+            && self.worked.fetch_add(1, Ordering::Relaxed) >= HEALTHY_WORK_ITEMS
     }
 
-    /// What becomes of a piece of work at the moment.
+    /// Applies the fault to a work item.
     pub(crate) async fn strike(&self) -> Result<(), Failed> {
         let Some(fault) = self.fault else { return Ok(()) };
-        if fault == Fault::Leak || self.worked.fetch_add(1, Ordering::Relaxed) < GO_WELL {
+        if fault == Fault::Leak || self.worked.fetch_add(1, Ordering::Relaxed) < HEALTHY_WORK_ITEMS
+        {
             return Ok(());
         }
         match fault {

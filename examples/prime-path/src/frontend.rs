@@ -1,4 +1,4 @@
-//! The frontend: takes requests, and sees each through router, prefill and decode.
+//! Frontend: accepts requests, and passes each through router, prefill and decode.
 
 use std::sync::Arc;
 
@@ -14,24 +14,24 @@ use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::component::{Found, Place};
+use crate::component::{Found, Service};
 use crate::router::SELECT;
 use crate::wire::{DEADLINE, Failed, Http, ask, in_time, whole};
 
 struct Frontend {
-    place: Place,
+    service: Service,
     prefill: Http,
     decode: Http,
 }
 
-/// What a client asks for.
+/// Request of a client.
 #[derive(Debug, Deserialize)]
 struct Asked {
     prompt: String,
     max_tokens: u32,
 }
 
-/// Whom the router picked.
+/// Instances that the router picked.
 #[derive(Debug, Deserialize)]
 struct Picked {
     prefill: Found,
@@ -40,11 +40,11 @@ struct Picked {
     nixl: Found,
 }
 
-pub(crate) async fn serve(mut place: Place) -> anyhow::Result<()> {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let listener = std::mem::replace(&mut place.listener, nobody);
+pub(crate) async fn serve(mut service: Service) -> anyhow::Result<()> {
+    let unreachable = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let listener = std::mem::replace(&mut service.listener, unreachable);
     let frontend =
-        Arc::new(Frontend { place, prefill: Http::new("prefill"), decode: Http::new("decode") });
+        Arc::new(Frontend { service, prefill: Http::new("prefill"), decode: Http::new("decode") });
     let app = Router::new()
         .route("/v1/completions", post(complete))
         .with_state(frontend)
@@ -66,37 +66,37 @@ impl Frontend {
         if tokens == 0 {
             return Err(Failed::new("InvalidArgument", "the prompt is empty"));
         }
-        self.place.faulty.strike().await?;
+        self.service.faulty.strike().await?;
         flow.state("route");
-        let picked = in_time("router", ask(&self.place.nats, SELECT, "route")).await?;
+        let picked = in_time("router", ask(&self.service.nats, SELECT, "route")).await?;
         let picked: Picked = serde_json::from_value(picked)
             .map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
         flow.state("prefill");
-        let (whose, url) =
+        let (origin, url) =
             (&picked.prefill.instance, format!("http://{}/prefill", picked.prefill.address));
         let body = json!({"tokens": tokens, "kvbm": picked.kvbm.address});
         let blocks =
-            in_time(whose, async { whole(whose, self.prefill.post(&url, &body).await?).await })
+            in_time(origin, async { whole(origin, self.prefill.post(&url, &body).await?).await })
                 .await?;
         let blocks: Value = serde_json::from_slice(&blocks)
             .map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
         flow.state("decode");
-        let (whose, url) =
+        let (origin, url) =
             (picked.decode.instance.clone(), format!("http://{}/decode", picked.decode.address));
         let body = json!({
             "max_tokens": asked.max_tokens, "blocks": blocks, "from": picked.prefill.instance,
             "kvbm": picked.kvbm.address, "nixl": picked.nixl.address,
         });
-        let answer = in_time(&whose, self.decode.post(&url, &body)).await?;
-        // The rest comes token by token, and none may be late.
+        let answer = in_time(&origin, self.decode.post(&url, &body)).await?;
+        // The remaining tokens arrive one by one, each with the same deadline.
         let tokens = answer.into_data_stream().map(move |token| {
-            token.map_err(|error| Failed::new("Disconnected", format!("{whose}: {error}")))
+            token.map_err(|error| Failed::new("Disconnected", format!("{origin}: {error}")))
         });
         Ok(Body::from_stream(until_late(tokens)))
     }
 }
 
-/// A stream whose items are waited for no longer than anybody waits.
+/// Limits the time to wait for each item of a stream.
 fn until_late<T>(
     items: impl futures_util::Stream<Item = Result<T, Failed>>,
 ) -> impl futures_util::Stream<Item = Result<T, Failed>> {
@@ -104,9 +104,10 @@ fn until_late<T>(
         let mut items = items?;
         match tokio::time::timeout(DEADLINE, items.next()).await {
             Ok(item) => item.map(|item| (item, Some(items))),
-            Err(_) => {
-                Some((Err(Failed::new("ResponseTimeout", "the next token did not come")), None))
-            }
+            Err(_) => Some((
+                Err(Failed::new("ResponseTimeout", "timed out waiting for the next token")),
+                None,
+            )),
         }
     })
 }

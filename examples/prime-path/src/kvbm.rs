@@ -1,4 +1,4 @@
-//! The KV block manager: gives blocks out, and takes them back.
+//! KV block manager: allocates blocks, and frees them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -6,21 +6,21 @@ use std::sync::{Arc, Mutex};
 use dynamo_flowlog::{Emitter, current, state};
 use serde_json::{Value, json};
 
-use crate::component::Place;
-use crate::wire::{Failed, answer};
+use crate::component::Service;
+use crate::wire::{Failed, respond};
 
-/// Blocks that there are.
+/// Total number of blocks.
 const BLOCKS: u64 = 24;
 
-pub(crate) async fn serve(place: Place, emitter: &Emitter) -> anyhow::Result<()> {
+pub(crate) async fn serve(service: Service, emitter: &Emitter) -> anyhow::Result<()> {
     let free: Arc<Mutex<BTreeSet<u64>>> = Arc::new(Mutex::new((0..BLOCKS).collect()));
     let gauged = Arc::clone(&free);
     let used = move || BLOCKS - gauged.lock().map_or(BLOCKS, |free| free.len() as u64);
-    #[expect(clippy::cast_precision_loss, reason = "some dozens")]
+    #[expect(clippy::cast_precision_loss, reason = "a few dozen blocks")]
     emitter.gauge("kv_blocks_used", move || used() as f64);
-    let Place { listener, faulty, .. } = place;
+    let Service { listener, faulty, .. } = service;
     let faulty = Arc::new(faulty);
-    answer(listener, "kv_blocks", move |asked| {
+    respond(listener, "kv_blocks", move |asked| {
         let (free, faulty) = (Arc::clone(&free), Arc::clone(&faulty));
         async move { manage(&free, &faulty, &asked).await }
     })
@@ -34,7 +34,7 @@ async fn manage(
     asked: &Value,
 ) -> Result<Value, Failed> {
     let flow = current().unwrap_or_default();
-    let poisoned = |_| Failed::new("Internal", "the table of blocks is broken");
+    let poisoned = |_| Failed::new("Internal", "the lock of the block table is poisoned");
     if let Some(count) = asked["allocate"].as_u64() {
         state!(flow, "allocate", blocks = count);
         faulty.strike().await?;
@@ -45,7 +45,7 @@ async fn manage(
             let left = free.len();
             return Err(Failed::new(
                 "ResourceExhausted",
-                format!("{count} KV blocks are asked for, {left} of {BLOCKS} are free"),
+                format!("{count} KV blocks requested, {left} of {BLOCKS} are free"),
             ));
         }
         free.retain(|block| !given.contains(block));

@@ -1,4 +1,6 @@
-//! A small inference system of real processes, each linked with `dynamo-flowlog`, and a switch for each fault.
+//! A small inference system of real processes, each linked with `dynamo-flowlog`.
+//!
+//! Faults can be injected, one per run.
 //!
 //! ```text
 //! client --HTTP--> frontend --NATS--> router
@@ -7,8 +9,9 @@
 //! planner --NATS--> router;  planner --environment--> decode-1, which it starts
 //! ```
 //!
-//! Its flows: requests, KV transfers, worker starts, and the scaling decision that starts a worker. What each component does to a prompt is nothing but
-//! waiting; how they call one another, fail, time out and die is as real as it gets on one machine.
+//! Its flows are requests, KV transfers, worker starts, and the scaling decision that starts a
+//! worker. The components only simulate work by waiting, but their calls, errors, timeouts and
+//! crashes are as real as one machine allows.
 
 pub mod component;
 pub mod fault;

@@ -1,5 +1,5 @@
 //! Runs the system, or one of its components.
-#![expect(clippy::print_stdout, reason = "this is a program that prints")]
+#![expect(clippy::print_stdout, reason = "a command-line program prints to stdout")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use prime_path::component::{self, Identity};
 use prime_path::fault::Switch;
 use prime_path::run::{self, Logs, Plan, Skew};
 
-/// A small inference system of real processes, and a switch for each fault
+/// Runs a small inference system of real processes, with a switch for each fault
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -18,25 +18,27 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run all of it, send requests, and leave logs to be analyzed
+    /// Run the whole system, send requests, and leave logs to be analyzed
     Run {
-        /// What goes wrong where: `error@prefill-1`, `hang@decode-0`, `kill@prefill-1`, `slow@nixl-0`, `leak@kvbm-0`
+        /// Fault and instance: `error@prefill-1`, `hang@decode-0`, `kill@prefill-1`, `slow@nixl-0`,
+        /// `leak@kvbm-0`
         #[arg(long)]
         fault: Option<Switch>,
-        /// What the processes write; `flight`: nothing but flight files, and all are killed in the end
+        /// Output of the processes; with `flight`, only flight files, and all processes are killed
+        /// at the end
         #[arg(long, value_enum, default_value_t = Logs::Json)]
         logs: Logs,
-        /// A wall clock that is wrong, by how many seconds: `prefill-1=3600`
+        /// Instance with a wrong wall clock, and its offset in seconds: `prefill-1=3600`
         #[arg(long)]
         skew: Option<Skew>,
-        /// Requests to send
+        /// Number of requests to send
         #[arg(long, default_value_t = 24)]
         requests: usize,
-        /// Folder for the logs, to be made
+        /// Folder for the logs, created if missing
         #[arg(long)]
         out: PathBuf,
     },
-    /// Be one component
+    /// Run one component
     #[command(hide = true)]
     Component(Identity),
 }
@@ -47,14 +49,17 @@ fn main() -> ExitCode {
         Command::Run { fault, logs, skew, requests, out } => {
             run::run(&Plan { fault, logs, skew, requests, out, program: None }).map(|answers| {
                 let ended_well = answers.iter().filter(|answer| answer.status == 200).count();
-                println!("{ended_well} of {} requests ended well", answers.len());
+                println!("{ended_well} of {} requests succeeded", answers.len());
             })
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "this is where a program says why it failed")]
+            #[expect(
+                clippy::print_stderr,
+                reason = "a command-line program prints its error to stderr"
+            )]
             {
                 eprintln!("prime-path: {error:#}");
             }

@@ -1,4 +1,4 @@
-//! The transfer agent: brings KV blocks from one worker to another.
+//! Transfer agent: moves KV blocks from one worker to another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use dynamo_flowlog::{current, state};
 use serde_json::json;
 
-use crate::component::Place;
-use crate::wire::answer;
+use crate::component::Service;
+use crate::wire::respond;
 
-pub(crate) async fn serve(place: Place) -> anyhow::Result<()> {
-    let Place { listener, faulty, .. } = place;
+pub(crate) async fn serve(service: Service) -> anyhow::Result<()> {
+    let Service { listener, faulty, .. } = service;
     let faulty = Arc::new(faulty);
-    answer(listener, "kv_transfer", move |asked| {
+    respond(listener, "kv_transfer", move |asked| {
         let faulty = Arc::clone(&faulty);
         async move {
             let flow = current().unwrap_or_default();

@@ -1,8 +1,6 @@
-//! Starts all of it, sends requests, and stops it again.
+//! Starts the whole system, sends requests, and stops it again.
 
 use std::fs::{self, File};
-use std::io::Read;
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
@@ -22,40 +20,40 @@ use crate::component::Found;
 use crate::fault::Switch;
 use crate::router::INSTANCES;
 
-/// What the processes leave behind.
+/// Output of the processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Logs {
     /// Logs in JSON, and flight files.
     Json,
     /// Logs in text, and flight files.
     Text,
-    /// Flight files alone: nothing else is written, and all processes are killed in the end.
+    /// Flight files only; all processes are killed at the end.
     Flight,
 }
 
-/// What is to be done.
+/// Options of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What goes wrong where; nothing where there is none.
+    /// Fault to inject, if any.
     pub fault: Option<Switch>,
-    /// What the processes leave behind.
+    /// Output of the processes.
     pub logs: Logs,
-    /// An instance whose wall clock is wrong, if there is one.
+    /// Instance with a wrong wall clock, if any.
     pub skew: Option<Skew>,
-    /// Requests to send.
+    /// Number of requests to send.
     pub requests: usize,
-    /// Where all of it goes: `logs/`, `flight/`, `run.json`.
+    /// Output folder, with `logs/`, `flight/` and `run.json`.
     pub out: PathBuf,
-    /// The program `prime-path`; this process's own where none is named.
+    /// Path of the program `prime-path`; this process's own if `None`.
     pub program: Option<PathBuf>,
 }
 
-/// A wall clock that is wrong. Needs `libfaketime` (Debian: `faketime`).
+/// Wrong wall clock of an instance. Needs `libfaketime` (Debian: `faketime`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skew {
-    /// Whose.
+    /// Affected instance.
     pub instance: String,
-    /// How far it is ahead, in seconds.
+    /// Offset in seconds; positive if the clock is ahead.
     pub seconds: i64,
 }
 
@@ -67,33 +65,33 @@ impl FromStr for Skew {
             .split_once('=')
             .and_then(|(instance, seconds)| Some((instance, seconds.parse().ok()?)));
         let (instance, seconds) =
-            parts.ok_or("an instance and seconds are needed: `prefill-1=3600`")?;
+            parts.ok_or("invalid skew: expected INSTANCE=SECONDS, such as `prefill-1=3600`")?;
         Ok(Self { instance: instance.to_owned(), seconds })
     }
 }
 
-/// What became of a request, as its client saw it.
+/// Outcome of a request, as seen by its client.
 #[derive(Debug, Clone, Serialize)]
 pub struct Answered {
-    /// The name that the client gave it.
+    /// Request ID that the client sent.
     pub request_id: String,
-    /// HTTP's; 0 where the answer broke off.
+    /// HTTP status; 0 if the response broke off.
     pub status: u16,
-    /// What it got instead of tokens.
+    /// Error that was received instead of tokens.
     pub error: Option<String>,
 }
 
-/// Those that are started here; `decode-1` is the planner's to start.
+/// Instances started here after the router and before the planner; the planner starts `decode-1`.
 const INSTANCES_STARTED: [&str; 6] =
     ["kvbm-0", "nixl-0", "prefill-0", "prefill-1", "decode-0", "frontend-0"];
 
-/// Requests at a time.
+/// Number of concurrent requests.
 const AT_ONCE: usize = 3;
 
-/// How long anything may take to be there, or to be gone.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum time to wait for processes to start or stop.
+const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A process and all that it started: gone when this is.
+/// Process group, killed on drop.
 #[derive(Debug)]
 struct Group(Child);
 
@@ -111,10 +109,10 @@ impl Group {
         let _ = rustix::process::kill_process_group(Pid::from_child(&self.0), signal);
     }
 
-    /// Whether it is gone within a time.
-    fn is_gone(&mut self, patience: Duration) -> bool {
+    /// Returns whether the process exits within a time.
+    fn is_gone(&mut self, timeout: Duration) -> bool {
         let began = Instant::now();
-        while began.elapsed() < patience {
+        while began.elapsed() < timeout {
             if !matches!(self.0.try_wait(), Ok(None)) {
                 return true;
             }
@@ -131,19 +129,19 @@ impl Drop for Group {
     }
 }
 
-/// Does what is planned, and tells what became of each request.
+/// Runs the system, and returns the outcome of each request.
 ///
 /// # Errors
-/// Where a process does not start, or NATS is not installed.
+/// Returns an error if a process does not start or stop, or if NATS is not installed.
 pub fn run(plan: &Plan) -> anyhow::Result<Vec<Answered>> {
     fs::create_dir_all(plan.out.join("logs"))
-        .with_context(|| format!("failed to make `{}`", plan.out.display()))?;
+        .with_context(|| format!("failed to create `{}`", plan.out.display()))?;
     let began = Instant::now();
     let (_nats, url) = nats(&plan.out)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = runtime.block_on(reach(&url))?;
     let found = |wanted: usize| runtime.block_on(wait_for(&client, wanted));
-    // Who asks is there after who answers.
+    // Callees start before their callers.
     let mut groups = vec![start(plan, "router-0", &url)?];
     found(1)?;
     for instance in INSTANCES_STARTED {
@@ -152,23 +150,25 @@ pub fn run(plan: &Plan) -> anyhow::Result<Vec<Answered>> {
     found(1 + INSTANCES_STARTED.len())?;
     groups.push(start(plan, "planner-0", &url)?);
     let all = found(3 + INSTANCES_STARTED.len())?;
-    let frontend =
-        all.iter().find(|found| found.component == "frontend").context("there is no frontend")?;
+    let frontend = all
+        .iter()
+        .find(|found| found.component == "frontend")
+        .context("no frontend is registered")?;
     let answers = runtime
         .block_on(send(&format!("http://{}/v1/completions", frontend.address), plan.requests));
-    // What goes on behind an answer comes to its end.
+    // Lets work that continues after a response finish.
     std::thread::sleep(Duration::from_millis(300));
     let signal = if plan.logs == Logs::Flight { Signal::KILL } else { Signal::TERM };
     groups.iter().for_each(|group| group.signal(signal));
     for group in &mut groups {
-        if !group.is_gone(PATIENCE) {
-            bail!("a process did not stop within {} s", PATIENCE.as_secs());
+        if !group.is_gone(STEP_TIMEOUT) {
+            bail!("a process did not stop within {} s", STEP_TIMEOUT.as_secs());
         }
     }
     let fault = plan.fault.as_ref().map(ToString::to_string);
-    let told =
+    let summary =
         json!({"fault": fault, "seconds": began.elapsed().as_secs_f64(), "requests": answers});
-    fs::write(plan.out.join("run.json"), serde_json::to_vec_pretty(&told)?)?;
+    fs::write(plan.out.join("run.json"), serde_json::to_vec_pretty(&summary)?)?;
     Ok(answers)
 }
 
@@ -197,7 +197,7 @@ fn start(plan: &Plan, instance: &str, nats: &str) -> anyhow::Result<Group> {
     Group::start(&mut command)
 }
 
-/// The library that tells a process a wrong time.
+/// Returns the path of the library that gives a process a wrong time.
 fn faketime() -> anyhow::Result<PathBuf> {
     let folders = fs::read_dir("/usr/lib")?
         .flatten()
@@ -205,48 +205,58 @@ fn faketime() -> anyhow::Result<PathBuf> {
     folders
         .into_iter()
         .find(|path| path.is_file())
-        .context("there is no `libfaketime.so.1`: Debian's package `faketime` has it")
+        .context("`libfaketime.so.1` not found: it is in Debian's package `faketime`")
 }
 
-/// Starts NATS on loopback; where it is.
+/// Starts NATS on loopback, and returns its URL.
 fn nats(out: &Path) -> anyhow::Result<(Group, String)> {
-    // Debian puts it where not every user looks.
+    // Debian installs it in a directory that is not in every user's path.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
     let program = path
         .split(':')
         .map(|folder| Path::new(folder).join("nats-server"))
         .find(|program| program.is_file());
     let program =
-        program.context("there is no `nats-server`: Debian's package of that name has it")?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        program.context("`nats-server` not found: it is in Debian's package `nats-server`")?;
     let log = File::create(out.join("nats.txt"))?;
-    let group = Group::start(
+    // The server chooses its port: one that is chosen here could be taken before it starts.
+    let ports = out.join("nats-ports");
+    fs::create_dir_all(&ports)?;
+    let mut group = Group::start(
         Command::new(program)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir"])
+            .arg(&ports)
             .stdout(log.try_clone()?)
             .stderr(log),
     )?;
     let began = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if began.elapsed() > PATIENCE {
-            let mut words = String::new();
-            File::open(out.join("nats.txt"))?.read_to_string(&mut words)?;
-            bail!("NATS does not listen on port {port}: {words}");
+    loop {
+        if let Some(url) = nats_url(&ports) {
+            return Ok((group, url));
         }
-        std::thread::sleep(Duration::from_millis(10));
+        if began.elapsed() > STEP_TIMEOUT || group.is_gone(Duration::from_millis(10)) {
+            let log = fs::read_to_string(out.join("nats.txt"))?;
+            bail!("`nats-server` did not start: {log}");
+        }
     }
-    Ok((group, format!("nats://127.0.0.1:{port}")))
+}
+
+/// Reads the URL from the file that `nats-server` writes once it listens.
+fn nats_url(folder: &Path) -> Option<String> {
+    let file = fs::read_dir(folder).ok()?.flatten().next()?;
+    let ports: Value = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
+    Some(ports["nats"][0].as_str()?.to_owned())
 }
 
 async fn reach(url: &str) -> anyhow::Result<async_nats::Client> {
     async_nats::connect(url).await.with_context(|| format!("failed to reach NATS at {url}"))
 }
 
-/// Waits until the router has heard of so many components.
+/// Waits until the router knows the given number of instances.
 async fn wait_for(nats: &async_nats::Client, wanted: usize) -> anyhow::Result<Vec<Found>> {
     let began = Instant::now();
     let mut found: Vec<Found> = Vec::new();
-    while began.elapsed() < PATIENCE {
+    while began.elapsed() < STEP_TIMEOUT {
         if let Ok(answer) = nats.request(INSTANCES, "".into()).await {
             let answer: Value = serde_json::from_slice(&answer.payload)?;
             found = serde_json::from_value(answer["ok"].clone())?;
@@ -257,13 +267,13 @@ async fn wait_for(nats: &async_nats::Client, wanted: usize) -> anyhow::Result<Ve
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     bail!(
-        "of {wanted} components {} are there: {:?}",
+        "{} of {wanted} components are registered: {:?}",
         found.len(),
         found.iter().map(|found| &found.instance).collect::<Vec<_>>()
     )
 }
 
-/// Sends requests, some at a time.
+/// Sends requests, a few at a time.
 async fn send(url: &str, requests: usize) -> Vec<Answered> {
     use futures_util::StreamExt;
     let all = futures_util::stream::iter(
@@ -275,7 +285,7 @@ async fn send(url: &str, requests: usize) -> Vec<Answered> {
 }
 
 async fn ask(url: &str, request_id: String) -> Answered {
-    let prompt = "tell me which component failed first and whose it is ".repeat(2);
+    let prompt = "tell me which component failed first and who owns it ".repeat(2);
     let body = json!({"model": "tiny", "prompt": prompt, "max_tokens": 8}).to_string();
     let asked = async {
         let request = axum::http::Request::post(url)

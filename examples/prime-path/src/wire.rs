@@ -1,4 +1,5 @@
-//! How components speak to one another: HTTP, NATS, and lines of JSON over TCP. Each carries the flow in its own headers.
+//! Communication between components: HTTP, NATS, and lines of JSON over TCP. Each propagates the
+//! flow in its own headers.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use async_nats::HeaderMap;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use dynamo_flowlog::tower::{Client, ClientLayer, FlowBody};
-use dynamo_flowlog::{Context, Failure, Flow, current, in_flow};
+use dynamo_flowlog::{Context, Failure, Flow, FlowFutureExt, current};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Hyper, Error as HyperError};
@@ -21,10 +22,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// How long anybody waits for an answer.
+/// Maximum time that a caller waits for a response.
 pub(crate) const DEADLINE: Duration = Duration::from_millis(1_500);
 
-/// Why something failed: `Type: message`, with Dynamo's types.
+/// Error in the form `Type: message`, with a Dynamo error type.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
     kind: String,
@@ -36,7 +37,7 @@ impl Failed {
         Self { kind: kind.to_owned(), message: message.into() }
     }
 
-    /// What somebody else said, in the form in which it is shown.
+    /// Parses an error of another component from its displayed form.
     fn parse(text: &str) -> Self {
         let (kind, message) = text.split_once(": ").unwrap_or(("Unknown", text));
         Self::new(kind, message)
@@ -67,25 +68,25 @@ impl IntoResponse for Failed {
     }
 }
 
-/// Waits for an answer no longer than anybody does.
+/// Awaits a response until the deadline.
 pub(crate) async fn in_time<T>(
-    whose: &str,
+    origin: &str,
     answer: impl Future<Output = Result<T, Failed>>,
 ) -> Result<T, Failed> {
     let late = |_| {
         Failed::new(
             "ResponseTimeout",
-            format!("{whose} did not answer within {} ms", DEADLINE.as_millis()),
+            format!("{origin} did not answer within {} ms", DEADLINE.as_millis()),
         )
     };
     tokio::time::timeout(DEADLINE, answer).await.map_err(late)?
 }
 
-/// An HTTP client whose calls are spans of the flow that makes them.
+/// HTTP client that makes each call as a child span of the current flow.
 #[derive(Debug, Clone)]
 pub(crate) struct Http(Client<Hyper<HttpConnector, Body>>);
 
-/// A body that goes on with its flow.
+/// Response body that ends the flow of its call.
 pub(crate) type Answered = FlowBody<hyper::body::Incoming>;
 
 impl Http {
@@ -96,7 +97,7 @@ impl Http {
         )
     }
 
-    /// Sends JSON, and gives the body of an answer that is none of an error's.
+    /// Sends JSON, and returns the body of a successful response.
     pub(crate) async fn post(&self, url: &str, body: &impl Serialize) -> Result<Answered, Failed> {
         let json = serde_json::to_vec(body)
             .map_err(|error| Failed::new("InvalidArgument", error.to_string()))?;
@@ -117,19 +118,19 @@ impl Http {
     }
 }
 
-/// All of a body.
-pub(crate) async fn whole(whose: &str, body: Answered) -> Result<Vec<u8>, Failed> {
-    let lost = |error: hyper::Error| Failed::new("Disconnected", format!("{whose}: {error}"));
+/// Reads a body to its end.
+pub(crate) async fn whole(origin: &str, body: Answered) -> Result<Vec<u8>, Failed> {
+    let lost = |error: hyper::Error| Failed::new("Disconnected", format!("{origin}: {error}"));
     Ok(body.collect().await.map_err(lost)?.to_bytes().to_vec())
 }
 
-/// Asks over NATS, in a span of its own.
+/// Sends a request over NATS, in a span of its own.
 pub(crate) async fn ask(
     nats: &async_nats::Client,
     subject: &'static str,
     kind: &'static str,
 ) -> Result<Value, Failed> {
-    let call = current().unwrap_or_default().call(kind);
+    let call = current().unwrap_or_default().child(kind);
     let mut headers = HeaderMap::new();
     call.inject(&mut headers);
     let asked = async {
@@ -138,14 +139,14 @@ pub(crate) async fn ask(
         };
         let answer = nats.request_with_headers(subject, headers, "".into()).await.map_err(lost)?;
         if let Some(clock) = answer.headers.as_ref().and_then(Context::clock_of) {
-            call.receive(clock);
+            call.merge_clock(clock);
         }
         read_answer(&answer.payload)
     };
     ended(asked.await, call)
 }
 
-/// Ends a flow as its work ended.
+/// Ends a flow with the result of its work.
 pub(crate) fn ended<T>(done: Result<T, Failed>, flow: Flow) -> Result<T, Failed> {
     match &done {
         Ok(_) => flow.end(),
@@ -154,49 +155,49 @@ pub(crate) fn ended<T>(done: Result<T, Failed>, flow: Flow) -> Result<T, Failed>
     done
 }
 
-/// What is answered: `{"ok": ...}` or `{"error": "Type: message"}`.
+/// Result in a response: `{"ok": ...}` or `{"error": "Type: message"}`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Told {
+enum Reply {
     Ok(Value),
     Error(String),
 }
 
 fn read_answer(json: &[u8]) -> Result<Value, Failed> {
     match serde_json::from_slice(json) {
-        Ok(Told::Ok(value)) => Ok(value),
-        Ok(Told::Error(words)) => Err(Failed::parse(&words)),
+        Ok(Reply::Ok(value)) => Ok(value),
+        Ok(Reply::Error(words)) => Err(Failed::parse(&words)),
         Err(error) => Err(Failed::new("BackendProtocol", error.to_string())),
     }
 }
 
-/// An answer in the form in which it is sent.
+/// Encodes a response.
 pub(crate) fn write_answer(done: &Result<Value, Failed>) -> Vec<u8> {
-    let told = match done {
-        Ok(value) => Told::Ok(value.clone()),
-        Err(error) => Told::Error(error.to_string()),
+    let reply = match done {
+        Ok(value) => Reply::Ok(value.clone()),
+        Err(error) => Reply::Error(error.to_string()),
     };
-    serde_json::to_vec(&told).unwrap_or_default()
+    serde_json::to_vec(&reply).unwrap_or_default()
 }
 
-/// A request over TCP: one line, with headers of its own.
+/// Request over TCP: one line, with headers of its own.
 #[derive(Debug, Serialize, Deserialize)]
 struct Asked {
     headers: HashMap<String, String>,
     body: Value,
 }
 
-/// An answer over TCP: one line.
+/// Response over TCP: one line.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     headers: HashMap<String, String>,
     #[serde(flatten)]
-    told: Told,
+    reply: Reply,
 }
 
-/// Asks over TCP, in a span of its own.
-pub(crate) async fn tell(address: &str, kind: &'static str, body: Value) -> Result<Value, Failed> {
-    let call = current().unwrap_or_default().call(kind);
+/// Sends a request over TCP, in a span of its own.
+pub(crate) async fn send(address: &str, kind: &'static str, body: Value) -> Result<Value, Failed> {
+    let call = current().unwrap_or_default().child(kind);
     let mut headers = HashMap::new();
     call.inject(&mut headers);
     let asked = async {
@@ -210,23 +211,23 @@ pub(crate) async fn tell(address: &str, kind: &'static str, body: Value) -> Resu
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).await.map_err(lost("Disconnected"))?;
         if answer.is_empty() {
-            return Err(Failed::new("Disconnected", format!("{address} hung up")));
+            return Err(Failed::new("Disconnected", format!("{address} closed the connection")));
         }
         let answer: Answer = serde_json::from_str(&answer)
             .map_err(|error| Failed::new("BackendProtocol", error.to_string()))?;
         if let Some(clock) = Context::clock_of(&answer.headers) {
-            call.receive(clock);
+            call.merge_clock(clock);
         }
-        match answer.told {
-            Told::Ok(value) => Ok(value),
-            Told::Error(words) => Err(Failed::parse(&words)),
+        match answer.reply {
+            Reply::Ok(value) => Ok(value),
+            Reply::Error(words) => Err(Failed::parse(&words)),
         }
     };
     ended(asked.await, call)
 }
 
-/// Answers over TCP, each request in its flow.
-pub(crate) async fn answer<W, F>(listener: TcpListener, kind: &'static str, work: W)
+/// Serves requests over TCP, each in its own flow.
+pub(crate) async fn respond<W, F>(listener: TcpListener, kind: &'static str, work: W)
 where
     W: Fn(Value) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Value, Failed>> + Send,
@@ -242,17 +243,17 @@ where
             }
             let Ok(asked) = serde_json::from_str::<Asked>(&line) else { return };
             let flow = Flow::accept(&asked.headers, kind);
-            let done = in_flow(&flow, work(asked.body)).await;
+            let done = work(asked.body).in_flow(&flow).await;
             let handle = flow.handle();
-            let told = match ended(done, flow) {
-                Ok(value) => Told::Ok(value),
-                Err(error) => Told::Error(error.to_string()),
+            let reply = match ended(done, flow) {
+                Ok(value) => Reply::Ok(value),
+                Err(error) => Reply::Error(error.to_string()),
             };
             let mut headers = HashMap::new();
-            handle.answer(&mut headers);
-            let mut line = serde_json::to_vec(&Answer { headers, told }).unwrap_or_default();
+            handle.inject_response(&mut headers);
+            let mut line = serde_json::to_vec(&Answer { headers, reply }).unwrap_or_default();
             line.push(b'\n');
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = stream.get_mut().write_all(&line).await;
         });
     }

@@ -1,6 +1,6 @@
-//! The whole of it, with each fault: what was injected where is what the analyzer names.
+//! End-to-end runs with each fault: the analyzer must name the instance that has it.
 #![cfg(feature = "integration")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at what it did not expect")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use flowlog_analyze::{Options, analyze};
 use flowlog_schema::report::{Report, RunOutcome, Verdict};
 use prime_path::run::{Answered, Logs, Plan, run};
 
-/// What is left of a run, and what became of its requests.
+/// Runs the system, and returns the report and the outcomes of the requests.
 fn left(fault: Option<&str>, logs: Logs, skew: Option<&str>) -> (Report, Vec<Answered>) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_owned();
@@ -33,7 +33,7 @@ fn named(verdict: &Verdict) -> (Option<&str>, Option<&str>) {
     (verdict.component.as_deref(), verdict.instance.as_deref())
 }
 
-/// With that fault, and whatever is left of the run.
+/// Checks the verdict on a fault for every kind of output.
 fn check(fault: &str, skew: Option<&str>) {
     let (_, instance) = fault.split_once('@').unwrap();
     let (component, _) = instance.rsplit_once('-').unwrap();
@@ -46,14 +46,14 @@ fn check(fault: &str, skew: Option<&str>) {
             (RunOutcome::Failed, (Some(component), Some(instance))),
             "{what}"
         );
-        // What its client saw of a request is what became of its flow.
+        // The client's view of a request matches the outcome of its flow.
         let failed = answers.iter().filter(|answer| answer.status != 200).count();
         assert!(failed > 0 && report.flows.failed >= failed as u64, "{what}");
     }
 }
 
 #[test]
-fn healthy_when_healthy() {
+fn no_fault() {
     for logs in [Logs::Json, Logs::Text, Logs::Flight] {
         let (report, answers) = left(None, logs, None);
         assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
@@ -90,7 +90,7 @@ fn a_leak_of_blocks() {
     check("leak@kvbm-0", None);
 }
 
-/// The clocks of a flow order it, whatever the wall clocks say.
+/// The clock of a flow orders its records, however wrong the wall clocks are.
 #[test]
 fn a_wall_clock_an_hour_ahead_or_behind() {
     check("error@prefill-1", Some("prefill-1=3600"));

@@ -1,6 +1,5 @@
-//! What a person sees of logs that are followed: what goes wrong as it does, each kind once, and a line that tells how things
-//! stand.
-#![expect(clippy::print_stderr, reason = "messages for the person who runs the command go there")]
+//! Terminal output while logs are followed: alerts as failures are detected, throttled by kind, and
+//! a status line.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
@@ -11,83 +10,90 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::arguments::{InputArgs, RuntimeArgs, TextArgs};
+use super::output::message;
 use super::progress::{self, Line};
-use super::{Common, Work, paint};
+use super::{prepare, quoted, report_read_errors};
 use crate::diagnose::mask;
-use crate::evidence::printable;
-use crate::ingest::{Alert, Moment, Watcher};
-use crate::observation::FlowKey;
-use crate::render::{self, Output, Paint};
-use crate::source::{self, Growing, Sources};
+use crate::event::FlowKey;
+use crate::ingest::{Alert, FollowObserver, FollowStatus};
+use crate::render::{self, Style};
+use crate::source::{self, Follower, Sources};
 
-/// Opens what the arguments name, to be followed.
-pub(super) fn start(common: &Common) -> anyhow::Result<(Sources, Growing)> {
-    common.begin()?;
-    let (sources, growing) = source::follow(&common.paths);
-    for path in growing.missing() {
-        eprintln!("flowlog-analyze: waiting for `{}`", printable(&path.display().to_string(), 500));
+/// Opens the paths of the arguments, to follow them.
+pub(super) fn start(input: &InputArgs) -> anyhow::Result<(Sources, Follower)> {
+    prepare(input)?;
+    let (sources, follower) = source::follow(&input.paths);
+    for path in follower.missing() {
+        message(&format!("waiting for {}", quoted(&path.display().to_string())));
     }
-    super::say_unread(&sources.unread);
-    Ok((sources, growing))
+    report_read_errors(&sources.read_errors);
+    Ok((sources, follower))
 }
 
-/// Kinds of alerts that are told apart.
-const MOST_KINDS: usize = 10_000;
+/// Maximum number of kinds of alerts that are distinguished.
+const MAX_ALERT_KINDS: usize = 10_000;
 
-/// Flows whose first alert is known, so that others are known to follow from it.
-const MOST_FLOWS: usize = 50_000;
+/// Maximum number of flows remembered as failed, so that their later alerts are marked as
+/// follow-ups.
+const MAX_ALERTED_FLOWS: usize = 50_000;
 
-/// How often one kind of alert is told again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Minimum interval between printed alerts of one kind.
+const ALERT_REPEAT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Shows what goes wrong, and how things stand.
-pub(super) struct Screen {
-    /// Alerts go to standard output, which is a person's; else to standard error, for the report alone is data.
+/// Prints alerts and the status line.
+pub(super) struct TerminalObserver {
+    /// Whether alerts go to standard output, as for a text report. Otherwise they go to standard
+    /// error, so that standard output contains only the report.
     is_text: bool,
-    paint: Paint,
-    /// The line that tells how things stand.
+    style: Style,
+    /// The status line.
     line: Line,
-    /// A signal came, or nobody reads any more.
-    stops: Arc<AtomicBool>,
-    kinds: HashMap<[String; 3], Kind>,
+    /// Set when a signal arrives or the output is closed.
+    cancel: Arc<AtomicBool>,
+    kinds: HashMap<[String; 3], AlertThrottle>,
     flows: HashSet<FlowKey>,
     began: Instant,
     rate: Rate,
 }
 
-/// Alerts of one kind.
-struct Kind {
-    told: Instant,
-    /// How many came since.
+/// State of one kind of alerts.
+struct AlertThrottle {
+    reported_at: Instant,
+    /// Number of alerts suppressed since the last printed one.
     since: u64,
 }
 
-/// Lines a second, over the last moments.
+/// Lines per second, over the last few seconds.
 struct Rate {
     from: (Instant, u64),
     per_second: f64,
 }
 
-impl Screen {
-    /// A screen that stops at Ctrl-C, or when it is told to end; the second ends the process at once.
+impl TerminalObserver {
+    /// Returns an observer that stops on SIGINT (Ctrl-C) or SIGTERM; a second signal ends the process
+    /// at once.
     ///
     /// # Errors
-    /// Where no signal can be caught.
-    pub(super) fn new(output: Output, work: &Work) -> anyhow::Result<Self> {
-        let stops = Arc::new(AtomicBool::new(false));
+    /// Returns an error if the signal handlers cannot be registered.
+    pub(super) fn new(
+        is_text: bool,
+        text_args: TextArgs,
+        runtime: &RuntimeArgs,
+    ) -> anyhow::Result<Self> {
+        let cancel = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             let status = 128 + signal;
-            signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&stops))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stops)))
+            signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&cancel))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&cancel)))
                 .context("failed to catch signals")?;
         }
-        let is_text = output == Output::Text;
         let now = Instant::now();
         Ok(Self {
             is_text,
-            paint: if is_text { paint() } else { Paint::Never },
-            line: Line::new(work),
-            stops,
+            style: text_args.style(),
+            line: Line::new(runtime),
+            cancel,
             kinds: HashMap::new(),
             flows: HashSet::new(),
             began: now,
@@ -103,73 +109,75 @@ impl Screen {
         } else {
             io::stderr().write_all(line.as_bytes())
         };
-        // Nobody reads any more: what would be the use of going on?
+        // The reader is gone, so there is no use in continuing.
         if written.is_err() {
-            self.stops.store(true, Ordering::Relaxed);
+            self.cancel.store(true, Ordering::Relaxed);
         }
     }
 
-    fn status(&self, moment: Moment) -> String {
-        let Moment { bytes, lines, flows, failures } = moment;
+    fn status(&self, status: FollowStatus) -> String {
+        let FollowStatus { bytes, lines, flows, failures } = status;
         let minutes = self.began.elapsed().as_secs() / 60;
         let (rate, failed) = (self.rate.per_second, progress::failed(failures));
         let causes = if self.kinds.is_empty() {
             String::new()
         } else {
-            format!(", {} kinds of errors", self.kinds.len())
+            format!(", {} kinds of failures", self.kinds.len())
         };
         format!(
-            "{minutes} min, {lines} lines, {} MB, {rate:.0} lines/s, {flows} flows kept{failed}{causes}",
+            "{minutes} min, {lines} lines, {} MB, {rate:.0} lines/s, {flows} flows in memory{failed}{causes}",
             bytes >> 20
         )
     }
 }
 
-impl Watcher for Screen {
-    fn goes_on(&self) -> bool {
-        !self.stops.load(Ordering::Relaxed)
+impl FollowObserver for TerminalObserver {
+    fn should_continue(&self) -> bool {
+        !self.cancel.load(Ordering::Relaxed)
     }
 
     fn alert(&mut self, alert: &Alert, source: &str) {
-        let follows = alert.flow.as_ref().is_some_and(|flow| self.flows.contains(flow));
+        let is_consequence = alert.flow.as_ref().is_some_and(|flow| self.flows.contains(flow));
         if let Some(flow) = &alert.flow {
-            if self.flows.len() >= MOST_FLOWS {
+            if self.flows.len() >= MAX_ALERTED_FLOWS {
                 self.flows.clear();
             }
             self.flows.insert(flow.clone());
         }
-        let words =
+        let text =
             if alert.kind.is_empty() { mask(&alert.message) } else { alert.kind.to_string() };
-        let mut key = [alert.component.to_string(), alert.state.to_string(), words];
-        if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(&key) {
+        let mut key = [alert.component.to_string(), alert.state.to_string(), text];
+        if self.kinds.len() >= MAX_ALERT_KINDS && !self.kinds.contains_key(&key) {
             key = [key[0].clone(), String::new(), "others".to_owned()];
         }
         let count = match self.kinds.get_mut(&key) {
-            Some(kind) if kind.told.elapsed() < AGAIN => {
+            Some(kind) if kind.reported_at.elapsed() < ALERT_REPEAT_INTERVAL => {
                 kind.since += 1;
                 return;
             }
             Some(kind) => {
-                std::mem::replace(kind, Kind { told: Instant::now(), since: 0 }).since + 1
+                std::mem::replace(kind, AlertThrottle { reported_at: Instant::now(), since: 0 })
+                    .since
+                    + 1
             }
             None => {
-                self.kinds.insert(key, Kind { told: Instant::now(), since: 0 });
+                self.kinds.insert(key, AlertThrottle { reported_at: Instant::now(), since: 0 });
                 1
             }
         };
-        self.write(&render::alert(alert, source, count, follows, self.paint));
+        self.write(&render::alert(alert, source, count, is_consequence, self.style));
     }
 
-    fn moved(&mut self, moment: Moment) {
+    fn on_progress(&mut self, status: FollowStatus) {
         let now = Instant::now();
         let over = now.duration_since(self.rate.from.0);
         if over >= Duration::from_secs(2) {
-            #[expect(clippy::cast_precision_loss, reason = "it is shown in whole lines")]
-            let lines = moment.lines.saturating_sub(self.rate.from.1) as f64;
-            self.rate = Rate { from: (now, moment.lines), per_second: lines / over.as_secs_f64() };
+            #[expect(clippy::cast_precision_loss, reason = "the rate is shown in whole lines")]
+            let lines = status.lines.saturating_sub(self.rate.from.1) as f64;
+            self.rate = Rate { from: (now, status.lines), per_second: lines / over.as_secs_f64() };
         }
         if self.line.is_due() {
-            self.line.draw(&self.status(moment));
+            self.line.draw(&self.status(status));
         }
     }
 }

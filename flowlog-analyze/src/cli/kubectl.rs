@@ -1,4 +1,4 @@
-//! `kubectl flowlog`: the logs of some pods, by way of kubectl itself.
+//! `kubectl flowlog`: analyzes the logs of pods, which kubectl itself fetches.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -10,111 +10,122 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{ArgGroup, Parser};
 
-use super::{Told, Work, as_it_comes, conclude, of_flows, owners, say_unread, size};
+use super::arguments::{OutputArgs, RuntimeArgs};
+use super::values::{flow_memory_budget, size};
+use super::{analyze_streaming, conclude, read_owners, report_read_errors, start_threads};
 use crate::Options;
-use crate::ingest::Plan;
-use crate::source::{Growing, NamedPipe, Sources};
+use crate::ingest::IngestOptions;
+use crate::source::{Follower, NamedPipe, Sources};
 
-/// Finds the first failing component in the logs of pods, which it has kubectl fetch: those of all containers, those of containers
-/// before they were restarted, and what `kubectl describe` says of how they ended.
+/// Find the component that failed first in the logs of pods
 ///
-/// Exit status as that of `flowlog-analyze`: 0 when the run is healthy, recovered or cancelled; 1 when it failed; 2 when no log
-/// could be read or the arguments are wrong.
+/// Runs kubectl to fetch the logs of all containers, the logs of containers from before a restart,
+/// and the output of `kubectl describe`, which shows how containers ended.
+///
+/// Exit status, as for `flowlog-analyze`: 0 if the run is healthy, recovered or cancelled; 1 if it
+/// failed; 2 if no log could be read or the arguments are wrong.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-flowlog", bin_name = "kubectl flowlog", version)]
 #[command(group = ArgGroup::new("which").required(true).multiple(false).args(["selector", "pods"]))]
 pub(super) struct Arguments {
-    /// Pods
+    /// Names of pods
     #[arg(value_name = "POD")]
     pods: Vec<String>,
-    /// Label query, as kubectl takes it: `app=dynamo,tier!=cache`
+    /// Label selector, in kubectl syntax: `app=dynamo,tier!=cache`
     #[arg(short = 'l', long, value_name = "QUERY")]
     selector: Option<String>,
-    /// Namespace; else that of the kubeconfig's context
+    /// Namespace; defaults to that of the kubeconfig context
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
-    /// One container of each pod; else all
+    /// Container of each pod; all if not given
     #[arg(short, long, value_name = "NAME")]
     container: Option<String>,
-    /// Context of the kubeconfig
+    /// Kubeconfig context
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// The kubeconfig
+    /// Kubeconfig file
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<String>,
-    /// Go on reading, pods that start later too, and say at once what goes wrong; the report comes on Ctrl-C, or when all pods are gone
+    /// Follow the logs, including those of pods that start later, and print failures as they are
+    /// detected; report on Ctrl-C or when all pods are gone
     #[arg(short, long)]
     follow: bool,
-    /// Lines of so long only: `5s`, `2m`, `3h`
+    /// Only return logs newer than a duration: `5s`, `2m`, `3h`
     #[arg(long, value_name = "AGE")]
     since: Option<String>,
-    /// Most memory to use, about, such as `256M` or `2G`
+    /// Approximate memory limit, e.g. `256M` or `2G`
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_limit: Option<u64>,
-    /// The program to run
+    /// The kubectl program
     #[arg(long, value_name = "FILE", default_value = "kubectl")]
     kubectl: String,
     #[command(flatten)]
-    told: Told,
+    output: OutputArgs,
     #[command(flatten)]
-    work: Work,
+    runtime: RuntimeArgs,
 }
 
-/// How often pods are looked for that started since.
-const LOOK: Duration = Duration::from_secs(5);
+/// Interval at which new pods and restarted containers are checked.
+const POD_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    arguments.work.start_threads()?;
-    let plan = Plan {
-        memory: arguments.memory_limit.map(of_flows),
-        follows: arguments.follow,
-        ..Plan::default()
+    start_threads(&arguments.runtime)?;
+    let ingest = IngestOptions {
+        memory: arguments.memory_limit.map(flow_memory_budget),
+        follow: arguments.follow,
+        ..IngestOptions::default()
     };
-    let options = Options { owners: owners(&arguments.told.owners)?, plan };
+    let options = Options { owners: read_owners(&arguments.output.owners)?, ingest };
     let mut sources = Sources::default();
-    let mut growing = if arguments.follow { Growing::live() } else { Growing::default() };
-    let asks = Asks::of(arguments);
-    // Before the logs, so that no pod starts between the two.
-    let known = if arguments.follow { asks.containers().ok() } else { None };
-    for (name, pipe) in asks.all(arguments.follow)? {
-        growing.add_pipe(&name, pipe, &mut sources);
+    let mut follower = if arguments.follow { Follower::live() } else { Follower::default() };
+    let kubectl = Kubectl::of(arguments);
+    // List containers before opening the logs, so that no pod that starts in between is missed.
+    let known = if arguments.follow { kubectl.containers().ok() } else { None };
+    for (name, pipe) in kubectl.all(arguments.follow)? {
+        follower.add_pipe(&name, pipe, &mut sources);
     }
     if arguments.follow {
         let (sender, pipes) = channel();
-        growing.expect(pipes);
+        follower.set_pipe_receiver(pipes);
         thread::Builder::new()
             .name("pods".to_owned())
-            .spawn(move || asks.watch(known, &sender))
+            .spawn(move || kubectl.watch(known, &sender))
             .context("failed to start a thread")?;
     }
-    let report =
-        as_it_comes(&mut sources, &mut growing, &options, &arguments.told, &arguments.work)?;
-    if report.input.lines == 0 && !report.input.unread.is_empty() {
-        say_unread(&report.input.unread);
+    let report = analyze_streaming(
+        &mut sources,
+        &mut follower,
+        &options,
+        &arguments.output,
+        &arguments.runtime,
+    )?;
+    if report.input.lines == 0 && !report.input.read_errors.is_empty() {
+        report_read_errors(&report.input.read_errors);
         anyhow::bail!("no log could be read");
     }
-    conclude(&report, &arguments.told)
+    conclude(&report, &arguments.output)
 }
 
-/// What kubectl is asked.
-struct Asks {
+/// Builds and runs the kubectl commands.
+struct Kubectl {
     program: String,
-    /// Of every command.
+    /// Options of every command.
     global: Vec<String>,
-    /// Which pods: each argument that names some, and what it adds to the name of their logs.
+    /// Arguments that select pods, each with a suffix for the names of their logs.
     which: Vec<(String, String)>,
-    /// Of `logs`.
+    /// Options of `kubectl logs`.
     logs: Vec<String>,
     container: Option<String>,
 }
 
-/// The containers of a pod, each with how often it was restarted.
+/// Restart counts, by pod and container.
 type Restarts = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// Pods, a line each: phase, name, then `container=restarts` of each that has a status.
+/// Output template, with one line per pod: phase, name, and `container=restarts` for each container
+/// that has a status.
 const CONTAINERS: &str = "jsonpath={range .items[*]}{.status.phase}{\" \"}{.metadata.name}{range .status.containerStatuses[*]}{\" \"}{.name}{\"=\"}{.restartCount}{end}{\"\\n\"}{end}";
 
-impl Asks {
+impl Kubectl {
     fn of(arguments: &Arguments) -> Self {
         let option = |name: &str, value: &Option<String>| {
             value.as_ref().map(|value| format!("--{name}={value}"))
@@ -144,26 +155,26 @@ impl Asks {
         kubectl
     }
 
-    /// A command of which the output is read, under the name that it is known by.
-    fn pipe(&self, name: &str, mut command: Command, may_fail: bool) -> anyhow::Result<NamedPipe> {
+    /// Starts a command and returns its output as a pipe with that name.
+    fn spawn(&self, name: &str, mut command: Command, may_fail: bool) -> anyhow::Result<NamedPipe> {
         if may_fail {
             command.stderr(Stdio::null());
         }
         let mut child =
             command.spawn().with_context(|| format!("failed to run `{}`", self.program))?;
-        let out = child.stdout.take().context("a command without an output")?;
-        Ok((name.to_owned(), Box::new(Output { child, out, may_fail })))
+        let out = child.stdout.take().context("the standard output of the command is not piped")?;
+        Ok((name.to_owned(), Box::new(KubectlStream { child, out, may_fail })))
     }
 
-    /// A command about all pods that are asked for.
+    /// Returns a command for all selected pods.
     fn of_pods(&self, command: &str) -> Command {
         let mut kubectl = self.command(command);
         kubectl.arg("pods").args(self.which.iter().map(|(which, _)| which));
         kubectl
     }
 
-    /// Everything that is asked at once.
-    fn all(&self, follows: bool) -> anyhow::Result<Vec<NamedPipe>> {
+    /// Starts the initial commands and returns their outputs.
+    fn all(&self, follow: bool) -> anyhow::Result<Vec<NamedPipe>> {
         let mut pipes = Vec::new();
         for (which, of) in &self.which {
             for previous in [false, true] {
@@ -180,28 +191,28 @@ impl Asks {
                 };
                 if previous {
                     logs.arg("--previous");
-                } else if follows {
+                } else if follow {
                     logs.args(["--follow", "--max-log-requests=1000"]);
                 }
-                // That a container was never restarted is no failure.
-                pipes.push(self.pipe(&name, logs, previous)?);
+                // This may fail: a container that was never restarted has no previous logs.
+                pipes.push(self.spawn(&name, logs, previous)?);
             }
         }
-        pipes.push(self.pipe("kubectl describe pods", self.of_pods("describe"), true)?);
+        pipes.push(self.spawn("kubectl describe pods", self.of_pods("describe"), true)?);
         Ok(pipes)
     }
 
-    /// The containers that there are.
+    /// Returns the containers of all pods that have not ended.
     fn containers(&self) -> anyhow::Result<Restarts> {
         let output =
             self.of_pods("get").arg("--output").arg(CONTAINERS).stderr(Stdio::null()).output()?;
         if !output.status.success() {
-            anyhow::bail!("`{} get pods` ended with {}", self.program, output.status);
+            anyhow::bail!("`{} get pods` failed: {}", self.program, output.status);
         }
         let mut found = Restarts::new();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let mut words = line.split_whitespace();
-            // One that ended has said all.
+            // A pod that has ended logs nothing more.
             if let (Some("Running" | "Pending" | "Unknown"), Some(pod)) =
                 (words.next(), words.next())
             {
@@ -214,11 +225,11 @@ impl Asks {
         Ok(found)
     }
 
-    /// Asks for the logs of containers that started since, until there are none at all.
+    /// Opens the logs of containers that start later, until no pod is left.
     fn watch(&self, known: Option<Restarts>, pipes: &Sender<NamedPipe>) {
         let Some(mut known) = known else { return };
         while !known.is_empty() {
-            thread::sleep(LOOK);
+            thread::sleep(POD_POLL_INTERVAL);
             let Ok(now) = self.containers() else { continue };
             for (pod, containers) in &now {
                 let before = known.get(pod);
@@ -233,7 +244,7 @@ impl Asks {
                         .args(&self.logs)
                         .arg(format!("--container={container}"));
                     let name = format!("kubectl logs {pod} {container} ({restarts})");
-                    let Ok(pipe) = self.pipe(&name, logs, true) else { continue };
+                    let Ok(pipe) = self.spawn(&name, logs, true) else { continue };
                     if pipes.send(pipe).is_err() {
                         return;
                     }
@@ -244,20 +255,20 @@ impl Asks {
     }
 }
 
-/// What a command writes; at its end it is asked how that went.
-struct Output {
+/// Output of a command; its exit status is checked at the end of the output.
+struct KubectlStream {
     child: Child,
     out: ChildStdout,
     may_fail: bool,
 }
 
-impl Read for Output {
+impl Read for KubectlStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let filled = self.out.read(buffer)?;
         if filled == 0 && !buffer.is_empty() {
             let status = self.child.wait()?;
             if !status.success() && !self.may_fail {
-                return Err(io::Error::other(format!("kubectl ended with {status}")));
+                return Err(io::Error::other(format!("kubectl failed: {status}")));
             }
         }
         Ok(filled)

@@ -1,45 +1,45 @@
-//! How far long work is: one line on standard error, where that is a terminal.
-#![expect(clippy::print_stderr, reason = "progress is shown there")]
+//! Progress of long-running work: one line on standard error, if that is a terminal.
+#![expect(clippy::print_stderr, reason = "progress is shown on standard error")]
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Work;
-use crate::ingest::{Alert, Moment, Progress, Watcher};
+use super::arguments::RuntimeArgs;
+use crate::ingest::{Alert, FollowObserver, FollowStatus, Progress};
 use crate::source::Sources;
 
 /// Whether progress is shown.
-fn is_shown(work: &Work) -> bool {
-    !work.no_progress && io::stderr().is_terminal()
+fn is_shown(runtime: &RuntimeArgs) -> bool {
+    !runtime.no_progress && io::stderr().is_terminal()
 }
 
-/// Shows a line in place of the last.
+/// Replaces the progress line.
 fn show(line: &str) {
     eprint!("\r\u{1b}[K{line}");
 }
 
-/// Takes the line away.
+/// Clears the progress line.
 fn clear() {
     eprint!("\r\u{1b}[K");
 }
 
-/// A line that is drawn anew now and then, and taken away at the end.
+/// A line that is redrawn periodically, and cleared when dropped.
 pub(super) struct Line {
     shown: bool,
-    /// When it was drawn last, or began.
+    /// Time when the line was last drawn, or created.
     since: Instant,
     is_drawn: bool,
 }
 
 impl Line {
-    pub(super) fn new(work: &Work) -> Self {
-        Self { shown: is_shown(work), since: Instant::now(), is_drawn: false }
+    pub(super) fn new(runtime: &RuntimeArgs) -> Self {
+        Self { shown: is_shown(runtime), since: Instant::now(), is_drawn: false }
     }
 
-    /// Whether it is time to draw it.
+    /// Whether the line is due to be redrawn.
     pub(super) fn is_due(&self) -> bool {
-        self.shown && self.since.elapsed() >= Duration::from_millis(PROGRESS_PAUSE_MS)
+        self.shown && self.since.elapsed() >= Duration::from_millis(PROGRESS_INTERVAL_MS)
     }
 
     pub(super) fn draw(&mut self, line: &str) {
@@ -47,7 +47,7 @@ impl Line {
         show(line);
     }
 
-    /// Takes it away, for something else to stand there.
+    /// Clears the line, to make room for other output.
     pub(super) fn wipe(&mut self) {
         if std::mem::take(&mut self.is_drawn) {
             clear();
@@ -61,28 +61,30 @@ impl Drop for Line {
     }
 }
 
-/// How many spans failed, where any did.
+/// Formats the number of failed spans; empty if there are none.
 pub(super) fn failed(spans: u64) -> String {
     if spans > 0 { format!(", {spans} failed spans so far") } else { String::new() }
 }
 
-/// Calls `run` with a line on standard error that tells how far it is, where that is a terminal.
+/// Calls `run` with a callback that shows progress on standard error.
+///
+/// Progress is shown only on a terminal, and only for more than 64 MiB of sources.
 pub(super) fn with_progress<T>(
-    work: &Work,
+    runtime: &RuntimeArgs,
     sources: &Sources,
     run: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T,
 ) -> T {
     let total: u64 = sources.read.iter().map(|source| source.size).sum();
-    let shown = is_shown(work) && total > (64 << 20);
+    let shown = is_shown(runtime) && total > (64 << 20);
     let read = AtomicU64::new(0);
     let began = Instant::now();
     let last = AtomicU64::new(0);
     let failures = AtomicU64::new(0);
-    let tell = |step: Progress| {
-        let read = read.fetch_add(step.bytes, Ordering::Relaxed) + step.bytes;
-        let failures = failures.fetch_add(step.failures, Ordering::Relaxed) + step.failures;
+    let on_chunk = |progress: Progress| {
+        let read = read.fetch_add(progress.bytes, Ordering::Relaxed) + progress.bytes;
+        let failures = failures.fetch_add(progress.failures, Ordering::Relaxed) + progress.failures;
         let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if shown && now.saturating_sub(last.load(Ordering::Relaxed)) >= PROGRESS_PAUSE_MS {
+        if shown && now.saturating_sub(last.load(Ordering::Relaxed)) >= PROGRESS_INTERVAL_MS {
             last.store(now, Ordering::Relaxed);
             let rate = read / now.max(1) / 1_000;
             let left =
@@ -96,44 +98,44 @@ pub(super) fn with_progress<T>(
             ));
         }
     };
-    let result = run(&tell);
+    let result = run(&on_chunk);
     if shown {
         clear();
     }
     result
 }
 
-/// How often progress is shown.
-const PROGRESS_PAUSE_MS: u64 = 200;
+/// Minimum interval between progress updates, in milliseconds.
+const PROGRESS_INTERVAL_MS: u64 = 200;
 
-/// Watches a pipe that is read to its end.
-pub(super) struct Pipe {
+/// Observer that shows progress for pipes that are read to their end.
+pub(super) struct PipeObserver {
     line: Line,
     began: Instant,
 }
 
-impl Pipe {
-    pub(super) fn new(work: &Work) -> Self {
-        Self { line: Line::new(work), began: Instant::now() }
+impl PipeObserver {
+    pub(super) fn new(runtime: &RuntimeArgs) -> Self {
+        Self { line: Line::new(runtime), began: Instant::now() }
     }
 }
 
-impl Watcher for Pipe {
-    fn goes_on(&self) -> bool {
+impl FollowObserver for PipeObserver {
+    fn should_continue(&self) -> bool {
         true
     }
 
     fn alert(&mut self, _alert: &Alert, _source: &str) {}
 
-    fn moved(&mut self, moment: Moment) {
+    fn on_progress(&mut self, status: FollowStatus) {
         if self.line.is_due() {
-            let rate = moment.bytes
+            let rate = status.bytes
                 / u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
                 / 1_000;
             self.line.draw(&format!(
                 "{} MB, {rate} MB/s{}",
-                moment.bytes >> 20,
-                failed(moment.failures)
+                status.bytes >> 20,
+                failed(status.failures)
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! A name for failures that are one: versioned, with everything masked that differs from flow to flow.
+//! Fingerprints of failures: versioned, with everything masked that differs between flows.
 
 use std::hash::Hasher;
 
@@ -7,10 +7,12 @@ use flowlog_schema::report::FailureKind;
 
 use super::FirstFailure;
 
-/// Version 1: FNV-1a, 64 bits, of kind, component, state, type and masked message, each ended by a zero byte.
+/// Returns the fingerprint, version 1: 64-bit FNV-1a of kind, component, state, error type and
+/// masked message, each terminated by a zero byte.
 ///
-/// A process that is dead or silent as a whole is one failure whatever its spans were doing, so state and words do
-/// not count there. Instances never do. The name is stable across runs and releases of version 1.
+/// A process that is dead or silent as a whole is one failure whatever its spans were doing, so
+/// state, error type and message are ignored there. Instances are always ignored. The fingerprint
+/// is stable across runs and releases of version 1.
 pub(super) fn of(failure: &FirstFailure) -> CompactString {
     let whole =
         failure.whole_process && matches!(failure.kind, FailureKind::Crash | FailureKind::Hang);
@@ -25,16 +27,16 @@ pub(super) fn of(failure: &FirstFailure) -> CompactString {
     format_compact!("v1:{:016x}", hasher.finish())
 }
 
-/// Longest message that counts, in bytes.
-const MAX: usize = 200;
+/// Maximum length of the masked message, in bytes; the last word may exceed it.
+const MAX_MASKED_BYTES: usize = 200;
 
-/// The first line with ids, addresses and numbers masked.
+/// Returns the first line of `message` with IDs, addresses and numbers masked.
 pub fn mask(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(c) = rest.chars().next() {
-        if out.len() >= MAX {
+        if out.len() >= MAX_MASKED_BYTES {
             break;
         }
         if c.is_ascii_alphanumeric() {
@@ -42,7 +44,7 @@ pub fn mask(message: &str) -> String {
                 .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
                 .unwrap_or(rest.len());
             let (word, after) = rest.split_at(end);
-            mask_word(word, &mut out);
+            mask_token(word, &mut out);
             rest = after;
         } else {
             out.push(c);
@@ -52,7 +54,7 @@ pub fn mask(message: &str) -> String {
     out
 }
 
-fn mask_word(word: &str, out: &mut String) {
+fn mask_token(word: &str, out: &mut String) {
     let hex = |text: &str| {
         text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
             && text.bytes().any(|b| b.is_ascii_digit())
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_from_flow_to_flow_is_masked() {
+    fn values_that_differ_between_flows_are_masked() {
         for (message, masked) in [
             ("no ready worker for model \"tiny\"", "no ready worker for model \"tiny\""),
             (

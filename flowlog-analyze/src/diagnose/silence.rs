@@ -1,47 +1,49 @@
-//! What hangs and what crashed.
+//! Detection of hangs and crashes.
 
 use flowlog_schema::report::FailureKind;
 
 use super::confidence::Basis;
-use super::processes::World;
+use super::topology::RunModel;
 use super::tree::Tree;
-use crate::flow::{Fate, Mark};
+use crate::flow::{LogPosition, SpanStatus};
 use crate::format::{is_caller_gone, is_timeout};
 
-/// A span that fell silent.
+/// Silence of a span that hangs or crashed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Silence {
     /// Hang or crash.
     pub kind: FailureKind,
-    /// How it is known.
+    /// Basis of the attribution.
     pub basis: Basis,
-    /// The whole process is dead or silent.
+    /// Whether the whole process is dead or silent.
     pub whole_process: bool,
-    /// The last word before it, by the common clock: the span's, or the process's.
+    /// Time of the last line before the silence, by the common clock: of the span, or of the
+    /// process.
     pub since: i64,
 }
 
-/// Whether a span was still open at a moment: it never finished, or did so later.
-pub(super) fn is_open_at(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> bool {
+/// Returns whether a span was still open at a moment: it never finished, or finished later.
+pub(super) fn is_open_at(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) -> bool {
     let node = &tree.spans[at];
-    if node.fate == Fate::Open {
+    if node.status == SpanStatus::Open {
         return true;
     }
     node.span
         .finished()
-        .and_then(|mark| world.time(mark, node.process))
-        .is_some_and(|finished| finished > moment)
+        .and_then(|position| model.time(position, node.process))
+        .is_some_and(|finished| finished > until)
 }
 
-/// Every span's silence at a moment, by index.
+/// Returns the silence of every span at a moment, by span index.
 ///
-/// An open span hangs when it was silent for longer than the longest complete span of its component and state (three
-/// at least), or when its process was silent for that long while others spoke. It crashed when a kill of its
-/// process is on record, or when its process ended without shutting down while others went on. A span that waits for
-/// an open call which is not silent itself only waits; one whose call fell silent fell silent with it.
-pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option<Silence>> {
+/// An open span hangs when it was silent for longer than the longest complete span of its component
+/// and state (if there are at least three), or when its process was silent for that long while
+/// others were active. It crashed when a kill or restart of its process is on record, or when its
+/// process ended without shutting down while others went on. A span with an open call that is not
+/// silent only waits; a span with only silent open calls fell silent with them.
+pub(super) fn of_tree(tree: &Tree<'_>, until: i64, model: &RunModel) -> Vec<Option<Silence>> {
     let mut silences: Vec<Option<Silence>> = vec![None; tree.spans.len()];
-    // Callees before callers: a span is judged after everything below it.
+    // Callees before callers: the result for a span depends on everything below it.
     let mut order: Vec<usize> = Vec::with_capacity(tree.spans.len());
     let mut stack: Vec<usize> =
         (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none()).collect();
@@ -50,29 +52,29 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
         stack.extend(&tree.spans[at].children);
     }
     for at in order.iter().copied().rev() {
-        if !is_open_at(tree, at, moment, world) {
+        if !is_open_at(tree, at, until, model) {
             continue;
         }
         let open_calls: Vec<usize> = tree.spans[at]
             .children
             .iter()
             .copied()
-            .filter(|child| is_open_at(tree, *child, moment, world))
+            .filter(|child| is_open_at(tree, *child, until, model))
             .collect();
         silences[at] = if open_calls.is_empty() {
-            of_span(tree, at, moment, world)
+            of_span(tree, at, until, model)
         } else if open_calls.iter().any(|child| silences[*child].is_none()) {
             None
         } else {
             open_calls.iter().find_map(|child| silences[*child])
         };
     }
-    // A call in a state that no complete span knows has no peers to judge it. Its callers have: where one of them was
-    // silent for too long, everything open below it that cannot be judged fell silent.
+    // A call in a state without complete spans has no peers to compare with, but its callers have.
+    // If a caller was silent for too long, every open call below it without peers fell silent, too.
     for at in order {
         if silences[at].is_some()
-            || !is_open_at(tree, at, moment, world)
-            || !outlasts(tree, at, moment, world)
+            || !is_open_at(tree, at, until, model)
+            || !outlasts(tree, at, until, model)
         {
             continue;
         }
@@ -85,17 +87,17 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
                     .children
                     .iter()
                     .copied()
-                    .filter(|child| is_open_at(tree, *child, moment, world)),
+                    .filter(|child| is_open_at(tree, *child, until, model)),
             );
         }
         if open.iter().all(|span| {
             *span == at
                 || silences[*span].is_some()
-                || longest_peer(tree, *span, world).is_none()
-                || outlasts(tree, *span, moment, world)
+                || longest_peer(tree, *span, model).is_none()
+                || outlasts(tree, *span, until, model)
         }) {
             for span in open {
-                let since = world
+                let since = model
                     .time(tree.spans[span].span.last, tree.spans[span].process)
                     .unwrap_or(tree.spans[span].opened);
                 silences[span].get_or_insert(Silence {
@@ -110,45 +112,45 @@ pub(super) fn of_tree(tree: &Tree<'_>, moment: i64, world: &World) -> Vec<Option
     silences
 }
 
-/// The longest complete span of a span's component and state.
-fn longest_peer(tree: &Tree<'_>, at: usize, world: &World) -> Option<i64> {
+/// Returns the duration of the longest complete span of a span's component and state.
+fn longest_peer(tree: &Tree<'_>, at: usize, model: &RunModel) -> Option<i64> {
     let node = &tree.spans[at];
-    world.longest_peer(node.component(world), node.span.state())
+    model.longest_peer(node.component(model), node.span.state())
 }
 
-/// Whether a span has been silent for longer than its peers took.
-fn outlasts(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> bool {
+/// Returns whether a span has been silent for longer than any of its peers took.
+fn outlasts(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) -> bool {
     let node = &tree.spans[at];
-    let last = world
+    let last = model
         .time(node.span.last, node.process)
-        .filter(|last| *last <= moment)
+        .filter(|last| *last <= until)
         .unwrap_or(node.opened);
-    longest_peer(tree, at, world).is_some_and(|longest| moment.saturating_sub(last) > longest)
+    longest_peer(tree, at, model).is_some_and(|longest| until.saturating_sub(last) > longest)
 }
 
-/// How long a process has to be silent at least, to be over.
-const OVER: i64 = 2_000_000_000;
+/// Minimum silence of a process that is considered ended, in nanoseconds.
+const MIN_CRASH_SILENCE_NS: i64 = 2_000_000_000;
 
-/// A span's own silence, whatever it calls.
-pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) -> Option<Silence> {
+/// Returns a span's own silence, regardless of its calls.
+pub(super) fn of_span(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) -> Option<Silence> {
     let node = &tree.spans[at];
-    let process = world.process(node.process);
-    let last = world
+    let process = model.process(node.process);
+    let last = model
         .time(node.span.last, node.process)
-        .filter(|last| *last <= moment)
+        .filter(|last| *last <= until)
         .unwrap_or(node.opened);
-    let spoke = process
-        .facts
+    let last_active = process
         .activity
-        .last_before(moment.saturating_add(process.skew))
+        .activity
+        .last_before(until.saturating_add(process.skew))
         .map_or(last, |time| time.saturating_sub(process.skew).max(last));
-    let silent = moment.saturating_sub(last);
-    let process_silent = moment.saturating_sub(spoke);
-    let speaks_again =
-        process.facts.activity.first_after(spoke.saturating_add(process.skew)).is_some();
+    let silent = until.saturating_sub(last);
+    let process_silent = until.saturating_sub(last_active);
+    let logs_again =
+        process.activity.activity.first_after(last_active.saturating_add(process.skew)).is_some();
     let own = |time: i64| time.saturating_add(process.skew);
 
-    if process.facts.kills.first_after(own(last).saturating_sub(1)).is_some() {
+    if process.activity.kills.first_after(own(last).saturating_sub(1)).is_some() {
         return Some(Silence {
             kind: FailureKind::Crash,
             basis: Basis::Recorded,
@@ -156,7 +158,7 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
             since: last,
         });
     }
-    if process.facts.starts.first_after(own(last)).is_some_and(|start| start <= own(moment)) {
+    if process.activity.starts.first_after(own(last)).is_some_and(|start| start <= own(until)) {
         return Some(Silence {
             kind: FailureKind::Crash,
             basis: Basis::Recorded,
@@ -165,39 +167,46 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
         });
     }
     let shut_down = process
-        .facts
+        .activity
         .shutdowns
         .first_after(own(node.opened).saturating_sub(1))
-        .is_some_and(|stop| stop <= own(moment));
-    let component = node.component(world);
-    let longest = longest_peer(tree, at, world);
-    // Without peers, the process must have been silent for longer than anything took, and than it ever was before.
-    let patience = longest.unwrap_or_else(|| {
-        world
+        .is_some_and(|stop| stop <= own(until));
+    let component = node.component(model);
+    let longest = longest_peer(tree, at, model);
+    // Without peers, the process must have been silent for longer than the longest span of its
+    // component (or else of any), and for more than twice its longest pause before.
+    let silence_limit = longest.unwrap_or_else(|| {
+        model
             .longest_of_any(component)
             .unwrap_or(i64::MAX)
-            .max(2 * process.facts.activity.longest_gap())
+            .max(2 * process.activity.activity.longest_gap())
     });
-    let kind = if speaks_again || shut_down { FailureKind::Hang } else { FailureKind::Crash };
-    if process_silent > patience && !shut_down && world.end > spoke {
+    let kind = if logs_again || shut_down { FailureKind::Hang } else { FailureKind::Crash };
+    if process_silent > silence_limit && !shut_down && model.end > last_active {
         return Some(Silence {
             kind,
             basis: Basis::ProcessSilent,
             whole_process: true,
-            since: spoke,
+            since: last_active,
         });
     }
     if longest.is_some_and(|longest| silent > longest) {
-        // It may never have been heard again: then it did not hang.
-        let is_over = !speaks_again
+        // If the process never logged again, it crashed rather than hung.
+        let has_ended = !logs_again
             && !shut_down
-            && process_silent > process.facts.activity.longest_gap().saturating_mul(2).max(OVER);
-        if is_over && world.end > spoke {
+            && process_silent
+                > process
+                    .activity
+                    .activity
+                    .longest_gap()
+                    .saturating_mul(2)
+                    .max(MIN_CRASH_SILENCE_NS);
+        if has_ended && model.end > last_active {
             return Some(Silence {
                 kind: FailureKind::Crash,
                 basis: Basis::ProcessSilent,
                 whole_process: true,
-                since: spoke,
+                since: last_active,
             });
         }
         return Some(Silence {
@@ -210,43 +219,48 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, moment: i64, world: &World) ->
     None
 }
 
-/// A span that was given up.
+/// A span that its caller abandoned.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct GivenUp {
-    /// Its last word before.
-    pub last: Mark,
-    /// How it was silent.
+pub(super) struct Abandoned {
+    /// Last line of the span before that.
+    pub last: LogPosition,
+    /// Silence of the span.
     pub silence: Silence,
-    /// The first word of giving it up, and whose.
-    pub by: Said,
+    /// First line that shows that a caller timed out, and the span that logged it.
+    pub by: Departure,
 }
 
-/// Whether a span was given up: it was open, with nothing open below it, when a caller in another process had waited long enough; what
-/// became of it later - cancelled, or ended when nobody waited any more - follows from that.
+/// Returns how a span was abandoned, if it was: it was open, with no open call below it, when a
+/// caller in another process had waited long enough. Its later outcome (cancelled, or ended when no
+/// caller was waiting any more) follows from that.
 ///
-/// It was silent for longer than its peers take; where there are none, for half the time that the caller waited.
-pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option<GivenUp> {
+/// The span was silent for longer than its peers take; without peers, for at least half the time
+/// that the caller waited.
+pub(super) fn when_abandoned(tree: &Tree<'_>, at: usize, model: &RunModel) -> Option<Abandoned> {
     let node = &tree.spans[at];
     let only_left =
         node.span.failure().is_some_and(|failure| is_caller_gone(&failure.kind, &failure.message));
-    if !(matches!(node.fate, Fate::Ok | Fate::Cancelled) || node.fate == Fate::Failed && only_left)
+    if !(matches!(node.status, SpanStatus::Ok | SpanStatus::Cancelled)
+        || node.status == SpanStatus::Failed && only_left)
     {
         return None;
     }
-    let (caller, by) = who_gave_up(tree, at, world)?;
+    let (caller, by) = abandoning_caller(tree, at, model)?;
     let caller = &tree.spans[caller];
-    let gave_up = world.time(by.mark, tree.spans[by.at].process)?;
+    let gave_up = model.time(by.position, tree.spans[by.at].process)?;
     let waited = gave_up.saturating_sub(caller.opened);
-    // A little before: two hosts' clocks are known no better, and what is tidied up at once follows from the giving up.
-    let moment = gave_up.saturating_sub(CLOSE.min(waited / 10));
-    // Nobody sends a clock with giving up: by their clocks what both did since the call is in no order.
-    let before = |mark: Mark, at: usize| {
-        world.time(mark, tree.spans[at].process).filter(|time| *time < moment)
+    // Look slightly before the timeout: the clocks of two hosts are not known more precisely, and
+    // immediate cleanup follows from the timeout.
+    let until = gave_up.saturating_sub(CROSS_HOST_CLOCK_TOLERANCE_NS.min(waited / 10));
+    // A timeout sends no message, so the logical clocks do not order what both sides did since the
+    // call. Use corrected times.
+    let before = |position: LogPosition, at: usize| {
+        model.time(position, tree.spans[at].process).filter(|time| *time < until)
     };
     let was_open = |at: usize| {
         let node = &tree.spans[at];
-        // Whoever is cancelled below it, is for that.
-        let is_done = node.fate != Fate::Cancelled
+        // A cancelled call below was cancelled because of the timeout, so it counts as open.
+        let is_done = node.status != SpanStatus::Cancelled
             && node.span.finished().is_some_and(|end| before(end, at).is_some());
         before(node.span.first, at).is_some() && !is_done
     };
@@ -257,17 +271,17 @@ pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option
         return None;
     }
     let words = std::iter::once(node.span.first)
-        .chain(node.span.states.iter().map(|(mark, _)| *mark))
-        .chain(node.span.spoke);
-    let last = words.filter(|mark| before(*mark, at).is_some()).max()?;
-    // An answer is a sign of life, too.
+        .chain(node.span.states.iter().map(|(position, _)| *position))
+        .chain(node.span.last_nonterminal);
+    let last = words.filter(|position| before(*position, at).is_some()).max()?;
+    // A response from a callee is activity, too.
     let answers = node
         .children
         .iter()
         .filter_map(|child| before(tree.spans[*child].span.finished()?, *child));
     let since = answers.chain(before(last, at)).max()?;
-    let silent = moment.saturating_sub(since);
-    let is_silent = longest_peer(tree, at, world)
+    let silent = until.saturating_sub(since);
+    let is_silent = longest_peer(tree, at, model)
         .map_or(silent.saturating_mul(2) >= waited, |longest| silent > longest);
     let silence = Silence {
         kind: FailureKind::Hang,
@@ -275,53 +289,58 @@ pub(super) fn when_given_up(tree: &Tree<'_>, at: usize, world: &World) -> Option
         whole_process: false,
         since,
     };
-    is_silent.then_some(GivenUp { last, silence, by })
+    is_silent.then_some(Abandoned { last, silence, by })
 }
 
-/// What a span said, and which.
+/// A line of a span, and the index of that span.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Said {
-    pub mark: Mark,
+pub(super) struct Departure {
+    pub position: LogPosition,
     pub at: usize,
 }
 
-/// How far apart what happens on two hosts has to be for its order to be told by their clocks.
-const CLOSE: i64 = 50_000_000;
+/// Minimum distance between events on two hosts for their clocks to order them, in nanoseconds.
+const CROSS_HOST_CLOCK_TOLERANCE_NS: i64 = 50_000_000;
 
-/// How long before a caller's failure its own calls are cancelled for it: it drops them, then says so.
-const AT_ONCE: i64 = 1_000_000_000;
+/// Maximum time by which the cancellation of calls precedes the failure of the caller that causes
+/// it, in nanoseconds: the caller drops its calls, then reports its failure.
+const MAX_CANCELLATION_LEAD_NS: i64 = 1_000_000_000;
 
-/// The nearest caller that failed with a timeout, where all between were cancelled with it, and the first word of its giving up: its failure, or
-/// that of one between.
-fn who_gave_up(tree: &Tree<'_>, at: usize, world: &World) -> Option<(usize, Said)> {
-    let mut between: Vec<Said> = Vec::new();
+/// Returns the nearest caller that failed with a timeout, if every finished span between was
+/// cancelled with it, and the first line that shows the timeout: that of the caller, or of a span
+/// between.
+fn abandoning_caller(tree: &Tree<'_>, at: usize, model: &RunModel) -> Option<(usize, Departure)> {
+    let mut between: Vec<Departure> = Vec::new();
     for up in tree.ancestors(at) {
         let node = &tree.spans[up];
-        match node.fate {
-            Fate::Cancelled => {
-                between.extend(node.span.finished().map(|mark| Said { mark, at: up }))
+        match node.status {
+            SpanStatus::Cancelled => {
+                between.extend(node.span.finished().map(|position| Departure { position, at: up }));
             }
-            Fate::Failed => {
+            SpanStatus::Failed => {
                 let failure = node.span.failure().filter(|failure| {
                     is_timeout(&failure.kind, &failure.message, failure.status)
                 })?;
-                let failed = world.time(failure.mark, node.process)?;
-                let said = |said: &Said| {
-                    world.time(said.mark, tree.spans[said.at].process).unwrap_or(failed)
+                let failed = model.time(failure.position, node.process)?;
+                let departure = |departure: &Departure| {
+                    model
+                        .time(departure.position, tree.spans[departure.at].process)
+                        .unwrap_or(failed)
                 };
-                // One that was cancelled long before was cancelled for another reason.
-                if between.iter().any(|cancelled| said(cancelled) < failed.saturating_sub(AT_ONCE))
-                {
+                // A span that was cancelled long before was cancelled for another reason.
+                if between.iter().any(|cancelled| {
+                    departure(cancelled) < failed.saturating_sub(MAX_CANCELLATION_LEAD_NS)
+                }) {
                     return None;
                 }
                 let by = between
                     .into_iter()
-                    .chain([Said { mark: failure.mark, at: up }])
-                    .min_by_key(|one| (said(one), one.mark, one.at))?;
+                    .chain([Departure { position: failure.position, at: up }])
+                    .min_by_key(|one| (departure(one), one.position, one.at))?;
                 return Some((up, by));
             }
-            Fate::Open => {}
-            Fate::Ok | Fate::Rejected => return None,
+            SpanStatus::Open => {}
+            SpanStatus::Ok | SpanStatus::Rejected => return None,
         }
     }
     None

@@ -1,56 +1,58 @@
-//! A flow's structure: who called whom, and which span is the root.
+//! Structure of a flow: its calls, and its root.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use compact_str::CompactString;
 
-use super::processes::World;
-use crate::flow::{Fate, Flow, Mark, Span};
+use super::topology::{ProcessIndex, RunModel};
+use crate::flow::{Flow, LogPosition, Span, SpanStatus};
 
-/// A flow's spans as a tree.
+/// Spans of a flow as a tree.
 #[derive(Debug)]
 pub struct Tree<'a> {
-    /// Every span, in the order of their ids.
+    /// All spans, in the order of their IDs.
     pub spans: Vec<Node<'a>>,
-    /// The root: the span whose parent is absent, else one whose parent never appears; of several, the causally first.
+    /// Index of the root: the span without a parent, or else one with a parent that never appears;
+    /// of several, the causally first.
     pub root: usize,
     /// When a walk through the tree enters and leaves each span.
     reach: Vec<(usize, usize)>,
     depth: Vec<usize>,
 }
 
-/// One span in its place.
+/// A span and its position in the tree.
 #[derive(Debug)]
 pub struct Node<'a> {
     /// The span.
     pub span: &'a Span,
-    /// What became of it by its own words.
-    pub fate: Fate,
-    /// The caller, where it appears.
+    /// Status of the span, according to its own lines.
+    pub status: SpanStatus,
+    /// Index of the caller, if it appears.
     pub parent: Option<usize>,
-    /// Those it called, in causal order.
+    /// Indexes of the callees, in causal order.
     pub children: Vec<usize>,
-    /// Its process.
-    pub process: usize,
-    /// When it opened, by the common clock.
+    /// Process that the span runs in, if it is known.
+    pub process: Option<ProcessIndex>,
+    /// Start of the span, by the common clock.
     pub opened: i64,
 }
 
 impl Node<'_> {
-    /// The component that the span names, else its process's.
-    pub fn component<'n>(&'n self, world: &'n World) -> &'n CompactString {
+    /// Returns the component that the span names, or else that of its process.
+    pub fn component<'n>(&'n self, model: &'n RunModel) -> &'n CompactString {
         if self.span.component.is_empty() {
-            &world.process(self.process).component
+            &model.process(self.process).component
         } else {
             &self.span.component
         }
     }
 
-    /// The instance that the span names, else its process's; empty where neither is known.
-    pub fn instance<'n>(&'n self, world: &'n World) -> &'n CompactString {
+    /// Returns the instance that the span names, or else that of its process; empty if neither is
+    /// known.
+    pub fn instance<'n>(&'n self, model: &'n RunModel) -> &'n CompactString {
         if self.span.instance.is_empty() {
-            &world.process(self.process).instance
+            &model.process(self.process).instance
         } else {
             &self.span.instance
         }
@@ -58,19 +60,19 @@ impl Node<'_> {
 }
 
 impl<'a> Tree<'a> {
-    /// Gives a flow its structure.
-    pub fn new(flow: &'a Flow, world: &World) -> Self {
+    /// Builds the tree of a flow.
+    pub fn new(flow: &'a Flow, model: &RunModel) -> Self {
         let index: HashMap<u64, usize> =
             flow.spans.keys().enumerate().map(|(at, key)| (*key, at)).collect();
         let mut spans: Vec<Node<'a>> = flow
             .spans
             .values()
             .map(|span| {
-                let process = world.of_span(span);
-                let opened = world.time(span.first, process).unwrap_or(i64::MIN);
+                let process = model.of_span(span);
+                let opened = model.time(span.first, process).unwrap_or(i64::MIN);
                 Node {
                     span,
-                    fate: span.fate(),
+                    status: span.status(),
                     parent: None,
                     children: Vec::new(),
                     process,
@@ -85,10 +87,10 @@ impl<'a> Tree<'a> {
                 .and_then(|key| index.get(&key).copied())
                 .filter(|parent| *parent != at);
         }
-        open_circles(&mut spans);
+        break_cycles(&mut spans);
         let mut tree = Self { spans, root: 0, reach: Vec::new(), depth: Vec::new() };
         let causally = |tree: &Self, a: usize, b: usize| {
-            tree.order(tree.spans[a].span.first, a, tree.spans[b].span.first, b, world)
+            tree.order(tree.spans[a].span.first, a, tree.spans[b].span.first, b, model)
         };
         for at in 0..tree.spans.len() {
             if let Some(parent) = tree.spans[at].parent {
@@ -101,7 +103,8 @@ impl<'a> Tree<'a> {
             tree.spans[at].children = children;
         }
         (tree.reach, tree.depth) = reach(&tree.spans);
-        // Who names no caller is a root; who names one that never appears may have lost it with the beginning of a log.
+        // A span that names no caller is a root; one that names a caller that never appears may
+        // have lost it with the beginning of a log.
         let called = |at: usize| tree.spans[at].span.parent.is_some();
         let roots = (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none());
         tree.root = roots
@@ -110,67 +113,78 @@ impl<'a> Tree<'a> {
         tree
     }
 
-    /// The root's node.
+    /// Returns the root's node.
     pub fn root(&self) -> &Node<'a> {
         &self.spans[self.root]
     }
 
-    /// What became of the whole by its own words: of the root, or, where that is missing, of the one that was called last.
-    pub fn fate(&self, world: &World) -> Fate {
-        self.spans[self.last_called(world)].fate
+    /// Returns the status of the whole flow, according to its own lines: of the root, or, if its
+    /// caller is missing, of the parentless span that finished last.
+    pub fn status(&self, model: &RunModel) -> SpanStatus {
+        self.spans[self.last_called(model)].status
     }
 
-    /// The root; of several spans whose callers are missing the last.
-    fn last_called(&self, world: &World) -> usize {
+    /// Returns the index of the root; of several spans with missing callers, of the one that
+    /// finished last.
+    fn last_called(&self, model: &RunModel) -> usize {
         let called = (0..self.spans.len())
             .filter(|at| self.is_headless() && self.spans[*at].parent.is_none());
         let last = |at: usize| self.spans[at].span.finished().unwrap_or(self.spans[at].span.last);
-        called.max_by(|a, b| self.order(last(*a), *a, last(*b), *b, world)).unwrap_or(self.root)
+        called.max_by(|a, b| self.order(last(*a), *a, last(*b), *b, model)).unwrap_or(self.root)
     }
 
-    /// Whether the root's own caller is missing.
+    /// Returns whether the root's own caller is missing.
     pub fn is_headless(&self) -> bool {
         self.root().span.parent.is_some()
     }
 
-    /// Callers of a span, the nearest first.
+    /// Returns the direct and indirect callers of a span, the nearest first.
     pub fn ancestors(&self, at: usize) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(self.spans[at].parent, |up| self.spans[*up].parent)
     }
 
-    /// How many callers a span has, near and far.
+    /// Returns the number of direct and indirect callers of a span.
     pub fn depth(&self, at: usize) -> usize {
         self.depth[at]
     }
 
-    /// Whether `above` is a caller of `at`, near or far.
+    /// Returns whether `above` is a direct or indirect caller of `at`.
     pub fn is_above(&self, above: usize, at: usize) -> bool {
-        let ((enter, leave), (own, _)) = (self.reach[above], self.reach[at]);
-        enter < own && own < leave
+        let ((enter, caller_exit), (own, _)) = (self.reach[above], self.reach[at]);
+        enter < own && own < caller_exit
     }
 
-    /// Causal order of what two spans said: by clock where both have one, else by the common clock.
-    pub fn order(&self, a: Mark, a_at: usize, b: Mark, b_at: usize, world: &World) -> Ordering {
+    /// Returns the causal order of lines of two spans: by clock if both have one, else by the
+    /// common clock.
+    pub fn order(
+        &self,
+        a: LogPosition,
+        a_at: usize,
+        b: LogPosition,
+        b_at: usize,
+        model: &RunModel,
+    ) -> Ordering {
         if a.clock > 0 && b.clock > 0 && a.clock != b.clock {
             return a.clock.cmp(&b.clock);
         }
-        let time =
-            |mark: Mark, at: usize| world.time(mark, self.spans[at].process).unwrap_or(i64::MIN);
-        (time(a, a_at), a.place).cmp(&(time(b, b_at), b.place))
+        let time = |position: LogPosition, at: usize| {
+            model.time(position, self.spans[at].process).unwrap_or(i64::MIN)
+        };
+        (time(a, a_at), a.line).cmp(&(time(b, b_at), b.line))
     }
 
-    /// Causal order of two failures: by clock; without one a callee fails before its caller, and of two attempts
-    /// the one that began first; by the common clock last.
+    /// Returns the causal order of two failures: by clock; without one, a callee fails before its
+    /// caller, and of two attempts the one that began first; by the common clock last.
     pub fn order_of_failures(
         &self,
-        a: Mark,
+        a: LogPosition,
         a_at: usize,
-        b: Mark,
+        b: LogPosition,
         b_at: usize,
-        world: &World,
+        model: &RunModel,
     ) -> Ordering {
         if a.clock > 0 && b.clock > 0 {
-            return self.order(a, a_at, b, b_at, world);
+            return self.order(a, a_at, b, b_at, model);
         }
         if self.is_above(a_at, b_at) {
             return Ordering::Greater;
@@ -185,7 +199,7 @@ impl<'a> Tree<'a> {
         };
         let (a_path, b_path) = (path(a_at), path(b_at));
         let fork = a_path.iter().zip(&b_path).take_while(|(a, b)| a == b).count();
-        // The caller of both knows whom it called first.
+        // The common caller names its callees in the order of its calls.
         if let Some(caller) = fork.checked_sub(1).and_then(|at| a_path.get(at)) {
             let called = |at: Option<&usize>| {
                 let instance = &self.spans[*at?].span.instance;
@@ -194,7 +208,7 @@ impl<'a> Tree<'a> {
                     .callees
                     .iter()
                     .find(|(_, callee)| callee == instance)
-                    .map(|(mark, _)| *mark)
+                    .map(|(position, _)| *position)
             };
             if let (Some(a), Some(b)) = (called(a_path.get(fork)), called(b_path.get(fork)))
                 && a != b
@@ -209,20 +223,21 @@ impl<'a> Tree<'a> {
         {
             return self.spans[*a].opened.cmp(&self.spans[*b].opened);
         }
-        self.order(a, a_at, b, b_at, world)
+        self.order(a, a_at, b, b_at, model)
     }
 }
 
-/// Ids that call each other in a circle are no structure: one of each circle, the first that is met, has no parent.
-fn open_circles(spans: &mut [Node<'_>]) {
-    // Of each span the walk that met it.
-    let mut met: Vec<usize> = vec![usize::MAX; spans.len()];
+/// Breaks cycles of spans that call each other: one span of each cycle, the one at which a walk
+/// closes it, loses its parent.
+fn break_cycles(spans: &mut [Node<'_>]) {
+    // The walk that first visited each span.
+    let mut visited_by: Vec<usize> = vec![usize::MAX; spans.len()];
     for start in 0..spans.len() {
         let mut at = start;
-        while met[at] == usize::MAX {
-            met[at] = start;
+        while visited_by[at] == usize::MAX {
+            visited_by[at] = start;
             match spans[at].parent {
-                Some(up) if met[up] == start => spans[at].parent = None,
+                Some(up) if visited_by[up] == start => spans[at].parent = None,
                 Some(up) => at = up,
                 None => break,
             }
@@ -230,8 +245,8 @@ fn open_circles(spans: &mut [Node<'_>]) {
     }
 }
 
-/// When a walk through the tree enters and leaves each span, and how deep that lies: a caller is entered before and left
-/// after all that it called.
+/// Returns when a walk through the tree enters and leaves each span, and how deep the span is: a
+/// caller is entered before and left after all spans that it called.
 fn reach(spans: &[Node<'_>]) -> (Vec<(usize, usize)>, Vec<usize>) {
     let (mut reach, mut depth) = (vec![(0, 0); spans.len()], vec![0; spans.len()]);
     let mut clock = 0;

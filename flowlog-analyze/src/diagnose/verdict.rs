@@ -1,10 +1,11 @@
-//! What became of the run.
+//! Outcome of the run.
 
 use flowlog_schema::report::{FailureKind, FlowCounts, RunOutcome};
 
 use super::Cause;
 
-/// The outcome, and how likely it and its cause are right. The cause is the first in the list.
+/// Returns the outcome, and the estimated probability that it and its cause are right. The cause is
+/// the first in the list.
 pub(super) fn of(causes: &[Cause], counts: &FlowCounts, left_by_signal: u64) -> (RunOutcome, f64) {
     let outcome =
         if counts.failed > 0 || causes.iter().any(|cause| cause.failure.kind == FailureKind::Run) {
@@ -18,15 +19,15 @@ pub(super) fn of(causes: &[Cause], counts: &FlowCounts, left_by_signal: u64) -> 
         };
     let confidence = match (causes.first(), outcome) {
         (Some(first), RunOutcome::Failed | RunOutcome::Recovered) => {
-            let weight = |cause: &Cause| (cause.failed * 1_000 + cause.recovered).max(1);
-            let second = causes.get(1).map_or(0, weight);
-            #[expect(clippy::cast_precision_loss, reason = "a share")]
-            let lead = 1.0 - 0.5 * second as f64 / weight(first).max(second) as f64;
+            let severity = |cause: &Cause| (cause.failed * 1_000 + cause.recovered).max(1);
+            let second = causes.get(1).map_or(0, severity);
+            #[expect(clippy::cast_precision_loss, reason = "a ratio tolerates rounding")]
+            let lead = 1.0 - 0.5 * second as f64 / severity(first).max(second) as f64;
             first.confidence * lead
         }
-        // Nothing seems wrong; flows that never ended may hide something.
+        // No failure was found, but flows that never ended may hide one.
         _ if counts.total == 0 => 0.5,
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        #[expect(clippy::cast_precision_loss, reason = "a ratio tolerates rounding")]
         _ => 0.99 - 0.5 * counts.unfinished as f64 / counts.total as f64,
     };
     (outcome, (confidence * 1000.0).round() / 1000.0)

@@ -1,16 +1,18 @@
-//! Docker: the json-file driver, and what Compose and its relatives put before a line.
+//! Docker: the json-file driver, and the prefixes of Compose and similar tools.
 
 use serde::Deserialize;
 
-use super::{Envelope, Example, Inside, Stream, name};
-use crate::names;
-use crate::stamp;
+use super::{Envelope, Example, Inner, Stream, name};
+use crate::component_names;
+use crate::timestamp;
 
-/// The json-file driver's `{"log":…,"stream":…,"time":…}`. A line of more than 16 KiB comes in several, all but the
-/// last without a line feed (moby/moby#36777).
+/// Record of the json-file driver: `{"log":…,"stream":…,"time":…}`.
+///
+/// A line of more than 16 KiB is split into several records; all but the last have no line feed
+/// (moby/moby#36777).
 pub(super) const JSON_FILE: Envelope = Envelope {
     name: "docker_json",
-    peel: |line, facts| {
+    peel: |line, meta| {
         let first = [&b"{\"log\":"[..], b"{\"stream\":", b"{\"time\":"]
             .iter()
             .any(|key| line.starts_with(key));
@@ -25,45 +27,46 @@ pub(super) const JSON_FILE: Envelope = Envelope {
             time: String,
         }
         let entry: Entry = serde_json::from_slice(line).ok()?;
-        let (time, _) = stamp::iso(entry.time.as_bytes())
+        let (time, _) = timestamp::iso(entry.time.as_bytes())
             .filter(|(stamp, end)| stamp.is_complete() && *end == entry.time.len())?;
-        facts.time = Some(time);
-        facts.stream = Stream::parse(entry.stream.as_bytes()).unwrap_or_default();
-        facts.partial = !entry.log.ends_with('\n');
-        facts.cuts = true;
+        meta.time = Some(time);
+        meta.stream = Stream::parse(entry.stream.as_bytes()).unwrap_or_default();
+        meta.partial = !entry.log.ends_with('\n');
+        meta.splits_lines = true;
         let mut log = entry.log.into_bytes();
         if log.last() == Some(&b'\n') {
             log.pop();
         }
-        Some(Inside::Decoded(log))
+        Some(Inner::Decoded(log))
     },
     examples: &[
         Example {
             line: r#"{"log":"  File \"a.py\"\n","stream":"stderr","time":"2025-11-22T08:27:15.123456789Z"}"#,
             content: "  File \"a.py\"",
-            tells: "2025-11-22T08:27:15.123456Z err",
+            expected: "2025-11-22T08:27:15.123456Z err",
         },
         Example {
             line: r#"{"log":"cut here","stream":"stdout","attrs":{"tag":"x"},"time":"2025-11-22T08:27:15.12Z"}"#,
             content: "cut here",
-            tells: "2025-11-22T08:27:15.120000Z out partial",
+            expected: "2025-11-22T08:27:15.120000Z out partial",
         },
     ],
 };
 
-/// `NAME-1  | ` of Docker Compose, `NAME_1 | ` of its first version, and `08:27:15 NAME.1 | ` of foreman and honcho.
+/// Prefix of Docker Compose (`NAME-1  | `), its first version (`NAME_1 | `), and foreman and honcho
+/// (`08:27:15 NAME.1 | `).
 pub(super) const COMPOSE: Envelope = Envelope {
     name: "compose",
-    peel: |line, facts| {
-        // A line before the bar begins with a name; one that begins with a bar is a table.
-        let head = line.get(..line.len().min(MAX_HEAD))?;
+    peel: |line, meta| {
+        // The text before the bar is a name; a line that begins with a bar is a table row.
+        let head = line.get(..line.len().min(MAX_HEAD_BYTES))?;
         let bar = memchr::memmem::find(head, b" |")?;
         let after = line.get(bar + 2..)?;
         if !after.is_empty() && after.first() != Some(&b' ') {
             return None;
         }
         let mut before = head.get(..bar)?;
-        // foreman's clock has no date: the lines around it tell more.
+        // foreman's time has no date, so it is ignored: the lines around it have better times.
         if before.get(2) == Some(&b':')
             && before.get(8) == Some(&b' ')
             && before.get(..2)?.iter().all(u8::is_ascii_digit)
@@ -72,39 +75,40 @@ pub(super) const COMPOSE: Envelope = Envelope {
         }
         let who = std::str::from_utf8(before).ok()?.trim_end_matches(' ');
         let content = after.get(1..).unwrap_or_default();
-        let leads = stamp::leads(content) || content.starts_with(b"Traceback (most recent");
+        let leads =
+            timestamp::looks_like_start(content) || content.starts_with(b"Traceback (most recent");
         let is_name = who.starts_with(|c: char| c.is_ascii_alphabetic())
             && who
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'));
-        // Names are padded by two blanks at least.
+        // Names are padded with at least two spaces.
         let padded = before.len() > who.len() || before.len() < head.get(..bar)?.len();
-        let numbered = names::is_numbered(who) && padded;
+        let numbered = component_names::is_numbered(who) && padded;
         if !is_name || !(numbered || leads) {
             return None;
         }
-        facts.speaker.pod = name(who.as_bytes());
-        Some(Inside::after(bar + 3, line))
+        meta.producer.pod = name(who.as_bytes());
+        Some(Inner::after(bar + 3, line))
     },
     examples: &[
         Example {
             line: "worker-1  | Traceback (most recent call last):",
             content: "Traceback (most recent call last):",
-            tells: "pod=worker-1",
+            expected: "pod=worker-1",
         },
         Example {
             line: "etcd_server   | {\"level\":\"info\"}",
             content: "{\"level\":\"info\"}",
-            tells: "pod=etcd_server",
+            expected: "pod=etcd_server",
         },
         Example {
             line: "08:27:15 web.1  |   File \"a.py\"",
             content: "  File \"a.py\"",
-            tells: "pod=web.1",
+            expected: "pod=web.1",
         },
-        Example { line: "frontend-1  |", content: "", tells: "pod=frontend-1" },
+        Example { line: "frontend-1  |", content: "", expected: "pod=frontend-1" },
     ],
 };
 
-/// Names are padded to the longest of them.
-const MAX_HEAD: usize = 80;
+/// Maximum length in bytes of a prefix. Names are padded to the longest of them.
+const MAX_HEAD_BYTES: usize = 80;

@@ -1,12 +1,13 @@
 //! GitLab job traces (`lib/gitlab/ci/trace/stream.rb`).
 
-use super::{Envelope, Example, Inside, Stream};
-use crate::stamp;
+use super::{Envelope, Example, Inner, Stream};
+use crate::timestamp;
 
-/// The 32 bytes before each line: time, stream number, `O` or `E`, and `+` where the line goes on from the one before.
+/// Prefix of 32 bytes: time, stream number, `O` or `E`, and `+` if the line continues the one
+/// before.
 pub(super) const TRACE: Envelope = Envelope {
     name: "gitlab",
-    peel: |line, facts| {
+    peel: |line, meta| {
         if line.get(26) != Some(&b'Z')
             || line.get(27) != Some(&b' ')
             || !line.get(28..30)?.iter().all(u8::is_ascii_hexdigit)
@@ -24,40 +25,42 @@ pub(super) const TRACE: Envelope = Envelope {
             Some(_) => return None,
         };
         let (time, _) =
-            stamp::iso(line).filter(|(stamp, end)| stamp.is_complete() && *end == 27)?;
-        facts.time = Some(time);
-        facts.stream = stream;
-        facts.continues = goes_on;
-        facts.cuts = true;
-        facts.marks_later = true;
-        facts.lane = std::str::from_utf8(line.get(28..30)?)
+            timestamp::iso(line).filter(|(stamp, end)| stamp.is_complete() && *end == 27)?;
+        meta.time = Some(time);
+        meta.stream = stream;
+        meta.is_continuation = goes_on;
+        meta.splits_lines = true;
+        meta.marks_continuations = true;
+        meta.stream_index = std::str::from_utf8(line.get(28..30)?)
             .ok()
-            .and_then(|lane| u8::from_str_radix(lane, 16).ok())?;
-        Some(Inside::after(32, line))
+            .and_then(|stream_index| u8::from_str_radix(stream_index, 16).ok())?;
+        Some(Inner::after(32, line))
     },
     examples: &[
         Example {
             line: "2025-11-22T08:27:15.123456Z 01O   File \"a.py\"",
             content: "  File \"a.py\"",
-            tells: "2025-11-22T08:27:15.123456Z out",
+            expected: "2025-11-22T08:27:15.123456Z out",
         },
         Example {
             line: "2025-11-22T08:27:15.123456Z 01E+rest",
             content: "rest",
-            tells: "2025-11-22T08:27:15.123456Z err continues",
+            expected: "2025-11-22T08:27:15.123456Z err continues",
         },
         Example {
             line: "2025-11-22T08:27:15.123456Z 00O",
             content: "",
-            tells: "2025-11-22T08:27:15.123456Z out",
+            expected: "2025-11-22T08:27:15.123456Z out",
         },
     ],
 };
 
-/// The marks between sections; the text behind one is the section's headline. Their carriage return is gone by now.
+/// Markers between sections. The text after one is the section's header.
+///
+/// Their carriage return has been removed by now.
 pub(super) const SECTION: Envelope = Envelope {
     name: "gitlab_section",
-    peel: |line, facts| {
+    peel: |line, meta| {
         let (mark, mut rest) = [&b"section_start:"[..], b"section_end:"]
             .iter()
             .find_map(|mark| Some((mark.len(), line.strip_prefix(*mark)?)))?;
@@ -71,22 +74,22 @@ pub(super) const SECTION: Envelope = Envelope {
         if rest.get(label) == Some(&b'[') {
             label += memchr::memchr(b']', rest.get(label..)?)? + 1;
         }
-        facts.time = facts.time.or(Some(stamp::Stamp {
+        meta.time = meta.time.or(Some(timestamp::Timestamp {
             unit: 1_000_000_000,
-            ..stamp::Stamp::exact(time.checked_mul(1_000_000_000)?)
+            ..timestamp::Timestamp::exact(time.checked_mul(1_000_000_000)?)
         }));
-        Some(Inside::after(mark + seconds + 1 + label, line))
+        Some(Inner::after(mark + seconds + 1 + label, line))
     },
     examples: &[
         Example {
             line: "section_start:1763800035:step_script",
             content: "",
-            tells: "2025-11-22T08:27:15.000000Z",
+            expected: "2025-11-22T08:27:15.000000Z",
         },
         Example {
             line: "section_end:1763800035:tests[collapsed=true]",
             content: "",
-            tells: "2025-11-22T08:27:15.000000Z",
+            expected: "2025-11-22T08:27:15.000000Z",
         },
     ],
 };

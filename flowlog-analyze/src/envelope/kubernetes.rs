@@ -3,20 +3,21 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Envelope, Example, Inside, name};
-use crate::names;
-use crate::stamp;
+use super::{Envelope, Example, Inner, name};
+use crate::component_names;
+use crate::timestamp;
 
-/// `kubectl logs --timestamps`, and `docker logs -t`: RFC 3339 with nine digits (`RFC3339NanoFixed`).
+/// Timestamps of `kubectl logs --timestamps` and `docker logs -t`: RFC 3339 with nine digits
+/// (`RFC3339NanoFixed`).
 pub(super) const TIMESTAMPS: Envelope = Envelope {
     name: "kubectl_timestamps",
-    peel: |line, facts| {
-        // 2025-11-22T08:27:15.123456789Z: nine digits are more than any program below writes.
+    peel: |line, meta| {
+        // 2025-11-22T08:27:15.123456789Z: nine digits are more than any wrapped program writes.
         if line.get(19) != Some(&b'.') || !line.get(20..29)?.iter().all(u8::is_ascii_digit) {
             return None;
         }
         let (time, end) =
-            stamp::iso(line).filter(|(stamp, end)| stamp.is_complete() && *end >= 30)?;
+            timestamp::iso(line).filter(|(stamp, end)| stamp.is_complete() && *end >= 30)?;
         let rest = line.get(end..)?;
         if rest.starts_with(b" stdout ")
             || rest.starts_with(b" stderr ")
@@ -28,145 +29,152 @@ pub(super) const TIMESTAMPS: Envelope = Envelope {
         if blank == 0 && !rest.is_empty() {
             return None;
         }
-        facts.time = Some(time);
-        Some(Inside::after(end + blank, line))
+        meta.time = Some(time);
+        Some(Inner::after(end + blank, line))
     },
     examples: &[
         Example {
             line: "2025-11-22T08:27:15.123456789Z   File \"a.py\"",
             content: "  File \"a.py\"",
-            tells: "2025-11-22T08:27:15.123456Z",
+            expected: "2025-11-22T08:27:15.123456Z",
         },
         Example {
             line: "2025-11-22T08:27:15.000000000Z {\"a\":1}",
             content: "{\"a\":1}",
-            tells: "2025-11-22T08:27:15.000000Z",
+            expected: "2025-11-22T08:27:15.000000Z",
         },
         Example {
             line: "2025-11-22T10:27:15.123456789+02:00 x",
             content: "x",
-            tells: "2025-11-22T08:27:15.123456Z",
+            expected: "2025-11-22T08:27:15.123456Z",
         },
         Example {
             line: "2025-11-22T08:27:15.123456789Z",
             content: "",
-            tells: "2025-11-22T08:27:15.123456Z",
+            expected: "2025-11-22T08:27:15.123456Z",
         },
     ],
 };
 
-/// `kubectl logs --prefix`: `[pod/NAME/CONTAINER] `.
+/// Prefix of `kubectl logs --prefix`: `[pod/NAME/CONTAINER] `.
 pub(super) const PREFIX: Envelope = Envelope {
     name: "kubectl_prefix",
-    peel: |line, facts| {
+    peel: |line, meta| {
         let inner = line.strip_prefix(b"[pod/")?;
-        let end = memchr::memchr(b']', inner.get(..MAX_PREFIX.min(inner.len()))?)?;
+        let end = memchr::memchr(b']', inner.get(..MAX_PREFIX_BYTES.min(inner.len()))?)?;
         let (pod, container) = std::str::from_utf8(inner.get(..end)?).ok()?.split_once('/')?;
         if [pod, container].iter().any(|name| name.contains([' ', '/'])) {
             return None;
         }
-        facts.speaker.pod = pod.into();
-        facts.speaker.container = container.into();
+        meta.producer.pod = pod.into();
+        meta.producer.container = container.into();
         let after = "[pod/]".len() + end;
-        Some(Inside::after(after + usize::from(line.get(after) == Some(&b' ')), line))
+        Some(Inner::after(after + usize::from(line.get(after) == Some(&b' ')), line))
     },
     examples: &[
         Example {
             line: "[pod/worker-0/main] up",
             content: "up",
-            tells: "pod=worker-0 container=main",
+            expected: "pod=worker-0 container=main",
         },
         Example {
             line: "[pod/frontend-7d9c6b7b5-x2x4z/main] 2025-11-22T08:27:15.123456789Z up",
             content: "2025-11-22T08:27:15.123456789Z up",
-            tells: "pod=frontend-7d9c6b7b5-x2x4z container=main",
+            expected: "pod=frontend-7d9c6b7b5-x2x4z container=main",
         },
     ],
 };
 
-/// Two names of at most 253 characters.
-const MAX_PREFIX: usize = 520;
+/// Maximum length of a prefix in bytes: two names of at most 253 characters.
+const MAX_PREFIX_BYTES: usize = 520;
 
-/// stern's default: `POD CONTAINER MESSAGE`. Nothing delimits the names, so the pod's must look like one.
+/// Default output of stern: `POD CONTAINER MESSAGE`.
+///
+/// Nothing delimits the names, so the pod's must look like one.
 pub(super) const STERN: Envelope = Envelope {
     name: "stern",
-    peel: |line, facts| {
+    peel: |line, meta| {
         if !line.first().is_some_and(u8::is_ascii_lowercase) {
             return None;
         }
-        let head = line.get(..MAX_PREFIX.min(line.len()))?;
+        let head = line.get(..MAX_PREFIX_BYTES.min(line.len()))?;
         let mut pod_start = 0;
         let mut pod_end = memchr::memchr(b' ', head)?;
-        // With `-A` the namespace comes first.
+        // With `-A`, the namespace comes first.
         if let Some(second) =
             memchr::memchr(b' ', head.get(pod_end + 1..)?).map(|at| pod_end + 1 + at)
             && is_label(head.get(..pod_end)?)
-            && std::str::from_utf8(head.get(pod_end + 1..second)?).is_ok_and(names::is_pod)
+            && std::str::from_utf8(head.get(pod_end + 1..second)?)
+                .is_ok_and(component_names::is_pod)
         {
             (pod_start, pod_end) = (pod_end + 1, second);
         }
         let pod = std::str::from_utf8(line.get(pod_start..pod_end)?).ok()?;
         let rest = line.get(pod_end + 1..)?;
-        // A template may leave the container out: then a line of a logger must follow.
+        // A template may omit the container. Then the text must begin like a logger's line.
         let blanks = rest.len() - rest.trim_ascii_start().len();
         let bare = rest.get(blanks..).unwrap_or_default();
-        if names::is_pod(pod)
-            && (stamp::leads(bare) || bare.starts_with(b"(") || bare.starts_with(b"{\""))
+        if component_names::is_pod(pod)
+            && (timestamp::looks_like_start(bare)
+                || bare.starts_with(b"(")
+                || bare.starts_with(b"{\""))
         {
-            facts.speaker.pod = pod.into();
-            return Some(Inside::after(pod_end + 1 + blanks, line));
+            meta.producer.pod = pod.into();
+            return Some(Inner::after(pod_end + 1 + blanks, line));
         }
         let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
         let container = rest.get(..end).filter(|container| is_label(container))?;
         let content = rest.get(end + 1..).unwrap_or_default();
-        let leads = stamp::leads(content)
-            || leads_nats(content)
+        let leads = timestamp::looks_like_start(content)
+            || is_nats_start(content)
             || content.starts_with(b"Traceback (most recent");
-        // Of a StatefulSet or a DaemonSet; of anything else the name is not enough.
-        let short = names::is_numbered(pod) || names::is_pod(&format!("x-{pod}"));
-        if !(names::is_pod(pod) || leads && short && !pod.contains('.')) {
+        // The name of a StatefulSet's or DaemonSet's pod is too weak a match without a logger's
+        // line.
+        let short =
+            component_names::is_numbered(pod) || component_names::is_pod(&format!("x-{pod}"));
+        if !(component_names::is_pod(pod) || leads && short && !pod.contains('.')) {
             return None;
         }
-        facts.speaker.pod = pod.into();
-        facts.speaker.container = name(container);
-        Some(Inside::after(pod_end + 1 + end + 1, line))
+        meta.producer.pod = pod.into();
+        meta.producer.container = name(container);
+        Some(Inner::after(pod_end + 1 + end + 1, line))
     },
     examples: &[
         Example {
             line: "frontend-7d9c6b7b5-x2x4z main Traceback (most recent call last):",
             content: "Traceback (most recent call last):",
-            tells: "pod=frontend-7d9c6b7b5-x2x4z container=main",
+            expected: "pod=frontend-7d9c6b7b5-x2x4z container=main",
         },
         Example {
             line: "frontend-7d9c6b7b5-x2x4z  2025-11-22T08:27:15.123Z  INFO a: up",
             content: "2025-11-22T08:27:15.123Z  INFO a: up",
-            tells: "pod=frontend-7d9c6b7b5-x2x4z",
+            expected: "pod=frontend-7d9c6b7b5-x2x4z",
         },
         Example {
             line: "nats-0 nats [7] 2025/11/22 08:27:15.705274 [INF] up",
             content: "[7] 2025/11/22 08:27:15.705274 [INF] up",
-            tells: "pod=nats-0 container=nats",
+            expected: "pod=nats-0 container=nats",
         },
         Example {
             line: "worker-0 engine {\"time\":1}",
             content: "{\"time\":1}",
-            tells: "pod=worker-0 container=engine",
+            expected: "pod=worker-0 container=engine",
         },
         Example {
             line: "dynamo frontend-7d9c6b7b5-x2x4z main up",
             content: "up",
-            tells: "pod=frontend-7d9c6b7b5-x2x4z container=main",
+            expected: "pod=frontend-7d9c6b7b5-x2x4z container=main",
         },
     ],
 };
 
-/// NATS puts its pid before the time.
-fn leads_nats(text: &[u8]) -> bool {
+/// Returns whether a line begins like one of NATS, which puts its PID before the time.
+fn is_nats_start(text: &[u8]) -> bool {
     let Some(end) = memchr::memchr(b']', text.get(..text.len().min(12)).unwrap_or_default()) else {
         return false;
     };
     text.first() == Some(&b'[')
-        && text.get(end + 2..).is_some_and(|rest| stamp::slashes(rest).is_some())
+        && text.get(end + 2..).is_some_and(|rest| timestamp::slashes(rest).is_some())
 }
 
 fn is_label(text: &[u8]) -> bool {
@@ -175,10 +183,10 @@ fn is_label(text: &[u8]) -> bool {
         && text.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
-/// stern's `--output json` and `extjson`.
+/// Output of stern with `--output json` or `extjson`.
 pub(super) const STERN_JSON: Envelope = Envelope {
     name: "stern_json",
-    peel: |line, facts| {
+    peel: |line, meta| {
         if line.first() != Some(&b'{') || !is_stern(line) {
             return None;
         }
@@ -191,30 +199,30 @@ pub(super) const STERN_JSON: Envelope = Envelope {
             container: String,
         }
         let entry: Entry = serde_json::from_slice(line).ok()?;
-        facts.speaker.pod = name(entry.pod.as_bytes());
-        facts.speaker.container = name(entry.container.as_bytes());
-        // In `extjson` a message that is an object stays one.
+        meta.producer.pod = name(entry.pod.as_bytes());
+        meta.producer.container = name(entry.container.as_bytes());
+        // In `extjson`, a message that is an object stays one.
         let message = match entry.message {
             Value::String(text) => text,
             other => other.to_string(),
         };
-        Some(Inside::Decoded(message.trim_end_matches('\n').as_bytes().to_vec()))
+        Some(Inner::Decoded(message.trim_end_matches('\n').as_bytes().to_vec()))
     },
     examples: &[
         Example {
             line: r#"{"message":"  File \"a.py\"\n","nodeName":"n1","namespace":"dynamo","podName":"worker-0","containerName":"main"}"#,
             content: "  File \"a.py\"",
-            tells: "pod=worker-0 container=main",
+            expected: "pod=worker-0 container=main",
         },
         Example {
             line: r#"{"nodeName":"n1","namespace":"dynamo","podName":"worker-0","containerName":"main","message":{"level":"INFO"}}"#,
             content: r#"{"level":"INFO"}"#,
-            tells: "pod=worker-0 container=main",
+            expected: "pod=worker-0 container=main",
         },
         Example {
             line: r#"{"pod": "worker-0", "container": "main", "message": "up"}"#,
             content: "up",
-            tells: "pod=worker-0 container=main",
+            expected: "pod=worker-0 container=main",
         },
     ],
 };

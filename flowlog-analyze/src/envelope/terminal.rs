@@ -1,10 +1,11 @@
-//! What a terminal makes of a line: byte order marks, colour, redraws, and the borders of a full-screen program.
+//! Terminal output around a line: byte order marks, color, redraws, and borders of full-screen
+//! programs.
 
-use super::{Envelope, Example, Inside};
+use super::{Envelope, Example, Inner};
 use crate::ansi;
-use crate::stamp;
+use crate::timestamp;
 
-/// Colour (ECMA-48), and a byte order mark.
+/// Color (ECMA-48) and a byte order mark.
 pub(super) const CONTROL: Envelope = Envelope {
     name: "terminal",
     peel: |line, _| {
@@ -12,79 +13,82 @@ pub(super) const CONTROL: Envelope = Envelope {
             return None;
         }
         let plain = ansi::strip(line.strip_prefix(BOM).unwrap_or(line));
-        // A lone escape is no sequence, and would be found again.
-        Some(Inside::Decoded(plain.into_owned()))
+        // A lone ESC is not a sequence. It is dropped too, or this envelope would match again.
+        Some(Inner::Decoded(plain.into_owned()))
     },
     examples: &[
-        Example { line: "\u{feff}Requested runner", content: "Requested runner", tells: "" },
-        Example { line: "\u{1b}[32mINFO\u{1b}[0m up", content: "INFO up", tells: "" },
+        Example { line: "\u{feff}Requested runner", content: "Requested runner", expected: "" },
+        Example { line: "\u{1b}[32mINFO\u{1b}[0m up", content: "INFO up", expected: "" },
     ],
 };
 
-/// Carriage returns: of what was drawn again and again the last drawing counts; but a logger's line that a progress bar
-/// drew over is worth more than the bar. Asked last: what stands before the first return may be another envelope.
+/// Text redrawn after carriage returns.
+///
+/// The last drawing counts, unless one of them is a logger's line that a progress bar drew over.
+/// Matched last, because the text before the first return may be another envelope.
 pub(super) const REDRAW: Envelope = Envelope {
     name: "redraw",
     peel: |line, _| {
         memchr::memchr(b'\r', line)?;
         let parts = || line.split(|b| *b == b'\r').filter(|part| !part.trim_ascii().is_empty());
-        let is_said = |part: &&[u8]| {
-            stamp::leads(part)
+        let is_logger_line = |part: &&[u8]| {
+            timestamp::looks_like_start(part)
                 || part.starts_with(b"(") && memchr::memmem::find(part, b" pid=").is_some()
         };
-        let drawn = parts().find(is_said).or_else(|| parts().next_back()).unwrap_or_default();
-        Some(Inside::Decoded(drawn.to_vec()))
+        let drawn =
+            parts().find(is_logger_line).or_else(|| parts().next_back()).unwrap_or_default();
+        Some(Inner::Decoded(drawn.to_vec()))
     },
     examples: &[
         Example {
             line: "INFO 11-22 08:27:15 [a.py:1] up\rLoading: 50%",
             content: "INFO 11-22 08:27:15 [a.py:1] up",
-            tells: "",
+            expected: "",
         },
         Example {
             line: "Loading: 10%\r(Worker_TP0 pid=7) up",
             content: "(Worker_TP0 pid=7) up",
-            tells: "",
+            expected: "",
         },
         Example {
             line: "Loading: 10%\rLoading: 50%\rLoading: done\r",
             content: "Loading: done",
-            tells: "",
+            expected: "",
         },
     ],
 };
 
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// The frame that k9s and other full-screen programs draw around what people copy out of them.
+/// Frame that k9s and other full-screen programs draw around text that users copy out of them.
 pub(super) const BORDER: Envelope = Envelope {
     name: "border",
     peel: |line, _| {
         let inner = line.trim_ascii().strip_prefix(BAR)?.strip_suffix(BAR)?;
         let inner = inner.strip_prefix(b" ").unwrap_or(inner).trim_ascii_end();
-        // Bars inside make it a row of a table.
+        // Bars inside make it a table row.
         if memchr::memmem::find(inner, BAR).is_some() {
             return None;
         }
-        Some(Inside::Decoded(inner.to_vec()))
+        Some(Inner::Decoded(inner.to_vec()))
     },
     examples: &[
         Example {
             line: "│ 2025-11-22T08:27:15.705274Z  INFO x: up        │",
             content: "2025-11-22T08:27:15.705274Z  INFO x: up",
-            tells: "",
+            expected: "",
         },
         Example {
             line: "│   File \"a.py\", line 1   │",
             content: "  File \"a.py\", line 1",
-            tells: "",
+            expected: "",
         },
     ],
 };
 
 const BAR: &[u8] = "│".as_bytes();
 
-/// A logger's line behind a progress bar that had not ended its own (`tqdm`).
+/// Logger's line after a progress bar that did not end its own line (`tqdm`).
 pub(super) const PROGRESS: Envelope = Envelope {
     name: "progress",
     peel: |line, _| {
@@ -93,21 +97,21 @@ pub(super) const PROGRESS: Envelope = Envelope {
         };
         let end = memchr::memrchr_iter(b']', line).find(ends)? + 1;
         let rest = line.get(end..)?;
-        let leads = stamp::leads(rest)
+        let leads = timestamp::looks_like_start(rest)
             || rest.starts_with(b"(")
                 && memchr::memmem::find(rest.get(..rest.len().min(60))?, b" pid=").is_some();
-        leads.then(|| Inside::after(end, line))
+        leads.then(|| Inner::after(end, line))
     },
     examples: &[
         Example {
             line: "Loading: 50% 2/4 [00:01<00:01,  1.5it/s]ERROR 11-22 08:27:15 [core.py:1] boom",
             content: "ERROR 11-22 08:27:15 [core.py:1] boom",
-            tells: "",
+            expected: "",
         },
         Example {
             line: " 50%|##   | 2/4 [00:02<00:02,  1.1s/it](Worker_TP0 pid=7) up",
             content: "(Worker_TP0 pid=7) up",
-            tells: "",
+            expected: "",
         },
     ],
 };

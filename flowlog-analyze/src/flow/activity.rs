@@ -1,45 +1,46 @@
-//! When a process spoke, to the second.
+//! Times at which a process logged, to the second.
 
-/// Moments joined into intervals wherever the next is less than [`Activity::GAP`] away.
+/// Set of times, joined into intervals if the next is at most [`Activity::GAP_NS`] away.
 ///
-/// The intervals are the connected components of the moments, so they do not depend on the order of insertion.
+/// The intervals are the connected components of the times, so they do not depend on insertion
+/// order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Activity {
     intervals: Vec<(i64, i64)>,
 }
 
 impl Activity {
-    /// Silences shorter than this, in nanoseconds, are not kept.
-    pub const GAP: i64 = 1_000_000_000;
+    /// Longest pause within an interval, in nanoseconds: pauses up to this length are not recorded.
+    pub const GAP_NS: i64 = 1_000_000_000;
 
-    /// No moment.
+    /// No times.
     pub const EMPTY: Self = Self { intervals: Vec::new() };
 
-    /// Adds a moment.
+    /// Adds a time.
     pub fn insert(&mut self, time: i64) {
-        // Most come in order.
+        // Most times arrive in order.
         if let Some((start, end)) = self.intervals.last_mut()
             && time >= *start
         {
-            if time <= end.saturating_add(Self::GAP) {
+            if time <= end.saturating_add(Self::GAP_NS) {
                 *end = time.max(*end);
             } else {
                 self.intervals.push((time, time));
             }
             return;
         }
-        let at = self.intervals.partition_point(|(_, end)| end.saturating_add(Self::GAP) < time);
+        let at = self.intervals.partition_point(|(_, end)| end.saturating_add(Self::GAP_NS) < time);
         match self.intervals.get_mut(at) {
-            Some((start, end)) if *start <= time.saturating_add(Self::GAP) => {
+            Some((start, end)) if *start <= time.saturating_add(Self::GAP_NS) => {
                 *start = time.min(*start);
                 *end = time.max(*end);
                 let end = *end;
-                // It may have closed the gap to the next one.
+                // The extended interval may now touch the next one.
                 if let Some((_, next)) = self
                     .intervals
                     .get(at + 1)
                     .copied()
-                    .filter(|(start, _)| *start <= end.saturating_add(Self::GAP))
+                    .filter(|(start, _)| *start <= end.saturating_add(Self::GAP_NS))
                 {
                     self.intervals.remove(at + 1);
                     if let Some(joined) = self.intervals.get_mut(at) {
@@ -51,7 +52,7 @@ impl Activity {
         }
     }
 
-    /// Adds all moments of another.
+    /// Adds all times of `other`.
     pub fn merge(&mut self, other: &Self) {
         if other.intervals.is_empty() {
             return;
@@ -65,8 +66,8 @@ impl Activity {
         let mut joined: Vec<(i64, i64)> = Vec::with_capacity(self.intervals.len());
         for (start, end) in self.intervals.drain(..) {
             match joined.last_mut() {
-                Some((_, last)) if start <= last.saturating_add(Self::GAP) => {
-                    *last = end.max(*last)
+                Some((_, last)) if start <= last.saturating_add(Self::GAP_NS) => {
+                    *last = end.max(*last);
                 }
                 _ => joined.push((start, end)),
             }
@@ -74,37 +75,37 @@ impl Activity {
         self.intervals = joined;
     }
 
-    /// Whether there is no moment.
+    /// Returns whether there are no times.
     pub fn is_empty(&self) -> bool {
         self.intervals.is_empty()
     }
 
-    /// The first moment.
+    /// Returns the first time.
     pub fn first(&self) -> Option<i64> {
         self.intervals.first().map(|(start, _)| *start)
     }
 
-    /// The last moment.
+    /// Returns the last time.
     pub fn last(&self) -> Option<i64> {
         self.intervals.last().map(|(_, end)| *end)
     }
 
-    /// The last moment at or before `time`, to the resolution of an interval.
+    /// Returns the last time at or before `time`, to the resolution of an interval.
     pub fn last_before(&self, time: i64) -> Option<i64> {
         let after = self.intervals.partition_point(|(start, _)| *start <= time);
         self.intervals.get(after.checked_sub(1)?).map(|(_, end)| (*end).min(time))
     }
 
-    /// The first moment after `time`.
+    /// Returns the first time after `time`, to the resolution of an interval.
     pub fn first_after(&self, time: i64) -> Option<i64> {
         let at = self.intervals.partition_point(|(_, end)| *end <= time);
         self.intervals.get(at).map(|(start, _)| (*start).max(time.saturating_add(1)))
     }
 
-    /// The longest silence between two moments, at least [`Activity::GAP`].
+    /// Returns the longest pause between two times, in nanoseconds; at least [`Activity::GAP_NS`].
     pub fn longest_gap(&self) -> i64 {
         let gaps = self.intervals.windows(2).map(|pair| pair[1].0 - pair[0].1);
-        gaps.max().unwrap_or(0).max(Self::GAP)
+        gaps.max().unwrap_or(0).max(Self::GAP_NS)
     }
 }
 
@@ -112,18 +113,18 @@ impl Activity {
 mod tests {
     use super::*;
 
-    const S: i64 = Activity::GAP;
+    const S: i64 = Activity::GAP_NS;
 
     #[test]
-    fn order_does_not_matter() {
-        let moments = [0, S / 2, 3 * S, 3 * S + 1, 9 * S, 2 * S, 4 * S];
+    fn insertion_order_does_not_matter() {
+        let times = [0, S / 2, 3 * S, 3 * S + 1, 9 * S, 2 * S, 4 * S];
         let mut forward = Activity::default();
-        moments.iter().for_each(|m| forward.insert(*m));
+        times.iter().for_each(|m| forward.insert(*m));
         let mut backward = Activity::default();
-        moments.iter().rev().for_each(|m| backward.insert(*m));
+        times.iter().rev().for_each(|m| backward.insert(*m));
         let (mut left, mut right) = (Activity::default(), Activity::default());
-        moments.iter().take(3).for_each(|m| left.insert(*m));
-        moments.iter().skip(3).for_each(|m| right.insert(*m));
+        times.iter().take(3).for_each(|m| left.insert(*m));
+        times.iter().skip(3).for_each(|m| right.insert(*m));
         left.merge(&right);
         assert_eq!(forward, backward);
         assert_eq!(forward, left);
@@ -131,26 +132,26 @@ mod tests {
     }
 
     #[test]
-    fn moments_out_of_order_equal_sorted_ones() {
+    fn unsorted_times_give_the_same_intervals_as_sorted_ones() {
         let mut random = 7u64;
         for _ in 0..200 {
-            let moments: Vec<i64> = (0..40)
+            let times: Vec<i64> = (0..40)
                 .map(|_| {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     i64::try_from(random >> 33).unwrap() % (30 * S)
                 })
                 .collect();
-            let mut sorted = moments.clone();
+            let mut sorted = times.clone();
             sorted.sort_unstable();
             let (mut any, mut ordered) = (Activity::default(), Activity::default());
-            moments.iter().for_each(|moment| any.insert(*moment));
+            times.iter().for_each(|moment| any.insert(*moment));
             sorted.iter().for_each(|moment| ordered.insert(*moment));
-            assert_eq!(any, ordered, "{moments:?}");
+            assert_eq!(any, ordered, "{times:?}");
         }
     }
 
     #[test]
-    fn questions() {
+    fn first_last_and_gap_queries() {
         let mut activity = Activity::default();
         assert_eq!(
             (activity.first(), activity.last(), activity.last_before(5)),

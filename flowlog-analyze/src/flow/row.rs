@@ -1,238 +1,216 @@
-//! Ordinary lines of flows, as numbers.
+//! Ordinary records of flows, as rows of IDs.
 //!
-//! Of a flow that ends well only its count, its durations and its calls matter. So what a glance at a line tells is kept as
-//! a row of numbers, and made into spans only for a flow that turns out to be worth it.
+//! Only the count, the durations and the calls matter of a flow that ends well. Records that the
+//! fast path decodes are therefore stored as rows of IDs, and converted to spans only for flows
+//! that need them.
 
 use compact_str::CompactString;
-use flowlog_schema::{Event, FlowId};
+use flowlog_schema::FlowId;
 use serde::{Deserialize, Serialize};
 
-use super::mark::{Mark, Place};
-use super::roster::{Names, Roster};
-use super::settled::{PeerStats, SkewBounds};
-use super::span::{MAX_STATES, Pass};
-use super::stats::Stats;
+use super::closed_stats::{ClosedStats, ended_well};
+use super::interner::{Interner, StringInterner};
+use super::position::{LineRef, LogPosition};
+use super::resolved_row::{Kind, ResolvedRow};
+use super::span::MAX_STATES;
 
-/// A line of a chunk, with the numbers that its chunk gives names. A cache line long.
+/// A row of a chunk and the flow that it belongs to. One cache line long.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Row {
+pub(super) struct FlowRow {
     pub(super) flow: FlowId,
-    pub(super) said: Said,
+    pub(super) row: Row<u16>,
 }
 
-/// What an ordinary line says of its span.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Said {
+/// One ordinary record of a flow. Its names are numbers: of its chunk (`u16`) or of the table
+/// (`u32`).
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Row<Id> {
     pub(super) span: u64,
-    /// Zero where there is none.
+    /// Span ID of the parent; zero if there is none.
     pub(super) parent: u64,
     pub(super) clock: u64,
     pub(super) time: i64,
     pub(super) offset: u64,
-    pub(super) writer: u16,
-    pub(super) state: u16,
-    pub(super) callee: u16,
+    pub(super) ids: RowIds<Id>,
+}
+
+/// The part of a row that many rows share: its names, as numbers, and its event.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct RowIds<Id> {
+    pub(super) writer: Id,
+    pub(super) state: Id,
+    pub(super) callee: Id,
     pub(super) kind: Kind,
     pub(super) has_versions: bool,
 }
 
-/// What an ordinary line tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
-    Start,
-    State,
-    End,
-}
+impl<Id> Row<Id> {
+    /// Returns the same row with other numbers.
+    pub(super) fn with_ids<Other>(self, ids: RowIds<Other>) -> Row<Other> {
+        let Self { span, parent, clock, time, offset, .. } = self;
+        Row { span, parent, clock, time, offset, ids }
+    }
 
-impl Kind {
-    pub(super) fn of(event: Event) -> Option<Self> {
-        match event {
-            Event::Start => Some(Self::Start),
-            Event::State => Some(Self::State),
-            Event::End => Some(Self::End),
-            _ => None,
+    /// Returns the row's position in its source, written by `producer`.
+    pub(super) fn position(&self, source: u32, producer: u32) -> LogPosition {
+        LogPosition {
+            clock: self.clock,
+            time: self.time,
+            line: LineRef { source, offset: self.offset, producer },
+            resolution_ns: 1,
         }
     }
 }
 
-/// A line of a flow, with the table's numbers.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Kept {
-    pub(super) span: u64,
-    pub(super) parent: u64,
-    pub(super) clock: u64,
-    pub(super) time: i64,
-    pub(super) offset: u64,
-    pub(super) writer: u32,
-    pub(super) state: u32,
-    pub(super) callee: u32,
-    pub(super) kind: Kind,
-    pub(super) has_versions: bool,
-}
-
-impl Kept {
-    /// The line in words.
-    pub(super) fn pass<'r>(&self, roster: &'r Roster) -> Pass<'r> {
-        let writer = roster.writer_of(self.writer);
+impl Row<u32> {
+    /// Resolves the row's numbers to names.
+    pub(super) fn resolve<'r>(&self, interner: &'r Interner) -> ResolvedRow<'r> {
+        let writer = interner.writer_of(self.ids.writer);
         let name = |number| {
-            Some(roster.names.text(number))
+            Some(interner.names.resolve(number))
                 .filter(|text| !text.is_empty())
                 .map(CompactString::as_str)
         };
-        Pass {
+        ResolvedRow {
             span: self.span,
             parent: self.parent,
-            mark: Mark {
-                clock: self.clock,
-                time: self.time,
-                place: Place {
-                    source: writer.voice.source,
-                    offset: self.offset,
-                    speaker: writer.voice.speaker,
-                },
-                blur: 1,
-            },
-            component: roster.names.text(writer.component),
+            position: self.position(writer.producer_id.source, writer.producer_id.producer),
+            component: interner.names.resolve(writer.component),
             instance: name(writer.instance),
-            state: name(self.state),
-            callee: name(self.callee),
-            kind: self.kind,
-            has_versions: self.has_versions,
+            state: name(self.ids.state),
+            callee: name(self.ids.callee),
+            kind: self.ids.kind,
+            has_versions: self.ids.has_versions,
         }
     }
 
-    /// Its place in the order of marks, by its writer's source.
+    /// Returns the sort key of the row, given the source of its writer.
     fn order(&self, source: u32) -> Order {
-        // The time with its sign turned, so that the order of the bits is that of the times.
+        // The sign bit of the time is flipped, so that the order of the bits is that of the times.
         let moment =
             u128::from(self.clock) << 64 | u128::from(self.time.cast_unsigned() ^ (1 << 63));
         (moment, source, self.offset)
     }
 }
 
-/// A mark's order, without what never decides it among rows: clock and time, source, offset.
+/// Sort key of a row: clock and time, source, offset. The other fields of a log position never
+/// decide the order of rows.
 type Order = (u128, u32, u64);
 
-/// The time in an order.
+/// Returns the time that a sort key contains.
 fn time_of(order: Order) -> i64 {
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is the time")]
     let bits = order.0 as u64;
     (bits ^ (1 << 63)).cast_signed()
 }
 
-/// After every moment.
-const NEVER: Order = (u128::MAX, u32::MAX, u64::MAX);
+/// Sort key after all others.
+const NO_ORDER: Order = (u128::MAX, u32::MAX, u64::MAX);
 
-/// A span as far as its settling asks for it.
+/// The fields of a span that closing a flow needs.
 #[derive(Debug)]
-struct Brief {
+struct SpanSummary {
     key: u64,
     parent: u64,
     component: u32,
-    party: u32,
+    instance: u32,
     first: Order,
-    /// [`NEVER`] where it did not.
+    /// [`NO_ORDER`] if the span did not end.
     ended: Order,
 }
 
-/// Room for the spans of one flow, used again for the next.
+/// Buffers for the spans of one flow, reused for the next.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    spans: Vec<Brief>,
-    /// The latest mark of each state of each span.
+    spans: Vec<SpanSummary>,
+    /// Latest position of each state of each span: index of the span, state, sort key.
     states: Vec<(usize, u32, Order)>,
 }
 
-/// Whether a flow of these rows alone ended well, in every span; if so, `stats` keeps what matters of it. `None` where the
-/// rows do not tell, and spans made of them have to.
+/// Records a flow in `stats` if it ended well, judged by its rows alone, and returns whether it
+/// did.
 ///
-/// It says what [`is_settled`](super::entry::is_settled) and [`Settled::keep`](super::Settled::keep) say of the spans.
-pub(super) fn settle(
-    rows: &[Kept],
-    roster: &Roster,
+/// Returns `None` if the rows do not suffice: the caller must build spans and judge those.
+pub(super) fn try_close(
+    rows: &[Row<u32>],
+    interner: &Interner,
     scratch: &mut Scratch,
-    stats: &mut Stats,
+    stats: &mut ClosedStats<u32, u32>,
 ) -> Option<bool> {
-    scratch.spans.clear();
-    scratch.states.clear();
-    for row in rows {
-        let writer = roster.writer_of(row.writer);
-        let order = row.order(writer.voice.source);
-        let found = scratch.spans.iter().position(|span| span.key == row.span);
-        let at = found.unwrap_or(scratch.spans.len());
-        if found.is_none() {
-            if at == MOST_SPANS {
-                return None;
-            }
-            let (component, party) = (writer.component, writer.party);
-            scratch.spans.push(Brief {
-                key: row.span,
-                parent: 0,
-                component,
-                party,
-                first: order,
-                ended: NEVER,
-            });
-        }
-        let span = scratch.spans.get_mut(at)?;
-        if span.party != writer.party {
-            return None;
-        }
-        span.parent = span.parent.max(row.parent);
-        span.first = span.first.min(order);
-        if row.kind == Kind::End {
-            span.ended = span.ended.min(order);
-        }
-        if row.state != Names::NONE {
-            match scratch.states.iter_mut().find(|(of, state, _)| *of == at && *state == row.state)
-            {
-                Some((_, _, latest)) => *latest = order.max(*latest),
-                None => scratch.states.push((at, row.state, order)),
-            }
-        }
-    }
-    // A span keeps but so many, and a flow of more is no request of anybody's.
-    if scratch.states.len() > MAX_STATES {
-        return None;
-    }
-    let ended = scratch.spans.iter().all(|span| span.ended != NEVER)
-        && scratch.spans.iter().any(|span| span.parent == 0);
-    if !ended || scratch.spans.is_empty() {
+    summarize(rows, interner, scratch)?;
+    let Scratch { spans, states } = scratch;
+    if !ended_well(spans.iter().map(|span| (span.ended != NO_ORDER, span.parent == 0))) {
         return Some(false);
     }
     stats.ok += 1;
-    for (at, span) in scratch.spans.iter().enumerate() {
+    for (at, span) in spans.iter().enumerate() {
         let (first, end) = (time_of(span.first), time_of(span.ended));
-        let duration = end.saturating_sub(first);
-        let of_span = || scratch.states.iter().filter(|(of, _, _)| *of == at);
-        let earliest = of_span().map(|(_, _, order)| *order).min();
-        let last = of_span()
+        let own_states = || states.iter().filter(|(of, _, _)| *of == at);
+        let earliest = own_states().map(|(_, _, order)| *order).min();
+        let last = own_states()
             .max_by_key(|(_, state, order)| (*order, *state))
-            .map_or(Names::NONE, |(_, state, _)| *state);
-        for (_, state, _) in of_span() {
-            peer(stats, span.component, *state).add(duration, *state == last);
-        }
-        if earliest.is_none_or(|earliest| earliest > span.first) {
-            peer(stats, span.component, Names::NONE).add(duration, last == Names::NONE);
-        }
+            .map_or(StringInterner::NONE, |(_, state, _)| *state);
+        let initial =
+            earliest.is_none_or(|earliest| earliest > span.first).then_some(&StringInterner::NONE);
+        let passed = own_states().map(|(_, state, _)| state).chain(initial);
+        stats.add_span(&span.component, passed, &last, end.saturating_sub(first));
         if span.parent != 0
-            && let Some(parent) = scratch.spans.iter().find(|other| other.key == span.parent)
+            && let Some(parent) = spans.iter().find(|other| other.key == span.parent)
         {
             let upper = first.saturating_sub(time_of(parent.first));
             let lower = end.saturating_sub(time_of(parent.ended));
-            call(stats, parent.party, span.party).add(Some(upper), Some(lower));
+            stats.add_call((parent.instance, span.instance), Some(upper), Some(lower));
         }
     }
     Some(true)
 }
 
-/// Most spans of a flow that are looked for one after the other.
-const MOST_SPANS: usize = 24;
-
-fn peer(stats: &mut Stats, component: u32, state: u32) -> &mut PeerStats {
-    stats.peers.entry((component, state)).or_default()
+/// Collects the spans of a flow and their states. `None` if a flow is too large or a span has two
+/// writers.
+fn summarize(rows: &[Row<u32>], interner: &Interner, scratch: &mut Scratch) -> Option<()> {
+    scratch.spans.clear();
+    scratch.states.clear();
+    for row in rows {
+        let writer = interner.writer_of(row.ids.writer);
+        let order = row.order(writer.producer_id.source);
+        let found = scratch.spans.iter().position(|span| span.key == row.span);
+        let at = found.unwrap_or(scratch.spans.len());
+        if found.is_none() {
+            if at == MAX_ROW_SPANS {
+                return None;
+            }
+            scratch.spans.push(SpanSummary {
+                key: row.span,
+                parent: 0,
+                component: writer.component,
+                instance: writer.service_instance,
+                first: order,
+                ended: NO_ORDER,
+            });
+        }
+        let span = scratch.spans.get_mut(at)?;
+        if span.instance != writer.service_instance {
+            return None;
+        }
+        span.parent = span.parent.max(row.parent);
+        span.first = span.first.min(order);
+        if row.ids.kind == Kind::End {
+            span.ended = span.ended.min(order);
+        }
+        if row.ids.state != StringInterner::NONE {
+            let known = scratch
+                .states
+                .iter_mut()
+                .find(|(of, state, _)| *of == at && *state == row.ids.state);
+            match known {
+                Some((_, _, latest)) => *latest = order.max(*latest),
+                None => scratch.states.push((at, row.ids.state, order)),
+            }
+        }
+    }
+    // A span keeps at most that many states; past them the two ways could differ.
+    (scratch.states.len() <= MAX_STATES).then_some(())
 }
 
-fn call(stats: &mut Stats, caller: u32, callee: u32) -> &mut SkewBounds {
-    stats.calls.entry((caller, callee)).or_default()
-}
+/// Largest number of spans per flow that are searched linearly.
+const MAX_ROW_SPANS: usize = 24;

@@ -1,184 +1,168 @@
-//! A share of the table's flows: one thread's work at a time.
+//! One shard of the table's flows, the work of one thread at a time.
 
 use std::collections::hash_map;
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
 
-use flowlog_schema::FlowId;
 use foldhash::fast::FixedState;
 
-use super::entry::Entry;
-use super::notes::{Notes, Share};
-use super::roster::Roster;
-use super::row::{Kept, Said, Scratch};
-use super::settled::Settled;
-use super::spilled::{Outgoing, Spilled};
-use super::stats::Stats;
-use crate::observation::FlowKey;
+use super::chunk_delta::{ChunkDelta, ShardDelta};
+use super::closed_stats::{ClosedStats, NamedStats};
+use super::interner::Interner;
+use super::row::{FlowRow, Row, RowIds, Scratch};
+use super::shard_index::{SHARDS, hash};
+use super::spilled::{SpillBatch, SpillRef};
+use super::state::FlowState;
+use crate::event::FlowKey;
 use crate::source::Spill;
 
-/// Into how many shares flows are dealt.
-pub(super) const SHARDS: usize = 64;
-
-/// The hash of an id: the same in every run, so that a report is.
-pub(super) fn hash(key: &FlowKey) -> u64 {
-    FixedState::default().hash_one(key)
-}
-
-pub(super) fn shard_of(key: &FlowKey) -> usize {
-    // The table inside a shard takes the lowest bits and the uppermost.
-    usize::try_from(hash(key) >> 40).unwrap_or(0) % SHARDS
-}
-
-pub(super) fn shard_of_id(id: FlowId) -> usize {
-    shard_of(&FlowKey::Id(id))
-}
-
-/// The table's numbers for those that a chunk gives; [`Numbers::FULL`] where the table has no room for a name.
-pub(super) struct Numbers {
+/// The table's IDs for those of a chunk; [`Numbers::FULL`] if the table has no room for a name.
+pub(super) struct IdMap {
     pub(super) names: Vec<u32>,
     pub(super) writers: Vec<u32>,
 }
 
-impl Numbers {
-    pub(super) const FULL: u32 = u32::MAX;
+impl IdMap {
+    pub(super) const UNMAPPED: u32 = u32::MAX;
 
-    /// Writer, state and callee of a line, where all have numbers.
+    /// Translates a chunk's numbers; `None` if the table has no number for one of the names.
     #[inline]
-    fn of(&self, said: &Said) -> Option<[u32; 3]> {
-        let writer = *self.writers.get(usize::from(said.writer))?;
-        let (state, callee) =
-            (*self.names.get(usize::from(said.state))?, *self.names.get(usize::from(said.callee))?);
-        (writer != Self::FULL && state != Self::FULL && callee != Self::FULL)
-            .then_some([writer, state, callee])
+    fn translate(&self, ids: RowIds<u16>) -> Option<RowIds<u32>> {
+        let writer = *self.writers.get(usize::from(ids.writer))?;
+        let state = *self.names.get(usize::from(ids.state))?;
+        let callee = *self.names.get(usize::from(ids.callee))?;
+        let RowIds { kind, has_versions, .. } = ids;
+        (writer != Self::UNMAPPED && state != Self::UNMAPPED && callee != Self::UNMAPPED)
+            .then_some(RowIds { writer, state, callee, kind, has_versions })
     }
 }
 
-/// A share of the flows.
+/// Number of flows dropped to stay within the memory limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Flows with a failed span.
+    pub failed: u64,
+    /// Flows without one.
+    pub other: u64,
+}
+
+/// One shard of the flows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shard {
-    pub(super) entries: HashMap<FlowKey, Entry, FixedState>,
-    /// Ids that are one of several of their flow, or are asked for: the table closes such flows, or keeps them.
+    pub(super) entries: HashMap<FlowKey, FlowState, FixedState>,
+    /// IDs that are one of several of their flow, or were requested: the table closes or keeps
+    /// these flows.
     pub(super) aliased: HashSet<FlowKey, FixedState>,
     /// Flows that were written to disk, as far as they were seen by then.
-    pub(super) spilled: HashMap<FlowKey, Spilled, FixedState>,
-    /// About how many bytes those took, at the last look, that are open to question and were silent for long.
-    pub(super) stale: u64,
+    pub(super) spilled: HashMap<FlowKey, SpillRef, FixedState>,
+    /// Approximate size, in bytes, of the flows that the last scan found idle but did not close.
+    pub(super) idle_bytes: u64,
     closed: Closed,
-    pub(super) stats: Stats,
-    pub(super) settled: Settled,
-    /// Records that came after their flow was closed.
-    pub(super) late: u64,
-    /// How many flows there have to be for closing to be worth a look at each.
-    look_at: usize,
-    /// Room of rows of flows that were closed.
-    spare: Vec<Vec<Kept>>,
+    pub(super) stats: ClosedStats<u32, u32>,
+    pub(super) named: NamedStats,
+    /// Number of records that came after their flow was closed.
+    pub(super) late_lines: u64,
+    /// Number of flows from which the next scan is worthwhile.
+    next_sweep_len: usize,
+    /// Row buffers of closed flows, for reuse.
+    spare: Vec<Vec<Row<u32>>>,
 }
 
 impl Shard {
-    /// Takes what a chunk says of its flows.
-    pub(super) fn take(&mut self, share: &mut Share, notes: &Notes, numbers: &Numbers) {
+    /// Merges the delta of a chunk.
+    pub(super) fn take(&mut self, delta: &mut ShardDelta, chunk: &ChunkDelta, ids: &IdMap) {
         let mut spare = std::mem::take(&mut self.spare);
-        for row in &share.rows {
-            let Some(entry) = self.entry(FlowKey::Id(row.flow), 1) else { continue };
-            entry.traced = true;
-            entry.last = entry.last.max(row.said.time);
+        for FlowRow { flow, row } in &delta.rows {
+            let Some(entry) = self.entry(FlowKey::Id(*flow), 1) else { continue };
+            entry.has_trace_id = true;
+            entry.last = entry.last.max(row.time);
             entry.lines += 1;
-            let said = &row.said;
-            let Some([writer, state, callee]) = numbers.of(said) else {
-                entry.flow.pass(&notes.words(said));
+            let Some(ids) = ids.translate(row.ids) else {
+                entry.flow.add_record(&chunk.resolve(row));
                 continue;
             };
             if entry.rows.capacity() == 0 {
-                entry.rows = spare.pop().unwrap_or_else(|| Vec::with_capacity(FEW));
+                entry.rows =
+                    spare.pop().unwrap_or_else(|| Vec::with_capacity(INITIAL_ROW_CAPACITY));
             }
-            entry.rows.push(Kept {
-                span: said.span,
-                parent: said.parent,
-                clock: said.clock,
-                time: said.time,
-                offset: said.offset,
-                writer,
-                state,
-                callee,
-                kind: said.kind,
-                has_versions: said.has_versions,
-            });
+            entry.rows.push(row.with_ids(ids));
         }
         self.spare = spare;
-        for (key, entry) in share.entries.drain() {
+        for (key, entry) in delta.entries.drain() {
             if let Some(kept) = self.entry(key, entry.lines) {
                 kept.merge(entry);
             }
         }
     }
 
-    /// The entry of an id, unless its flow is closed: then its lines are late.
-    fn entry(&mut self, key: FlowKey, lines: u64) -> Option<&mut Entry> {
+    /// Returns the state of a flow, creating it if needed. If the flow is closed, counts its lines
+    /// as late and returns `None`.
+    fn entry(&mut self, key: FlowKey, lines: u64) -> Option<&mut FlowState> {
         match self.entries.entry(key) {
             hash_map::Entry::Occupied(entry) => Some(entry.into_mut()),
             hash_map::Entry::Vacant(entry) => {
                 if self.closed.contains(hash(entry.key())) {
-                    self.late += lines;
+                    self.late_lines += lines;
                     return None;
                 }
-                Some(entry.insert(Entry::default()))
+                Some(entry.insert(FlowState::default()))
             }
         }
     }
 
-    /// Whether so many flows have come since the last look that another may close some.
-    pub(super) fn is_worth_a_look(&self) -> bool {
-        self.entries.len() >= self.look_at
+    /// Returns whether enough flows were added since the last scan that another may close some.
+    pub(super) fn should_sweep(&self) -> bool {
+        self.entries.len() >= self.next_sweep_len
     }
 
-    /// Closes every flow with one id that ended well and whose last line is older than `before`, if flows may be closed, and
-    /// weighs the others that are as old.
-    pub(super) fn sweep(&mut self, before: i64, closes: bool, roster: &Roster) {
+    /// Closes every flow with a single ID that ended well and has its last line before `before`, if
+    /// `closes` is set. Measures the size of the other flows that are as old.
+    pub(super) fn close_idle(&mut self, before: i64, closes: bool, interner: &Interner) {
         let mut scratch = Scratch::default();
-        let (aliased, spilled, stats, settled, closed) =
-            (&self.aliased, &self.spilled, &mut self.stats, &mut self.settled, &mut self.closed);
-        let (spare, mut stale) = (&mut self.spare, 0);
+        let (aliased, spilled, stats, named, closed) =
+            (&self.aliased, &self.spilled, &mut self.stats, &mut self.named, &mut self.closed);
+        let (spare, mut idle_bytes) = (&mut self.spare, 0);
         self.entries.retain(|key, entry| {
             if !entry.is_older(before) {
                 return true;
             }
-            // The table closes those of several ids, and of what lies on disk only the end can tell.
-            let is_part = (!aliased.is_empty() && aliased.contains(key))
+            // The table closes flows with several IDs, and flows on disk are decided only at the
+            // end.
+            let is_deferred = (!aliased.is_empty() && aliased.contains(key))
                 || (!spilled.is_empty() && spilled.contains_key(key));
             let is_closed =
-                closes && !is_part && entry.settle(roster, &mut scratch, stats, settled);
+                closes && !is_deferred && entry.try_close(interner, &mut scratch, stats, named);
             if is_closed {
                 closed.insert(hash(key));
-                if spare.len() < MOST_SPARE {
+                if spare.len() < MAX_SPARE_BUFFERS {
                     entry.rows.clear();
                     spare.push(std::mem::take(&mut entry.rows));
                 }
             } else {
-                stale += entry.weight();
+                idle_bytes += entry.weight();
             }
             !is_closed
         });
-        self.stale = stale;
-        self.look_later();
+        self.idle_bytes = idle_bytes;
+        self.schedule_sweep();
     }
 
-    /// Closes every flow with one id that ended well, on disk or not: nothing more is to come.
-    pub(super) fn close_all(&mut self, roster: &Roster, spill: &Spill) {
-        self.sweep(i64::MAX, true, roster);
+    /// Closes every flow with a single ID that ended well, in memory or on disk, at the end of the
+    /// input.
+    pub(super) fn close_all(&mut self, interner: &Interner, spill: &Spill) {
+        self.close_idle(i64::MAX, true, interner);
         let mut scratch = Scratch::default();
-        let (aliased, entries, stats, settled) =
-            (&self.aliased, &mut self.entries, &mut self.stats, &mut self.settled);
+        let (aliased, entries, stats, named) =
+            (&self.aliased, &mut self.entries, &mut self.stats, &mut self.named);
         self.spilled.retain(|key, spilled| {
             if aliased.contains(key) {
                 return true;
             }
-            // What cannot be read again is found out, and counted, when it is to be judged.
+            // A flow that cannot be read again is detected and counted when it is to be classified.
             let Ok(mut entry) = spilled.read(spill) else { return true };
             if let Some(rest) = entries.get(key) {
                 entry.merge(rest.clone());
             }
-            let is_closed = entry.settle(roster, &mut scratch, stats, settled);
+            let is_closed = entry.try_close(interner, &mut scratch, stats, named);
             if is_closed {
                 entries.remove(key);
             }
@@ -186,42 +170,44 @@ impl Shard {
         });
     }
 
-    /// Looks again when as many have come: each flow is looked at a few times, however many stay.
-    fn look_later(&mut self) {
-        self.look_at = (2 * self.entries.len()).max(FEW_FLOWS);
+    /// Schedules the next scan for when the number of flows has doubled: each flow is scanned only
+    /// a few times, however many remain.
+    fn schedule_sweep(&mut self) {
+        self.next_sweep_len = (2 * self.entries.len()).max(MIN_SWEEP_FLOWS);
     }
 
-    /// What is to go to disk: every flow that [`Shard::sweep`] weighed.
-    pub(super) fn outgoing(&self, before: i64) -> Outgoing {
-        let mut outgoing = Outgoing::default();
+    /// Collects the flows to write to disk: all with their last line before `before`.
+    pub(super) fn spill_batch(&self, before: i64) -> SpillBatch {
+        let mut spill_batch = SpillBatch::default();
         for (key, entry) in self.entries.iter().filter(|(_, entry)| entry.is_older(before)) {
-            outgoing.add(key, entry, self.spilled.get(key));
+            spill_batch.add(key, entry, self.spilled.get(key));
         }
-        outgoing
+        spill_batch
     }
 
-    /// Lets go of what was written to disk, from that place on.
-    pub(super) fn leave(&mut self, outgoing: Outgoing, begin: u64) {
-        outgoing.leave(begin, &mut self.entries, &mut self.spilled);
-        self.stale = 0;
-        self.look_later();
+    /// Removes the flows that were written to disk, at offset `begin`, from memory.
+    pub(super) fn finish_spill(&mut self, spill_batch: SpillBatch, begin: u64) {
+        spill_batch.finish_spill(begin, &mut self.entries, &mut self.spilled);
+        self.idle_bytes = 0;
+        self.schedule_sweep();
     }
 
-    /// Removes a flow that the table closed under one of its ids.
-    pub(super) fn drop_closed(&mut self, key: &FlowKey) -> Option<Entry> {
+    /// Removes one ID of a flow that the table closed, and returns its state.
+    pub(super) fn drop_closed(&mut self, key: &FlowKey) -> Option<FlowState> {
         self.aliased.remove(key);
         self.closed.insert(hash(key));
         self.entries.remove(key)
     }
 
-    /// The weight of each flow, and the order in which it is given up.
+    /// Returns the eviction order and the size in bytes of each flow.
     pub(super) fn weights(&self) -> impl Iterator<Item = ((bool, i64), u64)> {
         self.entries.values().map(|entry| (entry.order(), entry.weight()))
     }
 
-    /// Gives up the flows up to one in that order: how many failed by their own words, and how many did not.
-    pub(super) fn shed(&mut self, up_to: (bool, i64)) -> [u64; 2] {
-        let mut given_up = [0; 2];
+    /// Evicts the flows up to `up_to` in eviction order. Returns how many of them reported a
+    /// failure, and how many did not.
+    pub(super) fn evict(&mut self, up_to: (bool, i64)) -> Evicted {
+        let mut evicted = Evicted::default();
         let (closed, spilled) = (&mut self.closed, &mut self.spilled);
         self.entries.retain(|key, entry| {
             let order = entry.order();
@@ -229,31 +215,32 @@ impl Shard {
                 return true;
             }
             spilled.remove(key);
-            given_up[usize::from(!order.0)] += u64::from(entry.has_spans());
+            let count = if order.0 { &mut evicted.failed } else { &mut evicted.other };
+            *count += u64::from(entry.has_spans());
             closed.insert(hash(key));
             false
         });
         self.entries.shrink_to_fit();
         self.spare.clear();
-        given_up
+        evicted
     }
 
-    /// Whether the flow of that id was closed or given up.
+    /// Returns whether the flow with this ID was closed or evicted.
     pub(super) fn is_closed(&self, key: &FlowKey) -> bool {
         self.closed.contains(hash(key))
     }
 }
 
-/// Rows that a flow has room for at once.
-const FEW: usize = 16;
+/// Initial row capacity of a flow.
+const INITIAL_ROW_CAPACITY: usize = 16;
 
-/// Fewer flows of a shard are not worth a look.
-const FEW_FLOWS: usize = 16;
+/// Minimum number of flows of a shard for which a scan is worthwhile.
+const MIN_SWEEP_FLOWS: usize = 16;
 
-/// Most rooms of rows that are kept for flows to come.
-const MOST_SPARE: usize = 256;
+/// Maximum number of row buffers kept for reuse.
+const MAX_SPARE_BUFFERS: usize = 256;
 
-/// Ids of flows that were closed, as hashes; the oldest are forgotten.
+/// Hashes of the IDs of closed flows; the oldest are forgotten.
 #[derive(Debug, Clone, Default)]
 struct Closed {
     young: HashSet<u64, FixedState>,
@@ -261,11 +248,12 @@ struct Closed {
 }
 
 impl Closed {
-    /// Half of what a shard remembers: of a million flows in all, whose lines would have to come a minute late at that.
-    const HALF: usize = (1 << 19) / SHARDS;
+    /// Half the number of hashes that a shard remembers. All shards together remember a million
+    /// closed flows; a line of an older flow would also have to come a minute late to matter.
+    const HALF_CAPACITY: usize = (1 << 19) / SHARDS;
 
     fn insert(&mut self, hash: u64) {
-        if self.young.len() >= Self::HALF {
+        if self.young.len() >= Self::HALF_CAPACITY {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(hash);

@@ -1,100 +1,85 @@
-//! One span: one component's share of one flow.
+//! Spans: one component's part of one flow.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::mark::{Mark, keep_max, keep_min};
-use crate::format::{Caller, caller_of, code};
-use crate::observation::{Observation, Said, SpanRef};
+use super::position::{LogPosition, keep_max, keep_min};
+use crate::event::{ParsedEvent, SpanRef, SpanUpdate, truncate};
+use crate::format::{ClientFault, client_fault, ownership};
 
-use super::row::Kind;
+use super::resolved_row::{Kind, ResolvedRow};
 
-/// Most states of one span that are kept, the latest; and most callees, the first.
+/// Maximum number of states kept per span, the latest; and of callees, the first.
 pub(super) const MAX_STATES: usize = 16;
 
-/// Longest message of an error that is kept, in bytes.
-const MAX_MESSAGE: usize = 400;
+/// Maximum length of an error message, in bytes.
+const MAX_MESSAGE_BYTES: usize = 400;
 
-/// An error that a span told.
+/// An error that a span reported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Failure {
-    /// When and where.
-    pub mark: Mark,
-    /// Its type, empty where none is known.
+    /// Position of the error.
+    pub position: LogPosition,
+    /// Error type; empty if unknown.
     pub kind: CompactString,
-    /// What it says.
+    /// Error message.
     pub message: Box<str>,
-    /// The HTTP status that went with it.
+    /// HTTP status reported with the error.
     pub status: Option<u16>,
-    /// Whether it came with a stack.
+    /// Whether the error came with a stack trace.
     pub traceback: bool,
-    /// The engine that its stack names.
+    /// Engine that the stack trace names.
     pub engine: Option<CompactString>,
 }
 
-/// What became of a span by its own words.
+/// Status of a span, according to its own lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It ended well.
+pub enum SpanStatus {
+    /// The span ended well.
     Ok,
-    /// It failed.
+    /// The span failed.
     Failed,
-    /// It failed for the caller's fault.
+    /// The span failed through the caller's fault.
     Rejected,
-    /// Its caller went away.
+    /// The caller went away.
     Cancelled,
-    /// It neither ended nor failed.
+    /// The span neither ended nor failed.
     Open,
 }
 
-/// An ordinary line of a span, in words: what a row's numbers stand for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pass<'a> {
-    pub(super) span: u64,
-    /// Zero where there is none.
-    pub(super) parent: u64,
-    pub(super) mark: Mark,
-    pub(super) component: &'a str,
-    pub(super) instance: Option<&'a str>,
-    pub(super) state: Option<&'a str>,
-    pub(super) callee: Option<&'a str>,
-    pub(super) kind: Kind,
-    pub(super) has_versions: bool,
-}
-
-/// Which parts of the structure any line of a span holds.
+/// Parts of the record structure that the lines of a span provide.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
-pub struct Held {
-    /// A flowlog record spoke.
+#[expect(clippy::struct_excessive_bools, reason = "independent flags")]
+pub struct FieldCoverage {
+    /// Whether any line is a flowlog record.
     pub record: bool,
-    /// It began.
+    /// Whether the start was logged.
     pub start: bool,
-    /// The record of its start names versions.
+    /// Whether the start record names versions.
     pub start_versions: bool,
-    /// The record of its failure names versions.
+    /// Whether the failure record names versions.
     pub fail_versions: bool,
-    /// Its failure says in which state.
+    /// Whether the failure names a state.
     pub fail_state: bool,
-    /// Its failure has a type, or a status that stands for one.
+    /// Whether the failure has an error type, or a status that stands for one.
     pub fail_type: bool,
 }
 
-impl Held {
-    fn note(&mut self, observation: &Observation<'_>) {
-        let versions = observation.versions == Some(true);
-        self.record |= observation.versions.is_some();
-        match &observation.said {
-            Said::Open => {
+impl FieldCoverage {
+    fn note(&mut self, event: &ParsedEvent<'_>) {
+        let versions = event.versions == Some(true);
+        self.record |= event.versions.is_some();
+        match &event.update {
+            SpanUpdate::Start => {
                 self.start = true;
                 self.start_versions |= versions;
             }
-            Said::Fail(fault) => {
+            SpanUpdate::Fail(error_detail) => {
                 self.fail_versions |= versions;
                 self.fail_state |=
-                    observation.state.as_deref().is_some_and(|state| !matches!(state, "" | "-"));
-                self.fail_type |=
-                    !matches!(fault.kind.as_ref(), "" | "Unknown") || fault.status.is_some();
+                    event.state.as_deref().is_some_and(|state| !matches!(state, "" | "-"));
+                self.fail_type |= !matches!(error_detail.kind.as_ref(), "" | "Unknown")
+                    || error_detail.status.is_some();
             }
             _ => {}
         }
@@ -113,102 +98,102 @@ impl Held {
 /// One span, as far as it was seen.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Span {
-    /// Its id.
+    /// Span ID.
     pub key: u64,
-    /// The caller's span.
+    /// Span ID of the caller.
     pub parent: Option<u64>,
-    /// The component; empty where only the source can tell.
+    /// Component; empty if only the source identifies it.
     pub component: CompactString,
-    /// The instance; empty where only the source can tell.
+    /// Instance; empty if only the source identifies it.
     pub instance: CompactString,
-    /// The instances that it calls, in the order in which it first names them.
-    pub callees: Vec<(Mark, CompactString)>,
-    /// Its first line.
-    pub first: Mark,
-    /// Its last line.
-    pub last: Mark,
-    /// Its last line but a mere close.
-    pub word: Option<Mark>,
-    /// Its last line that ended nothing.
-    pub spoke: Option<Mark>,
-    /// What its lines hold.
-    pub held: Held,
-    /// Its end.
-    pub ended: Option<Mark>,
-    /// Its close, which says nothing of success.
-    pub closed: Option<Mark>,
-    /// Its caller's leaving.
-    pub cancelled: Option<Mark>,
-    /// Its failure.
+    /// Instances that the span calls, in the order in which it first names them.
+    pub callees: Vec<(LogPosition, CompactString)>,
+    /// First line.
+    pub first: LogPosition,
+    /// Last line.
+    pub last: LogPosition,
+    /// Last line other than a bare close.
+    pub last_message: Option<LogPosition>,
+    /// Last line that did not end the span.
+    pub last_nonterminal: Option<LogPosition>,
+    /// Parts of the record structure that its lines provide.
+    pub coverage: FieldCoverage,
+    /// End of the span.
+    pub ended: Option<LogPosition>,
+    /// Close of the span, which does not imply success.
+    pub closed: Option<LogPosition>,
+    /// Cancellation, because the caller went away.
+    pub cancelled: Option<LogPosition>,
+    /// Failure of the span.
     pub failed: Option<Box<Failure>>,
-    /// The last error that it told without failing.
-    pub distress: Option<Box<Failure>>,
-    /// The last time that its stream was made anew.
-    pub recreated: Option<Mark>,
-    /// It answered, and
+    /// Last error reported without failing the span.
+    pub last_error: Option<Box<Failure>>,
+    /// Last restart of its stream.
+    pub restarted_at: Option<LogPosition>,
+    /// Whether it responded.
     pub answered: bool,
-    /// it streams.
+    /// Whether its response is a stream.
     pub streaming: bool,
-    /// Where in its work it was, latest last.
-    pub states: Vec<(Mark, CompactString)>,
+    /// States of its work with their positions, latest last.
+    pub states: Vec<(LogPosition, CompactString)>,
 }
 
 impl Span {
-    pub(super) fn new(key: u64, mark: Mark) -> Self {
+    pub(super) fn new(key: u64, position: LogPosition) -> Self {
         Self {
             key,
             parent: None,
             component: CompactString::default(),
             instance: CompactString::default(),
             callees: Vec::new(),
-            first: mark,
-            last: mark,
-            word: None,
-            spoke: None,
-            held: Held::default(),
+            first: position,
+            last: position,
+            last_message: None,
+            last_nonterminal: None,
+            coverage: FieldCoverage::default(),
             ended: None,
             closed: None,
             cancelled: None,
             failed: None,
-            distress: None,
-            recreated: None,
+            last_error: None,
+            restarted_at: None,
             answered: false,
             streaming: false,
             states: Vec::new(),
         }
     }
 
-    /// Notes an ordinary line.
-    pub(super) fn pass(&mut self, pass: &Pass<'_>) {
-        keep_max(&mut self.parent, Some(pass.parent).filter(|parent| *parent != 0));
-        keep_longer(&mut self.component, Some(pass.component));
-        keep_longer(&mut self.instance, pass.instance);
-        self.note_words(pass.mark, pass.callee, pass.state);
-        keep_max(&mut self.word, Some(pass.mark));
-        if !matches!(pass.kind, Kind::End) {
-            keep_max(&mut self.spoke, Some(pass.mark));
+    /// Adds an ordinary record.
+    pub(super) fn add_record(&mut self, row: &ResolvedRow<'_>) {
+        keep_max(&mut self.parent, Some(row.parent).filter(|parent| *parent != 0));
+        keep_longer(&mut self.component, Some(row.component));
+        keep_longer(&mut self.instance, row.instance);
+        self.note_message(row.position, row.callee, row.state);
+        keep_max(&mut self.last_message, Some(row.position));
+        if !matches!(row.kind, Kind::End) {
+            keep_max(&mut self.last_nonterminal, Some(row.position));
         }
-        self.held.record = true;
-        match pass.kind {
+        self.coverage.record = true;
+        match row.kind {
             Kind::Start => {
-                self.held.start = true;
-                self.held.start_versions |= pass.has_versions;
+                self.coverage.start = true;
+                self.coverage.start_versions |= row.has_versions;
             }
             Kind::State => {}
-            Kind::End => keep_min(&mut self.ended, Some(pass.mark)),
+            Kind::End => keep_min(&mut self.ended, Some(row.position)),
         }
     }
 
-    /// Notes when a line was, whom it names and which state.
-    fn note_words(&mut self, mark: Mark, callee: Option<&str>, state: Option<&str>) {
+    /// Adds the position of a line, and the callee and the state that it names.
+    fn note_message(&mut self, position: LogPosition, callee: Option<&str>, state: Option<&str>) {
         if let Some(callee) = callee.filter(|callee| !callee.is_empty()) {
-            self.callees.push((mark, CompactString::from(callee)));
+            self.callees.push((position, CompactString::from(callee)));
             self.trim_callees();
         }
-        self.first = self.first.min(mark);
-        self.last = self.last.max(mark);
+        self.first = self.first.min(position);
+        self.last = self.last.max(position);
         if let Some(state) = state {
-            self.states.push((mark, CompactString::from(state)));
+            self.states.push((position, CompactString::from(state)));
             self.trim_states();
         }
     }
@@ -216,48 +201,51 @@ impl Span {
     pub(super) fn note(
         &mut self,
         reference: &SpanRef<'_>,
-        observation: &Observation<'_>,
-        mark: Mark,
+        event: &ParsedEvent<'_>,
+        position: LogPosition,
     ) {
         keep_max(&mut self.parent, reference.parent);
         keep_longer(&mut self.component, reference.component.as_deref());
         keep_longer(&mut self.instance, reference.instance.as_deref());
-        self.note_words(mark, reference.callee.as_deref(), observation.state.as_deref());
-        if !matches!(observation.said, Said::Closed) {
-            keep_max(&mut self.word, Some(mark));
+        self.note_message(position, reference.callee.as_deref(), event.state.as_deref());
+        if !matches!(event.update, SpanUpdate::Closed) {
+            keep_max(&mut self.last_message, Some(position));
         }
-        if !matches!(observation.said, Said::Closed | Said::End | Said::Cancel | Said::Fail(_)) {
-            keep_max(&mut self.spoke, Some(mark));
+        if !matches!(
+            event.update,
+            SpanUpdate::Closed | SpanUpdate::End | SpanUpdate::Cancel | SpanUpdate::Fail(_)
+        ) {
+            keep_max(&mut self.last_nonterminal, Some(position));
         }
-        self.held.note(observation);
-        let failure = |fault: &crate::observation::Fault<'_>, traceback: bool| {
+        self.coverage.note(event);
+        let failure = |error_detail: &crate::event::ErrorDetail<'_>, traceback: bool| {
             Box::new(Failure {
-                mark,
-                kind: CompactString::from(fault.kind.as_ref()),
-                message: cut(&fault.message).into(),
-                status: fault.status,
+                position,
+                kind: CompactString::from(error_detail.kind.as_ref()),
+                message: truncate(&error_detail.message, MAX_MESSAGE_BYTES).into(),
+                status: error_detail.status,
                 traceback,
-                engine: code::of_stack(&observation.message)
-                    .or_else(|| observation.error.as_deref().and_then(code::of_stack))
+                engine: ownership::of_stack(&event.message)
+                    .or_else(|| event.error.as_deref().and_then(ownership::of_stack))
                     .map(CompactString::from),
             })
         };
-        match &observation.said {
-            Said::Open | Said::Word => {}
-            Said::Streaming => self.streaming = true,
-            Said::Answered => self.answered = true,
-            Said::Recreated => keep_max(&mut self.recreated, Some(mark)),
-            Said::Closed => keep_min(&mut self.closed, Some(mark)),
-            Said::End => keep_min(&mut self.ended, Some(mark)),
-            Said::Cancel => keep_min(&mut self.cancelled, Some(mark)),
-            Said::Fail(fault) => self.fail(failure(fault, false)),
-            Said::Distress { fault, traceback } => {
-                keep_max(&mut self.distress, Some(failure(fault, *traceback)))
+        match &event.update {
+            SpanUpdate::Start | SpanUpdate::Message => {}
+            SpanUpdate::Streaming => self.streaming = true,
+            SpanUpdate::Responded => self.answered = true,
+            SpanUpdate::Restarted => keep_max(&mut self.restarted_at, Some(position)),
+            SpanUpdate::Closed => keep_min(&mut self.closed, Some(position)),
+            SpanUpdate::End => keep_min(&mut self.ended, Some(position)),
+            SpanUpdate::Cancel => keep_min(&mut self.cancelled, Some(position)),
+            SpanUpdate::Fail(error_detail) => self.fail(failure(error_detail, false)),
+            SpanUpdate::ErrorLogged { error_detail, traceback } => {
+                keep_max(&mut self.last_error, Some(failure(error_detail, *traceback)));
             }
         }
     }
 
-    /// Keeps the earliest failure, with the status that any of its lines tells.
+    /// Keeps the earliest failure. Its status is the lowest that any failure line reports.
     fn fail(&mut self, failure: Box<Failure>) {
         let status = self
             .failed
@@ -280,24 +268,24 @@ impl Span {
         self.trim_callees();
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        keep_max(&mut self.word, other.word);
-        keep_max(&mut self.spoke, other.spoke);
-        self.held.merge(other.held);
+        keep_max(&mut self.last_message, other.last_message);
+        keep_max(&mut self.last_nonterminal, other.last_nonterminal);
+        self.coverage.merge(other.coverage);
         keep_min(&mut self.ended, other.ended);
         keep_min(&mut self.closed, other.closed);
         keep_min(&mut self.cancelled, other.cancelled);
         if let Some(failure) = other.failed {
             self.fail(failure);
         }
-        keep_max(&mut self.distress, other.distress);
-        keep_max(&mut self.recreated, other.recreated);
+        keep_max(&mut self.last_error, other.last_error);
+        keep_max(&mut self.restarted_at, other.restarted_at);
         self.answered |= other.answered;
         self.streaming |= other.streaming;
         self.states.extend(other.states);
         self.trim_states();
     }
 
-    /// Keeps the latest mark of each state, and the latest states.
+    /// Keeps the latest position of each state, and only the latest states.
     fn trim_states(&mut self) {
         if self.states.len() < 2 {
             return;
@@ -309,7 +297,7 @@ impl Span {
         self.states.drain(..surplus);
     }
 
-    /// Keeps the first mark of each callee, and the first callees.
+    /// Keeps the first position of each callee, and only the first callees.
     fn trim_callees(&mut self) {
         if self.callees.len() > 1 {
             self.callees.sort_unstable_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
@@ -319,104 +307,100 @@ impl Span {
         }
     }
 
-    /// The instance that it named last; empty where it names none.
+    /// Returns the latest callee; empty if the span named none.
     pub fn callee(&self) -> &str {
         self.callees.last().map_or("", |(_, callee)| callee)
     }
 
-    /// The state that it came to last; empty where it named none.
+    /// Returns the latest state; empty if the span named none.
     pub fn state(&self) -> &str {
         self.states.last().map_or("", |(_, state)| state)
     }
 
-    /// The state in which it has been silent since it said something. The line that ended it later names it again, if it names one.
-    pub fn state_since(&self, mark: Mark) -> &str {
+    /// Returns the state in which the span has been silent since `mark`. The line that ends the
+    /// span later repeats that state, if it names one.
+    pub fn state_since(&self, position: LogPosition) -> &str {
         let ended_in = self.states.last().filter(|(last, _)| Some(*last) == self.finished());
-        let state = ended_in.or_else(|| self.states.iter().rev().find(|(since, _)| *since <= mark));
+        let state =
+            ended_in.or_else(|| self.states.iter().rev().find(|(since, _)| *since <= position));
         state.map_or("", |(_, state)| state)
     }
 
-    /// What became of it by its own words.
+    /// Returns the status of the span, according to its own lines.
     ///
-    /// Its first terminal line counts. Without one, an exception with its stack fails it, and so does an error that
-    /// is its last word.
-    pub fn fate(&self) -> Fate {
+    /// The first terminal line decides. Without one, an exception with a stack trace fails the
+    /// span, and so does an error that is its last message.
+    pub fn status(&self) -> SpanStatus {
         let ended = self.ended;
-        let failed = self.failed.as_ref().map(|failure| failure.mark);
+        let failed = self.failed.as_ref().map(|failure| failure.position);
         let cancelled = self.cancelled;
-        let before = |a: Option<Mark>, b: Option<Mark>| a.is_some_and(|a| b.is_none_or(|b| a <= b));
+        let before = |a: Option<LogPosition>, b: Option<LogPosition>| {
+            a.is_some_and(|a| b.is_none_or(|b| a <= b))
+        };
         if before(failed, ended) && before(failed, cancelled) {
-            return self.fate_of_failure();
+            return self.status_of_failure();
         }
         if before(cancelled, ended) {
-            return Fate::Cancelled;
+            return SpanStatus::Cancelled;
         }
         if ended.is_some() {
-            return Fate::Ok;
+            return SpanStatus::Ok;
         }
-        if self.last_distress().is_some() {
-            return self.fate_of_failure();
+        if self.last_error().is_some() {
+            return self.status_of_failure();
         }
         if self.closed.is_some() || (self.answered && !self.streaming) {
-            Fate::Ok
+            SpanStatus::Ok
         } else {
-            Fate::Open
+            SpanStatus::Open
         }
     }
 
-    fn fate_of_failure(&self) -> Fate {
-        match self.failure().and_then(|failure| caller_of(&failure.kind, failure.status)) {
-            Some(Caller::Asked) => Fate::Rejected,
-            Some(Caller::Left) => Fate::Cancelled,
-            None => Fate::Failed,
+    fn status_of_failure(&self) -> SpanStatus {
+        match self.failure().and_then(|failure| client_fault(&failure.kind, failure.status)) {
+            Some(ClientFault::BadRequest) => SpanStatus::Rejected,
+            Some(ClientFault::Disconnected) => SpanStatus::Cancelled,
+            None => SpanStatus::Failed,
         }
     }
 
-    /// The failure that counts, whoever is to blame.
+    /// Returns the failure that determines the status, even if the caller caused it.
     pub fn failure(&self) -> Option<&Failure> {
-        self.failed.as_deref().or_else(|| self.last_distress())
+        self.failed.as_deref().or_else(|| self.last_error())
     }
 
-    /// An error that proves a failure because nothing better came after it.
-    fn last_distress(&self) -> Option<&Failure> {
-        self.distress
-            .as_deref()
-            .filter(|distress| distress.traceback || Some(distress.mark) == self.word)
+    /// Returns the last error if it proves a failure: it has a stack trace, or no later message
+    /// follows.
+    fn last_error(&self) -> Option<&Failure> {
+        self.last_error.as_deref().filter(|last_error| {
+            last_error.traceback || Some(last_error.position) == self.last_message
+        })
     }
 
-    /// When it ended, failed, was cancelled or closed.
-    pub fn finished(&self) -> Option<Mark> {
-        let failed = self.failed.as_ref().map(|failure| failure.mark);
+    /// Returns when the span ended, failed, was cancelled or closed, whichever came first.
+    pub fn finished(&self) -> Option<LogPosition> {
+        let failed = self.failed.as_ref().map(|failure| failure.position);
         [self.ended, failed, self.cancelled, self.closed].into_iter().flatten().min()
     }
 
-    /// Whether its last word is that its stream is made anew.
-    pub fn ends_recreated(&self) -> bool {
-        self.recreated.is_some() && self.recreated == self.word
+    /// Returns whether its last message reports a restart of its stream.
+    pub fn ends_restarted(&self) -> bool {
+        self.restarted_at.is_some() && self.restarted_at == self.last_message
     }
 
-    /// How long it took, where it ended well.
+    /// Returns the time from its first line to its end or close, in nanoseconds.
     pub fn duration(&self) -> Option<i64> {
         let end = self.ended.or(self.closed)?.time()?;
         Some(end.saturating_sub(self.first.time()?))
     }
 }
 
-/// Of two names the longer, then the greater: no order decides, and a name beats none.
+/// Keeps the longer of two names, or the greater if both are equally long: the result does not
+/// depend on the order, and any name replaces an empty one.
 fn keep_longer(slot: &mut CompactString, value: Option<&str>) {
     if let Some(value) = value
         && (value.len(), value) > (slot.len(), slot.as_str())
     {
         *slot = CompactString::from(value);
     }
-}
-
-fn cut(text: &str) -> &str {
-    let end = text
-        .char_indices()
-        .map(|(at, c)| at + c.len_utf8())
-        .take_while(|end| *end <= MAX_MESSAGE)
-        .last()
-        .unwrap_or(0);
-    text.get(..end).unwrap_or_default()
 }

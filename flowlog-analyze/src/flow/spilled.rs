@@ -1,41 +1,42 @@
-//! Flows that wait on disk for the end.
+//! Flows that are kept on disk until the end of the input.
 //!
-//! A flow that failed, or hangs, is looked at again only when everything was read: for a long run those are many, and all that
-//! has to be at hand of one is where it was written to. What is said of it later is kept apart, and joined with it at the end.
+//! A flow that failed or hangs is examined again only after all input has been read. A long run has
+//! many such flows, and only the location on disk of each has to stay in memory. Later lines are
+//! collected separately, and merged with it at the end.
 
 use std::collections::HashMap;
 use std::io;
 
 use foldhash::fast::FixedState;
 
-use super::entry::Entry;
-use crate::observation::FlowKey;
+use super::state::FlowState;
+use crate::event::FlowKey;
 use crate::source::Spill;
 
-/// Where a part of a flow was written to: the beginning and the length.
-type Written = (u64, u32);
+/// Location of a written part of a flow: offset and length.
+type SpillRange = (u64, u32);
 
-/// A flow, under one of its ids, that was written to disk: once, or part by part.
+/// Reference to a flow, under one of its IDs, that was written to disk in one or more parts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spilled {
-    /// The last part, in front of which stands where the one before it is.
-    last: Written,
-    /// See [`Entry`].
-    pub(super) traced: bool,
+pub(super) struct SpillRef {
+    /// Last part. Each part starts with the location of the part before it.
+    last: SpillRange,
+    /// Copied from [`FlowState`], like the next field.
+    pub(super) has_trace_id: bool,
     pub(super) routed: bool,
     pub(super) has_spans: bool,
 }
 
-impl Spilled {
-    /// The flow as far as it was written.
+impl SpillRef {
+    /// Reads the flow as far as it was written.
     ///
     /// # Errors
-    /// Whatever reading it says.
-    pub(super) fn read(self, spill: &Spill) -> io::Result<Entry> {
-        let (mut whole, mut next) = (Entry::default(), Some(self.last));
+    /// Returns an error if a part cannot be read or decoded.
+    pub(super) fn read(self, spill: &Spill) -> io::Result<FlowState> {
+        let (mut whole, mut next) = (FlowState::default(), Some(self.last));
         while let Some((begin, length)) = next {
             let bytes = spill.read(begin, length as usize)?;
-            let (before, part): (Option<Written>, Entry) =
+            let (before, part): (Option<SpillRange>, FlowState) =
                 postcard::from_bytes(&bytes).map_err(io::Error::other)?;
             whole.merge(part);
             next = before;
@@ -44,43 +45,43 @@ impl Spilled {
     }
 }
 
-/// Flows of one shard on their way to disk.
+/// Flows of one shard that are about to be written to disk.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(super) struct SpillBatch {
     pub(super) bytes: Vec<u8>,
-    /// Each as if the bytes stood at the beginning of the file.
-    flows: Vec<(FlowKey, Spilled)>,
+    /// Flows, located as if `bytes` were at the beginning of the file.
+    flows: Vec<(FlowKey, SpillRef)>,
 }
 
-impl Outgoing {
-    /// Adds a flow, or one more part of it; one that cannot be written stays where it is.
-    pub(super) fn add(&mut self, key: &FlowKey, entry: &Entry, before: Option<&Spilled>) {
+impl SpillBatch {
+    /// Adds a flow, or one more part of it. A flow that cannot be encoded stays in memory.
+    pub(super) fn add(&mut self, key: &FlowKey, entry: &FlowState, before: Option<&SpillRef>) {
         let begin = self.bytes.len();
         let written =
             postcard::to_io(&(before.map(|before| before.last), entry), &mut self.bytes).is_ok();
         let Some(length) = u32::try_from(self.bytes.len() - begin).ok().filter(|_| written) else {
             return self.bytes.truncate(begin);
         };
-        let spilled = Spilled {
+        let spilled = SpillRef {
             last: (begin as u64, length),
-            traced: entry.traced || before.is_some_and(|before| before.traced),
+            has_trace_id: entry.has_trace_id || before.is_some_and(|before| before.has_trace_id),
             routed: entry.routed || before.is_some_and(|before| before.routed),
             has_spans: entry.has_spans() || before.is_some_and(|before| before.has_spans),
         };
         self.flows.push((key.clone(), spilled));
     }
 
-    /// Lets go of what was written, which begins there in the file.
-    pub(super) fn leave(
+    /// Removes the written flows from memory. The batch is at offset `begin` of the file.
+    pub(super) fn finish_spill(
         self,
         begin: u64,
-        entries: &mut HashMap<FlowKey, Entry, FixedState>,
-        spilled: &mut HashMap<FlowKey, Spilled, FixedState>,
+        entries: &mut HashMap<FlowKey, FlowState, FixedState>,
+        spilled: &mut HashMap<FlowKey, SpillRef, FixedState>,
     ) {
         for (key, flow) in self.flows {
             entries.remove(&key);
             let (at, length) = flow.last;
-            spilled.insert(key, Spilled { last: (begin + at, length), ..flow });
+            spilled.insert(key, SpillRef { last: (begin + at, length), ..flow });
         }
         entries.shrink_to_fit();
     }

@@ -1,40 +1,42 @@
-//! All flows of the input, and all processes.
+//! All flows and processes of the input.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use compact_str::CompactString;
 use rayon::prelude::*;
 
-use super::entry::{Entry, Flow};
-use super::mark::Voice;
-use super::notes::{Notes, Share};
-use super::process::{ProcessFacts, VoiceFacts};
-use super::roster::Roster;
-use super::settled::Settled;
-use super::shard::{Numbers, SHARDS, Shard, shard_of};
-use super::spilled::{Outgoing, Spilled};
-use crate::observation::FlowKey;
+use super::activity_log::{ProcessActivity, ProducerActivity};
+use super::chunk_delta::{ChunkDelta, ShardDelta};
+use super::closed_stats::NamedStats;
+use super::interner::Interner;
+use super::position::ProducerId;
+use super::shard::{Evicted, IdMap, Shard};
+use super::shard_index::{SHARDS, shard_of};
+use super::spans::Flow;
+use super::spilled::{SpillBatch, SpillRef};
+use super::state::FlowState;
+use crate::event::FlowKey;
 use crate::source::Spill;
 
-/// One flow under all its ids.
+/// One flow under all its IDs.
 #[derive(Debug)]
-pub struct Group {
-    /// The id to show.
+pub struct MergedFlow {
+    /// ID to show.
     pub id: FlowKey,
-    /// Every id.
+    /// All IDs.
     pub keys: Vec<FlowKey>,
-    entry: Entry,
-    /// What lies on disk of it.
-    spilled: Vec<Spilled>,
+    entry: FlowState,
+    /// Parts on disk.
+    spilled: Vec<SpillRef>,
 }
 
-impl Group {
-    fn new(id: FlowKey, entry: Entry, spilled: Option<Spilled>) -> Self {
+impl MergedFlow {
+    fn new(id: FlowKey, entry: FlowState, spilled: Option<SpillRef>) -> Self {
         Self { keys: vec![id.clone()], id, entry, spilled: spilled.into_iter().collect() }
     }
 
     fn is_traced(&self) -> bool {
-        self.entry.traced || self.spilled.iter().any(|flow| flow.traced)
+        self.entry.has_trace_id || self.spilled.iter().any(|flow| flow.has_trace_id)
     }
 
     fn is_routed(&self) -> bool {
@@ -42,112 +44,112 @@ impl Group {
     }
 }
 
-/// All flows of the input, and all processes.
+/// All flows and processes of the input.
 #[derive(Debug, Clone)]
 pub struct Table {
     shards: Vec<Shard>,
-    roster: Roster,
-    /// Two ids of one flow.
+    interner: Interner,
+    /// Pairs of IDs that name the same flow.
     aliases: BTreeSet<(FlowKey, FlowKey)>,
-    /// How many of them there have to be for closing to be worth a look at each.
-    look_at: usize,
-    /// See [`Table::keep`].
-    kept_ids: BTreeSet<FlowKey>,
+    /// Number of aliases from which flows with aliases are checked for closing.
+    next_sweep_len: usize,
+    /// IDs of flows that are kept to the end; see [`Table::retain`].
+    retained_ids: BTreeSet<FlowKey>,
     spill: Spill,
-    /// The disk took all that was given to it.
-    spills: bool,
-    /// Processes that name themselves.
-    pub processes: BTreeMap<(CompactString, CompactString), ProcessFacts>,
-    /// Who speaks in which source.
-    pub voices: BTreeMap<Voice, VoiceFacts>,
-    /// What is kept of closed flows; complete once [`Table::groups`] was called.
-    pub settled: Settled,
-    /// Records that came after their flow was closed; complete once [`Table::groups`] was called.
-    pub late: u64,
-    /// Flows that were given up for want of memory: how many failed by their own words, and how many did not.
-    pub given_up: [u64; 2],
+    /// Whether all writes to disk have succeeded so far.
+    can_spill: bool,
+    /// Processes that their own lines name.
+    pub processes: BTreeMap<(CompactString, CompactString), ProcessActivity>,
+    /// Activity of each producer, by its ID.
+    pub producers_by_id: BTreeMap<ProducerId, ProducerActivity>,
+    /// Statistics of closed flows; complete once [`Table::merged_flows`] was called.
+    pub closed: NamedStats,
+    /// Number of records that came after their flow was closed; complete once
+    /// [`Table::merged_flows`] was called.
+    pub late_lines: u64,
+    /// Flows evicted to save memory: how many reported a failure, and how many did not.
+    pub evicted: Evicted,
 }
 
 impl Default for Table {
     fn default() -> Self {
         Self {
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
-            roster: Roster::default(),
+            interner: Interner::default(),
             aliases: BTreeSet::new(),
-            look_at: 0,
-            kept_ids: BTreeSet::new(),
+            next_sweep_len: 0,
+            retained_ids: BTreeSet::new(),
             spill: Spill::default(),
-            spills: true,
+            can_spill: true,
             processes: BTreeMap::new(),
-            voices: BTreeMap::new(),
-            settled: Settled::default(),
-            late: 0,
-            given_up: [0; 2],
+            producers_by_id: BTreeMap::new(),
+            closed: NamedStats::default(),
+            late_lines: 0,
+            evicted: Evicted::default(),
         }
     }
 }
 
 impl Table {
-    /// Takes what some chunks say, in any order.
-    pub fn take(&mut self, chunks: &mut [Notes]) {
-        let mut numbers: Vec<Numbers> = Vec::with_capacity(chunks.len());
-        for notes in chunks.iter_mut() {
-            notes.settle_authors();
-            numbers.push(self.numbers(notes));
-            for (name, facts) in std::mem::take(&mut notes.processes) {
-                self.processes.entry(name).or_default().merge(&facts);
+    /// Merges the deltas of some chunks, in any order.
+    pub fn take(&mut self, chunks: &mut [ChunkDelta]) {
+        let mut id_maps: Vec<IdMap> = Vec::with_capacity(chunks.len());
+        for delta in chunks.iter_mut() {
+            delta.flush_writers();
+            id_maps.push(self.map_ids(delta));
+            for (name, meta) in std::mem::take(&mut delta.processes) {
+                self.processes.entry(name).or_default().merge(&meta);
             }
-            for (voice, facts) in std::mem::take(&mut notes.voices) {
-                self.voices.entry(voice).or_default().merge(facts);
+            for (producer_id, meta) in std::mem::take(&mut delta.producers_by_id) {
+                self.producers_by_id.entry(producer_id).or_default().merge(meta);
             }
-            for alias in std::mem::take(&mut notes.aliases) {
+            for alias in std::mem::take(&mut delta.aliases) {
                 self.add_alias(alias);
             }
         }
-        // By shard what is by chunk, so that threads share neither.
-        let mut dealt: Vec<Vec<Share>> =
+        // Regroup by shard what is grouped by chunk, so that threads share neither.
+        let mut by_shard: Vec<Vec<ShardDelta>> =
             (0..SHARDS).map(|_| Vec::with_capacity(chunks.len())).collect();
-        for notes in chunks.iter_mut() {
-            for (shares, share) in dealt.iter_mut().zip(notes.shards.drain(..)) {
-                shares.push(share);
+        for chunk in chunks.iter_mut() {
+            for (deltas, delta) in by_shard.iter_mut().zip(chunk.shards.drain(..)) {
+                deltas.push(delta);
             }
         }
-        let notes = &*chunks;
-        self.shards.par_iter_mut().zip(&mut dealt).for_each(|(shard, shares)| {
-            for ((share, notes), numbers) in shares.iter_mut().zip(notes).zip(&numbers) {
-                shard.take(share, notes, numbers);
+        let all = &*chunks;
+        self.shards.par_iter_mut().zip(&mut by_shard).for_each(|(shard, deltas)| {
+            for ((delta, chunk), ids) in deltas.iter_mut().zip(all).zip(&id_maps) {
+                shard.take(delta, chunk, ids);
             }
         });
-        for shares in dealt {
-            for (notes, share) in chunks.iter_mut().zip(shares) {
-                notes.shards.push(share);
+        for deltas in by_shard {
+            for (chunk, delta) in chunks.iter_mut().zip(deltas) {
+                chunk.shards.push(delta);
             }
         }
     }
 
-    /// The table's numbers for a chunk's.
-    fn numbers(&mut self, notes: &Notes) -> Numbers {
-        let names = notes
-            .names
-            .texts()
-            .iter()
-            .map(|text| self.roster.names.number(text, Roster::MOST).unwrap_or(Numbers::FULL));
+    /// Maps the chunk's IDs to the table's.
+    fn map_ids(&mut self, delta: &ChunkDelta) -> IdMap {
+        let names = delta.names.iter().map(|text| {
+            self.interner.names.get_or_intern(text, Interner::MAX_NAMES).unwrap_or(IdMap::UNMAPPED)
+        });
         let names: Vec<u32> = names.collect();
-        let name =
-            |number: u32| names.get(number as usize).copied().filter(|name| *name != Numbers::FULL);
-        let mut writers = Vec::with_capacity(notes.writers.len());
-        for author in &notes.writers {
-            let named = name(author.component).zip(name(author.instance));
+        let name = |number: u32| {
+            names.get(number as usize).copied().filter(|name| *name != IdMap::UNMAPPED)
+        };
+        let mut writers = Vec::with_capacity(delta.writers.len());
+        for writer in &delta.writers {
+            let named = name(writer.component).zip(name(writer.instance));
             let writer = named.map(|(component, instance)| {
-                self.roster.writer(author.voice(notes.source), component, instance)
+                self.interner.writer(writer.producer_id(delta.source), component, instance)
             });
-            writers.push(writer.unwrap_or(Numbers::FULL));
+            writers.push(writer.unwrap_or(IdMap::UNMAPPED));
         }
-        Numbers { names, writers }
+        IdMap { names, writers }
     }
 
     fn add_alias(&mut self, (a, b): (FlowKey, FlowKey)) {
-        // What comes after its flow was closed is no other name of it.
+        // An ID that comes after its flow was closed is not an alias of that flow.
         if [&a, &b].iter().any(|key| self.shards[shard_of(key)].is_closed(key)) {
             return;
         }
@@ -160,43 +162,52 @@ impl Table {
         self.aliases.insert((a, b));
     }
 
-    /// Closes every flow that ended well and whose last line is older than `before`, if `closes`: what is kept of it is its
-    /// count, the durations of its spans and who called whom. Lines that come later are counted, not read. Of those as old that
-    /// are open to question all but `most` bytes or so go to disk until the end.
+    /// Closes idle flows, or moves them to disk.
     ///
-    /// A look at all flows takes time, so there is one only where many have come since the last.
-    pub fn sweep(&mut self, before: i64, closes: bool, most: u64) {
-        let roster = &self.roster;
+    /// If `closes` is set, closes every flow that ended well and has its last line before `before`:
+    /// only its count, the durations of its spans and its calls are kept. Lines that come later are
+    /// counted, but not read. If the other flows that are as old use more than about `most` bytes,
+    /// they go to disk until the end.
+    ///
+    /// Scanning all flows takes time, so a shard is scanned only after many flows were added since
+    /// the last scan.
+    pub fn close_idle(&mut self, before: i64, closes: bool, most: u64) {
+        let interner = &self.interner;
         self.shards
             .par_iter_mut()
-            .filter(|shard| shard.is_worth_a_look())
-            .for_each(|shard| shard.sweep(before, closes, roster));
-        if closes && !self.aliases.is_empty() && self.aliases.len() >= self.look_at {
+            .filter(|shard| shard.should_sweep())
+            .for_each(|shard| shard.close_idle(before, closes, interner));
+        if closes && !self.aliases.is_empty() && self.aliases.len() >= self.next_sweep_len {
             self.close_aliased(before);
-            self.look_at = (2 * self.aliases.len()).max(FEW_ALIASES);
+            self.next_sweep_len = (2 * self.aliases.len()).max(MIN_ALIAS_SWEEP_LEN);
         }
         self.spill(before, most);
     }
 
-    /// Moves what [`Table::sweep`] found open to question to disk, where it takes more than that many bytes.
+    /// Moves the idle flows that were not closed to disk, if they use more than `most` bytes.
     fn spill(&mut self, before: i64, most: u64) {
-        if !self.spills || self.shards.iter().map(|shard| shard.stale).sum::<u64>() <= most {
+        if !self.can_spill || self.shards.iter().map(|shard| shard.idle_bytes).sum::<u64>() <= most
+        {
             return;
         }
-        let outgoing: Vec<Outgoing> =
-            self.shards.par_iter().map(|shard| shard.outgoing(before)).collect();
-        for (shard, outgoing) in self.shards.iter_mut().zip(outgoing) {
-            match self.spill.append(&outgoing.bytes) {
-                Ok(begin) => shard.leave(outgoing, begin),
-                // There is memory still; where that is bounded, too, flows are given up, and that is said.
-                Err(_) => self.spills = false,
+        let spill_batch: Vec<SpillBatch> =
+            self.shards.par_iter().map(|shard| shard.spill_batch(before)).collect();
+        for (shard, spill_batch) in self.shards.iter_mut().zip(spill_batch) {
+            match self.spill.append(&spill_batch.bytes) {
+                Ok(begin) => shard.finish_spill(spill_batch, begin),
+                // Keep the flows in memory. If memory is limited, too, flows are evicted, and the
+                // report counts them.
+                Err(_) => self.can_spill = false,
             }
         }
     }
 
-    /// Keeps its flows within about so many bytes: of those that were silent for more than a moment those that ended well are closed, if
-    /// `closes`, and the others go to disk; then flows are given up, to three quarters of that.
-    pub fn shed(&mut self, most: u64, reached: i64, closes: bool) {
+    /// Keeps the flows within about `most` bytes.
+    ///
+    /// Of the flows that have been idle for a short time, those that ended well are closed, if
+    /// `closes` is set, and the others go to disk. Then flows are evicted until three quarters of
+    /// `most` are used.
+    pub fn evict(&mut self, most: u64, reached: i64, closes: bool) {
         let weigh = |shards: &[Shard]| {
             shards
                 .par_iter()
@@ -206,54 +217,55 @@ impl Table {
         if weigh(&self.shards) <= most {
             return;
         }
-        let (roster, before) = (&self.roster, reached.saturating_sub(SHORT_LINGER));
-        self.shards.par_iter_mut().for_each(|shard| shard.sweep(before, closes, roster));
+        let (interner, before) =
+            (&self.interner, reached.saturating_sub(LOW_MEMORY_CLOSE_AFTER_NS));
+        self.shards.par_iter_mut().for_each(|shard| shard.close_idle(before, closes, interner));
         self.spill(before, 0);
-        let mut total = weigh(&self.shards);
+        let mut accumulator = weigh(&self.shards);
         let mut weights: Vec<((bool, i64), u64)> =
             self.shards.iter().flat_map(Shard::weights).collect();
         weights.sort_unstable();
         let mut up_to = None;
         for (order, weight) in weights {
-            if total <= most / 4 * 3 {
+            if accumulator <= most / 4 * 3 {
                 break;
             }
-            total -= weight;
+            accumulator -= weight;
             up_to = Some(order);
         }
         let Some(up_to) = up_to else { return };
-        let given_up: Vec<[u64; 2]> =
-            self.shards.par_iter_mut().map(|shard| shard.shed(up_to)).collect();
-        for [failed, other] in given_up {
-            self.given_up[0] += failed;
-            self.given_up[1] += other;
+        let evicted: Vec<Evicted> =
+            self.shards.par_iter_mut().map(|shard| shard.evict(up_to)).collect();
+        for Evicted { failed, other } in evicted {
+            self.evicted.failed += failed;
+            self.evicted.other += other;
         }
         self.drop_closed_aliases();
     }
 
-    /// Keeps flows of these ids to the end, however they fare.
-    pub fn keep(&mut self, ids: &[FlowKey]) {
-        self.kept_ids = ids.iter().cloned().collect();
+    /// Keeps the flows with these IDs to the end, whatever their outcome.
+    pub fn retain(&mut self, ids: &[FlowKey]) {
+        self.retained_ids = ids.iter().cloned().collect();
         for id in ids {
             self.shards[shard_of(id)].aliased.insert(id.clone());
         }
     }
 
-    /// How many flows are kept: those that go on, and those that are open to question.
-    pub fn kept(&self) -> usize {
+    /// Returns the number of flows held: flows in progress, and flows that did not end well.
+    pub fn retained(&self) -> usize {
         self.shards.iter().map(|shard| shard.entries.len() + shard.spilled.len()).sum()
     }
 
-    /// Closes every flow that ended well: nothing more is to come.
+    /// Closes every flow that ended well, at the end of the input.
     pub fn close_all(&mut self) {
-        let (roster, spill) = (&self.roster, &self.spill);
-        self.shards.par_iter_mut().for_each(|shard| shard.close_all(roster, spill));
+        let (interner, spill) = (&self.interner, &self.spill);
+        self.shards.par_iter_mut().for_each(|shard| shard.close_all(interner, spill));
     }
 
-    /// Closes flows of several ids: under all of them or not at all.
+    /// Closes flows with several IDs: under all of them or not at all.
     fn close_aliased(&mut self, before: i64) {
         for keys in self.aliased() {
-            if keys.iter().any(|key| self.kept_ids.contains(key)) {
+            if keys.iter().any(|key| self.retained_ids.contains(key)) {
                 continue;
             }
             let entries =
@@ -263,7 +275,7 @@ impl Table {
             let is_closed = !is_spilled
                 && entries().count() > 0
                 && entries().all(|entry| {
-                    entry.is_older(before) && entry.if_settled(&self.roster).is_some()
+                    entry.is_older(before) && entry.if_closed(&self.interner).is_some()
                 });
             if !is_closed {
                 continue;
@@ -271,11 +283,11 @@ impl Table {
             let mut flow = Flow::default();
             for key in &keys {
                 if let Some(entry) = self.shards[shard_of(key)].drop_closed(key) {
-                    flow.merge(entry.unfold(&self.roster));
+                    flow.merge(entry.unfold(&self.interner));
                 }
             }
-            self.settled.ok += 1;
-            self.settled.keep(&flow);
+            self.closed.ok += 1;
+            self.closed.add_flow(&flow);
         }
         self.drop_closed_aliases();
     }
@@ -286,104 +298,106 @@ impl Table {
             .retain(|(a, b)| ![a, b].iter().any(|key| shards[shard_of(key)].is_closed(key)));
     }
 
-    /// All ids of flows that have several, grouped by flow.
+    /// Returns all IDs of flows that have several, grouped by flow.
     fn aliased(&self) -> Vec<Vec<FlowKey>> {
         let keys: BTreeSet<&FlowKey> = self.aliases.iter().flat_map(|(a, b)| [a, b]).collect();
         let keys: Vec<&FlowKey> = keys.into_iter().collect();
         let index: HashMap<&FlowKey, usize> =
             keys.iter().enumerate().map(|(at, key)| (*key, at)).collect();
         let mut union = Union::new(keys.len());
-        // A group holds one trace id at most: a client may send one request id twice, but those are two flows.
+        // A group has at most one trace ID: a client may send the same request ID twice, but those
+        // are two flows.
         for (at, key) in keys.iter().enumerate() {
             let shard = &self.shards[shard_of(key)];
-            union.traced[at] = shard.entries.get(*key).is_some_and(|entry| entry.traced)
-                || shard.spilled.get(*key).is_some_and(|flow| flow.traced);
+            union.has_trace_id[at] =
+                shard.entries.get(*key).is_some_and(|entry| entry.has_trace_id)
+                    || shard.spilled.get(*key).is_some_and(|flow| flow.has_trace_id);
         }
         for (a, b) in &self.aliases {
             if let (Some(a), Some(b)) = (index.get(a), index.get(b)) {
                 union.join(*a, *b);
             }
         }
-        let mut groups: BTreeMap<usize, Vec<FlowKey>> = BTreeMap::new();
+        let mut merged_flows: BTreeMap<usize, Vec<FlowKey>> = BTreeMap::new();
         for (at, key) in keys.iter().enumerate() {
-            groups.entry(union.root(at)).or_default().push((*key).clone());
+            merged_flows.entry(union.root(at)).or_default().push((*key).clone());
         }
-        groups.into_values().collect()
+        merged_flows.into_values().collect()
     }
 
-    /// Takes out every flow that is still open to question, under all its ids; in the order of the ids.
-    pub fn groups(&mut self) -> Vec<Group> {
-        let mut groups: Vec<Group> = Vec::new();
+    /// Removes and returns every remaining flow, under all its IDs, in the order of the IDs.
+    pub fn merged_flows(&mut self) -> Vec<MergedFlow> {
+        let mut merged_flows: Vec<MergedFlow> = Vec::new();
         for keys in self.aliased() {
-            let mut parts: Vec<Group> = Vec::new();
+            let mut parts: Vec<MergedFlow> = Vec::new();
             for key in &keys {
                 let shard = &mut self.shards[shard_of(key)];
                 let (entry, spilled) = (shard.entries.remove(key), shard.spilled.remove(key));
                 if entry.is_some() || spilled.is_some() {
-                    parts.push(Group::new(key.clone(), entry.unwrap_or_default(), spilled));
+                    parts.push(MergedFlow::new(key.clone(), entry.unwrap_or_default(), spilled));
                 }
             }
-            let Some(id) = [Group::is_traced, Group::is_routed]
+            let Some(id) = [MergedFlow::is_traced, MergedFlow::is_routed]
                 .iter()
                 .find_map(|is| parts.iter().find(|part| is(part)))
             else {
                 continue;
             };
             let id = id.id.clone();
-            let mut whole = Group { keys, ..Group::new(id, Entry::default(), None) };
+            let mut whole = MergedFlow { keys, ..MergedFlow::new(id, FlowState::default(), None) };
             for part in parts {
                 whole.entry.merge(part.entry);
                 whole.spilled.extend(part.spilled);
             }
-            groups.push(whole);
+            merged_flows.push(whole);
         }
         for shard in &mut self.shards {
             let mut spilled = std::mem::take(&mut shard.spilled);
             for (id, entry) in std::mem::take(&mut shard.entries) {
                 let of_it = spilled.remove(&id);
-                groups.push(Group::new(id, entry, of_it));
+                merged_flows.push(MergedFlow::new(id, entry, of_it));
             }
-            groups.extend(
+            merged_flows.extend(
                 spilled
                     .into_iter()
-                    .map(|(id, of_it)| Group::new(id, Entry::default(), Some(of_it))),
+                    .map(|(id, of_it)| MergedFlow::new(id, FlowState::default(), Some(of_it))),
             );
-            self.settled.merge(std::mem::take(&mut shard.settled));
-            self.settled.merge(std::mem::take(&mut shard.stats).named(&self.roster));
-            self.late += std::mem::take(&mut shard.late);
+            self.closed.merge(std::mem::take(&mut shard.named));
+            self.closed.merge(std::mem::take(&mut shard.stats).resolve(&self.interner));
+            self.late_lines += std::mem::take(&mut shard.late_lines);
         }
-        groups.retain(|group| {
-            group.entry.has_spans() || group.spilled.iter().any(|flow| flow.has_spans)
+        merged_flows.retain(|merged| {
+            merged.entry.has_spans() || merged.spilled.iter().any(|flow| flow.has_spans)
         });
-        groups.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        groups
+        merged_flows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        merged_flows
     }
 
-    /// A flow in full; `None` where what lies on disk of it cannot be read again.
-    pub fn flow(&self, group: &Group) -> Option<Flow> {
-        let mut flow = group.entry.unfold(&self.roster);
-        for spilled in &group.spilled {
-            flow.merge(spilled.read(&self.spill).ok()?.unfold(&self.roster));
+    /// Returns a flow in full; `None` if a part on disk cannot be read again.
+    pub fn flow(&self, merged: &MergedFlow) -> Option<Flow> {
+        let mut flow = merged.entry.unfold(&self.interner);
+        for spilled in &merged.spilled {
+            flow.merge(spilled.read(&self.spill).ok()?.unfold(&self.interner));
         }
         Some(flow)
     }
 }
 
-/// How long a flow that ended well waits for late lines where memory is short, in nanoseconds.
-const SHORT_LINGER: i64 = 5_000_000_000;
+/// Time that a flow that ended well waits for late lines when memory is short, in nanoseconds.
+const LOW_MEMORY_CLOSE_AFTER_NS: i64 = 5_000_000_000;
 
-/// Fewer aliases are not worth a look.
-const FEW_ALIASES: usize = 1024;
+/// Minimum number of aliases for which a scan is worthwhile.
+const MIN_ALIAS_SWEEP_LEN: usize = 1024;
 
-/// Disjoint sets, with at most one traced member each.
+/// Disjoint sets with at most one traced member each.
 struct Union {
     parent: Vec<usize>,
-    traced: Vec<bool>,
+    has_trace_id: Vec<bool>,
 }
 
 impl Union {
     fn new(len: usize) -> Self {
-        Self { parent: (0..len).collect(), traced: vec![false; len] }
+        Self { parent: (0..len).collect(), has_trace_id: vec![false; len] }
     }
 
     fn root(&mut self, mut at: usize) -> usize {
@@ -396,10 +410,10 @@ impl Union {
 
     fn join(&mut self, a: usize, b: usize) {
         let (a, b) = (self.root(a), self.root(b));
-        if a == b || (self.traced[a] && self.traced[b]) {
+        if a == b || (self.has_trace_id[a] && self.has_trace_id[b]) {
             return;
         }
         self.parent[a.max(b)] = a.min(b);
-        self.traced[a.min(b)] |= self.traced[a.max(b)];
+        self.has_trace_id[a.min(b)] |= self.has_trace_id[a.max(b)];
     }
 }

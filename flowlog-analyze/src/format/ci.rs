@@ -1,51 +1,51 @@
-//! Commands of CI runners: `##[error]`, `::error file=…::`, groups, GitLab's last words.
+//! CI runner commands: `##[error]`, `::error file=…::`, groups, and GitLab's final lines.
 
 use flowlog_schema::Level;
 
-use super::words::{Words, beginning};
-use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
+use super::plain::{PlainLine, beginning};
+use super::{EventStart, Example, LogFormat};
+use crate::event::ParsedEvent;
 
-/// Lines that speak to the runner, or that the runner speaks.
-pub(super) const CI: Recogniser = Recogniser {
+/// Commands to the CI runner and lines from it.
+pub(super) const CI: LogFormat = LogFormat {
     name: "ci",
-    begins: |line| read(beginning(line, 256)).map(|_| Begin::Whole),
+    classify_start: |line| read(beginning(line, 256)).map(|_| EventStart::Whole),
     read,
     examples: &[
-        Example { text: "##[group]Run scripts/test", tells: "INFO group: Run scripts/test" },
+        Example { text: "##[group]Run scripts/test", expected: "INFO group: Run scripts/test" },
         Example {
             text: "##[error]The operation was canceled.",
-            tells: "ERROR error: The operation was canceled.",
+            expected: "ERROR error: The operation was canceled.",
         },
         Example {
             text: "##[warning]Node 16 is deprecated",
-            tells: "WARN warning: Node 16 is deprecated",
+            expected: "WARN warning: Node 16 is deprecated",
         },
-        Example { text: "::error file=a.py,line=3::bad", tells: "ERROR error: bad" },
+        Example { text: "::error file=a.py,line=3::bad", expected: "ERROR error: bad" },
         Example {
             text: "[command]/usr/bin/git version",
-            tells: "INFO command: /usr/bin/git version",
+            expected: "INFO command: /usr/bin/git version",
         },
         Example {
             text: "ERROR: Job failed (system failure): pod is gone",
-            tells: "ERROR Job failed (system failure): pod is gone",
+            expected: "ERROR Job failed (system failure): pod is gone",
         },
-        Example { text: "Job succeeded", tells: "INFO Job succeeded" },
+        Example { text: "Job succeeded", expected: "INFO Job succeeded" },
     ],
 };
 
-fn read(text: &str) -> Option<Observation<'_>> {
+fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let first = text.lines().next()?;
-    let observe = |level, target, message| {
-        Some(Words { level: Some(level), target, message, ..Words::default() }.observe())
+    let to_event = |level, target, message| {
+        Some(PlainLine { level: Some(level), target, message, ..PlainLine::default() }.into_event())
     };
     if let Some(message) =
         first.strip_prefix("ERROR: ").filter(|message| message.starts_with("Job failed ("))
     {
-        return observe(Level::Error, "", message);
+        return to_event(Level::Error, "", message);
     }
     if first == "Job succeeded" {
-        return observe(Level::Info, "", first);
+        return to_event(Level::Info, "", first);
     }
     let (command, message) = if let Some(rest) = first.strip_prefix("##[") {
         rest.split_once(']')?
@@ -63,9 +63,9 @@ fn read(text: &str) -> Option<Observation<'_>> {
         | "add-matcher" => Level::Info,
         _ => return None,
     };
-    // How a process ended is told in the same words by many.
+    // Many tools report exit codes in these words; the `exit_status` format accepts them.
     if message.starts_with("Process completed with exit code ") {
         return None;
     }
-    observe(level, command, message)
+    to_event(level, command, message)
 }

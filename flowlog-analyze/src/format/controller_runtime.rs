@@ -1,54 +1,56 @@
-//! Kubernetes controllers on controller-runtime, Dynamo's operator among them: zap's console (`TIME⇥LEVEL⇥LOGGER⇥WORDS⇥{…}`,
-//! in copies with blanks for tabs) and its JSON.
+//! Kubernetes controllers built on controller-runtime, including Dynamo's operator: zap's console
+//! encoding (`TIME⇥LEVEL⇥LOGGER⇥MESSAGE⇥{…}`, in copies with spaces for tabs) and its JSON
+//! encoding.
 
 use std::borrow::Cow;
 
 use super::etcd::{time_of, zap};
-use super::words::{Words, beginning, is_object, level};
-use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
-use crate::stamp::Stamp;
+use super::plain::{PlainLine, beginning, is_object, level};
+use super::{EventStart, Example, LogFormat};
+use crate::event::ParsedEvent;
+use crate::timestamp::Timestamp;
 
-/// A controller's log lines.
-pub(super) const CONTROLLER_RUNTIME: Recogniser = Recogniser {
+/// Log lines of a controller.
+pub(super) const CONTROLLER_RUNTIME: LogFormat = LogFormat {
     name: "controller_runtime",
-    begins: |line| match line.first()? {
-        b'{' => is_object(line).then_some(Begin::Whole),
+    classify_start: |line| match line.first()? {
+        b'{' => is_object(line).then_some(EventStart::Whole),
         b'0'..=b'9' => {
             let (_, name, body) = head(beginning(line, 128))?;
-            Some(Begin::logged(b"controller", body, level(name)))
+            Some(EventStart::logged(b"controller", body, level(name)))
         }
         _ => None,
     },
     read: |text| {
         if text.starts_with('{') {
             let zap = zap(text)?;
-            return zap.is_controller.then(|| zap.words("operator"));
+            return zap.is_controller.then(|| zap.into_event("operator"));
         }
         console(text)
     },
     examples: &[
         Example {
             text: "2025-11-22T08:27:15Z\tINFO\tsetup\tstarting manager",
-            tells: "2025-11-22T08:27:15.000000Z INFO operator setup: starting manager",
+            expected: "2025-11-22T08:27:15.000000Z INFO operator setup: starting manager",
         },
         Example {
             text: "2025-11-22T08:27:15Z    ERROR   Failed to get scale        {\"controller\": \"dgd\", \"namespace\": \"a\", \"namespace\": \"b\", \"error\": \"not found\"}\ngithub.com/x/controller.Scale\n\t/app/scale.go:43",
-            tells: "2025-11-22T08:27:15.000000Z ERROR operator Failed to get scale error=not found",
+            expected: "2025-11-22T08:27:15.000000Z ERROR operator Failed to get scale error=not found",
         },
         Example {
             text: "1.7638000355e+09\tERROR\tReconciler error\t{\"error\": \"x\"}",
-            tells: "2025-11-22T08:27:15.500000Z ERROR operator Reconciler error error=x",
+            expected: "2025-11-22T08:27:15.500000Z ERROR operator Reconciler error error=x",
         },
         Example {
             text: r#"{"level":"error","ts":1763800035.5,"logger":"controller","msg":"Reconciler error","error":"x","stacktrace":"a\n\tb"}"#,
-            tells: "2025-11-22T08:27:15.500000Z ERROR operator Reconciler error error=x",
+            expected: "2025-11-22T08:27:15.500000Z ERROR operator Reconciler error error=x",
         },
     ],
 };
 
-/// Time, level, and where the words begin: columns by tabs, or by two blanks at least.
-fn head(text: &str) -> Option<(Stamp, &str, usize)> {
+/// Parses the time, the level and the offset of the message. Columns are separated by a tab, or by
+/// at least two spaces.
+fn head(text: &str) -> Option<(Timestamp, &str, usize)> {
     let stamp_end = text.find([' ', '\t'])?;
     let time = time_of(text.get(..stamp_end)?).filter(|stamp| stamp.is_complete())?;
     let rest = text.get(stamp_end..)?;
@@ -62,16 +64,16 @@ fn head(text: &str) -> Option<(Stamp, &str, usize)> {
     Some((time, name, stamp_end + name_at + end + body))
 }
 
-/// The gap between two columns.
+/// Returns the length of the gap between two columns.
 fn column(text: &str) -> Option<usize> {
     let gap = text.len() - text.trim_start_matches([' ', '\t']).len();
     (text.starts_with('\t') || gap >= 2).then_some(gap)
 }
 
-fn console(text: &str) -> Option<Observation<'_>> {
+fn console(text: &str) -> Option<ParsedEvent<'_>> {
     let (time, name, body) = head(text)?;
     let first = text.lines().next()?.get(body..)?;
-    // The object at the end, if there is one; and before the words maybe a logger's name.
+    // The line may end in an object, and a logger name may precede the message.
     let (columns, object) = match first.find("{\"") {
         Some(at) => (first.get(..at)?.trim_end(), first.get(at..)?),
         None => (first.trim_end(), ""),
@@ -81,7 +83,7 @@ fn console(text: &str) -> Option<Observation<'_>> {
         .or_else(|| columns.split_once("   ").map(|(a, b)| (a, b.trim_start())));
     let (target, message) =
         split.filter(|(logger, _)| !logger.contains(' ')).unwrap_or(("", columns));
-    // A key that comes twice counts as it came last: the words' own, not the controller's.
+    // If the key is duplicated, the last value counts: the message's own, not the controller's.
     let error = object
         .rsplit_once("\"error\": \"")
         .or_else(|| object.rsplit_once("\"error\":\""))
@@ -95,7 +97,7 @@ fn console(text: &str) -> Option<Observation<'_>> {
             Cow::Borrowed(rest.get(..end).unwrap_or_default())
         });
     Some(
-        Words {
+        PlainLine {
             time: Some(time),
             level: level(name),
             component: "operator",
@@ -104,6 +106,6 @@ fn console(text: &str) -> Option<Observation<'_>> {
             message: message.trim_start(),
             error,
         }
-        .observe(),
+        .into_event(),
     )
 }

@@ -1,15 +1,16 @@
-//! What both of Dynamo's formats share: span names, terminal lines, ids.
+//! Common parts of both Dynamo formats: span names, terminal lines, IDs.
 //!
-//! Dynamo 1.6.1: `lib/runtime/src/logging.rs` (span events), `push_router.rs` and `route_span.rs` (routing),
-//! `lib/llm/src/http/service/metrics.rs` (`request completed`), `push_handler.rs` (the worker's side).
+//! Dynamo 1.6.1: `lib/runtime/src/logging.rs` (span events), `push_router.rs` and `route_span.rs`
+//! (routing), `lib/llm/src/http/service/metrics.rs` (`request completed`), `push_handler.rs` (the
+//! worker's side).
 
 use std::borrow::Cow;
 
-use super::fault::{Caller, caller_of, typed};
+use super::error::{ClientFault, client_fault, typed};
 use super::stack;
-use crate::observation::{Fault, Said};
+use crate::event::{ErrorDetail, SpanUpdate};
 
-/// Spans that are one component's share of a request, by name.
+/// Returns the component for the name of a span that is one component's share of a request.
 pub(super) fn component_of(span_name: &str) -> Option<&'static str> {
     match span_name {
         "http-request" => Some("frontend"),
@@ -19,9 +20,10 @@ pub(super) fn component_of(span_name: &str) -> Option<&'static str> {
     }
 }
 
-/// What a span does, which stands for its state: the endpoint of a request, else the span's own name.
+/// Returns the operation of a span, which serves as its state: the path or endpoint of a request,
+/// or else the span's own name.
 ///
-/// A health check and a chat completion are both `http-request`, but no peers.
+/// A health check and a chat completion are both `http-request`, but are not comparable.
 pub(super) fn state_of<'a>(
     span_name: &str,
     endpoint: Option<&str>,
@@ -36,41 +38,41 @@ pub(super) fn state_of<'a>(
     Some(Cow::Owned(of.or_else(|| span_name.rsplit('.').next()).unwrap_or(span_name).to_owned()))
 }
 
-/// What a line's words and outcome fields say of its span.
-pub(super) struct Words<'a> {
+/// Message and outcome fields of a line, which determine its effect on the span.
+pub(super) struct EventFields<'a> {
     pub span_name: &'a str,
     pub message: &'a str,
     pub outcome: Option<&'a str>,
     pub error_type: Option<&'a str>,
-    /// Whatever else tells the error: `error`, `err`, `error_detail`, `otel.status_description`.
+    /// Error in another field: `error`, `err` or `error_detail`.
     pub error: Option<&'a str>,
     pub status: Option<&'a str>,
 }
 
-impl Words<'_> {
-    /// The line's meaning.
-    pub(super) fn said(&self) -> Said<'static> {
+impl EventFields<'_> {
+    /// Returns the line's effect on its span.
+    pub(super) fn update(&self) -> SpanUpdate<'static> {
         match self.message {
-            "SPAN_CREATED" | "SPAN_FIRST_ENTRY" => Said::Open,
-            "SPAN_CLOSED" => self.outcome_said().unwrap_or(Said::Closed),
-            "request received" if self.span_name == "http-request" => Said::Streaming,
+            "SPAN_CREATED" | "SPAN_FIRST_ENTRY" => SpanUpdate::Start,
+            "SPAN_CLOSED" => self.outcome_update().unwrap_or(SpanUpdate::Closed),
+            "request received" if self.span_name == "http-request" => SpanUpdate::Streaming,
             "request completed" | "request completed with error" => {
-                self.outcome_said().unwrap_or(Said::End)
+                self.outcome_update().unwrap_or(SpanUpdate::End)
             }
-            "route request completed" => self.outcome_said().unwrap_or(Said::End),
-            "route request failed" => Said::Fail(self.fault()),
-            "route request cancelled" => Said::Cancel,
+            "route request completed" => self.outcome_update().unwrap_or(SpanUpdate::End),
+            "route request failed" => SpanUpdate::Fail(self.error_detail()),
+            "route request cancelled" => SpanUpdate::Cancel,
             "http response sent" => match self.status.and_then(|status| status.parse::<u16>().ok())
             {
                 Some(status @ 400..) => {
-                    let fault = Fault { status: Some(status), ..self.fault() };
-                    if caller_of("", Some(status)) == Some(Caller::Left) {
-                        Said::Cancel
+                    let error_detail = ErrorDetail { status: Some(status), ..self.error_detail() };
+                    if client_fault("", Some(status)) == Some(ClientFault::Disconnected) {
+                        SpanUpdate::Cancel
                     } else {
-                        Said::Fail(fault)
+                        SpanUpdate::Fail(error_detail)
                     }
                 }
-                _ => Said::Answered,
+                _ => SpanUpdate::Responded,
             },
             message
                 if message.starts_with("migration retry scheduled")
@@ -78,45 +80,45 @@ impl Words<'_> {
                     || message.starts_with("Creating new stream")
                     || message.starts_with("Remote prefill failed, falling back") =>
             {
-                Said::Recreated
+                SpanUpdate::Restarted
             }
-            message => self.distress(message).unwrap_or(Said::Word),
+            message => self.error_logged(message).unwrap_or(SpanUpdate::Message),
         }
     }
 
-    /// The meaning of `request.outcome`, `status` and `error_type`.
-    fn outcome_said(&self) -> Option<Said<'static>> {
+    /// Interprets `request.outcome`, `status` and `error_type`.
+    fn outcome_update(&self) -> Option<SpanUpdate<'static>> {
         let word = self.outcome.or(self.status)?;
         if let Ok(status) = word.parse::<u16>() {
             return Some(if status < 400 {
-                Said::End
+                SpanUpdate::End
             } else {
-                Said::Fail(Fault { status: Some(status), ..self.fault() })
+                SpanUpdate::Fail(ErrorDetail { status: Some(status), ..self.error_detail() })
             });
         }
         Some(match word {
-            "success" | "ok" | "completed" => Said::End,
-            "cancelled" | "canceled" => Said::Cancel,
-            _ if self.error_type == Some("cancelled") => Said::Cancel,
-            _ => Said::Fail(self.fault()),
+            "success" | "ok" | "completed" => SpanUpdate::End,
+            "cancelled" | "canceled" => SpanUpdate::Cancel,
+            _ if self.error_type == Some("cancelled") => SpanUpdate::Cancel,
+            _ => SpanUpdate::Fail(self.error_detail()),
         })
     }
 
-    fn fault(&self) -> Fault<'static> {
+    fn error_detail(&self) -> ErrorDetail<'static> {
         let kind = self
             .error_type
             .or(self.outcome.filter(|outcome| *outcome != "error"))
             .unwrap_or_default();
         let message = self.error.or(self.error_type).unwrap_or(self.message);
-        Fault {
+        ErrorDetail {
             kind: Cow::Owned(kind.to_owned()),
             message: Cow::Owned(first_line(message).to_owned()),
             status: None,
         }
     }
 
-    fn distress(&self, message: &str) -> Option<Said<'static>> {
-        let fault = |kind: &str, message: &str| Fault {
+    fn error_logged(&self, message: &str) -> Option<SpanUpdate<'static>> {
+        let error_detail = |kind: &str, message: &str| ErrorDetail {
             kind: Cow::Owned(kind.to_owned()),
             message: Cow::Owned(first_line(message).to_owned()),
             status: None,
@@ -130,14 +132,17 @@ impl Words<'_> {
             })
         };
         if let Some((kind, words)) = stack(message).or_else(|| self.error.and_then(stack)) {
-            return Some(Said::Distress { fault: fault(kind, &words), traceback: true });
+            return Some(SpanUpdate::ErrorLogged {
+                error_detail: error_detail(kind, &words),
+                traceback: true,
+            });
         }
-        // What the frontend answers its caller with.
+        // The frontend's error response to its caller.
         let answered =
             || message.strip_prefix("Internal server error: ").map(|words| ("Internal", words));
         let (kind, words) =
             typed(message).or_else(answered).or_else(|| self.error.and_then(typed))?;
-        Some(Said::Distress { fault: fault(kind, words), traceback: false })
+        Some(SpanUpdate::ErrorLogged { error_detail: error_detail(kind, words), traceback: false })
     }
 }
 
@@ -149,17 +154,21 @@ fn first_line(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn said(
+    fn update(
         span_name: &str,
         message: &str,
         outcome: Option<&str>,
         error_type: Option<&str>,
         status: Option<&str>,
     ) -> String {
-        let words = Words { span_name, message, outcome, error_type, error: None, status };
-        match words.said() {
-            Said::Fail(fault) => format!("Fail {} {:?}", fault.kind, fault.status),
-            Said::Distress { fault, traceback } => format!("Distress {} {traceback}", fault.kind),
+        let words = EventFields { span_name, message, outcome, error_type, error: None, status };
+        match words.update() {
+            SpanUpdate::Fail(error_detail) => {
+                format!("Fail {} {:?}", error_detail.kind, error_detail.status)
+            }
+            SpanUpdate::ErrorLogged { error_detail, traceback } => {
+                format!("ErrorLogged {} {traceback}", error_detail.kind)
+            }
             other => format!("{other:?}"),
         }
     }
@@ -168,7 +177,7 @@ mod tests {
     fn terminal_lines() {
         let http = "http-request";
         for (span, message, outcome, error_type, status, expected) in [
-            (http, "SPAN_FIRST_ENTRY", None, None, None, "Open"),
+            (http, "SPAN_FIRST_ENTRY", None, None, None, "Start"),
             (http, "SPAN_CLOSED", None, None, None, "Closed"),
             (http, "SPAN_CLOSED", Some("success"), None, None, "End"),
             (
@@ -236,22 +245,22 @@ mod tests {
                 None,
                 None,
                 None,
-                "Recreated",
+                "Restarted",
             ),
-            (http, "http response sent", None, None, Some("200"), "Answered"),
+            (http, "http response sent", None, None, Some("200"), "Responded"),
             (http, "http response sent", None, None, Some("404"), "Fail  Some(404)"),
             (http, "http response sent", None, None, Some("499"), "Cancel"),
             (http, "request received", None, None, None, "Streaming"),
-            ("handle_payload", "request received", None, None, None, "Word"),
-            (http, "Stream disconnected, recreating stream", None, None, None, "Recreated"),
-            (http, "Unavailable: Stream ended", None, None, None, "Distress Unavailable false"),
+            ("handle_payload", "request received", None, None, None, "Message"),
+            (http, "Stream disconnected, recreating stream", None, None, None, "Restarted"),
+            (http, "Unavailable: Stream ended", None, None, None, "ErrorLogged Unavailable false"),
             (
                 http,
                 "boom\nTraceback (most recent call last):\n  File \"a\"\nValueError: bad",
                 None,
                 None,
                 None,
-                "Distress ValueError true",
+                "ErrorLogged ValueError true",
             ),
             (
                 http,
@@ -259,12 +268,12 @@ mod tests {
                 None,
                 None,
                 None,
-                "Distress Internal false",
+                "ErrorLogged Internal false",
             ),
-            (http, "Selected worker", None, None, None, "Word"),
+            (http, "Selected worker", None, None, None, "Message"),
         ] {
             assert_eq!(
-                said(span, message, outcome, error_type, status),
+                update(span, message, outcome, error_type, status),
                 expected,
                 "{span} {message}"
             );

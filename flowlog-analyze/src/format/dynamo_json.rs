@@ -1,112 +1,112 @@
-//! Dynamo's JSONL: `DYN_LOGGING_JSONL=1`, of any generation.
+//! Dynamo's JSONL format (`DYN_LOGGING_JSONL=1`) in all versions.
 
 use std::borrow::Cow;
 
 use flowlog_schema::{Level, Scalar, SpanId, Time, json};
 
-use super::words::is_object;
-use super::{Begin, Example, Recogniser, dynamo, flowlog, process};
-use crate::observation::{FlowKey, Observation, SpanRef, span_key};
-use crate::stamp::Stamp;
+use super::plain::is_object;
+use super::{EventStart, Example, LogFormat, dynamo, flowlog, lifecycle};
+use crate::event::{FlowKey, ParsedEvent, SpanRef, span_key};
+use crate::timestamp::Timestamp;
 
-/// Dynamo's JSONL.
-pub(super) const JSON: Recogniser = Recogniser {
+/// Dynamo's JSONL format.
+pub(super) const JSON: LogFormat = LogFormat {
     name: "dynamo_json",
-    begins: |line| is_object(line).then_some(Begin::Whole),
+    classify_start: |line| is_object(line).then_some(EventStart::Whole),
     read,
     examples: &[
         Example {
             text: r#"{"time":"2025-11-22T08:27:15.705274Z","level":"INFO","target":"log","message":"worker initialized","log.line":191}"#,
-            tells: "2025-11-22T08:27:15.705274Z INFO log: worker initialized",
+            expected: "2025-11-22T08:27:15.705274Z INFO log: worker initialized",
         },
         Example {
             text: r#"{"timestamp":"2025-11-22T08:27:15.705274Z","level":"WARN","target":"log","message":"up"}"#,
-            tells: "2025-11-22T08:27:15.705274Z WARN log: up",
+            expected: "2025-11-22T08:27:15.705274Z WARN log: up",
         },
         Example {
             text: r#"{"time":"2025-11-22T08:27:15.705274Z","level":"INFO","target":"dynamo_runtime::logging","message":"SPAN_CREATED","span_name":"http-request","span_id":"6959a1b2d1ee41a5","trace_id":"019aaaaca5da7347bb801089c1876100"}"#,
-            tells: "2025-11-22T08:27:15.705274Z INFO frontend dynamo_runtime::logging: SPAN_CREATED flow=019aaaac-a5da-7347-bb80-1089c1876100",
+            expected: "2025-11-22T08:27:15.705274Z INFO frontend dynamo_runtime::logging: SPAN_CREATED flow=019aaaac-a5da-7347-bb80-1089c1876100",
         },
     ],
 };
 
-/// Takes an object with a time, a level and a message that is no flowlog record.
-fn read(line: &str) -> Option<Observation<'_>> {
+/// Parses an object with a time, a level and a message that is not a flowlog record.
+fn read(line: &str) -> Option<ParsedEvent<'_>> {
     if !line.starts_with('{') {
         return None;
     }
-    let (fields, problems) = json::flat(line.as_bytes()).ok()?;
-    let mut seen = Seen::default();
+    let (fields, problems) = json::flat_object(line.as_bytes()).ok()?;
+    let mut data = EventData::default();
     for (name, value) in fields {
-        seen.take(&name, value);
+        data.take(&name, value);
     }
-    let level = Level::parse(&seen.level?)?;
-    let time = Time::parse(&seen.time?)?;
-    let message = seen.message?;
-    if seen.event && flowlog::json(line).is_some() {
+    let level = Level::parse(&data.level?)?;
+    let time = Time::parse(&data.time?)?;
+    let message = data.message?;
+    if data.event && flowlog::json(line).is_some() {
         return None;
     }
 
-    let span_name = seen.span_name.as_deref().unwrap_or_default();
-    let request = seen.request_id.as_deref().and_then(FlowKey::parse);
-    let trace = seen.trace_id.as_deref().and_then(FlowKey::parse);
-    let traced = trace.is_some();
+    let span_name = data.span_name.as_deref().unwrap_or_default();
+    let request = data.request_id.as_deref().and_then(FlowKey::parse);
+    let trace = data.trace_id.as_deref().and_then(FlowKey::parse);
+    let has_trace_id = trace.is_some();
     let flows: Vec<FlowKey> = trace.into_iter().chain(request).collect();
     let in_worker = span_name == "handle_payload";
     let component = match dynamo::component_of(span_name) {
-        Some(_) if in_worker && seen.component.is_some() => seen.component.clone(),
+        Some(_) if in_worker && data.component.is_some() => data.component.clone(),
         Some(name) => Some(Cow::Borrowed(name)),
         None => None,
     };
-    let instance = if in_worker { seen.instance_id.clone() } else { None };
+    let instance = if in_worker { data.instance_id.clone() } else { None };
     let span =
-        (!flows.is_empty() && (!span_name.is_empty() || seen.span_id.is_some())).then(|| SpanRef {
-            key: seen.span_id.as_deref().and_then(|id| SpanId::parse(id).ok()).map_or_else(
+        (!flows.is_empty() && (!span_name.is_empty() || data.span_id.is_some())).then(|| SpanRef {
+            key: data.span_id.as_deref().and_then(|id| SpanId::parse(id).ok()).map_or_else(
                 || span_key(&[span_name, instance.as_deref().unwrap_or_default()]),
                 SpanId::as_u64,
             ),
-            parent: seen
+            parent: data
                 .parent_id
                 .as_deref()
                 .and_then(|id| SpanId::parse(id).ok())
                 .map(SpanId::as_u64),
             component: component.clone(),
             instance: instance.clone(),
-            callee: seen.worker_id.clone(),
+            callee: data.worker_id.clone(),
         });
-    let said = dynamo::Words {
+    let update = dynamo::EventFields {
         span_name,
         message: &message,
-        outcome: seen.outcome.as_deref(),
-        error_type: seen.error_type.as_deref(),
-        error: seen.error.as_deref(),
-        status: seen.status.as_deref(),
+        outcome: data.outcome.as_deref(),
+        error_type: data.error_type.as_deref(),
+        error: data.error.as_deref(),
+        status: data.status.as_deref(),
     }
-    .said();
-    let state = dynamo::state_of(span_name, seen.endpoint.as_deref(), seen.uri.as_deref());
-    let process = if flows.is_empty() { process::of_message(&message) } else { None };
-    Some(Observation {
-        time: Some(Stamp::exact(time.0)),
+    .update();
+    let state = dynamo::state_of(span_name, data.endpoint.as_deref(), data.uri.as_deref());
+    let process = if flows.is_empty() { lifecycle::of_message(&message) } else { None };
+    Some(ParsedEvent {
+        time: Some(Timestamp::exact(time.0)),
         level: Some(level),
         flows,
-        traced,
+        has_trace_id,
         span,
-        said,
+        update,
         component,
         instance,
         state,
-        target: seen.target.unwrap_or_default(),
+        target: data.target.unwrap_or_default(),
         message,
-        error: seen.error,
+        error: data.error,
         process,
         problems,
-        ..Observation::default()
+        ..ParsedEvent::default()
     })
 }
 
-/// The fields that mean something here.
+/// Fields that this format interprets.
 #[derive(Default)]
-struct Seen<'a> {
+struct EventData<'a> {
     time: Option<Cow<'a, str>>,
     level: Option<Cow<'a, str>>,
     target: Option<Cow<'a, str>>,
@@ -128,7 +128,7 @@ struct Seen<'a> {
     event: bool,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> EventData<'a> {
     fn take(&mut self, name: &str, value: Scalar<'a>) {
         let slot = match name {
             "time" | "timestamp" => &mut self.time,

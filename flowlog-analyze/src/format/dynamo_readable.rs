@@ -1,71 +1,74 @@
 //! Dynamo's READABLE format: `TIME LEVEL [SPAN:SPAN: ]TARGET: MESSAGE KEY=VALUE...`.
 //!
-//! It names no trace: a flow is known by the request ids on its lines. Of two, the one that is routed (that the
-//! worker knows too) is the flow's id: the innermost span's, or the event's own where the span is `http-request`.
+//! The format has no trace ID: a flow is identified by the request IDs on its lines. Of two, the
+//! routed one, which the worker knows too, is the flow's ID: the innermost span's, or the event's
+//! own if the span is `http-request`.
 
 use std::borrow::Cow;
 
 use flowlog_schema::Level;
 
-use super::{Begin, Example, Recogniser, dynamo, ids, process, stack};
-use crate::names;
-use crate::observation::{FlowKey, Observation, Said, SpanRef, span_key};
-use crate::stamp::{self, Stamp};
+use super::plain::beginning;
+use super::{EventStart, Example, LogFormat, dynamo, ids, lifecycle, stack};
+use crate::component_names;
+use crate::event::{FlowKey, ParsedEvent, SpanRef, SpanUpdate, span_key};
+use crate::timestamp::{self, Timestamp};
 
 /// The READABLE format, as `tracing-subscriber` writes it.
-pub(super) const READABLE: Recogniser = Recogniser {
+pub(super) const READABLE: LogFormat = LogFormat {
     name: "dynamo_readable",
-    begins,
+    classify_start,
     read,
     examples: &[
         Example {
             text: "2025-11-22T08:27:15.705274Z  INFO main.init: worker initialized",
-            tells: "2025-11-22T08:27:15.705274Z INFO main.init: worker initialized",
+            expected: "2025-11-22T08:27:15.705274Z INFO main.init: worker initialized",
         },
         Example {
             text: "2025-11-22T17:27:15.705274+09:00 ERROR http-request:engine.generate: dynamo_runtime::x: failed worker_id=42 error=a b=c",
-            tells: "2025-11-22T08:27:15.705274Z ERROR dynamo_runtime::x: failed error=a",
+            expected: "2025-11-22T08:27:15.705274Z ERROR dynamo_runtime::x: failed error=a",
         },
         Example {
             text: "    2025-11-22T08:27:15.705Z DEBUG dynamo_run::subprocess:     raise e\n  File \"a.py\", line 1",
-            tells: "2025-11-22T08:27:15.705000Z DEBUG dynamo_run::subprocess: raise e\n  File \"a.py\", line 1",
+            expected: "2025-11-22T08:27:15.705000Z DEBUG dynamo_run::subprocess: raise e\n  File \"a.py\", line 1",
         },
         Example {
             text: "2025-11-22T08:27:15.705Z  INFO worker.shutdown: [PrefillWorker:4] Received shutdown signal",
-            tells: "2025-11-22T08:27:15.705000Z INFO prefill /PrefillWorker:4 worker.shutdown: [PrefillWorker:4] Received shutdown signal",
+            expected: "2025-11-22T08:27:15.705000Z INFO prefill /PrefillWorker:4 worker.shutdown: [PrefillWorker:4] Received shutdown signal",
         },
         Example {
             text: "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::x: failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g(a=b, c=d)\nException: gone",
-            tells: "2025-11-22T08:27:15.705000Z ERROR dynamo_runtime::x: failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g(a=b, c=d)\nException: gone",
+            expected: "2025-11-22T08:27:15.705000Z ERROR dynamo_runtime::x: failed\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g(a=b, c=d)\nException: gone",
         },
         Example {
             text: "ERROR dynamo_runtime::worker: Application shutdown with error: no lease\n\nCaused by:\n    0: creating it",
-            tells: "ERROR dynamo_runtime::worker: Application shutdown with error: no lease\n\nCaused by:\n    0: creating it",
+            expected: "ERROR dynamo_runtime::worker: Application shutdown with error: no lease\n\nCaused by:\n    0: creating it",
         },
     ],
 };
 
-fn begins(line: &[u8]) -> Option<Begin> {
+fn classify_start(line: &[u8]) -> Option<EventStart> {
     let start = line.len() - line.trim_ascii_start().len();
     let bare = line.get(start..)?;
     if !matches!(bare.first()?, b'0'..=b'9' | b'T' | b'D' | b'I' | b'W' | b'E') {
         return None;
     }
-    let text = std::str::from_utf8(bare.get(..bare.len().min(MAX_HEADER))?).unwrap_or_default();
+    let text = beginning(bare, MAX_HEADER_BYTES);
     let (_, level, rest) = head(text)?;
     let (spans, target, words) = path(rest)?;
-    // Without a blank behind the target there are no words: the line feed ended them.
+    // Without a space after the target, there is no message: the line ended there.
     let body = start + text.len() - words.len();
-    let body = if line.len() > start + MAX_HEADER { 0 } else { body };
-    Some(Begin::logged([spans, target].join(" ").as_bytes(), body, Some(level)))
+    let body = if line.len() > start + MAX_HEADER_BYTES { 0 } else { body };
+    Some(EventStart::logged([spans, target].join(" ").as_bytes(), body, Some(level)))
 }
 
-/// Longest header that is looked at.
-const MAX_HEADER: usize = 1024;
+/// Maximum length of a header, in bytes.
+const MAX_HEADER_BYTES: usize = 1024;
 
-/// Stamp and level, and what follows. Lines that lost their stamp must have a Rust module for their target.
-fn head(text: &str) -> Option<(Option<Stamp>, Level, &str)> {
-    let stamp = stamp::iso(text.as_bytes()).filter(|(stamp, end)| {
+/// Splits off the timestamp and the level. A line that lost its timestamp must have a Rust module
+/// as its target.
+fn head(text: &str) -> Option<(Option<Timestamp>, Level, &str)> {
+    let stamp = timestamp::iso(text.as_bytes()).filter(|(stamp, end)| {
         stamp.is_complete() && text.as_bytes().get(10) == Some(&b'T') && *end > 19
     });
     let rest = match stamp {
@@ -82,13 +85,13 @@ fn head(text: &str) -> Option<(Option<Stamp>, Level, &str)> {
     (stamp.is_some() || is_rust()).then_some((stamp.map(|(stamp, _)| stamp), level, rest))
 }
 
-/// Takes a line with a level and a target that ends in a colon.
-fn read(text: &str) -> Option<Observation<'_>> {
+/// Parses a line with a level and a target that ends in a colon.
+fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let (stamp, level, rest) = head(text.trim_start())?;
     let (spans, target, rest) = path(rest)?;
-    // Fields stand on the line of the words; the arguments in a stack below it are none.
+    // Fields are on the line of the message; the arguments in a stack below it are not fields.
     let stacked = rest.split_once('\n').filter(|(_, below)| {
-        stack::begins(below.lines().next().unwrap_or_default().as_bytes()).is_some()
+        stack::classify_start(below.lines().next().unwrap_or_default().as_bytes()).is_some()
     });
     let (message, fields) = match stacked {
         Some((first, _)) => (rest.trim(), fields(first).1),
@@ -105,10 +108,11 @@ fn read(text: &str) -> Option<Observation<'_>> {
         Some(name) if in_worker => Some(Cow::Borrowed(get("component").unwrap_or(name))),
         other => other.map(Cow::Borrowed),
     };
-    // The services of `dynamo serve` say who they are: `[VllmWorker:1] words`.
+    // The services of `dynamo serve` identify themselves: `[VllmWorker:1] message`.
     let service = service(message).filter(|_| span_name.is_empty());
-    let component = component
-        .or_else(|| service.and_then(|(name, _)| names::component_in(name)).map(Cow::Borrowed));
+    let component = component.or_else(|| {
+        service.and_then(|(name, _)| component_names::component_in(name)).map(Cow::Borrowed)
+    });
     let instance = if in_worker {
         get("instance_id")
     } else {
@@ -134,7 +138,7 @@ fn read(text: &str) -> Option<Observation<'_>> {
             callee: callee.clone(),
         }
     });
-    let mut said = dynamo::Words {
+    let mut update = dynamo::EventFields {
         span_name,
         message,
         outcome: last("request.outcome"),
@@ -142,22 +146,22 @@ fn read(text: &str) -> Option<Observation<'_>> {
         error: get("error").or_else(|| get("err")).or_else(|| get("error_detail")),
         status: get("status"),
     }
-    .said();
-    // A traceback below a line that is no flow's belongs to the process, and is seen in its words.
-    if flows.is_empty() && matches!(said, Said::Distress { .. }) {
-        said = Said::Word;
+    .update();
+    // A traceback below a line without a flow belongs to the process, and is found in the message.
+    if flows.is_empty() && matches!(update, SpanUpdate::ErrorLogged { .. }) {
+        update = SpanUpdate::Message;
     }
     if flows.is_empty() {
-        flows = ids::in_words(message);
+        flows = ids::in_message(message);
     }
     let state = dynamo::state_of(span_name, get("endpoint"), get("uri"));
-    let process = if flows.is_empty() { process::of_message(message) } else { None };
-    Some(Observation {
+    let process = if flows.is_empty() { lifecycle::of_message(message) } else { None };
+    Some(ParsedEvent {
         time: stamp,
         level: Some(level),
         flows,
         span,
-        said,
+        update,
         component,
         instance,
         state,
@@ -165,11 +169,11 @@ fn read(text: &str) -> Option<Observation<'_>> {
         message: Cow::Borrowed(message),
         error: get("error").map(Cow::Borrowed),
         process,
-        ..Observation::default()
+        ..ParsedEvent::default()
     })
 }
 
-/// Name, and name with number, of the service that words begin with.
+/// Returns the name, and the name with its number, of the service that a message starts with.
 fn service(words: &str) -> Option<(&str, &str)> {
     let (whole, _) = words.strip_prefix('[')?.split_once("] ")?;
     let (name, number) = whole.split_once(':')?;
@@ -185,7 +189,7 @@ fn path(text: &str) -> Option<(&str, &str, &str)> {
         return Some(("", first, rest));
     }
     match word_with_colon(rest) {
-        // A span path comes before a Rust module; a Python logger's name comes alone.
+        // A span path precedes a Rust module; a Python logger's name has no path before it.
         Some((second, rest))
             if first.contains(':')
                 || dynamo::component_of(first).is_some()
@@ -198,7 +202,7 @@ fn path(text: &str) -> Option<(&str, &str, &str)> {
     }
 }
 
-/// A word of a path and the colon that ends it.
+/// Splits off a word of a path and the colon that ends it.
 fn word_with_colon(text: &str) -> Option<(&str, &str)> {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     let word = word.strip_suffix(':')?;
@@ -207,10 +211,10 @@ fn word_with_colon(text: &str) -> Option<(&str, &str)> {
     (!word.is_empty() && word.chars().all(is_path)).then_some((word, rest))
 }
 
-/// Most fields of a line that are looked at.
+/// Maximum number of fields parsed per line.
 const MAX_FIELDS: usize = 128;
 
-/// Splits the words from the fields behind them. A value runs up to the next ` key=`.
+/// Splits the message from the fields that follow it. A value extends to the next ` key=`.
 fn fields(text: &str) -> (&str, Vec<(&str, &str)>) {
     let mut fields: Vec<(&str, &str)> = Vec::new();
     let mut message = text;
@@ -227,10 +231,10 @@ fn fields(text: &str) -> (&str, Vec<(&str, &str)>) {
         let Some(key) = before.get(start..).filter(|key| is_key(key)) else { continue };
         let end = start.saturating_sub(1);
         match open {
-            // Not `key="a b=c"`: an equals sign inside an open quote begins no field.
+            // An equals sign inside an open quote does not start a field: `key="a b=c"`.
             Some((_, value)) if in_quotes(text.get(value..end).unwrap_or_default()) => continue,
             Some((key, value)) => {
-                fields.push((key, unquote(text.get(value..end).unwrap_or_default())))
+                fields.push((key, unquote(text.get(value..end).unwrap_or_default())));
             }
             None => message = text.get(..end).unwrap_or_default(),
         }
@@ -259,7 +263,7 @@ fn unquote(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
-/// All request ids of a line, the routed one first.
+/// Returns all request IDs of a line, the routed one first.
 fn flow_keys(spans: &str, fields: &[(&str, &str)]) -> Vec<FlowKey> {
     let mut keys: Vec<FlowKey> = Vec::new();
     for key in fields
@@ -296,7 +300,9 @@ mod tests {
             (read.component.as_deref(), read.target.as_ref(), read.message.as_ref()),
             (Some("router"), "request_span", "route request failed")
         );
-        assert!(matches!(&read.said, Said::Fail(fault) if fault.kind == "disconnected"));
+        assert!(
+            matches!(&read.update, SpanUpdate::Fail(error_detail) if error_detail.kind == "disconnected")
+        );
         assert_eq!(read.span.unwrap().callee.as_deref(), Some("148"));
     }
 
@@ -308,12 +314,12 @@ mod tests {
         let read = read(line).unwrap();
         assert_eq!(read.flows[0].to_string(), "fde4c925-e038-4310-8253-d571bde42348");
         assert!(
-            matches!(&read.said, Said::Fail(fault) if fault.kind == "unavailable" && fault.message == "no backend worker available")
+            matches!(&read.update, SpanUpdate::Fail(error_detail) if error_detail.kind == "unavailable" && error_detail.message == "no backend worker available")
         );
     }
 
     #[test]
-    fn the_worker_names_itself() {
+    fn the_worker_identifies_itself() {
         let line = "2026-11-22T16:27:01.752348Z  INFO handle_payload: dynamo_runtime::pipeline::push_handler: request received \
                     request_id=992ad66f-62d6-4129-951b-4156e0cb713f otel.kind=\"server\" component=\"prefill\" endpoint=\"generate\" instance_id=148";
         let read = read(line).unwrap();
@@ -337,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_with_blanks_and_quotes() {
+    fn fields_with_spaces_and_quotes() {
         let (message, read) = fields("x == y error=a b=c note=\"two k=v words\" path=/a=b end=");
         assert_eq!(message, "x == y");
         assert_eq!(

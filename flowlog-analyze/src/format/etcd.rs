@@ -4,79 +4,79 @@ use std::borrow::Cow;
 
 use flowlog_schema::{Scalar, json};
 
-use super::words::{Words, beginning, is_object, level};
-use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
-use crate::stamp::{self, Stamp};
+use super::plain::{PlainLine, beginning, is_object, level};
+use super::{EventStart, Example, LogFormat};
+use crate::event::ParsedEvent;
+use crate::timestamp::{self, Timestamp};
 
 /// etcd's log lines.
-pub(super) const ETCD: Recogniser = Recogniser {
+pub(super) const ETCD: LogFormat = LogFormat {
     name: "etcd",
-    begins: |line| match line.first()? {
-        b'{' => is_object(line).then_some(Begin::Whole),
-        b'0'..=b'9' => capnslog(beginning(line, 256)).map(|_| Begin::Whole),
+    classify_start: |line| match line.first()? {
+        b'{' => is_object(line).then_some(EventStart::Whole),
+        b'0'..=b'9' => capnslog(beginning(line, 256)).map(|_| EventStart::Whole),
         _ => None,
     },
     read: |text| {
         if text.starts_with('{') {
             let zap = zap(text)?;
-            return (!zap.is_controller).then(|| zap.words("etcd"));
+            return (!zap.is_controller).then(|| zap.into_event("etcd"));
         }
         capnslog(text)
     },
     examples: &[
         Example {
             text: r#"{"level":"warn","ts":"2025-11-22T08:27:15.705274Z","caller":"etcdserver/util.go:163","msg":"apply request took too long","took":"138ms"}"#,
-            tells: "2025-11-22T08:27:15.705274Z WARN etcd etcdserver/util.go:163: apply request took too long",
+            expected: "2025-11-22T08:27:15.705274Z WARN etcd etcdserver/util.go:163: apply request took too long",
         },
         Example {
             text: r#"{"level":"info","ts":"2025-11-22T16:27:15.705+0800","caller":"raft/node.go:336","msg":"lost leader","level":"info"}"#,
-            tells: "2025-11-22T08:27:15.705000Z INFO etcd raft/node.go:336: lost leader",
+            expected: "2025-11-22T08:27:15.705000Z INFO etcd raft/node.go:336: lost leader",
         },
         Example {
             text: "2025-11-22 08:27:15.705274 W | etcdserver: ignored out-of-date read index response",
-            tells: "2025-11-22T08:27:15.705274Z-zone WARN etcd etcdserver: ignored out-of-date read index response",
+            expected: "2025-11-22T08:27:15.705274Z-zone WARN etcd etcdserver: ignored out-of-date read index response",
         },
     ],
 };
 
-/// What a JSON line of zap says.
+/// A parsed JSON line of zap.
 pub(super) struct Zap<'a> {
-    time: Stamp,
+    time: Timestamp,
     level: flowlog_schema::Level,
     message: Cow<'a, str>,
     place: Cow<'a, str>,
     error: Option<Cow<'a, str>>,
-    /// It has what controllers put into their lines.
+    /// Whether it has a key or a logger name that controllers use.
     pub is_controller: bool,
 }
 
 impl<'a> Zap<'a> {
-    pub(super) fn words(self, component: &'static str) -> Observation<'a> {
-        let empty = Words {
+    pub(super) fn into_event(self, component: &'static str) -> ParsedEvent<'a> {
+        let empty = PlainLine {
             time: Some(self.time),
             level: Some(self.level),
             component,
             server: true,
-            ..Words::default()
+            ..PlainLine::default()
         };
-        let process = super::process::of_message(&self.message);
-        Observation {
+        let process = super::lifecycle::of_message(&self.message);
+        ParsedEvent {
             message: self.message,
             target: self.place,
             error: self.error,
             process,
-            ..empty.observe()
+            ..empty.into_event()
         }
     }
 }
 
-/// Takes an object with zap's keys. A key that comes twice says what it said first.
+/// Parses an object with zap's keys. If a key is duplicated, the first value counts.
 pub(super) fn zap(text: &str) -> Option<Zap<'_>> {
     if !text.contains("\"msg\"") || !text.contains("\"ts\"") {
         return None;
     }
-    let (fields, _) = json::flat(text.as_bytes()).ok()?;
+    let (fields, _) = json::flat_object(text.as_bytes()).ok()?;
     let (mut ts, mut name, mut message, mut place, mut error, mut logger) =
         (None, None, None, None, None, None);
     let mut is_controller = false;
@@ -110,35 +110,35 @@ pub(super) fn zap(text: &str) -> Option<Zap<'_>> {
     })
 }
 
-/// RFC 3339, or seconds since the epoch.
-pub(super) fn time_of(text: &str) -> Option<Stamp> {
-    if let Some((time, end)) = stamp::iso(text.as_bytes()) {
+/// Parses RFC 3339, or seconds since the epoch.
+pub(super) fn time_of(text: &str) -> Option<Timestamp> {
+    if let Some((time, end)) = timestamp::iso(text.as_bytes()) {
         return (end == text.len()).then_some(time);
     }
     let seconds: f64 = text.parse().ok().filter(|seconds: &f64| (1e9..9e9).contains(seconds))?;
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "within the range just checked; a float has no more digits"
+        reason = "the range was checked above, and a float has no more digits"
     )]
-    Some(Stamp { unit: 1_000, ..Stamp::exact((seconds * 1e6) as i64 * 1_000) })
+    Some(Timestamp { unit: 1_000, ..Timestamp::exact((seconds * 1e6) as i64 * 1_000) })
 }
 
-fn capnslog(text: &str) -> Option<Observation<'_>> {
-    let (time, end) = stamp::iso(text.as_bytes())?;
+fn capnslog(text: &str) -> Option<ParsedEvent<'_>> {
+    let (time, end) = timestamp::iso(text.as_bytes())?;
     let rest = text.get(end..)?.strip_prefix(' ')?;
     let (name, rest) = rest.split_once(" | ").filter(|(name, _)| name.len() == 1)?;
     let (target, message) = rest.split_once(": ")?;
     let level = level(name)?;
     Some(
-        Words {
+        PlainLine {
             time: Some(time),
             level: Some(level),
             component: "etcd",
             server: true,
             target,
             message,
-            ..Words::default()
+            ..PlainLine::default()
         }
-        .observe(),
+        .into_event(),
     )
 }

@@ -1,62 +1,62 @@
-//! How processes ended, as those who started them tell: shells, CI runners, Compose, Slurm, MPI.
+//! Process exits as the parent reports them: shells, CI runners, Compose, Slurm, MPI.
 
 use flowlog_schema::Level;
 
-use super::words::{beginning, told};
-use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
+use super::plain::{beginning, leveled};
+use super::{EventStart, Example, LogFormat};
+use crate::event::ParsedEvent;
 
-/// Lines that tell of an end.
-pub(super) const EXIT_STATUS: Recogniser = Recogniser {
+/// Lines that report the exit of a process.
+pub(super) const EXIT_STATUS: LogFormat = LogFormat {
     name: "exit_status",
-    begins: |line| read(beginning(line, 256)).map(|_| Begin::Whole),
+    classify_start: |line| read(beginning(line, 256)).map(|_| EventStart::Whole),
     read,
     examples: &[
         Example {
             text: "##[error]Process completed with exit code 1.",
-            tells: "ERROR ##[error]Process completed with exit code 1.",
+            expected: "ERROR ##[error]Process completed with exit code 1.",
         },
         Example {
             text: "worker-1 exited with code 137",
-            tells: "ERROR worker-1 exited with code 137",
+            expected: "ERROR worker-1 exited with code 137",
         },
         Example {
             text: "frontend-1 exited with code 0",
-            tells: "INFO frontend-1 exited with code 0",
+            expected: "INFO frontend-1 exited with code 0",
         },
         Example {
             text: "command terminated with exit code 137",
-            tells: "ERROR command terminated with exit code 137",
+            expected: "ERROR command terminated with exit code 137",
         },
         Example {
             text: "srun: error: gpu-1: task 0: Exited with exit code 1",
-            tells: "ERROR srun: error: gpu-1: task 0: Exited with exit code 1",
+            expected: "ERROR srun: error: gpu-1: task 0: Exited with exit code 1",
         },
         Example {
             text: "slurmstepd: error: *** STEP 1.0 ON gpu-1 CANCELLED AT 2025-11-22T08:27:15 ***",
-            tells: "ERROR slurmstepd: error: *** STEP 1.0 ON gpu-1 CANCELLED AT 2025-11-22T08:27:15 ***",
+            expected: "ERROR slurmstepd: error: *** STEP 1.0 ON gpu-1 CANCELLED AT 2025-11-22T08:27:15 ***",
         },
         Example {
             text: "make: *** [Makefile:3: test] Error 2",
-            tells: "ERROR make: *** [Makefile:3: test] Error 2",
+            expected: "ERROR make: *** [Makefile:3: test] Error 2",
         },
         Example {
             text: "Main process exited, code=exited, status=137/n/a",
-            tells: "ERROR Main process exited, code=exited, status=137/n/a",
+            expected: "ERROR Main process exited, code=exited, status=137/n/a",
         },
-        Example { text: "rc=139", tells: "ERROR rc=139" },
+        Example { text: "rc=139", expected: "ERROR rc=139" },
         Example {
             text: "mpirun noticed that process rank 0 with PID 7 on node x exited on signal 9 (Killed).",
-            tells: "ERROR mpirun noticed that process rank 0 with PID 7 on node x exited on signal 9 (Killed).",
+            expected: "ERROR mpirun noticed that process rank 0 with PID 7 on node x exited on signal 9 (Killed).",
         },
         Example {
             text: "MPI_ABORT was invoked on rank 0 in communicator MPI_COMM_WORLD",
-            tells: "ERROR MPI_ABORT was invoked on rank 0 in communicator MPI_COMM_WORLD",
+            expected: "ERROR MPI_ABORT was invoked on rank 0 in communicator MPI_COMM_WORLD",
         },
     ],
 };
 
-/// Words before the number.
+/// Phrases before the exit code.
 const CODES: [&str; 9] = [
     "Process completed with exit code ",
     "exited with code ",
@@ -80,11 +80,11 @@ const LAUNCHERS: [&str; 8] = [
     "ERROR: Job failed: ",
 ];
 
-fn read(text: &str) -> Option<Observation<'_>> {
+fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let first = text.lines().next()?;
     let code = CODES.iter().find_map(|words| {
         let (before, after) = first.split_once(words)?;
-        // A sentence about exit codes has more before the number than a name.
+        // Prose about exit codes has more text before the number than a name.
         (before.len() < 80 && !before.contains(": ")
             || words.ends_with('=')
             || words.contains("non-zero code")
@@ -100,7 +100,7 @@ fn read(text: &str) -> Option<Observation<'_>> {
     let launcher = LAUNCHERS.iter().any(|word| first.starts_with(word));
     let make = first.starts_with("make: *** [") || first == "Finished: FAILURE";
     if make {
-        return Some(told(Level::Error, text));
+        return Some(leveled(Level::Error, text));
     }
     if number.is_none() && !launcher {
         return None;
@@ -112,5 +112,5 @@ fn read(text: &str) -> Option<Observation<'_>> {
             && !first.contains("noticed")
             && !first.contains("ABORT");
     let level = if calm { Level::Info } else { Level::Error };
-    Some(told(level, text))
+    Some(leveled(level, text))
 }

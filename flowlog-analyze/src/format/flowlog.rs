@@ -1,72 +1,76 @@
-//! Flowlog's own records, in both forms.
+//! Flowlog's own records, in JSON and in text form.
 
 use std::borrow::Cow;
 
-use flowlog_schema::{Event, Glance, Problems, Record, Skim, Skimmer, json, text};
+use flowlog_schema::{
+    CachedRecord, EventKind, FastRecord, Problems, Record, RecordCache, json, text,
+};
 
-use super::fault::{is_typed, typed};
-use super::words::is_object;
-use super::{Begin, Example, Recogniser, process};
-use crate::observation::{Fault, FlowKey, Observation, ProcessEvent, Said, SpanRef, span_key};
-use crate::stamp::Stamp;
+use super::error::{is_typed, typed};
+use super::plain::is_object;
+use super::{EventStart, Example, LogFormat, lifecycle};
+use crate::event::{
+    ErrorDetail, FlowKey, ParsedEvent, ProcessEvent, SpanRef, SpanUpdate, span_key,
+};
+use crate::timestamp::Timestamp;
 
 /// The JSON form.
-pub(super) const JSON: Recogniser = Recogniser {
+pub(super) const JSON: LogFormat = LogFormat {
     name: "flowlog_json",
-    begins: |line| is_object(line).then_some(Begin::Whole),
+    classify_start: |line| is_object(line).then_some(EventStart::Whole),
     read: json,
     examples: &[
         Example {
             text: r#"{"component":"router","event":"start","message":"","target":""}"#,
-            tells: "router ",
+            expected: "router ",
         },
         Example {
             text: r#"{"time":"2025-11-22T08:27:15.705274Z","level":"ERROR","target":"kvbm::offload","message":"gone","component":"kvbm","instance":"k-0","flow_id":"019aaaac-a5da-7347-bb80-1089c1876100","event":"fail","state":"copy"}"#,
-            tells: "2025-11-22T08:27:15.705274Z ERROR kvbm /k-0 kvbm::offload: gone flow=019aaaac-a5da-7347-bb80-1089c1876100",
+            expected: "2025-11-22T08:27:15.705274Z ERROR kvbm /k-0 kvbm::offload: gone flow=019aaaac-a5da-7347-bb80-1089c1876100",
         },
     ],
 };
 
 /// The text form.
-pub(super) const TEXT: Recogniser = Recogniser {
+pub(super) const TEXT: LogFormat = LogFormat {
     name: "flowlog_text",
-    begins: |line| is_text(line).then_some(Begin::Whole),
+    classify_start: |line| is_text(line).then_some(EventStart::Whole),
     read: text,
     examples: &[
         Example {
             text: "2025-11-22T08:27:15.705274Z  INFO router/r-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - start - {}",
-            tells: "2025-11-22T08:27:15.705274Z INFO router /r-0  flow=019aaaac-a5da-7347-bb80-1089c1876100",
+            expected: "2025-11-22T08:27:15.705274Z INFO router /r-0  flow=019aaaac-a5da-7347-bb80-1089c1876100",
         },
         Example {
             text: "router - 019aaaac-a5da-7347-bb80-1089c1876100 - decode",
-            tells: "router  flow=019aaaac-a5da-7347-bb80-1089c1876100",
+            expected: "router  flow=019aaaac-a5da-7347-bb80-1089c1876100",
         },
-        Example { text: "INFO etcd - - - process up {pid=7}", tells: "INFO etcd " },
+        Example { text: "INFO etcd - - - process up {pid=7}", expected: "INFO etcd " },
     ],
 };
 
-/// Takes a record in JSON form.
-pub(super) fn json(line: &str) -> Option<Observation<'_>> {
+/// Parses a record in JSON form.
+pub(super) fn json(line: &str) -> Option<ParsedEvent<'_>> {
     if !line.starts_with('{') || !line.contains("\"event\"") {
         return None;
     }
-    json::decode(line.as_bytes()).ok().map(|(record, problems)| observe(record, problems))
+    json::decode(line.as_bytes()).ok().map(|(record, problems)| to_event(record, problems))
 }
 
-/// What is worth knowing of the fields of an ordinary record.
+/// Relevant fields of an ordinary record.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fields<'a> {
-    /// The instance that it calls; empty where it names none.
+    /// Instance that the span calls; empty if none is named.
     pub callee: &'a str,
 }
 
 impl<'a> Fields<'a> {
-    /// Takes a field; whether it leaves the record an ordinary one.
+    /// Processes a field. Returns whether the record is still an ordinary one.
     fn take(&mut self, key: &[u8], value: &'a [u8], is_json: bool) -> bool {
         if !matches!(key, b"worker_id" | b"callee") {
-            return !is_telling(key);
+            return !is_significant_field(key);
         }
-        // What may be a number in text, is written as one.
+        // In text form, a value that may be read as a number may be rewritten as one.
         let may_change = !is_json
             && value.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit())
             && !is_natural(value);
@@ -77,7 +81,7 @@ impl<'a> Fields<'a> {
         true
     }
 
-    /// Of fields that were taken before.
+    /// Collects the relevant fields from ones that were accepted before.
     pub fn of(fields: &'a [(String, String)]) -> Self {
         let mut known = Self::default();
         for (key, value) in fields {
@@ -87,43 +91,55 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether digits are a number that is written as it is read.
+/// Returns whether the digits are a number that is written the way it is read.
 fn is_natural(digits: &[u8]) -> bool {
     digits.len() < 20
         && digits.iter().all(u8::is_ascii_digit)
         && (digits.first() != Some(&b'0') || digits.len() == 1)
 }
 
-/// Takes an ordinary record in either form by what it shares with the lines before it; its fields are given where its tail
-/// is not known by number. What it leaves, [`glance`] takes or leaves.
+/// Decodes an ordinary record in either form by the byte runs that it shares with earlier lines.
+/// The fields are filled in only if the record's tail is not cached. If the record is declined,
+/// [`decode_fast`] may still accept it.
 #[inline]
-pub(super) fn skim<'a>(skimmer: &mut Skimmer, line: &'a [u8]) -> Option<(Skim<'a>, Fields<'a>)> {
+pub(super) fn decode<'a>(
+    cache: &mut RecordCache,
+    line: &'a [u8],
+) -> Option<(CachedRecord<'a>, Fields<'a>)> {
     let mut fields = Fields::default();
     let is_json = line.first() == Some(&b'{');
-    let skim = skimmer.skim(line, &mut |key, value| fields.take(key, value, is_json))?;
-    let is_word = skim.message.is_empty() || is_word(skimmer.step(skim.step)?.event, skim.message);
-    is_word.then_some((skim, fields))
+    let record = cache.decode(line, &mut |key, value| fields.take(key, value, is_json))?;
+    let adds_nothing = record.message.is_empty()
+        || adds_nothing(cache.transition(record.transition)?.event, record.message);
+    adds_nothing.then_some((record, fields))
 }
 
-/// Takes an ordinary record in either form at a glance; what it leaves, [`json`] or [`text`] reads.
+/// Decodes an ordinary record in either form on the fast path. If the record is declined, [`json`]
+/// or [`text`] parses it.
 ///
-/// What it takes, they take too: as a span's line that neither fails nor asks for anything but what the glance tells.
-pub(super) fn glance(line: &[u8]) -> Option<(bool, Glance<'_>, Fields<'_>)> {
+/// They would accept an accepted record too: as a line of a span that does not fail and needs
+/// nothing beyond the decoded fields.
+pub(super) fn decode_fast(line: &[u8]) -> Option<(bool, FastRecord<'_>, Fields<'_>)> {
     let mut fields = Fields::default();
     let is_json = line.first() == Some(&b'{');
     let mut take = |key: &'_ [u8], value| fields.take(key, value, is_json);
-    let glance =
-        if is_json { json::glance(line, &mut take) } else { text::glance(line, &mut take) }?;
-    is_word(glance.event, glance.message).then_some((is_json, glance, fields))
+    let record = if is_json {
+        json::decode_fast(line, &mut take)
+    } else {
+        text::decode_fast(line, &mut take)
+    }?;
+    adds_nothing(record.event, record.message).then_some((is_json, record, fields))
 }
 
-/// Whether a message says nothing more of its span.
-fn is_word(event: Event, message: &str) -> bool {
-    event != Event::State || !(typed(message).is_some() || message.contains(RECREATING))
+/// Returns whether a message has no further effect on its span, such as an error or a recreated
+/// stream.
+fn adds_nothing(event: EventKind, message: &str) -> bool {
+    event != EventKind::State || !(typed(message).is_some() || message.contains(RECREATING))
 }
 
-/// Whether a field tells more of its span than that it goes on.
-fn is_telling(key: &[u8]) -> bool {
+/// Returns whether a field has a further effect on its span: an HTTP status, another ID or a
+/// callee.
+fn is_significant_field(key: &[u8]) -> bool {
     [&STATUS[..], &FOREIGN, &CALLEE].into_iter().flatten().any(|name| name.as_bytes() == key)
 }
 
@@ -131,23 +147,24 @@ fn is_telling(key: &[u8]) -> bool {
 const STATUS: [&str; 5] =
     ["status", "http_status", "status_code", "http.status_code", "http.response.status_code"];
 
-/// Fields that hold another id of the flow.
+/// Fields that hold another ID of the flow.
 const FOREIGN: [&str; 2] = ["request_id", "x_request_id"];
 
 /// Fields that hold the instance that a span calls.
 const CALLEE: [&str; 2] = ["worker_id", "callee"];
 
-/// Words of a span whose stream is made anew.
+/// Phrase of a span that recreates its stream.
 const RECREATING: &str = "recreating stream";
 
-fn text(line: &str) -> Option<Observation<'_>> {
+fn text(line: &str) -> Option<ParsedEvent<'_>> {
     if line.starts_with('{') || !line.contains(" - ") {
         return None;
     }
-    text::decode(line.as_bytes()).ok().map(|(record, problems)| observe(record, problems))
+    text::decode(line.as_bytes()).ok().map(|(record, problems)| to_event(record, problems))
 }
 
-/// Whether the line has the shape of a record in text form: `component - id - ` with the dashes where they must be.
+/// Returns whether the line has the shape of a record in text form: `component - id - ` with the
+/// dashes in the required places.
 fn is_text(line: &[u8]) -> bool {
     let head = line.get(..line.len().min(512)).unwrap_or_default();
     if !head.first().is_some_and(|b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace()) {
@@ -164,7 +181,7 @@ fn is_text(line: &[u8]) -> bool {
             && after.get(36) == Some(&b' '))
 }
 
-fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
+fn to_event(mut record: Record<'_>, problems: Problems) -> ParsedEvent<'_> {
     let status = STATUS
         .iter()
         .find_map(|name| record.field(name))
@@ -177,8 +194,8 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
         .iter()
         .find_map(|name| record.field(name))
         .map(|id| Cow::Owned(id.to_text().into_owned()));
-    // What a collector did not get stands in the log all the same.
-    let is_lost = record.event == Event::Lost && record.field("sink") != Some(&"otlp".into());
+    // Records that an OTLP collector did not receive are in the log all the same.
+    let is_lost = record.event == EventKind::Lost && record.field("sink") != Some(&"otlp".into());
     let lost = record
         .field("count")
         .and_then(|count| count.to_text().parse().ok())
@@ -186,7 +203,7 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
         .unwrap_or(0);
     let signal = record.field("signal").map(|signal| signal.to_text().to_ascii_uppercase());
 
-    let traced = record.flow_id.is_some();
+    let has_trace_id = record.flow_id.is_some();
     let mut flows: Vec<FlowKey> = record.flow_id.map(FlowKey::Id).into_iter().collect();
     if let Some(foreign) = foreign
         && flows.first() != Some(&foreign)
@@ -195,53 +212,63 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
     }
     let message = record.message.take().unwrap_or_default();
     let has_flow = !flows.is_empty();
-    let fault = |kind: Cow<'_, str>, message: Cow<'_, str>| Fault {
+    let error_detail = |kind: Cow<'_, str>, message: Cow<'_, str>| ErrorDetail {
         kind: Cow::Owned(kind.into_owned()),
         message: Cow::Owned(message.into_owned()),
         status,
     };
-    let said = match record.event {
-        Event::Start => Said::Open,
-        Event::End => match status {
-            Some(400..) => Said::Fail(fault(Cow::Borrowed(""), Cow::Borrowed(&message))),
-            _ => Said::End,
-        },
-        Event::Cancel => Said::Cancel,
-        Event::Fail => match &record.error {
-            Some(error) => {
-                Said::Fail(fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message)))
+    let update = match record.event {
+        EventKind::Start => SpanUpdate::Start,
+        EventKind::End => match status {
+            Some(400..) => {
+                SpanUpdate::Fail(error_detail(Cow::Borrowed(""), Cow::Borrowed(&message)))
             }
-            None => Said::Fail(fault(Cow::Borrowed(""), Cow::Borrowed(&message))),
+            _ => SpanUpdate::End,
         },
-        Event::State | Event::Sample | Event::Process | Event::Lost => {
+        EventKind::Cancel => SpanUpdate::Cancel,
+        EventKind::Fail => match &record.error {
+            Some(error) => SpanUpdate::Fail(error_detail(
+                Cow::Borrowed(&error.kind),
+                Cow::Borrowed(&error.message),
+            )),
+            None => SpanUpdate::Fail(error_detail(Cow::Borrowed(""), Cow::Borrowed(&message))),
+        },
+        EventKind::State | EventKind::Sample | EventKind::Process | EventKind::Lost => {
             match (&record.error, typed(&message)) {
-                (Some(error), _) if is_typed(&error.kind) => Said::Distress {
-                    fault: fault(Cow::Borrowed(&error.kind), Cow::Borrowed(&error.message)),
+                (Some(error), _) if is_typed(&error.kind) => SpanUpdate::ErrorLogged {
+                    error_detail: error_detail(
+                        Cow::Borrowed(&error.kind),
+                        Cow::Borrowed(&error.message),
+                    ),
                     traceback: false,
                 },
-                (_, Some((kind, words))) => Said::Distress {
-                    fault: fault(Cow::Borrowed(kind), Cow::Borrowed(words)),
+                (_, Some((kind, words))) => SpanUpdate::ErrorLogged {
+                    error_detail: error_detail(Cow::Borrowed(kind), Cow::Borrowed(words)),
                     traceback: false,
                 },
-                _ if message.contains(RECREATING) => Said::Recreated,
-                _ => Said::Word,
+                _ if message.contains(RECREATING) => SpanUpdate::Restarted,
+                _ => SpanUpdate::Message,
             }
         }
     };
     let process = match (record.event, signal.as_deref()) {
-        (Event::Process, Some("SIGKILL" | "KILL" | "9")) => Some(ProcessEvent::Kill),
-        (Event::Process, Some(signal)) if !signal.is_empty() && signal != "0" => {
+        (EventKind::Process, Some("SIGKILL" | "KILL" | "9")) => Some(ProcessEvent::Kill),
+        (EventKind::Process, Some(signal)) if !signal.is_empty() && signal != "0" => {
             Some(ProcessEvent::Shutdown)
         }
-        (Event::Process, _) => {
-            process::of_state(record.state.as_deref().unwrap_or_default(), &message)
+        (EventKind::Process, _) => {
+            lifecycle::of_state(record.state.as_deref().unwrap_or_default(), &message)
         }
         _ => None,
     };
     let in_span = has_flow
         && matches!(
             record.event,
-            Event::Start | Event::State | Event::End | Event::Fail | Event::Cancel
+            EventKind::Start
+                | EventKind::State
+                | EventKind::End
+                | EventKind::Fail
+                | EventKind::Cancel
         );
     let component = record.component.clone();
     let span = in_span.then(|| SpanRef {
@@ -254,16 +281,16 @@ fn observe(mut record: Record<'_>, problems: Problems) -> Observation<'_> {
         instance: record.instance.clone(),
         callee,
     });
-    Observation {
-        time: record.time.map(|time| Stamp::exact(time.0)),
+    ParsedEvent {
+        time: record.time.map(|time| Timestamp::exact(time.0)),
         clock: record.clock.map_or(0, |clock| clock.0),
         level: record.level,
         flows,
-        traced,
+        has_trace_id,
         span,
-        said,
+        update,
         component: Some(component),
-        embedded: false,
+        is_library: false,
         instance: record.instance,
         state: record.state,
         target: record.target.unwrap_or_default(),

@@ -1,39 +1,39 @@
-//! Go's panics and fatal errors, with the stacks of their goroutines.
+//! Go's panics and fatal errors, with their goroutine stacks.
 
 use flowlog_schema::Level;
 
-use super::words::told;
-use super::{Begin, Example, Recogniser};
+use super::plain::leveled;
+use super::{EventStart, Example, LogFormat};
 
-/// A panic or fatal error of the runtime.
-pub(super) const GO_PANIC: Recogniser = Recogniser {
+/// A panic or fatal error of the Go runtime.
+pub(super) const GO_PANIC: LogFormat = LogFormat {
     name: "go_panic",
-    begins: |line| {
+    classify_start: |line| {
         if is_panic(line) || line.starts_with(b"panic: ") {
-            return Some(Begin::Panic);
+            return Some(EventStart::Panic);
         }
-        is_part(line).then_some(Begin::Part)
+        is_part(line).then_some(EventStart::Part)
     },
     read: |text| {
         (is_panic(text.as_bytes()) || has_stack(text) || is_part(text.as_bytes()))
-            .then(|| told(Level::Error, text))
+            .then(|| leveled(Level::Error, text))
     },
     examples: &[
         Example {
             text: "panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: segmentation violation]\n\ngoroutine 1 [running]:\nmain.main()\n\t/app/main.go:7 +0x1d\nexit status 2",
-            tells: "ERROR panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: segmentation violation]\n\ngoroutine 1 [running]:\nmain.main()\n\t/app/main.go:7 +0x1d\nexit status 2",
+            expected: "ERROR panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: segmentation violation]\n\ngoroutine 1 [running]:\nmain.main()\n\t/app/main.go:7 +0x1d\nexit status 2",
         },
         Example {
             text: "fatal error: all goroutines are asleep - deadlock!",
-            tells: "ERROR fatal error: all goroutines are asleep - deadlock!",
+            expected: "ERROR fatal error: all goroutines are asleep - deadlock!",
         },
         Example {
             text: "panic: no leader\n\ngoroutine 1 [running]:\nmain.main()",
-            tells: "ERROR panic: no leader\n\ngoroutine 1 [running]:\nmain.main()",
+            expected: "ERROR panic: no leader\n\ngoroutine 1 [running]:\nmain.main()",
         },
         Example {
             text: "goroutine 7 [chan receive]:\nmain.wait()",
-            tells: "ERROR goroutine 7 [chan receive]:\nmain.wait()",
+            expected: "ERROR goroutine 7 [chan receive]:\nmain.wait()",
         },
     ],
 };
@@ -53,7 +53,7 @@ fn is_panic(line: &[u8]) -> bool {
     FATAL.iter().any(|fatal| line.starts_with(fatal.as_bytes()))
 }
 
-/// A panic with words of its own has a stack behind it.
+/// Returns whether the text is a panic with a custom message, which is followed by a stack.
 fn has_stack(text: &str) -> bool {
     text.starts_with("panic: ") && (text.contains("\ngoroutine ") || text.contains("\n[signal "))
 }

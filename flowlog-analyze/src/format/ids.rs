@@ -1,10 +1,11 @@
-//! Ids of requests in free words: in many spellings, and told from ids of other things by the words before them.
+//! Request IDs in free text: they have many spellings, and the words before them distinguish them
+//! from other IDs.
 
 use compact_str::CompactString;
 
-use crate::observation::FlowKey;
+use crate::event::FlowKey;
 
-/// Words that introduce the id of a request.
+/// Words that introduce a request ID.
 const INTRODUCERS: [&str; 10] = [
     "request_id",
     "request-id",
@@ -18,25 +19,26 @@ const INTRODUCERS: [&str; 10] = [
     "req",
 ];
 
-/// Those of them that may introduce a number too: without the word id a number counts something.
+/// Introducers that may precede a number too. After any other, a number is a count, unless `for`
+/// precedes the introducer.
 const OF_NUMBERS: [&str; 6] =
     ["request_id", "request-id", "requestid", "request id", "req_id", "rid"];
 
-/// Words that introduce the id of a flow: those of our stamp, and of OpenTelemetry's.
+/// Words that introduce a flow ID: the one that flowlog adds to log lines, and OpenTelemetry's.
 const OF_FLOWS: [&[u8]; 2] = [b"flow_id", b"trace_id"];
 
-/// Where somebody else's words begin.
+/// Phrases after which the text is a user's prompt.
 const QUOTES: [&str; 3] = ["prompt:", "prompt=", "prompt_token_ids"];
 
-/// Prefixes of ids that are requests' whatever stands before them (OpenAI's API).
+/// Prefixes of IDs that are request IDs whatever precedes them (OpenAI's API).
 const PREFIXES: [&str; 4] = ["chatcmpl-", "cmpl-", "embd-", "resp_"];
 
-/// Most ids of one line that are looked at.
+/// Maximum number of IDs taken from one line.
 const MAX_IDS: usize = 8;
 
-/// Every request that some words name, each once, in order. An engine, an agent, a lease, a reconcile or an object is
-/// none.
-pub(super) fn in_words(words: &str) -> Vec<FlowKey> {
+/// Returns every flow and request ID in the first line of a message, each once, flow IDs first. IDs
+/// of engines, agents, leases, reconciles and objects are left out.
+pub(super) fn in_message(words: &str) -> Vec<FlowKey> {
     let mut keys = Vec::new();
     let first = words.lines().next().unwrap_or_default();
     let first = QUOTES
@@ -68,7 +70,7 @@ pub(super) fn in_words(words: &str) -> Vec<FlowKey> {
             let after = rest.get(word.len()..).unwrap_or_default();
             let id = after.trim_start_matches([' ', '=', ':', '\'', '"', '#', '[']);
             let skipped = after.len() - id.len();
-            // The word must be introduced by more than nothing.
+            // At least one separator must follow the word.
             if skipped > 0 && skipped <= 4 {
                 let of_number = OF_NUMBERS.contains(word)
                     || first.get(..found).is_some_and(|before| before.ends_with("for "));
@@ -82,7 +84,7 @@ pub(super) fn in_words(words: &str) -> Vec<FlowKey> {
     keys
 }
 
-/// Adds the flow that a word introduces, where it does.
+/// Adds the flow ID that a word introduces, if it does.
 fn add_flow(first: &str, word: &[u8], keys: &mut Vec<FlowKey>) {
     let Some(found) = memchr::memmem::find(first.as_bytes(), word) else { return };
     let is_word = !first
@@ -93,7 +95,7 @@ fn add_flow(first: &str, word: &[u8], keys: &mut Vec<FlowKey>) {
         .is_some_and(u8::is_ascii_alphanumeric);
     let after = first.get(found + word.len()..).unwrap_or_default();
     let id = after.trim_start_matches([' ', '=', ':', '\'', '"']);
-    // Outside traces some write one of zeros.
+    // Some loggers write an ID of zeros outside of traces.
     let is_nothing = id.bytes().take_while(u8::is_ascii_hexdigit).all(|byte| byte == b'0');
     if is_word && id.len() < after.len() && !is_nothing {
         add(id, keys, false);
@@ -104,7 +106,7 @@ fn has_prefix(text: &str, word: &str) -> bool {
     text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
 }
 
-/// Adds the id at the beginning of a text; how many bytes it takes, or zero where there is none.
+/// Adds the ID at the beginning of a text. Returns its length in bytes, or zero if there is none.
 fn add(text: &str, keys: &mut Vec<FlowKey>, may_be_number: bool) -> usize {
     let end = text
         .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))
@@ -115,11 +117,11 @@ fn add(text: &str, keys: &mut Vec<FlowKey>, may_be_number: bool) -> usize {
         .and_then(|rest| rest.chars().next())
         .is_none_or(|c| matches!(c, ' ' | ',' | ';' | ')' | ']' | '\'' | '"'));
     let key = if may_be_number && ends && is_number(id) {
-        Some(FlowKey::Local(0, CompactString::from(id)))
+        Some(FlowKey::SourceLocal(0, CompactString::from(id)))
     } else if id.get(..36).is_some_and(is_uuid)
         && id.get(36..).is_some_and(|rest| rest.starts_with('_'))
     {
-        // A part of a request that asks for several answers.
+        // One of several completions that a request asks for.
         FlowKey::parse(id.get(..36).unwrap_or_default())
     } else if is_uuid(id)
         || is_hex(id)
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_and_other_things() {
+    fn request_ids_and_other_ids() {
         let uuid = "5e2f81c0-93ad-4f07-8c1e-6a47b0d9e215";
         for (words, expected) in [
             (format!("Added request {uuid}."), vec![uuid]),
@@ -210,7 +212,7 @@ mod tests {
                 vec![],
             ),
         ] {
-            let found: Vec<String> = in_words(&words).iter().map(ToString::to_string).collect();
+            let found: Vec<String> = in_message(&words).iter().map(ToString::to_string).collect();
             assert_eq!(found, expected, "{words}");
         }
     }

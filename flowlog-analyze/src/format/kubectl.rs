@@ -1,46 +1,46 @@
-//! What kubectl says itself: errors, rows of events and pods, conditions of containers.
+//! Output of kubectl itself: errors, rows of events and pods, conditions of containers.
 
 use flowlog_schema::Level;
 
-use super::words::{beginning, told};
-use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
+use super::plain::{beginning, leveled};
+use super::{EventStart, Example, LogFormat};
+use crate::event::ParsedEvent;
 
-/// kubectl's own lines.
-pub(super) const KUBECTL: Recogniser = Recogniser {
+/// Lines of kubectl's own output.
+pub(super) const KUBECTL: LogFormat = LogFormat {
     name: "kubectl",
-    begins: |line| read(beginning(line, 512)).map(|_| Begin::Whole),
+    classify_start: |line| read(beginning(line, 512)).map(|_| EventStart::Whole),
     read,
     examples: &[
         Example {
             text: "Error from server (BadRequest): container \"main\" in pod \"worker-0\" is waiting to start: ContainerCreating",
-            tells: "ERROR Error from server (BadRequest): container \"main\" in pod \"worker-0\" is waiting to start: ContainerCreating",
+            expected: "ERROR Error from server (BadRequest): container \"main\" in pod \"worker-0\" is waiting to start: ContainerCreating",
         },
         Example {
             text: "Defaulted container \"main\" out of: main, init (init)",
-            tells: "INFO Defaulted container \"main\" out of: main, init (init)",
+            expected: "INFO Defaulted container \"main\" out of: main, init (init)",
         },
         Example {
             text: "5m3s        Warning   BackOff            pod/worker-0     Back-off restarting failed container main",
-            tells: "WARN 5m3s        Warning   BackOff            pod/worker-0     Back-off restarting failed container main",
+            expected: "WARN 5m3s        Warning   BackOff            pod/worker-0     Back-off restarting failed container main",
         },
         Example {
             text: "  Warning  FailedScheduling  2m38s  default-scheduler  0/8 nodes are available",
-            tells: "WARN   Warning  FailedScheduling  2m38s  default-scheduler  0/8 nodes are available",
+            expected: "WARN   Warning  FailedScheduling  2m38s  default-scheduler  0/8 nodes are available",
         },
         Example {
             text: "worker-0   0/1   CrashLoopBackOff   7 (2m ago)   20m",
-            tells: "ERROR worker-0   0/1   CrashLoopBackOff   7 (2m ago)   20m",
+            expected: "ERROR worker-0   0/1   CrashLoopBackOff   7 (2m ago)   20m",
         },
         Example {
             text: "      Reason:       OOMKilled",
-            tells: "ERROR       Reason:       OOMKilled",
+            expected: "ERROR       Reason:       OOMKilled",
         },
-        Example { text: "      Exit Code:    137", tells: "ERROR       Exit Code:    137" },
+        Example { text: "      Exit Code:    137", expected: "ERROR       Exit Code:    137" },
     ],
 };
 
-/// States of a pod that are none to stay in.
+/// States of pods and containers that are failures.
 const BAD: [&str; 9] = [
     "CrashLoopBackOff",
     "OOMKilled",
@@ -53,10 +53,10 @@ const BAD: [&str; 9] = [
     "InvalidImageName",
 ];
 
-fn read(text: &str) -> Option<Observation<'_>> {
+fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let first = text.lines().next()?;
     let level = errors(first).or_else(|| row(first)).or_else(|| condition(first))?;
-    Some(told(level, text))
+    Some(leveled(level, text))
 }
 
 fn errors(line: &str) -> Option<Level> {
@@ -65,17 +65,17 @@ fn errors(line: &str) -> Option<Level> {
     {
         return Some(Level::Error);
     }
-    let said = line.starts_with("Defaulted container \"")
+    let update = line.starts_with("Defaulted container \"")
         || line.starts_with("Found ") && line.contains(" pods, using pod/");
-    said.then_some(Level::Info)
+    update.then_some(Level::Info)
 }
 
-/// A row of `get events`, `describe` or `get pods`: columns, two blanks apart.
+/// Classifies a row of `get events`, `describe` or `get pods`: columns at least two spaces apart.
 fn row(line: &str) -> Option<Level> {
     if !line.contains("   ") && !line.contains("  Warning  ") && !line.contains("  Normal  ") {
         return None;
     }
-    // The age comes first, or what `describe` indents.
+    // The age comes first, or the indentation of `describe`.
     let aged = line
         .split(['m', 's', 'h', 'd'])
         .next()
@@ -101,7 +101,7 @@ fn row(line: &str) -> Option<Level> {
     Some(if BAD.contains(state) || *state == "Error" { Level::Error } else { Level::Info })
 }
 
-/// A line of `describe pod` that tells how a container ended.
+/// Classifies a line of `describe pod` that shows how a container ended.
 fn condition(line: &str) -> Option<Level> {
     let (name, value) = line.trim_start().split_once(':').filter(|_| line.starts_with("   "))?;
     let value = value.trim();

@@ -1,47 +1,50 @@
-//! logfmt: `time="…" level=error msg="boom" err="x"` of logrus (containerd, dockerd) and Go's slog, and
-//! `ts=… caller=main.go:7 level=info msg=up` of go-kit (Loki, Prometheus). Keys come in any order.
+//! logfmt: `time="…" level=error msg="boom" err="x"` of logrus (containerd, dockerd) and Go's slog,
+//! and `ts=… caller=main.go:7 level=info msg=up` of go-kit (Loki, Prometheus). Keys come in any
+//! order.
 
 use std::borrow::Cow;
 
-use super::words::{Words, level};
-use super::{Begin, Example, Recogniser, ids, process};
-use crate::observation::Observation;
-use crate::stamp;
+use super::plain::{PlainLine, level};
+use super::{EventStart, Example, LogFormat, ids, lifecycle};
+use crate::event::ParsedEvent;
+use crate::timestamp;
 
-/// Lines of pairs with a time, a level and words or an error.
-pub(super) const LOGFMT: Recogniser = Recogniser {
+/// Lines of key-value pairs with a time, a level, and a message or an error.
+pub(super) const LOGFMT: LogFormat = LogFormat {
     name: "logfmt",
-    // Line feeds are escaped, so an event ends with its line.
-    begins: |line| FIRST.iter().any(|key| line.starts_with(key.as_bytes())).then_some(Begin::Whole),
+    // Line feeds are escaped, so every event is a single line.
+    classify_start: |line| {
+        FIRST.iter().any(|key| line.starts_with(key.as_bytes())).then_some(EventStart::Whole)
+    },
     read,
     examples: &[
         Example {
             text: r#"time="2025-11-22T08:27:15.123Z" level=error msg="boom" err="x""#,
-            tells: "2025-11-22T08:27:15.123000Z ERROR boom error=x",
+            expected: "2025-11-22T08:27:15.123000Z ERROR boom error=x",
         },
         Example {
             text: "ts=2025-11-22T08:27:15.123Z caller=main.go:7 level=info msg=up",
-            tells: "2025-11-22T08:27:15.123000Z INFO main.go:7: up",
+            expected: "2025-11-22T08:27:15.123000Z INFO main.go:7: up",
         },
         Example {
             text: r#"time="2025-11-22T08:27:15.705274Z" level=warning msg="cannot open \"a=b\"\n\tgone" path=/x"#,
-            tells: "2025-11-22T08:27:15.705274Z WARN cannot open \"a=b\"\n\tgone",
+            expected: "2025-11-22T08:27:15.705274Z WARN cannot open \"a=b\"\n\tgone",
         },
         Example {
             text: r#"level=error ts=2025-11-22T09:27:15.705+01:00 caller=ring.go:12 component=ring err="no peers""#,
-            tells: "2025-11-22T08:27:15.705000Z ERROR ring.go:12: no peers error=no peers",
+            expected: "2025-11-22T08:27:15.705000Z ERROR ring.go:12: no peers error=no peers",
         },
         Example {
             text: "time=2025-11-22T08:27:15.705Z level=INFO source=main.go:7 msg=",
-            tells: "2025-11-22T08:27:15.705000Z INFO main.go:7: ",
+            expected: "2025-11-22T08:27:15.705000Z INFO main.go:7: ",
         },
     ],
 };
 
-/// The keys that a line begins with.
+/// Keys that a line may start with.
 const FIRST: [&str; 5] = ["time=", "ts=", "t=", "level=", "caller="];
 
-fn read(text: &str) -> Option<Observation<'_>> {
+fn read(text: &str) -> Option<ParsedEvent<'_>> {
     if !FIRST.iter().any(|key| text.starts_with(key)) {
         return None;
     }
@@ -59,23 +62,25 @@ fn read(text: &str) -> Option<Observation<'_>> {
         };
         slot.get_or_insert(value);
     }
-    let time =
-        time.and_then(|time| stamp::iso(time.as_bytes()).filter(|(_, end)| *end == time.len()))?.0;
+    let time = time
+        .and_then(|time| timestamp::iso(time.as_bytes()).filter(|(_, end)| *end == time.len()))?
+        .0;
     let level = level(unquote(name?).as_ref())?;
     let error = error.map(unquote);
     let message = message.map(unquote).or_else(|| error.clone())?;
     let target = target.map(unquote).unwrap_or_default();
-    let words = Words { time: Some(time), level: Some(level), error, ..Words::default() };
-    Some(Observation {
-        flows: ids::in_words(&message),
-        process: process::of_message(&message),
+    let words = PlainLine { time: Some(time), level: Some(level), error, ..PlainLine::default() };
+    Some(ParsedEvent {
+        flows: ids::in_message(&message),
+        process: lifecycle::of_message(&message),
         message,
         target,
-        ..words.observe()
+        ..words.into_event()
     })
 }
 
-/// The first pair, its value as written without the quotes around it, and what is behind it.
+/// Splits off the first pair. Returns its key, its value as written but without quotes, and the
+/// rest.
 fn pair(text: &str) -> Option<(&str, &str, &str)> {
     let text = text.trim_start_matches(' ');
     let end = text.find(['=', ' ', '"'])?;
@@ -97,11 +102,11 @@ fn pair(text: &str) -> Option<(&str, &str, &str)> {
     Some((key, quoted.get(..end)?, quoted.get(end + 1..)?))
 }
 
-/// A value with Go's escapes taken off, where it has some.
+/// Resolves Go's escapes in a value, if there are any.
 fn unquote(value: &str) -> Cow<'_, str> {
     if !value.contains('\\') {
         return Cow::Borrowed(value);
     }
-    // A quoted string of Go is close enough to one of JSON.
+    // A quoted string in Go is close enough to one in JSON.
     serde_json::from_str(&format!("\"{value}\"")).map_or(Cow::Borrowed(value), Cow::Owned)
 }

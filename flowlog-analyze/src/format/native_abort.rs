@@ -1,51 +1,52 @@
-//! Last words of C and C++: glibc's checks, uncaught exceptions, signals, native stacks, and the shell that saw it.
+//! Crashes of C and C++ programs: glibc's checks, uncaught exceptions, signals, native stacks, and
+//! the shell's report of them.
 
 use flowlog_schema::Level;
 
-use super::words::told;
-use super::{Begin, Example, Recogniser};
+use super::plain::{beginning, leveled};
+use super::{EventStart, Example, LogFormat};
 
-/// The end of a native program.
-pub(super) const NATIVE_ABORT: Recogniser = Recogniser {
+/// Abnormal end of a native program.
+pub(super) const NATIVE_ABORT: LogFormat = LogFormat {
     name: "native_abort",
-    begins: |line| {
+    classify_start: |line| {
         if is_start(line) {
             return Some(if line.starts_with(b"terminate called ") || line.ends_with(b"***") {
-                Begin::Panic
+                EventStart::Panic
             } else {
-                Begin::Whole
+                EventStart::Whole
             });
         }
-        is_part(line).then_some(Begin::Part)
+        is_part(line).then_some(EventStart::Part)
     },
     read: |text| {
         let first = text.lines().next()?.as_bytes();
-        (is_start(first) || is_part(first)).then(|| told(Level::Error, text))
+        (is_start(first) || is_part(first)).then(|| leveled(Level::Error, text))
     },
     examples: &[
         Example {
             text: "terminate called after throwing an instance of 'std::runtime_error'\n  what():  boom",
-            tells: "ERROR terminate called after throwing an instance of 'std::runtime_error'\n  what():  boom",
+            expected: "ERROR terminate called after throwing an instance of 'std::runtime_error'\n  what():  boom",
         },
         Example {
             text: "double free or corruption (out)",
-            tells: "ERROR double free or corruption (out)",
+            expected: "ERROR double free or corruption (out)",
         },
         Example {
             text: "==== backtrace (tid: 594797) ====\n 0  /lib/libucs.so.0(ucs_handle_error+0x294) [0x7a84380adba4]",
-            tells: "ERROR ==== backtrace (tid: 594797) ====\n 0  /lib/libucs.so.0(ucs_handle_error+0x294) [0x7a84380adba4]",
+            expected: "ERROR ==== backtrace (tid: 594797) ====\n 0  /lib/libucs.so.0(ucs_handle_error+0x294) [0x7a84380adba4]",
         },
         Example {
             text: "bash: line 21:   332 Segmentation fault      (core dumped) python3 -m x",
-            tells: "ERROR bash: line 21:   332 Segmentation fault      (core dumped) python3 -m x",
+            expected: "ERROR bash: line 21:   332 Segmentation fault      (core dumped) python3 -m x",
         },
         Example {
             text: "[node-1:1447852] *** Process received signal ***",
-            tells: "ERROR [node-1:1447852] *** Process received signal ***",
+            expected: "ERROR [node-1:1447852] *** Process received signal ***",
         },
         Example {
             text: "42      0x7f3ac0d15e2b __libc_start_main + 139",
-            tells: "ERROR 42      0x7f3ac0d15e2b __libc_start_main + 139",
+            expected: "ERROR 42      0x7f3ac0d15e2b __libc_start_main + 139",
         },
     ],
 };
@@ -72,13 +73,13 @@ fn is_start(line: &[u8]) -> bool {
     if STARTS.iter().any(|start| line.starts_with(start.as_bytes())) || WORDS.contains(&line) {
         return true;
     }
-    let line = line.get(..line.len().min(256)).unwrap_or_default();
-    // Open MPI's handler; and a shell that reports what became of its child.
-    line.starts_with(b"[") && line.ends_with(b"*** Process received signal ***")
-        || is_job(std::str::from_utf8(line).unwrap_or_default())
+    let line = beginning(line, 256);
+    // Open MPI's signal handler, or a shell that reports how its child ended.
+    line.starts_with('[') && line.ends_with("*** Process received signal ***") || is_job(line)
 }
 
-/// `bash: line 21:   332 Killed   command`: script, line, pid, and how it ended.
+/// Returns whether a line is `bash: line 21:   332 Killed   command`: script, line, PID, and how it
+/// ended.
 fn is_job(line: &str) -> bool {
     const HOW: [&str; 6] = [
         "Segmentation fault",
@@ -99,7 +100,8 @@ fn is_job(line: &str) -> bool {
         && HOW.iter().any(|word| how.starts_with(word))
 }
 
-/// Frames of TensorRT-LLM, gdb and c10, cut from their head.
+/// Returns whether a line is a frame of TensorRT-LLM, gdb or c10, cut off from the head of its
+/// stack.
 fn is_part(line: &[u8]) -> bool {
     super::stack::is_native(line)
 }

@@ -1,69 +1,72 @@
-//! pytest: sections, results, the short summary, workers of xdist, timeouts.
+//! pytest: sections, results, the short summary, xdist workers, timeouts.
 
 use flowlog_schema::Level;
 
-use super::words::{beginning, told};
-use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
+use super::plain::{beginning, leveled};
+use super::{EventStart, Example, LogFormat};
+use crate::event::ParsedEvent;
 
-/// pytest's lines.
-pub(super) const PYTEST: Recogniser = Recogniser {
+/// Lines of pytest's output.
+pub(super) const PYTEST: LogFormat = LogFormat {
     name: "pytest",
-    begins: |line| read(beginning(line, 512)).map(|_| Begin::Whole),
+    classify_start: |line| read(beginning(line, 512)).map(|_| EventStart::Whole),
     read,
     examples: &[
         Example {
             text: "=================================== FAILURES ===================================",
-            tells: "INFO =================================== FAILURES ===================================",
+            expected: "INFO =================================== FAILURES ===================================",
         },
         Example {
             text: "________________________________ test_bad[a-1] _________________________________",
-            tells: "INFO ________________________________ test_bad[a-1] _________________________________",
+            expected: "INFO ________________________________ test_bad[a-1] _________________________________",
         },
         Example {
             text: "----------------------------- Captured stdout call -----------------------------",
-            tells: "INFO ----------------------------- Captured stdout call -----------------------------",
+            expected: "INFO ----------------------------- Captured stdout call -----------------------------",
         },
         Example {
             text: "== 12 passed, 1 failed in 1.0s ==",
-            tells: "ERROR == 12 passed, 1 failed in 1.0s ==",
+            expected: "ERROR == 12 passed, 1 failed in 1.0s ==",
         },
         Example {
             text: "3 passed in 75.30s (0:01:15)",
-            tells: "INFO 3 passed in 75.30s (0:01:15)",
+            expected: "INFO 3 passed in 75.30s (0:01:15)",
         },
-        Example { text: "E       AssertionError: why", tells: "ERROR E       AssertionError: why" },
-        Example { text: ">       assert x == 1", tells: "INFO >       assert x == 1" },
+        Example {
+            text: "E       AssertionError: why",
+            expected: "ERROR E       AssertionError: why",
+        },
+        Example { text: ">       assert x == 1", expected: "INFO >       assert x == 1" },
         Example {
             text: "FAILED tests/test_a.py::TestC::test_slow - Failed: Timeout (>1.0s)",
-            tells: "ERROR FAILED tests/test_a.py::TestC::test_slow - Failed: Timeout (>1.0s)",
+            expected: "ERROR FAILED tests/test_a.py::TestC::test_slow - Failed: Timeout (>1.0s)",
         },
         Example {
             text: "tests/test_a.py::test_bad[a-1] PASSED                                    [ 28%]",
-            tells: "INFO tests/test_a.py::test_bad[a-1] PASSED                                    [ 28%]",
+            expected: "INFO tests/test_a.py::test_bad[a-1] PASSED                                    [ 28%]",
         },
         Example {
             text: "[gw1] node down: Not properly terminated",
-            tells: "ERROR [gw1] node down: Not properly terminated",
+            expected: "ERROR [gw1] node down: Not properly terminated",
         },
         Example {
             text: "[gw0] [ 20%] FAILED tests/test_x.py::test_fail0",
-            tells: "ERROR [gw0] [ 20%] FAILED tests/test_x.py::test_fail0",
+            expected: "ERROR [gw0] [ 20%] FAILED tests/test_x.py::test_fail0",
         },
         Example {
             text: "+++++++++++++++++++++++++++++++++++ Timeout ++++++++++++++++++++++++++++++++++++",
-            tells: "ERROR +++++++++++++++++++++++++++++++++++ Timeout ++++++++++++++++++++++++++++++++++++",
+            expected: "ERROR +++++++++++++++++++++++++++++++++++ Timeout ++++++++++++++++++++++++++++++++++++",
         },
         Example {
             text: "INTERNALERROR> RuntimeError: x",
-            tells: "ERROR INTERNALERROR> RuntimeError: x",
+            expected: "ERROR INTERNALERROR> RuntimeError: x",
         },
     ],
 };
 
-fn read(text: &str) -> Option<Observation<'_>> {
+fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let level = level_of(text.lines().next()?)?;
-    Some(told(level, text))
+    Some(leveled(level, text))
 }
 
 fn level_of(line: &str) -> Option<Level> {
@@ -107,7 +110,7 @@ fn level_of(line: &str) -> Option<Level> {
     }
 }
 
-/// The headline of a section.
+/// Classifies the headline of a section.
 fn section(line: &str) -> Option<Level> {
     const NAMES: [&str; 9] = [
         "test session starts",
@@ -125,7 +128,7 @@ fn section(line: &str) -> Option<Level> {
         .then_some(Level::Info)
 }
 
-/// The last line: `3 failed, 1 passed in 75.3s`.
+/// Classifies the last line: `3 failed, 1 passed in 75.3s`.
 fn summary(line: &str) -> Option<Level> {
     let (counts, time) = line.rsplit_once(" in ")?;
     let seconds = time.split(' ').next()?.strip_suffix('s')?;
@@ -156,12 +159,13 @@ fn summary(line: &str) -> Option<Level> {
     Some(if bad?.contains(&true) { Level::Error } else { Level::Info })
 }
 
-/// Whether a line is as wide as pytest's rulers are at least.
+/// Returns whether a line is at least as wide as pytest's rulers.
 fn wide(line: &str) -> bool {
     line.trim_end().len() >= 60
 }
 
-/// A word between two rulers of one character.
+/// Returns whether a line is text between two rulers, each at least `least` times the same
+/// character.
 fn ruled(line: &str, ruler: char, least: usize) -> bool {
     let line = line.trim_end();
     let before = line.len() - line.trim_start_matches(ruler).len();
@@ -173,7 +177,7 @@ fn ruled(line: &str, ruler: char, least: usize) -> bool {
             .is_some_and(|word| word.starts_with(' ') && word.ends_with(' ') && word.len() > 2)
 }
 
-/// `FAILED tests/a.py::test`, or the other way round.
+/// Classifies `FAILED tests/a.py::test`, in either order.
 fn result(line: &str) -> Option<Level> {
     let of = |word: &str| match word {
         "FAILED" | "ERROR" => Some(Level::Error),

@@ -1,97 +1,98 @@
-//! Python's `logging` in the shapes that people give it: `LEVEL:NAME:WORDS`, `TIME - NAME - LEVEL - WORDS`,
-//! `[TIME] LEVEL FILE:LINE: NAME: WORDS`, `TIME [LEVEL] [NAME] WORDS`, gunicorn's, Ray's, loguru's.
+//! Python's `logging` in its common layouts: `LEVEL:NAME:MESSAGE`, `TIME - NAME - LEVEL - MESSAGE`,
+//! `[TIME] LEVEL FILE:LINE: NAME: MESSAGE`, `TIME [LEVEL] [NAME] MESSAGE`, and those of gunicorn,
+//! Ray and loguru.
 
-use super::words::{Words, beginning, is_source_place, level};
-use super::{Begin, Example, Recogniser};
-use crate::stamp::{self, Stamp};
+use super::plain::{PlainLine, beginning, is_source_location, level};
+use super::{EventStart, Example, LogFormat};
+use crate::timestamp::{self, Timestamp};
 
 /// Lines of `logging` with a level.
-pub(super) const PYTHON_LOGGING: Recogniser = Recogniser {
+pub(super) const PYTHON_LOGGING: LogFormat = LogFormat {
     name: "python_logging",
-    begins: |line| {
+    classify_start: |line| {
         let text = beginning(line, 256);
         let head = head(text)?;
-        Some(Begin::logged(head.target.as_bytes(), head.body, level(head.level)))
+        Some(EventStart::logged(head.target.as_bytes(), head.body, level(head.level)))
     },
     read: |text| {
         let head = head(text)?;
         Some(
-            Words {
+            PlainLine {
                 time: head.time,
                 level: level(head.level),
                 target: head.target,
                 message: text.get(head.body..)?,
-                ..Words::default()
+                ..PlainLine::default()
             }
-            .observe(),
+            .into_event(),
         )
     },
     examples: &[
         Example {
             text: "ERROR:asyncio:Task exception was never retrieved",
-            tells: "ERROR asyncio: Task exception was never retrieved",
+            expected: "ERROR asyncio: Task exception was never retrieved",
         },
         Example {
             text: "2025-11-22 08:27:15,705 - vllm.v1.engine - ERROR - Engine core proc died",
-            tells: "2025-11-22T08:27:15.705000Z-zone ERROR vllm.v1.engine: Engine core proc died",
+            expected: "2025-11-22T08:27:15.705000Z-zone ERROR vllm.v1.engine: Engine core proc died",
         },
         Example {
             text: "2025-11-22 08:27:15,705 - INFO - flashinfer.jit: Prebuilt kernels not found",
-            tells: "2025-11-22T08:27:15.705000Z-zone INFO flashinfer.jit: Prebuilt kernels not found",
+            expected: "2025-11-22T08:27:15.705000Z-zone INFO flashinfer.jit: Prebuilt kernels not found",
         },
         Example {
             text: "[2025-11-22 08:27:15] WARNING __init__.py:56: dynamo.nixl_connect: no CuPy",
-            tells: "2025-11-22T08:27:15.000000Z-zone WARN __init__.py:56: dynamo.nixl_connect: no CuPy",
+            expected: "2025-11-22T08:27:15.000000Z-zone WARN __init__.py:56: dynamo.nixl_connect: no CuPy",
         },
         Example {
             text: "[2025-11-22 08:27:15,705] LMCache INFO: Loading config",
-            tells: "2025-11-22T08:27:15.705000Z-zone INFO LMCache: Loading config",
+            expected: "2025-11-22T08:27:15.705000Z-zone INFO LMCache: Loading config",
         },
         Example {
             text: "2025-11-22T08:27:15-0700 [INFO] [entry_service:Frontend:1] Service initialized",
-            tells: "2025-11-22T15:27:15.000000Z INFO entry_service:Frontend:1: Service initialized",
+            expected: "2025-11-22T15:27:15.000000Z INFO entry_service:Frontend:1: Service initialized",
         },
         Example {
             text: "[2025-11-22 08:27:15 +0000] [7819] [ERROR] Worker (pid:17) was sent SIGKILL!",
-            tells: "2025-11-22T08:27:15.000000Z ERROR 7819: Worker (pid:17) was sent SIGKILL!",
+            expected: "2025-11-22T08:27:15.000000Z ERROR 7819: Worker (pid:17) was sent SIGKILL!",
         },
         Example {
             text: "[2025-11-22 08:27:15,705 E 19394 19394] logging.cc:361: *** SIGSEGV received",
-            tells: "2025-11-22T08:27:15.705000Z-zone ERROR logging.cc:361: *** SIGSEGV received",
+            expected: "2025-11-22T08:27:15.705000Z-zone ERROR logging.cc:361: *** SIGSEGV received",
         },
         Example {
             text: "2025-11-22 08:27:15,705\tINFO worker.py:1564 -- Connecting to existing Ray cluster",
-            tells: "2025-11-22T08:27:15.705000Z-zone INFO worker.py:1564: Connecting to existing Ray cluster",
+            expected: "2025-11-22T08:27:15.705000Z-zone INFO worker.py:1564: Connecting to existing Ray cluster",
         },
         Example {
             text: "2025-11-22 08:27:15.705 | ERROR    | app:main:7 - boom",
-            tells: "2025-11-22T08:27:15.705000Z-zone ERROR app:main:7: boom",
+            expected: "2025-11-22T08:27:15.705000Z-zone ERROR app:main:7: boom",
         },
         Example {
             text: "[2025-11-22 08:27:15,705] [INFO] [accelerator.py:203:get] Setting it to cuda",
-            tells: "2025-11-22T08:27:15.705000Z-zone INFO accelerator.py:203:get] Setting it to cuda",
+            expected: "2025-11-22T08:27:15.705000Z-zone INFO accelerator.py:203:get] Setting it to cuda",
         },
         Example {
             text: "[2025-11-22 08:27:15,705: ERROR/MainProcess] lost",
-            tells: "2025-11-22T08:27:15.705000Z-zone ERROR MainProcess] lost",
+            expected: "2025-11-22T08:27:15.705000Z-zone ERROR MainProcess] lost",
         },
         Example {
             text: "2025-11-22 08:27:15  INFO sglang_router::x: up",
-            tells: "2025-11-22T08:27:15.000000Z-zone INFO sglang_router::x: up",
+            expected: "2025-11-22T08:27:15.000000Z-zone INFO sglang_router::x: up",
         },
         Example {
             text: "WARNING  tests.common:common.py:102 Giving up",
-            tells: "WARN tests.common:common.py:102: Giving up",
+            expected: "WARN tests.common:common.py:102: Giving up",
         },
         Example {
             text: "2025-11-22 08:27:15,705 ERROR worker: boom",
-            tells: "2025-11-22T08:27:15.705000Z-zone ERROR worker: boom",
+            expected: "2025-11-22T08:27:15.705000Z-zone ERROR worker: boom",
         },
     ],
 };
 
 struct Head<'a> {
-    time: Option<Stamp>,
+    time: Option<Timestamp>,
     level: &'a str,
     target: &'a str,
     body: usize,
@@ -118,43 +119,39 @@ fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'/' | b':'))
 }
 
-/// pytest's live log: `LEVEL    NAME:FILE:LINE WORDS`.
+/// Parses pytest's live log: `LEVEL    NAME:FILE:LINE MESSAGE`.
 fn live(text: &str) -> Option<Head<'_>> {
     let (level, rest) = text.split_once(' ').filter(|(level, _)| is_level(level))?;
     let (place, words) = rest.trim_start().split_once(' ')?;
     let (name, source) = place.split_once(':')?;
-    // Levels are padded to eight, and one blank.
+    // The level is padded to eight columns, and a space follows.
     let padded = text.len() - level.len() - rest.trim_start().len() + level.len() == 9;
-    (padded && is_name(name) && source.contains(".py:") && is_source_place(source)).then(|| Head {
-        time: None,
-        level,
-        target: place,
-        body: text.len() - words.len(),
-    })
+    (padded && is_name(name) && source.contains(".py:") && is_source_location(source))
+        .then(|| Head { time: None, level, target: place, body: text.len() - words.len() })
 }
 
-/// `basicConfig` without arguments: `LEVEL:NAME:WORDS`.
+/// Parses the layout of `basicConfig` without arguments: `LEVEL:NAME:MESSAGE`.
 fn basic(text: &str) -> Option<Head<'_>> {
     let (level, rest) = text.split_once(':').filter(|(level, _)| is_level(level))?;
     let (target, _) = rest.split_once(':').filter(|(name, _)| is_name(name))?;
     Some(Head { time: None, level, target, body: level.len() + 1 + target.len() + 1 })
 }
 
-/// The time in brackets.
+/// Parses layouts with the time in brackets.
 fn bracketed(text: &str) -> Option<Head<'_>> {
     let inner = text.strip_prefix('[')?;
-    let (time, end) = stamp::iso(inner.as_bytes()).or_else(|| {
-        // gunicorn puts a blank before the zone.
+    let (time, end) = timestamp::iso(inner.as_bytes()).or_else(|| {
+        // gunicorn puts a space before the zone.
         let glued = format!("{}{}", inner.get(..19)?, inner.get(19..25)?.strip_prefix(' ')?);
-        stamp::iso(glued.as_bytes())
+        timestamp::iso(glued.as_bytes())
             .filter(|(stamp, _)| stamp.is_complete())
             .map(|(stamp, end)| (stamp, end + 1))
     })?;
-    let gunicorn = if time.lacks_zone {
+    let gunicorn = if time.missing_zone {
         inner.get(end..).filter(|rest| rest.starts_with(" +") || rest.starts_with(" -")).and_then(
             |rest| {
                 let glued = format!("{}{}", inner.get(..end)?, rest.get(1..6)?);
-                stamp::iso(glued.as_bytes())
+                timestamp::iso(glued.as_bytes())
                     .filter(|(stamp, stop)| stamp.is_complete() && *stop == end + 5)
                     .map(|(stamp, _)| (stamp, end + 6))
             },
@@ -165,10 +162,10 @@ fn bracketed(text: &str) -> Option<Head<'_>> {
     let (time, end) = gunicorn.unwrap_or((time, end));
     let rest = inner.get(end..)?;
     let at = |rest: &str| text.len() - rest.len();
-    // Ray: a letter, a pid and a thread inside the brackets, then the place.
+    // Ray: a letter, a PID and a thread inside the brackets, then the source location.
     if let Some((tags, rest)) = rest.strip_prefix(' ').and_then(|rest| rest.split_once("] ")) {
         let level = tags.get(..1).filter(|_| tags.as_bytes().get(1) == Some(&b' '))?;
-        let (place, rest) = rest.split_once(": ").filter(|(place, _)| is_source_place(place))?;
+        let (place, rest) = rest.split_once(": ").filter(|(place, _)| is_source_location(place))?;
         return Some(Head { time: Some(time), level, target: place, body: at(rest) });
     }
     let rest = rest.strip_prefix("] ")?;
@@ -190,10 +187,10 @@ fn bracketed(text: &str) -> Option<Head<'_>> {
     is_name(first).then_some(Head { time: Some(time), level, target: first, body: at(rest) })
 }
 
-/// Any other order: a level among the first words behind the time, in whatever brackets.
+/// Parses any other layout: a level among the first words after the time, in any brackets.
 fn loose(text: &str) -> Option<Head<'_>> {
     let start = usize::from(text.starts_with('['));
-    let (time, end) = stamp::iso(text.get(start..)?.as_bytes())
+    let (time, end) = timestamp::iso(text.get(start..)?.as_bytes())
         .filter(|_| text.as_bytes().get(start + 10) == Some(&b' '))?;
     let is_end =
         |c: char| c.is_whitespace() || matches!(c, '[' | ']' | '|' | ':' | '/' | '(' | ')');
@@ -202,7 +199,7 @@ fn loose(text: &str) -> Option<Head<'_>> {
         let rest = text.get(at..)?;
         at += rest.len() - rest.trim_start_matches(|c: char| is_end(c) || c == '-').len();
         let word = text.get(at..)?.split(is_end).next()?;
-        // NIXL's own.
+        // NIXL has a format of its own.
         if word == "NIXL" {
             return None;
         }
@@ -210,7 +207,7 @@ fn loose(text: &str) -> Option<Head<'_>> {
             let behind = text.get(at + word.len()..)?;
             let body =
                 text.len() - behind.trim_start_matches(|c: char| is_end(c) || c == '-').len();
-            // A name in brackets is worth more as words than a guess at what it is.
+            // A name in brackets is more useful in the message than as a guessed target.
             return Some(Head { time: Some(time), level: word, target: "", body });
         }
         at += word.len();
@@ -218,9 +215,9 @@ fn loose(text: &str) -> Option<Head<'_>> {
     None
 }
 
-/// The time without brackets.
+/// Parses layouts with the time not in brackets.
 fn stamped(text: &str) -> Option<Head<'_>> {
-    let (time, end) = stamp::iso(text.as_bytes())?;
+    let (time, end) = timestamp::iso(text.as_bytes())?;
     let rest = text.get(end..)?;
     let at = |rest: &str| text.len() - rest.len();
     let head =
@@ -251,10 +248,11 @@ fn stamped(text: &str) -> Option<Head<'_>> {
     let ray = rest.starts_with('\t');
     let (level, rest) = rest.get(1..)?.split_once(' ').filter(|(level, _)| is_level(level))?;
     if ray {
-        let (target, rest) = rest.split_once(" -- ").filter(|(place, _)| is_source_place(place))?;
+        let (target, rest) =
+            rest.split_once(" -- ").filter(|(place, _)| is_source_location(place))?;
         return head(level, target, rest);
     }
-    // A stamp with a zone and a blank for the `T`, or none and a comma; Dynamo's own lines have a `T` and a zone.
+    // The timestamp has a space for the `T`; Dynamo's own lines have a `T` and a zone.
     if text.as_bytes().get(10) != Some(&b' ') {
         return None;
     }

@@ -1,41 +1,42 @@
-//! What Python prints past every logger: tracebacks, chains and groups of them, and `faulthandler`'s last words.
+//! Python output that bypasses every logger: tracebacks, chains and groups of them, and the dumps
+//! of `faulthandler`.
 
 use flowlog_schema::Level;
 
-use super::words::told;
-use super::{Example, Recogniser, stack};
+use super::plain::leveled;
+use super::{Example, LogFormat, stack};
 
-/// A stack of Python's, whole or cut.
-pub(super) const PYTHON_TRACEBACK: Recogniser = Recogniser {
+/// A Python stack, complete or cut.
+pub(super) const PYTHON_TRACEBACK: LogFormat = LogFormat {
     name: "python_traceback",
-    begins: |line| stack::begins(line).filter(|_| is_own(line)),
-    read: |text| is_own(text.as_bytes()).then(|| told(Level::Error, text)),
+    classify_start: |line| stack::classify_start(line).filter(|_| is_own(line)),
+    read: |text| is_own(text.as_bytes()).then(|| leveled(Level::Error, text)),
     examples: &[
         Example {
             text: "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: bad",
-            tells: "ERROR Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: bad",
+            expected: "ERROR Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: bad",
         },
         Example {
             text: "Process EngineCore_0:\nTraceback (most recent call last):\n  File \"a.py\", line 1",
-            tells: "ERROR Process EngineCore_0:\nTraceback (most recent call last):\n  File \"a.py\", line 1",
+            expected: "ERROR Process EngineCore_0:\nTraceback (most recent call last):\n  File \"a.py\", line 1",
         },
         Example {
             text: "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007fc2981bab80 (most recent call first):",
-            tells: "ERROR Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007fc2981bab80 (most recent call first):",
+            expected: "ERROR Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007fc2981bab80 (most recent call first):",
         },
         Example {
             text: "  File \"uvloop/loop.pyx\", line 1516, in run\nRuntimeError: stopped",
-            tells: "ERROR   File \"uvloop/loop.pyx\", line 1516, in run\nRuntimeError: stopped",
+            expected: "ERROR   File \"uvloop/loop.pyx\", line 1516, in run\nRuntimeError: stopped",
         },
         Example {
             text: "RuntimeError: NCCL error: unhandled system error",
-            tells: "ERROR RuntimeError: NCCL error: unhandled system error",
+            expected: "ERROR RuntimeError: NCCL error: unhandled system error",
         },
     ],
 };
 
-/// A part that Python writes, not another runtime.
+/// Returns whether a part of a stack is Python's rather than another runtime's.
 fn is_own(text: &[u8]) -> bool {
-    stack::begins(text.split(|b| *b == b'\n').next().unwrap_or_default()).is_some()
+    stack::classify_start(text.split(|b| *b == b'\n').next().unwrap_or_default()).is_some()
         && !stack::is_foreign(text)
 }

@@ -2,42 +2,48 @@
 
 use flowlog_schema::Level;
 
-use super::words::{beginning, told};
-use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
+use super::plain::{beginning, leveled};
+use super::{EventStart, Example, LogFormat};
+use crate::event::ParsedEvent;
 
-/// Results of Rust's tests.
-pub(super) const RUST_TESTS: Recogniser = Recogniser {
+/// Results of Rust tests.
+pub(super) const RUST_TESTS: LogFormat = LogFormat {
     name: "rust_tests",
-    begins: |line| read(beginning(line, 512)).map(|_| Begin::Whole),
+    classify_start: |line| read(beginning(line, 512)).map(|_| EventStart::Whole),
     read,
     examples: &[
-        Example { text: "running 4 tests", tells: "INFO running 4 tests" },
-        Example { text: "test tests::bad ... FAILED", tells: "ERROR test tests::bad ... FAILED" },
-        Example { text: "test tests::good ... ok", tells: "INFO test tests::good ... ok" },
-        Example { text: "---- tests::bad stdout ----", tells: "INFO ---- tests::bad stdout ----" },
+        Example { text: "running 4 tests", expected: "INFO running 4 tests" },
+        Example {
+            text: "test tests::bad ... FAILED",
+            expected: "ERROR test tests::bad ... FAILED",
+        },
+        Example { text: "test tests::good ... ok", expected: "INFO test tests::good ... ok" },
+        Example {
+            text: "---- tests::bad stdout ----",
+            expected: "INFO ---- tests::bad stdout ----",
+        },
         Example {
             text: "test result: FAILED. 1 passed; 2 failed; 0 ignored; finished in 0.08s",
-            tells: "ERROR test result: FAILED. 1 passed; 2 failed; 0 ignored; finished in 0.08s",
+            expected: "ERROR test result: FAILED. 1 passed; 2 failed; 0 ignored; finished in 0.08s",
         },
         Example {
             text: "        PASS [   0.006s] router::integration routes",
-            tells: "INFO         PASS [   0.006s] router::integration routes",
+            expected: "INFO         PASS [   0.006s] router::integration routes",
         },
         Example {
             text: "     SIGSEGV [   0.006s] (2/9) router::integration routes",
-            tells: "ERROR      SIGSEGV [   0.006s] (2/9) router::integration routes",
+            expected: "ERROR      SIGSEGV [   0.006s] (2/9) router::integration routes",
         },
         Example {
             text: "     Summary [   1.134s] 308 tests run: 305 passed, 3 failed, 22 skipped",
-            tells: "ERROR      Summary [   1.134s] 308 tests run: 305 passed, 3 failed, 22 skipped",
+            expected: "ERROR      Summary [   1.134s] 308 tests run: 305 passed, 3 failed, 22 skipped",
         },
     ],
 };
 
-fn read(text: &str) -> Option<Observation<'_>> {
+fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let level = level_of(text.lines().next()?)?;
-    Some(told(level, text))
+    Some(leveled(level, text))
 }
 
 fn level_of(line: &str) -> Option<Level> {
@@ -60,7 +66,7 @@ fn level_of(line: &str) -> Option<Level> {
     if line.strip_prefix("---- ").is_some_and(|rest| rest.ends_with(" stdout ----")) {
         return bad(false);
     }
-    // nextest: a word right-aligned to twelve, and a duration.
+    // nextest: a word right-aligned to twelve columns, and a duration.
     let (word, rest) = line.split_once(" [")?;
     let padded = line.starts_with(' ') && word.len() >= 12;
     let (time, rest) = rest.split_once("] ")?;

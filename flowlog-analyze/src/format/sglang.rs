@@ -1,52 +1,53 @@
-//! SGLang: `[YYYY-MM-DD HH:MM:SS TP0] WORDS` (`configure_logger`). No level; the body of a stack has no header.
+//! SGLang: `[YYYY-MM-DD HH:MM:SS TP0] MESSAGE` (`configure_logger`). There is no level, and the
+//! body of a stack has no header.
 
 use flowlog_schema::Level;
 
-use super::words::{Words, beginning, level};
-use super::{Begin, Example, Recogniser};
-use crate::stamp::{self, Stamp};
+use super::plain::{PlainLine, beginning, level};
+use super::{EventStart, Example, LogFormat};
+use crate::timestamp::{self, Timestamp};
 
 /// SGLang's own log lines.
-pub(super) const SGLANG: Recogniser = Recogniser {
+pub(super) const SGLANG: LogFormat = LogFormat {
     name: "sglang",
-    begins: |line| {
+    classify_start: |line| {
         let text = beginning(line, 256);
         let (_, ranks, body) = head(text)?;
-        Some(Begin::logged(ranks.as_bytes(), body, Some(level_of(text.get(body..)?))))
+        Some(EventStart::logged(ranks.as_bytes(), body, Some(level_of(text.get(body..)?))))
     },
     read: |text| {
         let (time, ranks, body) = head(text)?;
         let message = text.get(body..)?;
         let level = level_of(message);
         Some(
-            Words {
+            PlainLine {
                 time: Some(time),
                 level: Some(level),
                 component: "sglang",
                 target: ranks.trim(),
                 message,
-                ..Words::default()
+                ..PlainLine::default()
             }
-            .observe(),
+            .into_event(),
         )
     },
     examples: &[
         Example {
             text: "[2025-11-22 08:27:15] Load weight end. type=XLMRobertaModel",
-            tells: "2025-11-22T08:27:15.000000Z-zone INFO sglang Load weight end. type=XLMRobertaModel",
+            expected: "2025-11-22T08:27:15.000000Z-zone INFO sglang Load weight end. type=XLMRobertaModel",
         },
         Example {
             text: "[2025-11-22 08:27:15 DP1 TP3] Scheduler hit an exception: Traceback (most recent call last):\n  File \"/s/scheduler.py\", line 1, in f\nRuntimeError: x",
-            tells: "2025-11-22T08:27:15.000000Z-zone ERROR sglang DP1 TP3: Scheduler hit an exception: Traceback (most recent call last):\n  File \"/s/scheduler.py\", line 1, in f\nRuntimeError: x",
+            expected: "2025-11-22T08:27:15.000000Z-zone ERROR sglang DP1 TP3: Scheduler hit an exception: Traceback (most recent call last):\n  File \"/s/scheduler.py\", line 1, in f\nRuntimeError: x",
         },
         Example {
             text: "[2025-11-22 08:27:15.123 TP0] Watchdog timeout (self.watchdog_timeout=300)",
-            tells: "2025-11-22T08:27:15.123000Z-zone ERROR sglang TP0: Watchdog timeout (self.watchdog_timeout=300)",
+            expected: "2025-11-22T08:27:15.123000Z-zone ERROR sglang TP0: Watchdog timeout (self.watchdog_timeout=300)",
         },
     ],
 };
 
-/// What the words tell of their level.
+/// Infers the level of a message.
 fn level_of(words: &str) -> Level {
     const BAD: [&str; 9] = [
         "ERROR",
@@ -65,10 +66,10 @@ fn level_of(words: &str) -> Level {
     if words.starts_with("WARNING") || words.contains("failed") { Level::Warn } else { Level::Info }
 }
 
-/// Time, ranks, and where the words begin.
-fn head(text: &str) -> Option<(Stamp, &str, usize)> {
+/// Parses the time, the ranks and the offset of the message.
+fn head(text: &str) -> Option<(Timestamp, &str, usize)> {
     let inner = text.strip_prefix('[')?;
-    let (time, end) = stamp::iso(inner.as_bytes()).filter(|(stamp, _)| stamp.lacks_zone)?;
+    let (time, end) = timestamp::iso(inner.as_bytes()).filter(|(stamp, _)| stamp.missing_zone)?;
     let (ranks, _) = inner.get(end..)?.split_once(']')?;
     let is_rank = |word: &str| {
         let name = word.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -76,7 +77,8 @@ fn head(text: &str) -> Option<(Stamp, &str, usize)> {
             && !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
     };
-    // A comma before the milliseconds is Python's own: other loggers of the same house.
+    // A comma before the milliseconds is the default of Python's `logging`, used by the project's
+    // other loggers.
     if inner.as_bytes().get(10) != Some(&b' ')
         || inner.as_bytes().get(19) == Some(&b',')
         || !ranks.split_whitespace().all(is_rank)
@@ -86,7 +88,8 @@ fn head(text: &str) -> Option<(Stamp, &str, usize)> {
     let body = 1 + end + ranks.len() + 1;
     let rest = text.get(body..)?;
     let words = rest.strip_prefix(' ')?;
-    // `[TIME] LEVEL FILE:LINE: ` is plain `logging`, `[TIME] [PID] [LEVEL]` gunicorn, `[TIME] HOST:PID:TID [0]` NCCL.
+    // `[TIME] LEVEL FILE:LINE: ` is plain `logging`, `[TIME] [PID] [LEVEL]` is gunicorn, and
+    // `[TIME] HOST:PID:TID [0]` is NCCL.
     let first = words.split(' ').next().unwrap_or_default();
     let logging = first.bytes().all(|b| b.is_ascii_uppercase()) && level(first).is_some();
     (!logging && !words.starts_with('[') && !words.contains("NCCL WARN")).then_some((

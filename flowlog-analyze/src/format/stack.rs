@@ -1,12 +1,12 @@
-//! Stacks: how they begin, what they are made of, how they chain, and what they come down to.
+//! Stacks: their first lines, their parts, how they chain, and the error that they report.
 //!
-//! CPython's `traceback` and `faulthandler`, Rust's panics and `anyhow`, Go's `runtime`, C++ frames of glibc, UCX,
-//! c10 and TensorRT-LLM.
+//! CPython's `traceback` and `faulthandler`, Rust's panics and `anyhow`, Go's `runtime`, C++ frames
+//! of glibc, UCX, c10 and TensorRT-LLM.
 
-use super::Begin;
-use super::fault::is_typed;
+use super::EventStart;
+use super::error::is_typed;
 
-/// First words of a stack that no logger wrote.
+/// Prefixes of a stack that bypassed every logger.
 const STARTS: [&str; 8] = [
     "Traceback (most recent call last):",
     "Exception in thread ",
@@ -18,7 +18,7 @@ const STARTS: [&str; 8] = [
     "  + Exception Group Traceback",
 ];
 
-/// First words of lines that only stand inside or behind a stack.
+/// Prefixes of lines that occur only inside or after a stack.
 const PARTS: [&str; 26] = [
     "  File \"",
     "During handling of the above exception",
@@ -48,29 +48,30 @@ const PARTS: [&str; 26] = [
     "panic({",
 ];
 
-/// Sentences after which another stack belongs to the same failure.
+/// Sentences after which the next stack belongs to the same failure.
 const CHAINS: [&str; 2] =
     ["During handling of the above exception", "The above exception was the direct cause"];
 
-/// What a line without a header is to a stack.
-pub(super) fn begins(line: &[u8]) -> Option<Begin> {
+/// Classifies a line without a header as the start or a part of a stack, or as neither.
+pub(super) fn classify_start(line: &[u8]) -> Option<EventStart> {
     if starts(line, &STARTS) || is_child(line) {
-        return Some(Begin::Stack);
+        return Some(EventStart::Stack);
     }
     (starts(line, &PARTS)
         || is_frame(line)
         || is_call(line)
-        || is_place(line)
+        || is_location_line(line)
         || is_end(line)
         || is_exception(line))
-    .then_some(Begin::Part)
+    .then_some(EventStart::Part)
 }
 
 fn starts(line: &[u8], words: &[&str]) -> bool {
     words.iter().any(|word| line.starts_with(word.as_bytes()))
 }
 
-/// `Process EngineCore_0:` before the traceback of a child of `multiprocessing`.
+/// Returns whether a line is `Process EngineCore_0:`, before the traceback of a `multiprocessing`
+/// child.
 fn is_child(line: &[u8]) -> bool {
     line.strip_prefix(b"Process ").and_then(|rest| rest.strip_suffix(b":")).is_some_and(|name| {
         !name.is_empty()
@@ -79,7 +80,8 @@ fn is_child(line: &[u8]) -> bool {
     })
 }
 
-/// `12  0x7f00 symbol + 76` of TensorRT-LLM, `#0 0x7f00 in symbol` of gdb and the sanitizers.
+/// Returns whether a line is a frame: `12  0x7f00 symbol + 76` of TensorRT-LLM,
+/// `#0 0x7f00 in symbol` of gdb and the sanitizers.
 fn is_frame(line: &[u8]) -> bool {
     let line = line.strip_prefix(b"#").unwrap_or(line);
     let digits = line.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -89,7 +91,8 @@ fn is_frame(line: &[u8]) -> bool {
         && rest.trim_ascii_start().starts_with(b"0x")
 }
 
-/// `net/http.(*conn).serve(0xc000, …)` of Go: a package, and arguments.
+/// Returns whether a line is a call in Go, a package with arguments:
+/// `net/http.(*conn).serve(0xc000, …)`.
 fn is_call(line: &[u8]) -> bool {
     let Some(open) = memchr::memrchr(b'(', line) else { return false };
     let name = line.get(..open).unwrap_or_default();
@@ -99,23 +102,25 @@ fn is_call(line: &[u8]) -> bool {
     line.last() == Some(&b')') && name.contains(&b'.') && name.iter().all(is_path)
 }
 
-/// A frame's second line, where blanks before it are lost: `File "a.py", line 3, in f`, `/app/main.go:7 +0x1d`.
-fn is_place(line: &[u8]) -> bool {
+/// Returns whether a line is the location in a frame that lost its indentation:
+/// `File "a.py", line 3, in f`, `/app/main.go:7 +0x1d`.
+fn is_location_line(line: &[u8]) -> bool {
     let go = line.first() == Some(&b'/') && memchr::memmem::find(line, b".go:").is_some();
     go || line.starts_with(b"File \"") && memchr::memmem::find(line, b"\", line ").is_some()
 }
 
-/// Whether the line that follows is the source of a frame, where blanks before it are lost.
+/// Returns whether the next line is the source of a frame, in a stack that lost its indentation.
 pub fn shows_source(line: &[u8]) -> bool {
-    line.starts_with(b"File \"") && is_place(line)
+    line.starts_with(b"File \"") && is_location_line(line)
 }
 
-/// The ruler below a backtrace of UCX.
+/// Returns whether a line is the ruler below a UCX backtrace.
 fn is_end(line: &[u8]) -> bool {
     line.len() >= 20 && line.iter().all(|b| *b == b'=')
 }
 
-/// The last line of a traceback: a dotted name that ends as exceptions do, alone or with words.
+/// Returns whether a line is the last one of a traceback: a dotted name with the suffix of an
+/// exception, with or without a message.
 fn is_exception(line: &[u8]) -> bool {
     let name =
         line.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')).count();
@@ -126,7 +131,7 @@ fn is_exception(line: &[u8]) -> bool {
     (rest.is_empty() || rest.starts_with(b": ") || rest == b":") && is_typed(kind) && !is_word(kind)
 }
 
-/// Whether a line behind a frame may be the exception, whatever its name: `SystemExit: 1`.
+/// Returns whether a line after a frame may be the exception, whatever its name: `SystemExit: 1`.
 pub fn is_last(line: &[u8]) -> bool {
     let end = memchr::memmem::find(line, b": ").unwrap_or(line.len());
     let name = line.get(..end).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
@@ -134,13 +139,14 @@ pub fn is_last(line: &[u8]) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
 }
 
-/// `Timeout: ` may be a label; an exception's name has more to it.
+/// Returns whether a type is too generic for an exception: `Timeout: ` may be a label.
 fn is_word(kind: &str) -> bool {
     !kind.contains('.')
         && matches!(kind, "Error" | "Exception" | "Timeout" | "Failure" | "Interrupt")
 }
 
-/// Whether a line that no format knows is one of a logger or a shell nevertheless, and goes on with nothing.
+/// Returns whether a line that no format accepts nevertheless comes from a logger or a shell, and
+/// continues no event.
 pub fn is_new(line: &[u8]) -> bool {
     const WORDS: [&str; 9] =
         ["level=", "[ERROR]", "[error]", "[INFO]", "[info]", "[WARN", "[warn", " ERROR ", " INFO "];
@@ -162,7 +168,7 @@ pub fn is_new(line: &[u8]) -> bool {
         || WORDS.iter().any(|word| memchr::memmem::find(head, word.as_bytes()).is_some())
 }
 
-/// Whether a frame is native code's.
+/// Returns whether a frame is native code's.
 pub(super) fn is_native(line: &[u8]) -> bool {
     is_frame(line)
         || is_end(line)
@@ -173,7 +179,7 @@ pub(super) fn is_native(line: &[u8]) -> bool {
         || line.starts_with(b"    @     0x")
 }
 
-/// Whether a stack is not Python's: it has a format of its own.
+/// Returns whether a stack is not Python's, but has a format of its own.
 pub(super) fn is_foreign(text: &[u8]) -> bool {
     const OTHERS: [&str; 10] = [
         "Caused by:",
@@ -192,8 +198,8 @@ pub(super) fn is_foreign(text: &[u8]) -> bool {
         || is_call(text.split(|b| *b == b'\n').next().unwrap_or_default())
 }
 
-/// Whether words that come behind the same header go on with the event before them: more of a stack, or more lines of
-/// a message, which are indented.
+/// Returns whether a message after the same header continues the event before it: as more of a
+/// stack, or as another line of a message, which is indented or empty.
 pub fn goes_on(words: &[u8], in_stack: bool) -> bool {
     words.is_empty()
         || words.first().is_some_and(u8::is_ascii_whitespace)
@@ -202,36 +208,38 @@ pub fn goes_on(words: &[u8], in_stack: bool) -> bool {
         || in_stack && is_exception(words)
 }
 
-/// Whether a line stands inside a stack, so that an exception's name may follow.
+/// Returns whether a line is inside a stack, so that the name of an exception may follow.
 pub fn is_inside(line: &[u8]) -> bool {
     line.first().is_some_and(u8::is_ascii_whitespace)
-        || is_place(line)
+        || is_location_line(line)
         || starts(line, &STARTS)
         || memchr::memmem::find(line, b"Traceback (most recent").is_some()
 }
 
-/// Whether the next stack belongs to the same failure.
+/// Returns whether the next stack belongs to the same failure.
 pub fn is_chain(line: &[u8]) -> bool {
     starts(line, &CHAINS) || is_child(line) || starts(line, &STARTS[1..6])
 }
 
-/// Whether a stack begins.
+/// Returns whether a traceback starts.
 pub fn is_start(line: &[u8]) -> bool {
     line.starts_with(STARTS[0].as_bytes())
 }
 
-/// What a stack comes down to.
+/// Summary of a stack.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stack<'a> {
-    /// The exception's type.
+    /// Type of the exception.
     pub kind: &'a str,
-    /// Its words; empty where it has none.
+    /// Message of the exception; empty if there is none.
     pub message: &'a str,
-    /// The innermost frame that is not a library's, as `file:function`; empty where there is none.
+    /// Innermost frame outside of libraries, or else inside one, as `file:function`; empty if there
+    /// is none.
     pub frame: String,
 }
 
-/// A chain's first block, the origin; of threads that `faulthandler` dumped the one that failed.
+/// Returns the first block of a chain, the origin, or the thread that failed in a `faulthandler`
+/// dump.
 pub fn first_of_chain(text: &str) -> &str {
     if let Some(at) = text.find("Current thread 0x") {
         return text.get(at..).unwrap_or(text);
@@ -240,10 +248,11 @@ pub fn first_of_chain(text: &str) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-/// The exception that a text's first traceback ends with, and where in our own code it came from. Of a chain the first
-/// block is the origin: what was raised while it was handled only followed.
+/// Returns the exception at the end of the first traceback in a text, and the frame that it came
+/// from. The first block of a chain is the origin: any exception raised while it was handled is a
+/// consequence.
 pub fn of(text: &str) -> Option<Stack<'_>> {
-    // Most words are one line, and no frame.
+    // Most messages are a single line, and not a frame.
     let begins_in_frame = text.trim_start().starts_with("File \"");
     if memchr::memchr(b'\n', text.as_bytes()).is_none()
         && !begins_in_frame
@@ -252,7 +261,7 @@ pub fn of(text: &str) -> Option<Stack<'_>> {
         return None;
     }
     if let Some((_, fatal)) = text.split_once("Fatal Python error: ") {
-        // The most recent call comes first, and of threads the one that failed counts.
+        // The most recent call comes first, and of several threads the one that failed counts.
         let current = fatal.split_once("Current thread ").map_or("", |(_, stack)| stack);
         let frame = current.lines().find_map(|line| frame_of(line.trim_start()));
         let frame = frame.map(|(file, function)| short(file, function)).unwrap_or_default();
@@ -270,7 +279,7 @@ pub fn of(text: &str) -> Option<Stack<'_>> {
     let mut frame = String::new();
     let mut library = String::new();
     for line in stack.lines() {
-        // A group draws its branches with bars.
+        // An exception group draws its branches with bars.
         let bare = line.trim_start_matches([' ', '|', '+', '-']);
         if let Some((file, function)) = frame_of(bare) {
             let place = if is_library(file) { &mut library } else { &mut frame };
@@ -280,7 +289,7 @@ pub fn of(text: &str) -> Option<Stack<'_>> {
         let outside = line.starts_with(|c: char| c.is_ascii_alphabetic())
             || line.starts_with("  | ") && bare.starts_with(|c: char| c.is_ascii_uppercase());
         if outside {
-            // What stands behind the frames is an exception, whatever its name.
+            // The first line after the frames is the exception, whatever its name.
             let (kind, message) = bare.split_once(": ").unwrap_or((bare, ""));
             let (kind, message) =
                 if flowlog_schema::is_error_type(kind) { (kind, message) } else { ("", bare) };
@@ -299,14 +308,15 @@ fn short(file: &str, function: &str) -> String {
     format!("{}:{function}", file.rsplit('/').next().unwrap_or(file))
 }
 
-/// File and function of `File "x.py", line 3, in f`; of `faulthandler` there is no comma.
+/// Parses file and function of `File "x.py", line 3, in f`; `faulthandler` writes no comma before
+/// `in`.
 fn frame_of(line: &str) -> Option<(&str, &str)> {
     let (file, rest) = line.strip_prefix("File \"")?.split_once('"')?;
     let function = rest.split_once(" in ").map_or("", |(_, function)| function.trim());
     Some((file, function))
 }
 
-/// Code that only runs what others wrote: the interpreter's own and general frameworks'.
+/// Returns whether a file only runs code of others: the interpreter's own and general frameworks.
 fn is_library(file: &str) -> bool {
     const LIBRARIES: [&str; 14] = [
         "<frozen",
@@ -333,7 +343,7 @@ mod tests {
 
     #[test]
     fn parts_of_stacks() {
-        use Begin::{Part, Stack};
+        use EventStart::{Part, Stack};
         for (line, expected) in [
             ("Traceback (most recent call last):", Some(Stack)),
             ("Process EngineCore_0:", Some(Stack)),
@@ -349,12 +359,12 @@ mod tests {
             ("frame #4: <unknown function> + 0x145c0 (0x7f)", Some(Part)),
             ("hello", None),
         ] {
-            assert_eq!(begins(line.as_bytes()), expected, "{line}");
+            assert_eq!(classify_start(line.as_bytes()), expected, "{line}");
         }
     }
 
     #[test]
-    fn what_a_stack_comes_down_to() {
+    fn stacks_are_summarized() {
         let chain = "boom\nTraceback (most recent call last):\n  File \"/app/dynamo/vllm/handlers.py\", line 3, in generate\n    x\n  \
                      File \"/usr/lib/python3.12/asyncio/tasks.py\", line 1, in wait_for\nAssertionError\n\n\
                      During handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\nKeyError: 'y'";

@@ -1,46 +1,46 @@
-//! UCX: `[EPOCH] [HOST:PID:THREAD] FILE:LINE UCX LEVEL WORDS` (`src/ucs/debug/log.c`); what kills the process comes
-//! without a time.
+//! UCX: `[EPOCH] [HOST:PID:THREAD] FILE:LINE UCX LEVEL MESSAGE` (`src/ucs/debug/log.c`); fatal
+//! errors have no time.
 
 use flowlog_schema::Level;
 
-use super::words::{Words, beginning, level};
-use super::{Begin, Example, Recogniser};
-use crate::observation::Observation;
-use crate::stamp;
+use super::plain::{PlainLine, beginning, level};
+use super::{EventStart, Example, LogFormat};
+use crate::event::ParsedEvent;
+use crate::timestamp;
 
 /// UCX's log lines.
-pub(super) const UCX: Recogniser = Recogniser {
+pub(super) const UCX: LogFormat = LogFormat {
     name: "ucx",
-    begins: |line| {
+    classify_start: |line| {
         let inner = line.strip_prefix(b"[")?;
-        let is_log = inner.get(10) == Some(&b'.') && stamp::epoch(inner).is_some();
+        let is_log = inner.get(10) == Some(&b'.') && timestamp::epoch(inner).is_some();
         let text = beginning(line, 256);
-        (is_log || fatal(text).is_some()).then(|| Begin::logged(b"ucx", 0, None))
+        (is_log || fatal(text).is_some()).then(|| EventStart::logged(b"ucx", 0, None))
     },
     read: |text| log(text).or_else(|| fatal(text)),
     examples: &[
         Example {
             text: "[1763800035.705274] [gpu-node-1:760  :0]       ib_device.c:1332 UCX  ERROR   ibv_create_ah(dlid=49152) failed: No such device",
-            tells: "2025-11-22T08:27:15.705274Z ERROR ucx ib_device.c:1332: ibv_create_ah(dlid=49152) failed: No such device",
+            expected: "2025-11-22T08:27:15.705274Z ERROR ucx ib_device.c:1332: ibv_create_ah(dlid=49152) failed: No such device",
         },
         Example {
             text: "[1763800035.705274] [vm-1:2802608:a]     ucp_worker.c:2903 UCX  DIAG  worker 0x7: 10 pending",
-            tells: "2025-11-22T08:27:15.705274Z DEBUG ucx ucp_worker.c:2903: worker 0x7: 10 pending",
+            expected: "2025-11-22T08:27:15.705274Z DEBUG ucx ucp_worker.c:2903: worker 0x7: 10 pending",
         },
         Example {
             text: "[gpu-node-1:19546:0:19546] ib_mlx5_log.c:139  Transport retry count exceeded on mlx5_0:1/IB",
-            tells: "ERROR ucx ib_mlx5_log.c:139  Transport retry count exceeded on mlx5_0:1/IB",
+            expected: "ERROR ucx ib_mlx5_log.c:139  Transport retry count exceeded on mlx5_0:1/IB",
         },
         Example {
             text: "[gpu-node-1:594314:0:594797] Caught signal 11 (Segmentation fault: address not mapped to object)\n==== backtrace (tid: 594797) ====",
-            tells: "ERROR ucx Caught signal 11 (Segmentation fault: address not mapped to object)\n==== backtrace (tid: 594797) ====",
+            expected: "ERROR ucx Caught signal 11 (Segmentation fault: address not mapped to object)\n==== backtrace (tid: 594797) ====",
         },
     ],
 };
 
-fn log(text: &str) -> Option<Observation<'_>> {
+fn log(text: &str) -> Option<ParsedEvent<'_>> {
     let inner = text.strip_prefix('[')?;
-    let (time, end) = stamp::epoch(inner.as_bytes())?;
+    let (time, end) = timestamp::epoch(inner.as_bytes())?;
     let rest = inner.get(end..)?.strip_prefix("] [")?;
     let (_, rest) = rest.split_once("] ")?;
     let (place, rest) = rest.trim_start().split_once(' ')?;
@@ -48,20 +48,20 @@ fn log(text: &str) -> Option<Observation<'_>> {
     let (name, message) = rest.trim_start().split_once(' ')?;
     let level = level(name)?;
     Some(
-        Words {
+        PlainLine {
             time: Some(time),
             level: Some(level),
             component: "ucx",
             target: place,
             message: message.trim_start(),
-            ..Words::default()
+            ..PlainLine::default()
         }
-        .observe(),
+        .into_event(),
     )
 }
 
-/// `[HOST:PID:THREAD:TID] `.
-fn fatal(text: &str) -> Option<Observation<'_>> {
+/// Parses a fatal error: `[HOST:PID:THREAD:TID] MESSAGE`.
+fn fatal(text: &str) -> Option<ParsedEvent<'_>> {
     let (who, message) = text.strip_prefix('[')?.split_once("] ")?;
     let mut parts = who.rsplit(':');
     let number = |part: Option<&str>| {
@@ -77,7 +77,7 @@ fn fatal(text: &str) -> Option<Observation<'_>> {
         return None;
     }
     Some(
-        Words { level: Some(Level::Error), component: "ucx", message, ..Words::default() }
-            .observe(),
+        PlainLine { level: Some(Level::Error), component: "ucx", message, ..PlainLine::default() }
+            .into_event(),
     )
 }

@@ -1,20 +1,21 @@
-//! uvicorn: `INFO:     CLIENT - "POST /path HTTP/1.1" 200 OK`, and what the server says of itself. No time.
+//! uvicorn: `INFO:     CLIENT - "POST /path HTTP/1.1" 200 OK`, and the server's messages about
+//! itself. No time.
 
 use flowlog_schema::Level;
 
-use super::words::{Words, beginning, level};
-use super::{Begin, Example, Recogniser};
+use super::plain::{PlainLine, beginning, level};
+use super::{EventStart, Example, LogFormat};
 
-/// The server's lines: level, colon, padding to ten characters.
-pub(super) const UVICORN: Recogniser = Recogniser {
+/// Log lines of the server: level, colon, padding to ten characters.
+pub(super) const UVICORN: LogFormat = LogFormat {
     name: "uvicorn",
-    begins: |line| {
+    classify_start: |line| {
         let text = beginning(line, 64);
-        head(text).map(|(name, _)| Begin::logged(b"uvicorn", 0, level(name)))
+        head(text).map(|(name, _)| EventStart::logged(b"uvicorn", 0, level(name)))
     },
     read: |text| {
         let (name, message) = head(text)?;
-        // An answer that is an error is no information.
+        // uvicorn logs an error response at INFO.
         let status = message.rsplit_once("\" ").and_then(|(request, rest)| {
             request.contains(" HTTP/").then(|| rest.get(..3)?.parse::<u16>().ok()).flatten()
         });
@@ -22,22 +23,22 @@ pub(super) const UVICORN: Recogniser = Recogniser {
             Some(500..) => Some(Level::Error),
             _ => level(name),
         };
-        Some(Words { level, message, ..Words::default() }.observe())
+        Some(PlainLine { level, message, ..PlainLine::default() }.into_event())
     },
     examples: &[
         Example {
             text: "INFO:     10.1.6.81:16983 - \"POST /v1/chat/completions HTTP/1.1\" 500 Internal Server Error",
-            tells: "ERROR 10.1.6.81:16983 - \"POST /v1/chat/completions HTTP/1.1\" 500 Internal Server Error",
+            expected: "ERROR 10.1.6.81:16983 - \"POST /v1/chat/completions HTTP/1.1\" 500 Internal Server Error",
         },
         Example {
             text: "INFO:     10.1.6.81:1 - \"GET /health HTTP/1.1\" 200 OK",
-            tells: "INFO 10.1.6.81:1 - \"GET /health HTTP/1.1\" 200 OK",
+            expected: "INFO 10.1.6.81:1 - \"GET /health HTTP/1.1\" 200 OK",
         },
         Example {
             text: "ERROR:    Exception in ASGI application\nTraceback (most recent call last):\n  File \"a.py\", line 1",
-            tells: "ERROR Exception in ASGI application\nTraceback (most recent call last):\n  File \"a.py\", line 1",
+            expected: "ERROR Exception in ASGI application\nTraceback (most recent call last):\n  File \"a.py\", line 1",
         },
-        Example { text: "INFO:     Shutting down", tells: "INFO Shutting down" },
+        Example { text: "INFO:     Shutting down", expected: "INFO Shutting down" },
     ],
 };
 
@@ -45,7 +46,7 @@ fn head(text: &str) -> Option<(&str, &str)> {
     let (name, rest) = text.split_once(':')?;
     let known = matches!(name, "TRACE" | "DEBUG" | "INFO" | "WARNING" | "ERROR" | "CRITICAL");
     let words = rest.trim_start_matches(' ');
-    // Padded to ten: a single blank is somebody else's.
+    // The level is padded to ten; a line with a single space comes from another logger.
     (known
         && !words.is_empty()
         && name.len() + 1 + (rest.len() - words.len()) == 10

@@ -1,112 +1,113 @@
-//! What went wrong, as its line tells it: shown while reading goes on, before anything is known of causes.
+//! Alerts: failures as their lines report them, shown while reading continues and causes are not
+//! known yet.
 
 use compact_str::CompactString;
 
-use crate::envelope::Speaker;
-use crate::flow::{Mark, Place};
-use crate::format::caller_of;
-use crate::observation::{FlowKey, Observation, Said};
-use crate::sign::{Class, Clue};
+use crate::envelope::Producer;
+use crate::event::{FlowKey, ParsedEvent, SpanUpdate, truncate};
+use crate::flow::{LineRef, LogPosition};
+use crate::format::client_fault;
+use crate::rules::{RuleClass, RuleMatch};
 
-/// Something that went wrong, as its line tells it.
+/// A failure as its line reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
-    /// Where.
-    pub place: Place,
-    /// When, in nanoseconds since the epoch.
+    /// Location of the line.
+    pub line: LineRef,
+    /// Time of the line, in nanoseconds since the epoch.
     pub time: Option<i64>,
-    /// The flow that failed; none where a process or the run is in trouble.
+    /// Flow that failed; `None` if the line concerns a process or the run.
     pub flow: Option<FlowKey>,
-    /// The component that the line names.
+    /// Component that the line names or is attributed to.
     pub component: CompactString,
-    /// The instance that it names, else the pod, container or process that wrote it.
+    /// Instance that the line names, or else the pod, container, process or host that produced it.
     pub instance: CompactString,
-    /// Where in its work the component was.
+    /// State that the component was in.
     pub state: CompactString,
-    /// Type of the error.
+    /// Error type.
     pub kind: CompactString,
-    /// Its words, as they stand in the log.
+    /// Message as it appears in the log.
     pub message: Box<str>,
 }
 
-/// Bytes of a message that are kept.
-const MAX_MESSAGE: usize = 1_000;
+/// Maximum length of a message, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1_000;
 
 impl Alert {
-    /// What a line of a span tells, if that failed and its caller is not to blame.
+    /// Returns the alert for a span's line, if it reports a failure that is not the caller's fault.
     pub(super) fn of_span(
-        observation: &Observation<'_>,
-        speaker: &Speaker,
-        mark: Mark,
+        event: &ParsedEvent<'_>,
+        producer: &Producer,
+        position: LogPosition,
     ) -> Option<Self> {
-        let (Said::Fail(fault) | Said::Distress { fault, .. }) = &observation.said else {
+        let (SpanUpdate::Fail(error_detail) | SpanUpdate::ErrorLogged { error_detail, .. }) =
+            &event.update
+        else {
             return None;
         };
-        if caller_of(&fault.kind, fault.status).is_some() {
+        if client_fault(&error_detail.kind, error_detail.status).is_some() {
             return None;
         }
-        let of_span = observation.span.as_ref();
+        let of_span = event.span.as_ref();
         let component =
-            of_span.and_then(|span| span.component.as_deref()).or(observation.component.as_deref());
+            of_span.and_then(|span| span.component.as_deref()).or(event.component.as_deref());
         let instance =
-            of_span.and_then(|span| span.instance.as_deref()).or(observation.instance.as_deref());
+            of_span.and_then(|span| span.instance.as_deref()).or(event.instance.as_deref());
         let message: &str =
-            if fault.message.is_empty() { &observation.message } else { &fault.message };
+            if error_detail.message.is_empty() { &event.message } else { &error_detail.message };
         Some(Self {
-            place: mark.place,
-            time: mark.time(),
-            flow: observation.flows.first().cloned(),
+            line: position.line,
+            time: position.time(),
+            flow: event.flows.first().cloned(),
             component: component.unwrap_or_default().into(),
-            instance: instance.unwrap_or_else(|| name_of(speaker)).into(),
-            state: observation.state.as_deref().unwrap_or_default().into(),
-            kind: fault.kind.as_ref().into(),
-            message: cut(message).into(),
+            instance: instance.unwrap_or_else(|| name_of(producer)).into(),
+            state: event.state.as_deref().unwrap_or_default().into(),
+            kind: error_detail.kind.as_ref().into(),
+            message: truncate(message, MAX_MESSAGE_BYTES).into(),
         })
     }
 
-    /// What a line tells of a process or the run, if that is in trouble.
-    pub(super) fn of_sign(
-        clue: &Clue,
-        observation: &Observation<'_>,
-        speaker: &Speaker,
-        mark: Mark,
+    /// Returns the alert for a line that concerns a process or the run, if its class is a failure.
+    pub(super) fn of_rule_match(
+        rule_match: &RuleMatch,
+        event: &ParsedEvent<'_>,
+        producer: &Producer,
+        position: LogPosition,
     ) -> Option<Self> {
         if !matches!(
-            clue.class,
-            Class::Panic
-                | Class::Fatal
-                | Class::Killed
-                | Class::StartFailure
-                | Class::Unreachable
-                | Class::Traceback
-                | Class::Infrastructure
-                | Class::Error
+            rule_match.class,
+            RuleClass::Panic
+                | RuleClass::Fatal
+                | RuleClass::Killed
+                | RuleClass::StartFailure
+                | RuleClass::Unreachable
+                | RuleClass::Traceback
+                | RuleClass::Infrastructure
+                | RuleClass::Error
         ) {
             return None;
         }
-        let named = observation.component.as_deref().unwrap_or_default();
-        let component = if clue.about.is_empty() { named } else { clue.about.as_str() };
+        let named = event.component.as_deref().unwrap_or_default();
+        let component =
+            if rule_match.component.is_empty() { named } else { rule_match.component.as_str() };
         Some(Self {
-            place: mark.place,
-            time: mark.time(),
+            line: position.line,
+            time: position.time(),
             flow: None,
             component: component.into(),
-            instance: observation.instance.as_deref().unwrap_or_else(|| name_of(speaker)).into(),
+            instance: event.instance.as_deref().unwrap_or_else(|| name_of(producer)).into(),
             state: CompactString::default(),
             kind: CompactString::default(),
-            message: cut(&observation.words()).into(),
+            message: truncate(&event.full_message(), MAX_MESSAGE_BYTES).into(),
         })
     }
 }
 
-/// The narrowest name that the envelopes tell of who speaks.
-pub(super) fn name_of(speaker: &Speaker) -> &str {
-    [&speaker.pod, &speaker.container, &speaker.process, &speaker.host]
+/// Returns the producer's name from its envelopes: pod, container, process or host, whichever is
+/// known first; empty if none is.
+pub(super) fn name_of(producer: &Producer) -> &str {
+    [&producer.pod, &producer.container, &producer.process, &producer.host]
         .into_iter()
         .find(|name| !name.is_empty())
         .map_or("", |name| name)
-}
-
-fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_MESSAGE)).unwrap_or_default()
 }

@@ -1,126 +1,122 @@
-//! One chunk, read on one thread.
+//! Reading of one chunk on one thread.
 
 use std::cell::Cell;
-use std::io;
 use std::sync::Mutex;
 
-use super::Plan;
-use super::part::Part;
-use super::reader::{Known, Reader};
+use super::IngestOptions;
+use super::chunk_error::ChunkError;
+use super::chunk_result::ChunkResult;
+use super::reader::{Reader, SourceContext};
 use super::schedule::Task;
-use crate::events::{NeedsPast, read_events};
-use crate::flow::Notes;
+use crate::flow::ChunkDelta;
 use crate::lines::{Chunk, read_chunk};
-use crate::shapes::Shapes;
+use crate::multiline::read_events;
+use crate::templates::TemplateCache;
 
-/// Notes that were taken, whose room is used again.
+/// Chunk deltas that were merged, kept to reuse their memory.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<Notes>>);
+pub(super) struct Pool(Mutex<Vec<ChunkDelta>>);
 
 impl Pool {
-    fn take(&self, source: u32) -> Notes {
+    fn take(&self, source: u32) -> ChunkDelta {
         match self.0.lock().ok().and_then(|mut pool| pool.pop()) {
-            Some(mut notes) => {
-                notes.reset(source);
-                notes
+            Some(mut delta) => {
+                delta.reset(source);
+                delta
             }
-            None => Notes::of(source),
+            None => ChunkDelta::of(source),
         }
     }
 
-    pub(super) fn give_back(&self, notes: Vec<Notes>) {
+    pub(super) fn give_back(&self, delta: Vec<ChunkDelta>) {
         if let Ok(mut pool) = self.0.lock() {
-            pool.extend(notes);
+            pool.extend(delta);
         }
     }
 }
 
-/// Reads the lines of a source that begin in a range.
+/// Reads the lines of a source that begin in the task's range. The lookbehind is read only if the
+/// first attempt turns out to need it.
 pub(super) fn read_part(
-    known: Known<'_>,
+    context: SourceContext<'_>,
     pool: &Pool,
     task: &Task,
-    plan: &Plan,
-) -> Result<Part, String> {
-    let read = |past| read_with(known, pool, task, past, plan);
+    options: &IngestOptions,
+) -> Result<ChunkResult, String> {
+    let read = |with_lookbehind| read_with(context, pool, task, with_lookbehind, options);
     match read(false) {
-        Err(Stop::NeedsPast) => read(true),
+        Err(ChunkError::NeedsLookbehind) => read(true),
         other => other,
     }
-    .map_err(|stop| stop.to_string())
+    .map_err(|error| error.to_string())
 }
 
-/// Why reading a chunk ended early.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Stop {
-    #[error("what lies before has to be known")]
-    NeedsPast,
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-impl From<NeedsPast> for Stop {
-    fn from(_: NeedsPast) -> Self {
-        Self::NeedsPast
-    }
-}
-
-/// Bytes that are read at once beyond a chunk whose last events go on.
-const AHEAD: u64 = 64 * 1024;
+/// Bytes of lookahead read at a time, beyond a chunk with unfinished events at its end.
+const LOOKAHEAD_BYTES: u64 = 64 * 1024;
 
 fn read_with(
-    known: Known<'_>,
+    context: SourceContext<'_>,
     pool: &Pool,
     task: &Task,
-    past: bool,
-    plan: &Plan,
-) -> Result<Part, Stop> {
+    with_lookbehind: bool,
+    options: &IngestOptions,
+) -> Result<ChunkResult, ChunkError> {
     let number = u32::try_from(task.source).unwrap_or(u32::MAX);
-    let Some(source) = known.0.read.get(task.source) else {
-        return Ok(Part::new(pool.take(number), number, 0));
+    let Some(source) = context.0.read.get(task.source) else {
+        return Ok(ChunkResult::new(pool.take(number), number, 0));
     };
-    let chunk =
-        read_chunk(source, task.range.start..task.range.end.min(source.size), past, BUFFER.take())?;
-    let chunk = Chunk { rested: task.rested, ..chunk };
-    let end = source.size.min(task.rests);
-    let part = Part::new(pool.take(number), number, chunk.own);
+    let chunk = read_chunk(
+        source,
+        task.range.start..task.range.end.min(source.size),
+        with_lookbehind,
+        BUFFER.take(),
+    )?;
+    let chunk = Chunk { quiescent_at: task.quiescent_at, ..chunk };
+    let end = source.size.min(task.next_quiescence);
+    let part = ChunkResult::new(pool.take(number), number, chunk.chunk_start);
     let mut reader = Reader::new(
         part,
-        known,
-        (chunk.own, chunk.knows_past),
-        SHAPES.take().unwrap_or_default(),
-        plan,
+        context,
+        chunk.has_lookbehind,
+        TEMPLATES.take().unwrap_or_default(),
+        options,
     );
-    reader.part.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.own;
+    reader.result.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.chunk_start;
     let mut ahead = |from: u64| {
         if from >= end {
             Ok(None)
         } else {
-            read_chunk(source, from..from.saturating_add(AHEAD).min(end), false, Vec::new())
-                .map(Some)
-                .map_err(Stop::from)
+            read_chunk(
+                source,
+                from..from.saturating_add(LOOKAHEAD_BYTES).min(end),
+                false,
+                Vec::new(),
+            )
+            .map(Some)
+            .map_err(ChunkError::from)
         }
     };
     let lines = read_events(&chunk, &mut ahead, &mut reader);
-    let (mut part, shapes) = reader.into_parts();
-    SHAPES.set(Some(shapes));
+    let (mut part, templates) = reader.into_parts();
+    TEMPLATES.set(Some(templates));
     BUFFER.set(chunk.bytes);
     match lines {
         Ok(lines) => {
-            part.place.2 = lines;
+            part.lines = lines;
             Ok(part)
         }
         Err(stop) => {
-            pool.give_back(vec![part.notes]);
+            pool.give_back(vec![part.delta]);
             Err(stop)
         }
     }
 }
 
 thread_local! {
-    /// The room of the last chunk that this thread read: fresh memory for each costs as much as reading it.
+    /// Buffer of the last chunk that this thread read. It is reused because fresh memory for each
+    /// chunk costs as much as reading it.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 
-    /// Shapes of lines that this thread learnt.
-    static SHAPES: Cell<Option<Box<Shapes>>> = const { Cell::new(None) };
+    /// Line templates that this thread learned.
+    static TEMPLATES: Cell<Option<Box<TemplateCache>>> = const { Cell::new(None) };
 }

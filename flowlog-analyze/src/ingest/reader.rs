@@ -1,404 +1,444 @@
-//! Events to what a chunk holds.
+//! Conversion of events into the result of a chunk.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use super::Plan;
+use super::IngestOptions;
 use super::alert::Alert;
-use super::chunk::Stop;
-use super::logged::LoggedEvent;
-use super::part::Part;
-use super::told::Told;
-use crate::envelope::Speaker;
-use crate::events::{Counted, Event, Hearer, Recalled};
-use crate::flow::{Mark, Place, Voice};
+use super::chunk_error::ChunkError;
+use super::chunk_result::ChunkResult;
+use super::event_row::EventRow;
+use super::recent_times::RecentTimes;
+use crate::component_filter::ComponentFilter;
+use crate::component_names;
+use crate::envelope::Producer;
+use crate::event::{ParsedEvent, SpanUpdate};
+use crate::flow::{LineRef, LogPosition, ProducerId};
 use crate::format::{self, Format};
-use crate::lines::{MAX_EVENT, MAX_LINE};
-use crate::names::{self, Components};
-use crate::observation::{Observation, Said};
-use crate::shapes::Shapes;
-use crate::sign;
+use crate::lines::{MAX_EVENT_BYTES, MAX_LINE_BYTES};
+use crate::multiline::{AcceptedLine, EventSink, RawEvent, TemplateOwner};
+use crate::rules;
 use crate::source::Sources;
-use crate::stamp::Stamp;
-use crate::timeline::{Timelines, YearMemory};
+use crate::templates::TemplateCache;
+use crate::timestamp::Timestamp;
+use crate::timestamp_inference::{TimestampResolvers, YearCache};
 
-/// Reads a chunk's events into a part.
+/// Sink that builds a chunk's result from its events.
 pub(super) struct Reader<'t> {
-    pub(super) part: Part,
+    pub(super) result: ChunkResult,
     source: u32,
     sources: &'t Sources,
-    timelines: &'t Timelines,
-    told: Told,
-    /// See [`Plan::keeps_ledger`].
-    keeps_ledger: bool,
-    /// See [`Plan::follows`].
-    follows: bool,
-    /// See [`Plan::keeps_events`].
-    keeps_events: bool,
-    /// See [`Plan::by_sight`]; ledger and events want every line.
-    by_sight: bool,
-    /// The times that count,
+    resolvers: &'t TimestampResolvers,
+    recent_times: RecentTimes,
+    /// See [`IngestOptions::collect_line_stats`].
+    collect_line_stats: bool,
+    /// See [`IngestOptions::follow`].
+    follow: bool,
+    /// See [`IngestOptions::collect_events`].
+    collect_events: bool,
+    /// See [`IngestOptions::fast_path`]. Off if line statistics or events are collected, which need
+    /// every line.
+    fast_path: bool,
+    /// Requested times.
     span: RangeInclusive<i64>,
-    /// and the components.
-    components: &'t Components,
-    /// The component that the source's name tells.
+    /// Requested components.
+    components: &'t ComponentFilter,
+    /// Component that the source's name indicates.
     of_file: Option<&'static str>,
-    /// Where the chunk begins, and whether its past is known.
-    begins: (u64, bool),
-    shapes: Box<Shapes>,
-    /// By the number of a shape: its author, and the speaker's key.
-    authors: Vec<Option<(u16, u32)>>,
-    year: YearMemory,
-    /// That of the shapes whose numbers `authors` has.
+    /// Whether the lines before the chunk were read.
+    has_lookbehind: bool,
+    templates: Box<TemplateCache>,
+    /// Writer and producer key by template index.
+    writers: Vec<Option<(u16, u32)>>,
+    year: YearCache,
+    /// Generation of the templates that the indexes above refer to.
     generation: u32,
 }
 
-/// The sources, and what is known of their times.
-pub(super) type Known<'t> = (&'t Sources, &'t Timelines);
+/// The sources, and what was learned about their timestamps.
+pub(super) type SourceContext<'t> = (&'t Sources, &'t TimestampResolvers);
 
-impl<'c> Hearer<'c> for Reader<'_> {
-    type Error = Stop;
+/// Time of an event, as resolved from a timestamp.
+#[derive(Clone, Copy)]
+struct ResolvedTime {
+    /// Nanoseconds since the epoch.
+    ns: i64,
+    resolution_ns: u32,
+    /// Whether an event before it can change the result.
+    needs_earlier_event: bool,
+}
 
-    fn hear(&mut self, event: &Event<'c>) -> Result<(), Stop> {
-        let needs_past = self.take(event);
-        let (own, knows_past) = self.begins;
-        if needs_past && !knows_past && event.at - own <= MAX_EVENT as u64 {
-            Err(Stop::NeedsPast)
+impl<'c> EventSink<'c> for Reader<'_> {
+    type Error = ChunkError;
+
+    fn on_event(&mut self, raw: &RawEvent<'c>) -> Result<(), ChunkError> {
+        let needs_past = self.take(raw);
+        // Without lookbehind, every event begins in the chunk.
+        if needs_past
+            && !self.has_lookbehind
+            && raw.at - self.result.offset <= MAX_EVENT_BYTES as u64
+        {
+            Err(ChunkError::NeedsLookbehind)
         } else {
             Ok(())
         }
     }
 
-    fn skim(&mut self, at: u64, line: &[u8]) -> bool {
-        if !self.by_sight {
+    fn try_record(&mut self, at: u64, line: &[u8]) -> bool {
+        if !self.fast_path {
             return false;
         }
-        let place = Place { source: self.source, offset: at, speaker: 0 };
-        if at < self.begins.0 {
+        let line_ref = LineRef { source: self.source, offset: at, producer: 0 };
+        if at < self.result.offset {
             return false;
         }
-        let found = self.part.notes.skim(line.trim_ascii_end(), place, &self.span, self.components);
+        let found = self.result.delta.try_record(
+            line.trim_ascii_end(),
+            line_ref,
+            &self.span,
+            self.components,
+        );
         let Some((format, time, counts)) = found else { return false };
         self.note_record(format, time, at, counts);
         true
     }
 
-    fn recall(&mut self, line: &[u8]) -> Option<usize> {
-        if self.by_sight { self.shapes.recall(line) } else { None }
+    fn match_template(&mut self, line: &[u8]) -> Option<usize> {
+        if self.fast_path { self.templates.match_template(line) } else { None }
     }
 
-    fn recalled(&self, number: usize) -> Option<Recalled<'_>> {
-        self.shapes.recalled(number)
+    fn template_owner(&self, number: usize) -> Option<TemplateOwner<'_>> {
+        self.templates.template_owner(number)
     }
 
-    fn foretell(&mut self, event: &Event<'c>) {
-        let line = event.text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    fn note_pending_time(&mut self, raw: &RawEvent<'c>) {
+        let line = raw.text.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let text =
-            String::from_utf8_lossy(line.get(..line.len().min(MAX_LINE)).unwrap_or_default());
-        let own = format::read(text.trim_end()).1.and_then(|observation| observation.time);
-        if let Some((time, blur, _)) =
-            self.moment(own, event.facts.time, self.told.before(event.at))
-        {
-            self.told.tell(time, blur, event.at);
+            String::from_utf8_lossy(line.get(..line.len().min(MAX_LINE_BYTES)).unwrap_or_default());
+        let own = format::read(text.trim_end()).1.and_then(|event| event.time);
+        let recent = self.recent_times.latest_before(raw.at);
+        if let Some(resolved) = self.resolve_time(own, raw.meta.time, recent) {
+            self.recent_times.record(resolved.ns, resolved.resolution_ns, raw.at);
         }
     }
 
-    fn count(&mut self, number: usize, at: u64, line: &[u8]) -> Option<Counted> {
-        let (own, envelope) = self.shapes.stamps(number, line)?;
-        let (author, speaker) = self.author(number)?;
-        let told = self.told.before(at);
-        let time = self.moment(own, envelope, told);
+    fn accept_template_line(
+        &mut self,
+        number: usize,
+        at: u64,
+        line: &[u8],
+    ) -> Option<AcceptedLine> {
+        let (own, envelope) = self.templates.timestamps(number, line)?;
+        let (writer, producer) = self.writer(number)?;
+        let recent = self.recent_times.latest_before(at);
+        let resolved = self.resolve_time(own, envelope, recent);
         let stamp = own.or(envelope);
-        let (time_ns, blur) = time.map(|(time, blur, _)| (time, blur)).or(told)?;
-        if told.is_none() && time.is_none_or(|(_, _, asks)| asks) {
+        let (time_ns, resolution_ns) =
+            resolved.map(|time| (time.ns, time.resolution_ns)).or(recent)?;
+        if recent.is_none() && resolved.is_none_or(|time| time.needs_earlier_event) {
             return None;
         }
-        let format = self.shapes.known(number)?.format;
-        let guessed = stamp.is_some_and(|stamp| !stamp.is_complete());
-        if let Some((time, blur, _)) = time {
-            self.told.tell(time, blur, at);
+        let format = self.templates.template(number)?.format;
+        let is_time_inferred = stamp.is_some_and(|stamp| !stamp.is_complete());
+        if let Some(resolved) = resolved {
+            self.recent_times.record(resolved.ns, resolved.resolution_ns, at);
         }
-        let is_part = at >= self.begins.0 && self.span.contains(&time_ns) && {
-            let known = self.shapes.known(number)?;
-            self.counts(Some(known.component.as_str()).filter(|_| !known.embedded), known.speaker())
+        let in_scope = at >= self.result.offset && self.span.contains(&time_ns) && {
+            let known = self.templates.template(number)?;
+            self.counts(
+                Some(known.component.as_str()).filter(|_| !known.is_library),
+                known.producer(),
+            )
         };
-        if !is_part {
-            return Some(Counted { format, guessed, is_part });
+        if !in_scope {
+            return Some(AcceptedLine { format, is_time_inferred, in_scope });
         }
-        let place = Place { source: self.source, offset: at, speaker };
-        self.part.notes.spoke(author, Mark { clock: 0, time: time_ns, place, blur });
-        self.part.count(format, 1);
-        self.part.input.records += 1;
-        self.part.input.problems.guessed_times += u64::from(guessed);
-        if let Some((time, _, _)) = time {
-            self.part.note_time(time);
+        let line = LineRef { source: self.source, offset: at, producer };
+        self.result
+            .delta
+            .touch(writer, LogPosition { clock: 0, time: time_ns, line, resolution_ns });
+        self.result.count(format, 1);
+        self.result.input.records += 1;
+        self.result.input.problems.inferred_timestamps += u64::from(is_time_inferred);
+        if let Some(resolved) = resolved {
+            self.result.note_time(resolved.ns);
         }
-        Some(Counted { format, guessed, is_part })
+        Some(AcceptedLine { format, is_time_inferred, in_scope })
     }
 
-    fn take_back(&mut self, counted: Counted) {
-        if counted.is_part {
-            self.part.uncount(counted.format);
-            self.part.input.problems.guessed_times -= u64::from(counted.guessed);
+    fn retract(&mut self, accepted: AcceptedLine) {
+        if accepted.in_scope {
+            self.result.uncount(accepted.format);
+            self.result.input.problems.inferred_timestamps -= u64::from(accepted.is_time_inferred);
         }
     }
 }
 
 impl<'t> Reader<'t> {
-    /// A reader of a chunk that begins there and whose past is known or not.
+    /// Creates a reader of a chunk. `has_lookbehind` is whether the lines before it were read.
     pub(super) fn new(
-        part: Part,
-        (sources, timelines): Known<'t>,
-        begins: (u64, bool),
-        shapes: Box<Shapes>,
-        plan: &'t Plan,
+        result: ChunkResult,
+        (sources, resolvers): SourceContext<'t>,
+        has_lookbehind: bool,
+        templates: Box<TemplateCache>,
+        plan: &'t IngestOptions,
     ) -> Self {
         let file = sources
             .read
-            .get(part.place.0 as usize)
-            .filter(|_| plan.keeps_events || !plan.components.is_all());
+            .get(result.source as usize)
+            .filter(|_| plan.collect_events || !plan.components.is_all());
         Self {
-            source: part.place.0,
-            part,
+            source: result.source,
+            result,
             sources,
-            timelines,
-            follows: plan.follows,
-            told: Told::default(),
-            keeps_ledger: plan.keeps_ledger,
-            keeps_events: plan.keeps_events,
-            by_sight: plan.by_sight && !plan.keeps_ledger && !plan.keeps_events,
+            resolvers,
+            follow: plan.follow,
+            recent_times: RecentTimes::default(),
+            collect_line_stats: plan.collect_line_stats,
+            collect_events: plan.collect_events,
+            fast_path: plan.fast_path && !plan.collect_line_stats && !plan.collect_events,
             span: plan.since..=plan.until,
             components: &plan.components,
-            of_file: file.and_then(|file| names::of_file(&file.name).component),
-            begins,
-            shapes,
-            authors: Vec::new(),
+            of_file: file.and_then(|file| component_names::of_file(&file.name).component),
+            has_lookbehind,
+            templates,
+            writers: Vec::new(),
             generation: 0,
-            year: YearMemory::default(),
+            year: YearCache::default(),
         }
     }
 
-    /// What was read, and the shapes that were learnt.
-    pub(super) fn into_parts(self) -> (Part, Box<Shapes>) {
-        (self.part, self.shapes)
+    /// Returns the chunk's result and the templates that were learned.
+    pub(super) fn into_parts(self) -> (ChunkResult, Box<TemplateCache>) {
+        (self.result, self.templates)
     }
 
-    /// The moment that an event's own stamp tells, or its envelope's, how much later it may have been, and whether an event
-    /// before it may have a say in that.
-    fn moment(
+    /// Resolves the time of an event from its own timestamp, or else from its envelope's.
+    fn resolve_time(
         &mut self,
-        own: Option<Stamp>,
-        envelope: Option<Stamp>,
-        told: Option<(i64, u32)>,
-    ) -> Option<(i64, u32, bool)> {
+        own: Option<Timestamp>,
+        envelope: Option<Timestamp>,
+        recent: Option<(i64, u32)>,
+    ) -> Option<ResolvedTime> {
         let stamp = own.or(envelope)?;
-        let blur = u32::try_from(stamp.unit).unwrap_or(u32::MAX);
+        let resolution_ns = u32::try_from(stamp.unit).unwrap_or(u32::MAX);
         if stamp.is_complete() {
-            return Some((stamp.ns, blur, false));
+            return Some(ResolvedTime { ns: stamp.ns, resolution_ns, needs_earlier_event: false });
         }
         let complete = envelope.filter(|stamp| stamp.is_complete()).map(|stamp| stamp.ns);
-        let (moment, asks) = self.timelines.of(self.sources, self.source as usize).resolve(
-            stamp,
-            complete,
-            told.map(|(time, _)| time),
-            &mut self.year,
-        );
-        Some((moment, blur, asks))
+        let (ns, needs_earlier_event) = self
+            .resolvers
+            .of(self.sources, self.source as usize)
+            .resolve(stamp, complete, recent.map(|(time, _)| time), &mut self.year);
+        Some(ResolvedTime { ns, resolution_ns, needs_earlier_event })
     }
 
-    /// The author of a known shape, and the key of its speaker.
-    fn author(&mut self, number: usize) -> Option<(u16, u32)> {
-        if self.generation != self.shapes.generation() {
-            self.generation = self.shapes.generation();
-            self.authors.clear();
+    /// Returns the writer of a known template and the key of its producer.
+    fn writer(&mut self, number: usize) -> Option<(u16, u32)> {
+        if self.generation != self.templates.generation() {
+            self.generation = self.templates.generation();
+            self.writers.clear();
         }
-        if let Some(author) = self.authors.get(number).copied().flatten() {
-            return Some(author);
+        if let Some(writer) = self.writers.get(number).copied().flatten() {
+            return Some(writer);
         }
-        let known = self.shapes.known(number)?;
-        let speaker = known.speaker().key();
-        let author =
-            self.part.notes.author(speaker, &known.component, &known.instance, known.embedded)?;
-        if speaker != 0 {
-            self.part.notes.name(Voice { source: self.source, speaker }, known.speaker());
+        let known = self.templates.template(number)?;
+        let producer = known.producer().key();
+        let writer = self.result.delta.writer(
+            producer,
+            &known.component,
+            &known.instance,
+            known.is_library,
+        )?;
+        if producer != 0 {
+            self.result.delta.name(ProducerId { source: self.source, producer }, known.producer());
         }
-        if self.authors.len() <= number {
-            self.authors.resize(number + 1, None);
+        if self.writers.len() <= number {
+            self.writers.resize(number + 1, None);
         }
-        self.authors[number] = Some((author, speaker));
-        Some((author, speaker))
+        self.writers[number] = Some((writer, producer));
+        Some((writer, producer))
     }
 
-    /// Takes an event; whether it lacked a time that an earlier one might tell.
-    fn take(&mut self, event: &Event<'_>) -> bool {
-        if event.text.is_empty() {
-            let is_part = event.own
-                && self.counts(None, &event.facts.speaker)
-                && self.told.before(event.at).is_none_or(|(time, _)| self.span.contains(&time));
-            self.part.count(Format::UNRECOGNISED, if is_part { event.lines } else { 0 });
+    /// Processes an event. Returns whether it lacks a time that an earlier event could provide.
+    fn take(&mut self, raw: &RawEvent<'_>) -> bool {
+        if raw.text.is_empty() {
+            let in_scope = raw.starts_in_chunk
+                && self.counts(None, &raw.meta.producer)
+                && self
+                    .recent_times
+                    .latest_before(raw.at)
+                    .is_none_or(|(time, _)| self.span.contains(&time));
+            self.result.count(Format::UNRECOGNISED, if in_scope { raw.lines } else { 0 });
             return false;
         }
-        if self.glance(event) {
+        if self.decode_fast(raw) {
             return false;
         }
-        // A mapped line that its writer did not finish ends in zeros, and the next one follows them.
-        let whole = memchr::memrchr(0, &event.text)
-            .map_or(&event.text[..], |zero| event.text.get(zero + 1..).unwrap_or_default());
-        let kept = whole.get(..whole.len().min(MAX_LINE)).unwrap_or_default();
+        // A memory-mapped line that its writer did not finish ends in zeros, and the next line
+        // follows them.
+        let whole = memchr::memrchr(0, &raw.text)
+            .map_or(&raw.text[..], |zero| raw.text.get(zero + 1..).unwrap_or_default());
+        let kept = whole.get(..whole.len().min(MAX_LINE_BYTES)).unwrap_or_default();
         let text =
             std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
-        let (format, observation) = format::read(text.trim_end());
-        let told = self.told.before(event.at);
-        let envelope = event.facts.time;
-        let own = observation.as_ref().and_then(|observation| observation.time);
+        let (format, event) = format::read(text.trim_end());
+        let recent = self.recent_times.latest_before(raw.at);
+        let envelope = raw.meta.time;
+        let own = event.as_ref().and_then(|event| event.time);
         let stamp = own.or(envelope);
-        let moment = self.moment(own, envelope, told);
-        let time = moment.map(|(time, blur, _)| (time, blur));
-        if let Some((time, blur)) = time {
-            self.told.tell(time, blur, event.at);
+        let resolved = self.resolve_time(own, envelope, recent);
+        let time = resolved.map(|time| (time.ns, time.resolution_ns));
+        if let Some((time, resolution_ns)) = time {
+            self.recent_times.record(time, resolution_ns, raw.at);
         }
-        // A line without a stamp has the milliseconds of its clock, else the time of the line before it.
-        let clock = observation.as_ref().map_or(0, |observation| observation.clock);
+        // Without a timestamp, an event has the milliseconds of its clock, or else the time of the
+        // event before it.
+        let clock = event.as_ref().map_or(0, |event| event.clock);
         let by_clock = (clock > 0).then(|| {
-            (i64::try_from((clock >> 16) * 1_000_000).unwrap_or(Mark::NO_TIME), 1_000_000)
+            (i64::try_from((clock >> 16) * 1_000_000).unwrap_or(LogPosition::NO_TIME), 1_000_000)
         });
-        let found = time.or(by_clock).or(told);
-        // Which of two neighbours came first matters to a stamp that leaves something out.
-        let needs_past =
-            told.is_none() && (found.is_none() || moment.is_some_and(|(_, _, asks)| asks));
-        if !event.own {
+        let found = time.or(by_clock).or(recent);
+        // An incomplete timestamp is resolved by the order of neighboring events.
+        let needs_past = recent.is_none()
+            && (found.is_none() || resolved.is_some_and(|time| time.needs_earlier_event));
+        if !raw.starts_in_chunk {
             return false;
         }
-        let named = observation
+        let named = event
             .as_ref()
-            .filter(|observation| !observation.embedded)
-            .and_then(|observation| observation.component.as_deref());
+            .filter(|event| !event.is_library)
+            .and_then(|event| event.component.as_deref());
         if found.is_some_and(|(time, _)| !self.span.contains(&time))
-            || !self.counts(named, &event.facts.speaker)
+            || !self.counts(named, &raw.meta.producer)
         {
             return needs_past;
         }
-        self.part.count(format, event.lines);
-        let input = &mut self.part.input;
+        self.result.count(format, raw.lines);
+        let input = &mut self.result.input;
         input.problems.invalid_utf8 += u64::from(matches!(text, Cow::Owned(_)));
-        input.problems.long_lines += u64::from(kept.len() < whole.len());
-        input.problems.guessed_times += u64::from(stamp.is_some_and(|stamp| !stamp.is_complete()));
-        let speaker = event.facts.speaker.key();
-        let (time_ns, blur) = found.unwrap_or((Mark::NO_TIME, 0));
-        let place = Place { source: self.source, offset: event.at, speaker };
-        if speaker != 0 {
-            self.part.notes.name(place.voice(), &event.facts.speaker);
+        input.problems.truncated_lines += u64::from(kept.len() < whole.len());
+        input.problems.inferred_timestamps +=
+            u64::from(stamp.is_some_and(|stamp| !stamp.is_complete()));
+        let producer = raw.meta.producer.key();
+        let (time_ns, resolution_ns) = found.unwrap_or((LogPosition::NO_TIME, 0));
+        let line = LineRef { source: self.source, offset: raw.at, producer };
+        if producer != 0 {
+            self.result.delta.name(line.producer_id(), &raw.meta.producer);
         }
-        let mark = Mark { clock, time: time_ns, place, blur };
-        if self.keeps_ledger {
-            self.part.ledger.note(format.is_structured(), event.lines, observation.as_ref(), mark);
+        let position = LogPosition { clock, time: time_ns, line, resolution_ns };
+        if self.collect_line_stats {
+            self.result.line_stats.note(
+                format.is_structured(),
+                raw.lines,
+                event.as_ref(),
+                position,
+            );
         }
-        let Some(mut observation) = observation else {
-            // What no format takes may still be the one line that tells why: a build tool's, a shell's.
-            let words = Observation { message: text, ..Observation::default() };
-            self.keep("", &words, &event.facts.speaker, mark);
-            self.note_sign("", &words, &event.facts.speaker, mark);
+        let Some(mut event) = event else {
+            // Text that no format accepts may still be the one line that explains the failure: a
+            // build tool's or a shell's.
+            let words = ParsedEvent { message: text, ..ParsedEvent::default() };
+            self.collect_event("", &words, &raw.meta.producer, position);
+            self.note_rule_match("", &words, &raw.meta.producer, position);
             return needs_past;
         };
         input.records += 1;
-        input.problems.duplicate_keys += u64::from(observation.problems.duplicate_keys);
-        input.problems.bad_values += u64::from(observation.problems.bad_values);
-        input.problems.lost_records += observation.lost;
+        input.problems.duplicate_keys += u64::from(event.problems.duplicate_keys);
+        input.problems.bad_values += u64::from(event.problems.bad_values);
+        input.problems.lost_records += event.lost;
         if let Some((time, _)) = time {
-            self.part.note_time(time);
+            self.result.note_time(time);
         }
-        for flow in &mut observation.flows {
-            flow.belongs_to(self.source);
+        for flow in &mut event.flows {
+            flow.set_source(self.source);
         }
-        self.keep(format.name(), &observation, &event.facts.speaker, mark);
-        self.part.failures += u64::from(matches!(observation.said, Said::Fail(_)));
-        self.part.notes.insert(&observation, mark);
-        if self.follows {
-            self.part.alerts.extend(Alert::of_span(&observation, &event.facts.speaker, mark));
+        self.collect_event(format.name(), &event, &raw.meta.producer, position);
+        self.result.failures += u64::from(matches!(event.update, SpanUpdate::Fail(_)));
+        self.result.delta.insert(&event, position);
+        if self.follow {
+            self.result.alerts.extend(Alert::of_span(&event, &raw.meta.producer, position));
         }
-        self.note_sign(format.name(), &observation, &event.facts.speaker, mark);
+        self.note_rule_match(format.name(), &event, &raw.meta.producer, position);
         needs_past
     }
 
-    /// Keeps an event, where events are asked for.
-    fn keep(
+    /// Collects an event, if events are requested.
+    fn collect_event(
         &mut self,
         format: &'static str,
-        observation: &Observation<'_>,
-        speaker: &Speaker,
-        mark: Mark,
+        event: &ParsedEvent<'_>,
+        producer: &Producer,
+        position: LogPosition,
     ) {
-        if self.keeps_events {
-            self.part.events.push(LoggedEvent::of(
-                format,
-                observation,
-                self.of_file,
-                speaker,
-                mark,
-            ));
+        if self.collect_events {
+            self.result.events.push(EventRow::of(format, event, self.of_file, producer, position));
         }
     }
 
-    /// Notes what an event tells of the run, in a format; empty where none takes it.
-    fn note_sign(
+    /// Records what an event shows about the run. `format` is empty if no format accepted the
+    /// event.
+    fn note_rule_match(
         &mut self,
         format: &str,
-        observation: &Observation<'_>,
-        speaker: &Speaker,
-        mark: Mark,
+        event: &ParsedEvent<'_>,
+        producer: &Producer,
+        position: LogPosition,
     ) {
-        let Some(clue) = sign::of(format, observation, &speaker.process) else { return };
-        if self.follows {
-            self.part.alerts.extend(Alert::of_sign(&clue, observation, speaker, mark));
+        let Some(rule_match) = rules::of(format, event, &producer.process) else { return };
+        if self.follow {
+            self.result.alerts.extend(Alert::of_rule_match(&rule_match, event, producer, position));
         }
-        self.part.notes.sign(clue, mark, &observation.words());
+        self.result.delta.add_match(rule_match, position, &event.full_message());
     }
 
-    /// Takes an event that is an ordinary record; whether it did.
-    fn glance(&mut self, event: &Event<'_>) -> bool {
-        if !self.by_sight || event.lines > 1 || memchr::memchr(0, &event.text).is_some() {
+    /// Tries to consume an event as an ordinary record. Returns `true` if consumed.
+    fn decode_fast(&mut self, raw: &RawEvent<'_>) -> bool {
+        if !self.fast_path || raw.lines > 1 || memchr::memchr(0, &raw.text).is_some() {
             return false;
         }
-        let Some((format, glance, fields)) = format::glance(event.text.trim_ascii_end()) else {
+        let Some((format, decode_fast, fields)) = format::decode_fast(raw.text.trim_ascii_end())
+        else {
             return false;
         };
-        let speaker = event.facts.speaker.key();
-        let place = Place { source: self.source, offset: event.at, speaker };
-        if !event.own
-            || !self.span.contains(&glance.time.0)
-            || !self.components.holds(glance.component)
+        let producer = raw.meta.producer.key();
+        let line = LineRef { source: self.source, offset: raw.at, producer };
+        if !raw.starts_in_chunk
+            || !self.span.contains(&decode_fast.time.0)
+            || !self.components.holds(decode_fast.component)
         {
-            self.told.tell(glance.time.0, 1, event.at);
+            self.recent_times.record(decode_fast.time.0, 1, raw.at);
             return true;
         }
-        if !self.part.notes.pass(&glance, fields, place) {
+        if !self.result.delta.add_record(&decode_fast, fields, line) {
             return false;
         }
-        if speaker != 0 {
-            self.part.notes.name(place.voice(), &event.facts.speaker);
+        if producer != 0 {
+            self.result.delta.name(line.producer_id(), &raw.meta.producer);
         }
-        self.note_record(format, glance.time.0, event.at, true);
+        self.note_record(format, decode_fast.time.0, raw.at, true);
         true
     }
 
-    /// Whether the component counts that an event names; else the one that its envelopes or its file's name tell.
-    fn counts(&self, named: Option<&str>, speaker: &Speaker) -> bool {
+    /// Returns whether the component of an event is requested: the one that the event names, or
+    /// else the one that its envelopes or its file's name indicate.
+    fn counts(&self, named: Option<&str>, producer: &Producer) -> bool {
         self.components.is_all() || {
             let named = named.filter(|name| !name.is_empty());
             named
-                .or_else(|| speaker.component())
+                .or_else(|| producer.component())
                 .or(self.of_file)
                 .is_some_and(|name| self.components.holds(name))
         }
     }
 
     fn note_record(&mut self, format: Format, time: i64, at: u64, counts: bool) {
-        self.told.tell(time, 1, at);
+        self.recent_times.record(time, 1, at);
         if !counts {
             return;
         }
-        self.part.count(format, 1);
-        self.part.input.records += 1;
-        self.part.note_time(time);
+        self.result.count(format, 1);
+        self.result.input.records += 1;
+        self.result.note_time(time);
     }
 }

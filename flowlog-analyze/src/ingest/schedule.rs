@@ -1,65 +1,66 @@
-//! Which chunk of which source is read next: all sources advance together in time, so that a flow's lines come together
-//! and what is kept of flows that go on is little.
+//! Order in which chunks are read: all sources advance together in time, so that the lines of a
+//! flow arrive together and little has to be kept for flows in progress.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::ops::Range;
 
-use super::Plan;
+use super::IngestOptions;
 
 /// A chunk to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Task {
     /// Index of the source.
     pub(super) source: usize,
-    /// Where in it the chunk's lines begin.
+    /// Byte range in which the chunk's lines begin.
     pub(super) range: Range<u64>,
-    /// Where the source came to rest last, at or before the chunk.
-    pub(super) rested: Option<u64>,
-    /// Where it comes to rest next: no event of the chunk reaches beyond.
-    pub(super) rests: u64,
+    /// Offset at which the source was last quiescent, at or before the chunk.
+    pub(super) quiescent_at: Option<u64>,
+    /// Offset at which the source is quiescent next; no event of the chunk extends beyond it.
+    pub(super) next_quiescence: u64,
 }
 
 /// How far each source was read.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    /// Those that are not read to their end, the one that lags behind in time first.
+    /// Sources with bytes left to read, the one furthest behind in time first.
     waiting: BinaryHeap<Reverse<Cursor>>,
-    /// Those of which chunks are being read.
+    /// Sources with chunks that are being read.
     busy: Vec<Cursor>,
-    /// Those that grow and are read as far as they came, by source.
+    /// Growing sources that are read as far as they may be, by source.
     idle: BTreeMap<usize, Cursor>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Cursor {
-    /// Its last time so far.
+    /// Latest time read so far.
     reached: i64,
     source: usize,
-    /// Where the next chunk begins, and where the source ends.
+    /// Offset of the next chunk, and end of the bytes that may be read.
     at: u64,
     size: u64,
-    /// Its first time.
+    /// First time of the source.
     first: Option<i64>,
-    /// Chunks of this step.
+    /// Number of chunks in this step.
     tasks: u32,
-    /// It may grow.
+    /// Whether the source may grow.
     grows: bool,
-    /// Bytes of it that came, though they may not be read yet.
-    came: u64,
-    /// Where it came to rest last.
-    rested: Option<u64>,
-    /// Where it came to rest after that.
-    rests: VecDeque<u64>,
+    /// Bytes received, some of which may not be ready to be read.
+    received: u64,
+    /// Offset at which the source was last quiescent.
+    quiescent_at: Option<u64>,
+    /// Offsets at which it was quiescent after that.
+    next_quiescence: VecDeque<u64>,
 }
 
 impl Cursor {
-    /// The time that it will have reached when what was given out of it is read, if it goes on as before.
+    /// Returns the time that the source is expected to reach once the chunks of this step are read,
+    /// if its pace stays the same.
     fn expected(&self, chunk: u64) -> i64 {
         let (Some(first), before) =
             (self.first, self.at.saturating_sub(u64::from(self.tasks) * chunk))
         else {
-            return self.reached.saturating_add(i64::from(self.tasks) * UNKNOWN_PACE);
+            return self.reached.saturating_add(i64::from(self.tasks) * UNKNOWN_PACE_NS);
         };
         let took = i128::from(self.reached.saturating_sub(first));
         let ahead = took * i128::from(u64::from(self.tasks) * chunk) / i128::from(before.max(1));
@@ -67,12 +68,13 @@ impl Cursor {
     }
 }
 
-/// How long a chunk is thought to take of a source of which none was read, in nanoseconds of the logs' time: logs that begin
-/// within as much are read in turn.
-const UNKNOWN_PACE: i64 = 60_000_000_000;
+/// Assumed duration of a chunk of a source from which none was read yet, in nanoseconds of log
+/// time. Logs that begin within this time of each other are read in turn.
+const UNKNOWN_PACE_NS: i64 = 60_000_000_000;
 
 impl Schedule {
-    /// Adds a source of which that part is to be read; and a moment before which no line of it lies, where it is known.
+    /// Adds a source of which `part` is to be read. No line of it is before `begin`, if that is
+    /// known.
     pub(super) fn add(
         &mut self,
         source: usize,
@@ -81,7 +83,7 @@ impl Schedule {
         grows: bool,
     ) {
         let reached = begin.unwrap_or(i64::MIN);
-        let (at, size, rests) = (part.start, part.end, VecDeque::new());
+        let (at, size, next_quiescence) = (part.start, part.end, VecDeque::new());
         self.put(Cursor {
             reached,
             source,
@@ -90,32 +92,34 @@ impl Schedule {
             first: None,
             tasks: 0,
             grows,
-            came: 0,
-            rested: None,
-            rests,
+            received: 0,
+            quiescent_at: None,
+            next_quiescence,
         });
     }
 
-    /// Lets a source that grows be read up to there, where it came to rest or did not.
-    pub(super) fn grow(&mut self, source: usize, size: u64, rests: bool) {
+    /// Allows a growing source to be read up to `size`. `is_quiescent` tells whether it is
+    /// quiescent there.
+    pub(super) fn grow(&mut self, source: usize, size: u64, is_quiescent: bool) {
         if let Some(mut cursor) = self.take(source) {
             cursor.size = size.max(cursor.size);
-            let last = cursor.rests.back().copied().or(cursor.rested).unwrap_or(0);
-            if rests && size > last {
-                cursor.rests.push_back(size);
+            let last = cursor.next_quiescence.back().copied().or(cursor.quiescent_at).unwrap_or(0);
+            if is_quiescent && size > last {
+                cursor.next_quiescence.push_back(size);
             }
             self.put(cursor);
         }
     }
 
-    /// Says how much of a source that grows has come, though it may not be read yet.
-    pub(super) fn came(&mut self, source: usize, came: u64) {
+    /// Records how many bytes of a growing source were received, though they may not be ready to be
+    /// read.
+    pub(super) fn received(&mut self, source: usize, received: u64) {
         if let Some(cursor) = self.idle.get_mut(&source) {
-            cursor.came = came;
+            cursor.received = received;
         }
     }
 
-    /// Says that a source grows no more.
+    /// Marks a source as no longer growing.
     pub(super) fn end(&mut self, source: usize) {
         if let Some(mut cursor) = self.take(source) {
             cursor.grows = false;
@@ -123,13 +127,13 @@ impl Schedule {
         }
     }
 
-    /// How far a source was read that grows.
-    pub(super) fn read_to(&self, source: usize) -> Option<u64> {
+    /// Returns the offset up to which a growing source was read.
+    pub(super) fn position(&self, source: usize) -> Option<u64> {
         let cursors = self.waiting.iter().map(|Reverse(cursor)| cursor).chain(self.idle.values());
         cursors.filter(|cursor| cursor.source == source).map(|cursor| cursor.at).next()
     }
 
-    /// Takes out a source that grows.
+    /// Removes and returns a growing source.
     fn take(&mut self, source: usize) -> Option<Cursor> {
         if let Some(cursor) = self.idle.remove(&source) {
             return Some(cursor);
@@ -153,8 +157,8 @@ impl Schedule {
         }
     }
 
-    /// Gives out the chunks of the next step; none where all is read.
-    pub(super) fn next(&mut self, plan: &Plan) -> Vec<Task> {
+    /// Returns the chunks of the next step; none if everything is read.
+    pub(super) fn next(&mut self, plan: &IngestOptions) -> Vec<Task> {
         let (batch, chunk) = (plan.batch.max(1), plan.chunk.max(1));
         while self.busy.len() < batch
             && let Some(Reverse(cursor)) = self.waiting.pop()
@@ -163,34 +167,40 @@ impl Schedule {
         }
         let mut tasks = Vec::with_capacity(batch);
         while tasks.len() < batch {
-            let unread = self.busy.iter_mut().filter(|cursor| cursor.at < cursor.size);
-            let Some(cursor) =
-                unread.min_by_key(|cursor| (cursor.expected(chunk), cursor.tasks, cursor.source))
+            let read_errors = self.busy.iter_mut().filter(|cursor| cursor.at < cursor.size);
+            let Some(cursor) = read_errors
+                .min_by_key(|cursor| (cursor.expected(chunk), cursor.tasks, cursor.source))
             else {
                 break;
             };
-            while let Some(rest) = cursor.rests.pop_front_if(|rest| *rest <= cursor.at) {
-                cursor.rested = Some(rest);
+            while let Some(rest) = cursor.next_quiescence.pop_front_if(|rest| *rest <= cursor.at) {
+                cursor.quiescent_at = Some(rest);
             }
-            let rests = cursor.rests.front().copied().unwrap_or(u64::MAX);
-            let range = cursor.at..cursor.at.saturating_add(chunk).min(cursor.size).min(rests);
+            let next_quiescence = cursor.next_quiescence.front().copied().unwrap_or(u64::MAX);
+            let range =
+                cursor.at..cursor.at.saturating_add(chunk).min(cursor.size).min(next_quiescence);
             cursor.at = range.end;
-            tasks.push(Task { source: cursor.source, range, rested: cursor.rested, rests });
+            tasks.push(Task {
+                source: cursor.source,
+                range,
+                quiescent_at: cursor.quiescent_at,
+                next_quiescence,
+            });
             cursor.tasks += 1;
         }
         tasks
     }
 
-    /// Notes the times of a chunk that was read.
-    pub(super) fn was_read(&mut self, task: &Task, first: Option<i64>, last: Option<i64>) {
+    /// Records the times of a chunk that was read.
+    pub(super) fn record_read(&mut self, task: &Task, first: Option<i64>, last: Option<i64>) {
         if let Some(cursor) = self.cursor(task) {
             cursor.reached = cursor.reached.max(last.unwrap_or(i64::MIN));
             cursor.first = cursor.first.or(first);
         }
     }
 
-    /// Gives a source up.
-    pub(super) fn is_lost(&mut self, task: &Task) {
+    /// Skips the rest of a source that could not be read.
+    pub(super) fn record_failure(&mut self, task: &Task) {
         if let Some(cursor) = self.cursor(task) {
             cursor.at = cursor.size;
         }
@@ -200,8 +210,9 @@ impl Schedule {
         self.busy.iter_mut().find(|cursor| cursor.source == task.source)
     }
 
-    /// Ends a step: the time that every source has reached, where each that goes on tells one. One of which all that came is read
-    /// has reached whatever the others have.
+    /// Ends a step. Returns the time that every source has reached, or `None` if an unfinished
+    /// source has no known time. A source with all received bytes read does not hold back the
+    /// others.
     pub(super) fn end_step(&mut self) -> Option<i64> {
         for mut cursor in std::mem::take(&mut self.busy) {
             cursor.tasks = 0;
@@ -211,7 +222,7 @@ impl Schedule {
         let behind = self
             .idle
             .values()
-            .filter(|cursor| cursor.came > cursor.at)
+            .filter(|cursor| cursor.received > cursor.at)
             .map(|cursor| cursor.reached);
         let reached = waiting
             .into_iter()
@@ -226,12 +237,13 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// Reads sources of so many bytes, of which the second passes through time ten times as fast; what each step gave out.
+    /// Schedules sources of the given sizes and returns the chunks of each step. The closure yields
+    /// the time at an offset of a source.
     fn steps(
         sizes: &[u64],
         begins: &[Option<i64>],
-        plan: &Plan,
-        tells: impl Fn(usize, u64) -> Option<i64>,
+        plan: &IngestOptions,
+        expected: impl Fn(usize, u64) -> Option<i64>,
     ) -> Vec<Vec<(usize, u64)>> {
         let mut schedule = Schedule::default();
         for (source, size) in sizes.iter().enumerate() {
@@ -245,10 +257,10 @@ mod tests {
             }
             steps.push(tasks.iter().map(|task| (task.source, task.range.start)).collect());
             for task in &tasks {
-                schedule.was_read(
+                schedule.record_read(
                     task,
-                    tells(task.source, task.range.start),
-                    tells(task.source, task.range.end),
+                    expected(task.source, task.range.start),
+                    expected(task.source, task.range.end),
                 );
             }
             schedule.end_step();
@@ -257,48 +269,49 @@ mod tests {
 
     #[test]
     fn sources_advance_together_in_time() {
-        let plan = Plan { chunk: 10, batch: 4, ..Plan::default() };
-        let tells = |source: usize, at: u64| {
+        let plan = IngestOptions { chunk: 10, batch: 4, ..IngestOptions::default() };
+        let expected = |source: usize, at: u64| {
             i64::try_from(at).ok().map(|at| if source == 1 { at * 10 } else { at })
         };
-        let steps = steps(&[200, 100, 0], &[], &plan, tells);
+        let steps = steps(&[200, 100, 0], &[], &plan, expected);
         assert_eq!(steps[0], [(0, 0), (1, 0), (0, 10), (1, 10)]);
-        // The second is far ahead: it waits until the first has caught up.
+        // The second source is far ahead: it waits until the first has caught up.
         assert_eq!(steps[1], [(0, 20), (0, 30), (0, 40), (0, 50)]);
         let read: Vec<(usize, u64)> = steps.concat();
         let mut sorted = read.clone();
         sorted.sort_unstable();
         sorted.dedup();
-        assert_eq!((read.len(), sorted.len()), (30, 30), "every chunk once");
+        assert_eq!((read.len(), sorted.len()), (30, 30), "every chunk is read once");
     }
 
     #[test]
-    fn a_log_that_goes_on_in_another_file_is_read_in_that_order() {
-        let plan = Plan { chunk: 100, batch: 2, ..Plan::default() };
-        // Of three files the last goes on where the first ends, and the second where the last does.
-        let begins = [0, 500, 200].map(|minutes| Some(minutes * UNKNOWN_PACE));
+    fn a_log_continued_in_another_file_is_read_in_order() {
+        let plan = IngestOptions { chunk: 100, batch: 2, ..IngestOptions::default() };
+        // Of three files, the last continues where the first ends, and the second where the last
+        // ends.
+        let begins = [0, 500, 200].map(|minutes| Some(minutes * UNKNOWN_PACE_NS));
         let steps = steps(&[200, 300, 300], &begins, &plan, |source, at| {
-            Some(begins[source]? + i64::try_from(at).ok()? * UNKNOWN_PACE)
+            Some(begins[source]? + i64::try_from(at).ok()? * UNKNOWN_PACE_NS)
         });
         let read: Vec<usize> = steps.concat().iter().map(|(source, _)| *source).collect();
         assert_eq!(read, [0, 0, 2, 2, 2, 1, 1, 1]);
     }
 
     #[test]
-    fn a_source_that_grows_is_read_as_far_as_it_may_be() {
-        let plan = Plan { chunk: 100, batch: 8, ..Plan::default() };
+    fn a_growing_source_is_read_up_to_its_limit() {
+        let plan = IngestOptions { chunk: 100, batch: 8, ..IngestOptions::default() };
         let mut schedule = Schedule::default();
         schedule.add(0, &(0..0), None, true);
         let read = |schedule: &mut Schedule| {
             let tasks = schedule.next(&plan);
-            tasks
-                .iter()
-                .for_each(|task| schedule.was_read(task, None, i64::try_from(task.range.end).ok()));
+            tasks.iter().for_each(|task| {
+                schedule.record_read(task, None, i64::try_from(task.range.end).ok());
+            });
             let reached = schedule.end_step();
             (
                 tasks
                     .iter()
-                    .map(|task| (task.range.clone(), task.rested, task.rests))
+                    .map(|task| (task.range.clone(), task.quiescent_at, task.next_quiescence))
                     .collect::<Vec<_>>(),
                 reached,
             )
@@ -312,28 +325,29 @@ mod tests {
         schedule.grow(0, 180, true);
         schedule.grow(0, 190, true);
         schedule.grow(0, 200, false);
-        let rested = vec![
+        let quiescent_at = vec![
             (150..180, None, 180),
             (180..190, Some(180), 190),
             (190..200, Some(190), u64::MAX),
         ];
-        assert_eq!(read(&mut schedule), (rested, Some(200)));
-        assert_eq!((schedule.read_to(0), schedule.read_to(1)), (Some(200), None));
-        // Another that is ahead waits for what came of it, and not for what did not come.
+        assert_eq!(read(&mut schedule), (quiescent_at, Some(200)));
+        assert_eq!((schedule.position(0), schedule.position(1)), (Some(200), None));
+        // Another source that is ahead waits for received bytes, and not for bytes that were not
+        // received.
         schedule.add(1, &(0..0), None, true);
-        schedule.came(0, 210);
+        schedule.received(0, 210);
         schedule.grow(1, 500, false);
         assert_eq!(read(&mut schedule).1, Some(200));
-        schedule.came(0, 200);
+        schedule.received(0, 200);
         schedule.grow(1, 600, false);
         assert_eq!(read(&mut schedule).1, Some(600));
         schedule.end(0);
-        assert_eq!((read(&mut schedule).0, schedule.read_to(0)), (vec![], None));
+        assert_eq!((read(&mut schedule).0, schedule.position(0)), (vec![], None));
     }
 
     #[test]
     fn a_source_without_times_is_read_first_and_in_parallel() {
-        let plan = Plan { chunk: 10, batch: 4, ..Plan::default() };
+        let plan = IngestOptions { chunk: 10, batch: 4, ..IngestOptions::default() };
         let steps = steps(&[200, 100], &[], &plan, |source, at| {
             i64::try_from(at).ok().filter(|_| source == 1)
         });

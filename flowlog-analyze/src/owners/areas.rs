@@ -1,8 +1,8 @@
-//! Dynamo's `.github/codeowners/areas.yaml`, from which its CODEOWNERS is made.
+//! Dynamo's `.github/codeowners/areas.yaml`, from which its CODEOWNERS is generated.
 
 use serde::Deserialize;
 
-use super::{Owners, PathRule, Row, Tier};
+use super::{OwnerEntry, Owners, PathRule, Tier};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,15 +55,15 @@ struct FileType {
     coowner: String,
 }
 
-/// Components that a label stands for by another name.
-const STANDS_FOR: [(&str, &[&str]); 2] =
+/// Components that a label covers under other names.
+const PLACEHOLDERS: [(&str, &[&str]); 2] =
     [("kv-memory", &["kvbm", "nixl"]), ("ops", &["docker_build"])];
 
 pub(super) fn read(text: &str) -> Result<Owners, String> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let mut owners = Owners::default();
     let mut add = |rule: Tier, pattern: String, names: Vec<String>| {
-        owners.paths.push(PathRule { pattern, owners: names, rule })
+        owners.paths.push(PathRule { pattern, owners: names, rule });
     };
     if let Some(team) = file.meta.catch_all {
         add(Tier::CatchAll, "*".to_owned(), vec![team]);
@@ -73,7 +73,7 @@ pub(super) fn read(text: &str) -> Result<Owners, String> {
             add(Tier::Area, glob, vec![area.label.clone()]);
         }
         let name = area.label.to_ascii_lowercase();
-        let known = STANDS_FOR.iter().find(|(label, _)| *label == name).map(|(_, names)| *names);
+        let known = PLACEHOLDERS.iter().find(|(label, _)| *label == name).map(|(_, names)| *names);
         let engine = name.strip_prefix("backend-");
         let aliases = known
             .unwrap_or_default()
@@ -82,7 +82,12 @@ pub(super) fn read(text: &str) -> Result<Owners, String> {
             .chain(engine)
             .map(ToOwned::to_owned)
             .collect();
-        owners.components.push(Row { name, github: area.github_team, aliases, ..Row::default() });
+        owners.components.push(OwnerEntry {
+            name,
+            github: area.github_team,
+            aliases,
+            ..OwnerEntry::default()
+        });
     }
     for (tier, rules) in [(Tier::Required, file.required_owners), (Tier::Shared, file.shared)] {
         owners.paths.extend(rules.into_iter().map(|rule| PathRule {

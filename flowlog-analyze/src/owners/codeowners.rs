@@ -1,4 +1,4 @@
-//! CODEOWNERS of GitHub: a pattern and its owners on each line, of several patterns that match the last counts.
+//! GitHub's CODEOWNERS: a pattern and its owners on each line; the last matching pattern wins.
 
 use super::{Owners, PathRule, Tier};
 
@@ -11,7 +11,8 @@ pub(super) fn read(text: &str) -> Owners {
     Owners { paths: paths.collect(), ..Owners::default() }
 }
 
-/// The words before a comment; a backslash before a blank keeps it.
+/// Splits a line into words, up to a comment. A backslash keeps a following space or `#` in the
+/// word.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut chars = line.chars().peekable();

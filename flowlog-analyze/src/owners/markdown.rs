@@ -1,10 +1,11 @@
-//! Tables of Markdown: `| Component | Point of Contact (PIC) |`, `| CI Area | … |`, `| Path | Owners | Rule |`.
+//! Markdown tables: `| Component | Point of Contact (PIC) |`, `| CI Area | … |`,
+//! `| Path | Owners | Rule |`.
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use super::{Owners, PathRule, Row, Tier, key_of};
+use super::{OwnerEntry, Owners, PathRule, Tier, key_of};
 
-/// A column, by a word of its heading.
+/// A column, recognized by a word of its heading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
     Component,
@@ -21,7 +22,7 @@ enum Column {
     Other,
 }
 
-/// Words of a heading; the first that one has counts.
+/// Words in headings, in order of precedence.
 const HEADINGS: [(&str, Column); 22] = [
     ("github", Column::GitHub),
     ("slack", Column::Slack),
@@ -47,15 +48,15 @@ const HEADINGS: [(&str, Column); 22] = [
     ("service", Column::Component),
 ];
 
-/// Components by other spellings.
-const SPELLINGS: [(&str, &str); 4] = [
+/// Alternative spellings of components.
+const ALTERNATIVE_NAMES: [(&str, &str); 4] = [
     ("tensorrt-llm", "trtllm"),
     ("tensorrt_llm", "trtllm"),
     ("kv_block_manager", "kvbm"),
     ("kv-block-manager", "kvbm"),
 ];
 
-/// Names of CI areas as tables spell them, and as reports do.
+/// CI areas, as spelled in tables and in reports.
 const AREAS: [(&str, &str); 2] = [("security_osrb", "security"), ("kubernetes", "k8s")];
 
 pub(super) fn read(text: &str) -> Owners {
@@ -86,7 +87,7 @@ pub(super) fn read(text: &str) -> Owners {
                 let rule = get(Column::Rule)
                     .and_then(|rule| Tier::parse(&rule))
                     .unwrap_or(Tier::Codeowners);
-                // Blanks in a pattern are written as CODEOWNERS does.
+                // Spaces in a pattern are escaped as in CODEOWNERS.
                 owners.paths.push(PathRule { pattern, owners: list(Column::Owners), rule });
                 continue;
             }
@@ -95,7 +96,7 @@ pub(super) fn read(text: &str) -> Owners {
                 (None, Some(title)) => (title, true),
                 (None, None) => continue,
             };
-            // A cell may name several things: the first is the row's.
+            // A cell may name several components: the first names the row.
             let mut several =
                 title.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
             let first = several.next().unwrap_or_default().to_owned();
@@ -108,7 +109,7 @@ pub(super) fn read(text: &str) -> Owners {
             }
             let mut aliases: Vec<String> = list(Column::Aliases);
             aliases.extend(others);
-            let row = Row {
+            let row = OwnerEntry {
                 title: (title != name).then_some(title),
                 name,
                 pic: get(Column::Pic),
@@ -123,17 +124,17 @@ pub(super) fn read(text: &str) -> Owners {
     owners
 }
 
-/// The key of a heading.
+/// Returns the key for a heading.
 fn name_of(title: &str, is_area: bool) -> String {
     let key = key_of(title);
-    let spellings = if is_area { &AREAS[..] } else { &SPELLINGS[..] };
+    let spellings = if is_area { &AREAS[..] } else { &ALTERNATIVE_NAMES[..] };
     spellings
         .iter()
         .find(|(spelling, _)| *spelling == key)
         .map_or(key, |(_, name)| (*name).to_owned())
 }
 
-/// Every table: its headings, and its rows.
+/// Returns every table as its headings and its rows.
 fn tables(text: &str) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
     let mut tables: Vec<(Vec<String>, Vec<Vec<String>>)> = Vec::new();
     let (mut row, mut cell): (Vec<String>, String) = (Vec::new(), String::new());
@@ -160,16 +161,16 @@ fn tables(text: &str) -> Vec<(Vec<String>, Vec<Vec<String>>)> {
     tables
 }
 
-/// What a column shows of a row.
-type Cell = fn(&Row) -> String;
+/// Content of a column for a row.
+type Cell = fn(&OwnerEntry) -> String;
 
 pub(super) fn write(owners: &Owners) -> String {
     let mut parts: Vec<String> = Vec::new();
     for (heading, rows) in [("Component", &owners.components), ("CI Area", &owners.areas)] {
         let area = heading == "CI Area";
-        // The key is told where the title does not give it.
+        // Add a key column if some key cannot be derived from its title.
         let derived =
-            |row: &Row| name_of(row.title.as_deref().unwrap_or(&row.name), area) == row.name;
+            |row: &OwnerEntry| name_of(row.title.as_deref().unwrap_or(&row.name), area) == row.name;
         let mut columns: Vec<(&str, Cell)> = vec![
             (heading, |row| row.title.clone().unwrap_or_else(|| row.name.clone())),
             ("Point of Contact (PIC)", |row| row.pic.clone().unwrap_or_default()),
@@ -204,7 +205,7 @@ pub(super) fn write(owners: &Owners) -> String {
     parts.join("\n")
 }
 
-/// A table whose columns stand below each other.
+/// Formats a table with aligned columns.
 fn table(head: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = std::iter::once(head)
         .chain(rows.map(|cells| cells.iter().map(|cell| escape(cell)).collect()))
@@ -237,7 +238,7 @@ fn table(head: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     out
 }
 
-/// A cell's text as text.
+/// Escapes the text of a cell, so that it is not read as markup.
 fn escape(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

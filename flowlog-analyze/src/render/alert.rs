@@ -1,55 +1,55 @@
-//! One line that tells what went wrong.
+//! Alerts, one line each.
 
 use flowlog_schema::Time;
 
-use super::Paint;
-use crate::evidence::printable;
+use super::Style;
+use crate::component_names;
+use crate::evidence::sanitize;
 use crate::ingest::Alert;
-use crate::names;
 
-/// An alert of a source of that name; `count` are alike since the last that was told, and `follows` says that its flow had
-/// failed before.
-pub fn alert(alert: &Alert, source: &str, count: u64, follows: bool, paint: Paint) -> String {
+/// Formats an alert for a line in the source with that name.
+///
+/// `count` is the number of similar alerts since the last printed one, this one included. `follows`
+/// marks an alert of a flow that had failed before.
+pub fn alert(alert: &Alert, source: &str, count: u64, follows: bool, style: Style) -> String {
     let time = alert.time.map_or_else(|| "-".to_owned(), |time| Time(time).to_string());
-    let of_file = names::of_file(source);
+    let of_file = component_names::of_file(source);
     let component = [
         alert.component.as_str(),
-        names::component_in(&alert.instance).unwrap_or_default(),
+        component_names::component_in(&alert.instance).unwrap_or_default(),
         of_file.component.unwrap_or_default(),
     ];
     let component = component.into_iter().find(|name| !name.is_empty()).unwrap_or("unknown");
-    let mut who = paint.bold(&printable(component, 100));
+    let mut component_and_instance = style.bold(&sanitize(component, 100));
     if !alert.instance.is_empty() {
-        who = format!("{who} ({})", printable(&alert.instance, 100));
+        component_and_instance =
+            format!("{component_and_instance} ({})", sanitize(&alert.instance, 100));
     }
-    let mut what = if alert.flow.is_some() { "failed".to_owned() } else { "in trouble".to_owned() };
+    let mut what = if alert.flow.is_some() { "failed".to_owned() } else { "unhealthy".to_owned() };
     if !alert.state.is_empty() {
-        what = format!("{what} in {}", printable(&alert.state, 100));
+        what = format!("{what} in {}", sanitize(&alert.state, 100));
     }
-    let what = if follows { paint.yellow(&what) } else { paint.red(&what) };
+    let what = if follows { style.yellow(&what) } else { style.red(&what) };
     let words = [alert.kind.as_str(), alert.message.lines().next().unwrap_or_default()];
-    let words: Vec<String> = words
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .map(|part| printable(part, 300))
-        .collect();
+    let words: Vec<String> =
+        words.into_iter().filter(|part| !part.is_empty()).map(|part| sanitize(part, 300)).collect();
     let mut notes = Vec::new();
     if let Some(flow) = &alert.flow {
-        notes.push(format!("flow {}", printable(&flow.to_string(), 100)));
+        notes.push(format!("flow {}", sanitize(&flow.to_string(), 100)));
     }
     if follows {
-        notes.push("which had failed before".to_owned());
+        notes.push("failed before".to_owned());
     }
     if count > 1 {
-        notes.push(format!("{count} times since"));
+        notes.push(format!("{count} times since the last alert"));
     }
     if source != "-" {
-        notes.push(format!("in {}", printable(source, 200)));
+        notes.push(format!("in {}", sanitize(source, 200)));
     }
     let notes = if notes.is_empty() {
         String::new()
     } else {
-        paint.dim(&format!("  [{}]", notes.join(", ")))
+        style.dim(&format!("  [{}]", notes.join(", ")))
     };
-    format!("{time}  {who} {what}: {}{notes}", words.join(": "))
+    format!("{time}  {component_and_instance} {what}: {}{notes}", words.join(": "))
 }

@@ -1,17 +1,17 @@
-//! The lint report: for a person, and for a pull request.
+//! The lint report, as text and as Markdown.
 
 use std::fmt::Write;
 
 use flowlog_schema::lint::{ComponentLint, Finding, LintReport};
 
+use super::columns::columns;
 use super::markdown::escape;
-use super::paint::Paint;
-use super::table::columns;
-use crate::evidence::{digest, printable};
+use super::style::Style;
+use crate::evidence::{sanitize, summarize_line};
 
-pub(super) fn text(report: &LintReport, paint: Paint) -> String {
+pub(super) fn text(report: &LintReport, style: Style) -> String {
     let mut out = String::new();
-    let word = if report.passed { paint.green("PASSED") } else { paint.red("BELOW THE THRESHOLD") };
+    let word = if report.passed { style.green("PASSED") } else { style.red("BELOW THRESHOLD") };
     let _ = writeln!(out, "{word}  {}\n", summary(report));
     let head = ["score", "component", "PIC", "lines", "structured", "spans", "failures"]
         .map(str::to_owned)
@@ -19,8 +19,8 @@ pub(super) fn text(report: &LintReport, paint: Paint) -> String {
     let rows = report.components.iter().map(|component| {
         vec![
             format!("{:.2}", component.score),
-            printable(&component.component, 40),
-            printable(component.owner.pic.as_deref().unwrap_or("-"), 40),
+            sanitize(&component.component, 40),
+            sanitize(component.owner.pic.as_deref().unwrap_or("-"), 40),
             component.lines.to_string(),
             structured(component),
             component.spans.to_string(),
@@ -29,16 +29,16 @@ pub(super) fn text(report: &LintReport, paint: Paint) -> String {
     });
     out.push_str(&columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
     for component in report.components.iter().filter(|component| !component.findings.is_empty()) {
-        let _ = writeln!(out, "\n{}", paint.bold(&printable(&component.component, 60)));
+        let _ = writeln!(out, "\n{}", style.bold(&sanitize(&component.component, 60)));
         for finding in &component.findings {
             let _ = writeln!(out, "  {}", what(finding));
             for line in &finding.evidence {
-                let place = format!("{}:{}", printable(&line.source, 200), line.line);
+                let line_ref = format!("{}:{}", sanitize(&line.source, 200), line.line);
                 let _ = writeln!(
                     out,
                     "    {}  {}",
-                    paint.bold(&place),
-                    paint.dim(&printable(&digest(&line.text), 160))
+                    style.bold(&line_ref),
+                    style.dim(&sanitize(&summarize_line(&line.text), 160))
                 );
             }
         }
@@ -51,7 +51,7 @@ pub(super) fn markdown(report: &LintReport) -> String {
     let _ = writeln!(
         out,
         "**{}**: {}\n",
-        if report.passed { "passed" } else { "below the threshold" },
+        if report.passed { "passed" } else { "below threshold" },
         escape(&summary(report), 300)
     );
     let _ = writeln!(
@@ -94,23 +94,23 @@ fn summary(report: &LintReport) -> String {
         .collect();
     match below.len() {
         0 => format!(
-            "all {} components score {} or better",
+            "all {} components score at least {}",
             report.components.len(),
             report.threshold
         ),
         some => format!(
-            "{some} of {} components score less than {}: {}",
+            "{some} of {} components score below {}: {}",
             report.components.len(),
             report.threshold,
-            printable(&below.join(", "), 200)
+            sanitize(&below.join(", "), 200)
         ),
     }
 }
 
 fn structured(component: &ComponentLint) -> String {
-    // Rounded down: what is not perfect does not look so.
+    // Round down, so that only a perfect share is shown as 100.
     let per_mille = component.structured * 1000 / component.lines.max(1);
-    format!("{}.{} %", per_mille / 10, per_mille % 10)
+    format!("{}.{}%", per_mille / 10, per_mille % 10)
 }
 
 fn what(finding: &Finding) -> String {

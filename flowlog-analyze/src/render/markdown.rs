@@ -1,12 +1,12 @@
-//! For a pull request or an issue.
+//! The report as Markdown, for a pull request or an issue.
 
 use std::fmt::Write;
 
 use flowlog_schema::report::{Evidence, Report};
 
-use crate::evidence::{digest, printable};
+use crate::evidence::{sanitize, summarize_line};
 
-/// Most failures in the table.
+/// Maximum number of failures in the table.
 const MAX_ROWS: usize = 20;
 
 pub(super) fn render(report: &Report) -> String {
@@ -19,7 +19,7 @@ pub(super) fn render(report: &Report) -> String {
         .as_deref()
         .map(|pic| format!(" PIC: {}.", escape(pic, 60)))
         .unwrap_or_default();
-    let _ = writeln!(out, "Confidence {:.0} %.{pic}\n", verdict.confidence * 100.0);
+    let _ = writeln!(out, "Confidence {:.0}%.{pic}\n", verdict.confidence * 100.0);
     evidence(&mut out, &verdict.evidence);
     if !report.failures.is_empty() {
         let _ = writeln!(
@@ -68,18 +68,18 @@ pub(super) fn render(report: &Report) -> String {
         report.input.lines,
         report.input.sources
     );
-    for unread in &report.input.unread {
+    for read_error in &report.input.read_errors {
         let _ = writeln!(
             out,
             "\nNot read: {} ({})",
-            escape(&unread.source, 200),
-            escape(&unread.error, 200)
+            escape(&read_error.source, 200),
+            escape(&read_error.error, 200)
         );
     }
     out
 }
 
-/// A fence longer than any run of backticks inside.
+/// Writes evidence in a code block, with a fence longer than any run of backticks inside.
 fn evidence(out: &mut String, lines: &[Evidence]) {
     if lines.is_empty() {
         return;
@@ -89,9 +89,9 @@ fn evidence(out: &mut String, lines: &[Evidence]) {
         .map(|line| {
             format!(
                 "{}:{}: {}",
-                printable(&line.source, 200),
+                sanitize(&line.source, 200),
                 line.line,
-                printable(&digest(&line.text), 300)
+                sanitize(&summarize_line(&line.text), 300)
             )
         })
         .collect();
@@ -101,15 +101,15 @@ fn evidence(out: &mut String, lines: &[Evidence]) {
     let _ = writeln!(out, "{fence}text\n{}\n{fence}\n", texts.join("\n"));
 }
 
-/// Text as text: nothing in a log becomes markup, a mention, a link or HTML.
+/// Escapes text, so that nothing in a log becomes markup, a mention, a link or HTML.
 pub(super) fn escape(text: &str, max: usize) -> String {
     let mut out = String::new();
-    for c in printable(text, max).chars() {
+    for c in sanitize(text, max).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
-            // A zero-width space keeps `@name` and `#1` from naming anybody.
+            // A zero-width space keeps `@name` and `#1` from becoming mentions.
             '@' | '#' => {
                 out.push(c);
                 out.push('\u{200b}');
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_becomes_markup() {
+    fn text_never_becomes_markup() {
         assert_eq!(
             escape("<b>|x| [a](http://b) @me #1 `c`", 100),
             "&lt;b&gt;\\|x\\| \\[a\\]\\(http:\u{200b}//b\\) @\u{200b}me #\u{200b}1 \\`c\\`"

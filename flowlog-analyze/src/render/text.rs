@@ -1,54 +1,54 @@
-//! For a person: the verdict first, then what failed, then the lines that prove it.
+//! The report as text: the verdict first, then the evidence, then the failures.
 
 use std::fmt::Write;
 
 use flowlog_schema::report::{Evidence, Failure, Owner, Report, RunOutcome};
 
-use super::paint::Paint;
-use super::table::columns;
-use crate::evidence::{digest, printable};
+use super::columns::columns;
+use super::style::Style;
+use crate::evidence::{sanitize, summarize_line};
 
-/// Most failures in the table; the rest are counted.
+/// Maximum number of failures in the table; the rest are counted.
 const MAX_ROWS: usize = 20;
 
-/// Most lines of evidence below the verdict; the JSON report has ten.
+/// Maximum number of evidence lines below the verdict; the JSON report has ten.
 const MAX_LINES: usize = 5;
 
-pub(super) fn render(report: &Report, paint: Paint) -> String {
+pub(super) fn render(report: &Report, style: Style) -> String {
     let mut out = String::new();
     let verdict = &report.verdict;
     let word = verdict.outcome.as_str().to_ascii_uppercase();
     let word = match verdict.outcome {
-        RunOutcome::Failed => paint.red(&word),
-        RunOutcome::Recovered | RunOutcome::Cancelled => paint.yellow(&word),
-        RunOutcome::Healthy => paint.green(&word),
+        RunOutcome::Failed => style.red(&word),
+        RunOutcome::Recovered | RunOutcome::Cancelled => style.yellow(&word),
+        RunOutcome::Healthy => style.green(&word),
     };
     let _ = writeln!(
         out,
         "{word}  {}  {}",
-        printable(&verdict.summary, 400),
-        paint.dim(&format!("(confidence {:.0} %)", verdict.confidence * 100.0))
+        sanitize(&verdict.summary, 400),
+        style.dim(&format!("(confidence {:.0}%)", verdict.confidence * 100.0))
     );
     if let Some(owner) = owner_of(&verdict.owner) {
-        let _ = writeln!(out, "PIC     {}", paint.bold(&owner));
+        let _ = writeln!(out, "PIC     {}", style.bold(&owner));
     }
     let shown = MAX_LINES.min(verdict.evidence.len());
-    evidence(&mut out, verdict.evidence.get(..shown).unwrap_or_default(), "  ", paint);
+    evidence(&mut out, verdict.evidence.get(..shown).unwrap_or_default(), "  ", style);
     if !report.failures.is_empty() {
-        let _ = writeln!(out, "\n{}", paint.bold("Failures"));
+        let _ = writeln!(out, "\n{}", style.bold("Failures"));
         table(&mut out, &report.failures);
         for failure in report.failures.iter().skip(1).take(MAX_ROWS) {
             let _ = writeln!(
                 out,
                 "\n{} {}",
-                paint.bold(&who(failure)),
-                paint.dim(&failure.fingerprint)
+                style.bold(&component_and_instance(failure)),
+                style.dim(&failure.fingerprint)
             );
             evidence(
                 &mut out,
                 failure.evidence.get(..2.min(failure.evidence.len())).unwrap_or_default(),
                 "  ",
-                paint,
+                style,
             );
         }
         if let Some(example) = report.failures.first().and_then(|failure| failure.examples.first())
@@ -56,33 +56,33 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
             let _ = writeln!(
                 out,
                 "\n{}",
-                paint.dim(&format!(
-                    "One flow as a tree: flowlog-analyze flow {} PATH...",
-                    printable(example, 140)
+                style.dim(&format!(
+                    "One flow as a tree: flowlog-analyze show {} PATH...",
+                    sanitize(example, 140)
                 ))
             );
         }
     }
-    footer(&mut out, report, paint);
+    footer(&mut out, report, style);
     out
 }
 
-/// Whose something is, and under which name it was found.
+/// Formats an owner, and the name under which it was found.
 fn owner_of(owner: &Owner) -> Option<String> {
-    let pic = owner.pic.as_deref().unwrap_or("nobody yet");
+    let pic = owner.pic.as_deref().unwrap_or("unassigned");
     owner
         .component
         .as_deref()
-        .map(|component| format!("{} ({})", printable(pic, 60), printable(component, 40)))
+        .map(|component| format!("{} ({})", sanitize(pic, 60), sanitize(component, 40)))
 }
 
-fn who(failure: &Failure) -> String {
+fn component_and_instance(failure: &Failure) -> String {
     let name = match (failure.instances.first(), failure.instances.len()) {
         (Some(instance), 1) => format!("{}/{instance}", failure.component),
         (Some(instance), more) => format!("{}/{instance} +{}", failure.component, more - 1),
         (None, _) => failure.component.clone(),
     };
-    printable(&name, 60)
+    sanitize(&name, 60)
 }
 
 fn table(out: &mut String, failures: &[Failure]) {
@@ -100,45 +100,45 @@ fn table(out: &mut String, failures: &[Failure]) {
         vec![
             failure.flows.to_string(),
             failure.kind.as_str().to_owned(),
-            who(failure),
-            printable(failure.state.as_deref().unwrap_or("-"), 30),
+            component_and_instance(failure),
+            sanitize(failure.state.as_deref().unwrap_or("-"), 30),
             clock(failure.first.as_deref()),
             if owned {
-                printable(failure.owner.pic.as_deref().unwrap_or("-"), 30)
+                sanitize(failure.owner.pic.as_deref().unwrap_or("-"), 30)
             } else {
                 String::new()
             },
-            printable(&what, 90),
+            sanitize(&what, 90),
         ]
     });
     out.push_str(&columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
     if failures.len() > MAX_ROWS {
         let _ = writeln!(
             out,
-            "  ... and {} more; --format json has them all",
+            "  ... and {} more; use --format json to list all",
             failures.len() - MAX_ROWS
         );
     }
 }
 
-/// The time of day of an RFC 3339 stamp, to the millisecond.
+/// Returns the time of day of an RFC 3339 timestamp, to the millisecond.
 fn clock(stamp: Option<&str>) -> String {
     stamp.and_then(|stamp| stamp.get(11..23)).unwrap_or("-").to_owned()
 }
 
-fn evidence(out: &mut String, lines: &[Evidence], indent: &str, paint: Paint) {
+fn evidence(out: &mut String, lines: &[Evidence], indent: &str, style: Style) {
     for line in lines {
-        let place = format!("{}:{}", printable(&line.source, 200), line.line);
+        let line_ref = format!("{}:{}", sanitize(&line.source, 200), line.line);
         let _ = writeln!(
             out,
             "{indent}{}  {}",
-            paint.bold(&place),
-            paint.dim(&printable(&digest(&line.text), 220))
+            style.bold(&line_ref),
+            style.dim(&sanitize(&summarize_line(&line.text), 220))
         );
     }
 }
 
-fn footer(out: &mut String, report: &Report, paint: Paint) {
+fn footer(out: &mut String, report: &Report, style: Style) {
     let flows = &report.flows;
     let _ = writeln!(
         out,
@@ -160,37 +160,38 @@ fn footer(out: &mut String, report: &Report, paint: Paint) {
         .collect();
     let _ = writeln!(
         out,
-        "Input    {} sources, {} bytes, {} lines ({})",
+        "Input    {} source{}, {} bytes, {} lines{}",
         input.sources,
+        if input.sources == 1 { "" } else { "s" },
         input.bytes,
         input.lines,
-        formats.join(", ")
+        if formats.is_empty() { String::new() } else { format!(" ({})", formats.join(", ")) }
     );
-    for unread in &input.unread {
+    for error in &input.read_errors {
         let _ = writeln!(
             out,
-            "{}   {}: {}",
-            paint.yellow("Unread"),
-            printable(&unread.source, 200),
-            printable(&unread.error, 200)
+            "{}  {}: {}",
+            style.yellow("Unread "),
+            sanitize(&error.source, 200),
+            sanitize(&error.error, 200)
         );
     }
     let problems = &input.problems;
-    let odd = [
+    let warnings = [
         ("duplicate keys", problems.duplicate_keys),
         ("bad values", problems.bad_values),
-        ("lines not UTF-8", problems.invalid_utf8),
-        ("lines cut", problems.long_lines),
-        ("records lost by their writer", problems.lost_records),
+        ("lines with invalid UTF-8", problems.invalid_utf8),
+        ("truncated lines", problems.truncated_lines),
+        ("records dropped by their producer", problems.lost_records),
         ("late records", problems.late_records),
-        ("flows given up to stay within the memory limit", problems.given_up_flows),
+        ("flows evicted to stay within the memory limit", problems.evicted_flows),
     ];
-    let odd: Vec<String> = odd
+    let warnings: Vec<String> = warnings
         .iter()
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{count} {name}"))
         .collect();
-    if !odd.is_empty() {
-        let _ = writeln!(out, "Odd      {}", odd.join(", "));
+    if !warnings.is_empty() {
+        let _ = writeln!(out, "Warnings {}", warnings.join(", "));
     }
 }

@@ -1,4 +1,4 @@
-//! What does not fit in memory: a file without a name, written once and read again by place.
+//! Storage for data that does not fit in memory: an unnamed file, written once and read by offset.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::read_full;
 
-/// A nameless file in the folder for temporary files (`TMPDIR`), made when it is first written to. Clones share it.
+/// Unnamed file in the folder for temporary files (`TMPDIR`), created by the first write.
+///
+/// Clones made after that share it.
 #[derive(Debug, Clone, Default)]
 pub struct Spill {
     file: Option<Arc<File>>,
@@ -15,10 +17,11 @@ pub struct Spill {
 }
 
 impl Spill {
-    /// Writes bytes behind all others; where they begin.
+    /// Appends bytes. Returns the offset at which they begin.
     ///
     /// # Errors
-    /// Whatever making the file and writing to it say: no folder for temporary files, no space. Nothing was added then.
+    /// Returns the error of creating the file or writing to it, such as no folder for temporary
+    /// files or no space. Nothing was appended then.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -30,10 +33,10 @@ impl Spill {
         Ok(begin)
     }
 
-    /// Reads bytes that were written there.
+    /// Reads `length` bytes from the offset `begin`.
     ///
     /// # Errors
-    /// Whatever reading says; `UnexpectedEof` where fewer bytes were written.
+    /// Returns the error of reading, or `UnexpectedEof` if fewer bytes were written.
     pub fn read(&self, begin: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         let filled = match &self.file {
@@ -49,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_again() {
+    fn appended_bytes_are_read_back() {
         let mut spill = Spill::default();
         assert!(spill.read(0, 1).is_err());
         assert_eq!(spill.append(b"one").unwrap(), 0);

@@ -1,15 +1,19 @@
-"""flowlog: every critical flow of a distributed inference system under one id, and the analyzer that finds who failed first.
+"""flowlog: every critical flow of a distributed inference system under one ID.
+
+Includes the analyzer that finds the component that failed first.
 
 >>> import flowlog
 >>> emitter = flowlog.init(component="backend", instance="backend-0", sink="none")
 >>> with flowlog.flow("chat_completion", model="tiny") as flow:
 ...     flow.state("prefill", tokens=12)
 
-A flow is one piece of work across processes: a request, a KV transfer, a worker start. What leaves the block fails it, else it ends
-well. ``flowlog.join(headers)`` takes up a caller's flow, ``flowlog.inject(headers)`` hands it on, ``flowlog.child_env()`` gives it to a child
-process. Rust code and asyncio's tasks see the same flow; for threads and executors there is ``flowlog.wrap``.
+A flow is one piece of work across processes: a request, a KV transfer, a worker start. An exception
+that leaves the block fails the flow; otherwise it ends successfully. ``flowlog.join(headers)``
+joins a caller's flow, ``flowlog.inject(headers)`` propagates the current one, and
+``flowlog.child_env()`` passes it to a child process. Rust code and asyncio tasks see the same flow;
+for threads and executors, use ``flowlog.wrap``.
 
-``flowlog.analyze(["logs/"])`` says of a failed run which component failed first.
+``flowlog.analyze(["logs/"])`` reports which component of a failed run failed first.
 """
 
 from __future__ import annotations
@@ -35,9 +39,9 @@ if _TYPE_CHECKING:
         Input,
         Owner,
         Problems,
+        ReadError,
         Report,
         Rows,
-        Unread,
         Verdict,
     )
 
@@ -53,11 +57,11 @@ __all__ = [
     "Input",
     "Owner",
     "Problems",
+    "ReadError",
     "Report",
     "Rows",
     "Sink",
     "Table",
-    "Unread",
     "Verdict",
     "__version__",
     "analyze",
@@ -82,32 +86,39 @@ def init(
     versions: dict[str, str] | None = None,
     sink: Sink | str | _os.PathLike[str] | None = None,
     *,
-    form: str | None = None,
+    encoding: str | None = None,
     level: str | None = None,
     flight: str | _os.PathLike[str] | None = None,
-    samples: float | None = None,
+    sample_interval: float | None = None,
 ) -> Emitter:
-    """Sets the process's emitter up, once; until then flows cost next to nothing and write nothing.
+    """Initializes the process's emitter, once.
 
-    component: what speaks, in Dynamo's words: ``frontend``, ``router``, ``vllm``. ``OTEL_SERVICE_NAME`` overrides it.
-    instance: which of several alike: a pod, a worker id, a rank.
-    versions: names and versions that every start and failure tells.
-    sink: the path of a file, ``"stderr"``, ``"none"``, ``"file:PATH"``, ``"mapped:PATH"``, or a ``Sink``.
-    form: ``"json"`` or ``"text"``.
-    level: the least that is written: ``"info"`` unless ``DYN_LOG`` says otherwise.
-    flight: a folder for a flight file, from which others tell what this process had open when it was killed.
-    samples: seconds between two records of what the process uses.
+    Until then, flows write nothing and cost almost nothing.
 
-    What is not said is as the environment asks for: ``FLOWLOG_SINK``, ``FLOWLOG_FLIGHT``, ``DYN_LOG``, ``DYN_LOGGING_CONSOLE_FORMAT``,
-    ``POD_NAME``, OpenTelemetry's variables.
+    component: name of the component in Dynamo's terms: ``frontend``, ``router``, ``vllm``.
+        ``OTEL_SERVICE_NAME`` overrides it.
+    instance: distinguishes instances of the component: a pod, a worker ID, a rank.
+    versions: names and versions to add to every start and failure record.
+    sink: a file path, ``"stderr"``, ``"none"``, ``"file:PATH"``, ``"mapped:PATH"``, or a ``Sink``.
+    encoding: ``"json"`` or ``"text"``.
+    level: minimum level to write: ``"info"`` unless ``DYN_LOG`` sets another.
+    flight: a folder for a flight file, which shows what the process had open if it is killed.
+    sample_interval: interval between records of resource usage, in seconds.
 
-    Raises ValueError for what cannot stand in a record, OSError where a file cannot be made, RuntimeError the second time.
+    Omitted arguments default to the environment: ``FLOWLOG_SINK``, ``FLOWLOG_FLIGHT``, ``DYN_LOG``,
+    ``DYN_LOGGING_CONSOLE_FORMAT``, ``POD_NAME``, and OpenTelemetry's variables.
+
+    Raises ValueError for an invalid argument, OSError if a file cannot be created, and RuntimeError
+    on a second call.
     """
-    return Emitter(component, instance, versions, sink, form=form, level=level, flight=flight, samples=samples, _own=True)
+    return Emitter(component, instance, versions, sink, encoding=encoding, level=level, flight=flight, sample_interval=sample_interval, _own=True)
 
 
 def child_env(env: dict[str, str] | None = None) -> dict[str, str]:
-    """A copy of the environment (or of ``env``) with the current flow in it, for ``subprocess``: the child's first flow joins it."""
+    """Returns a copy of the environment (or of ``env``) with the current flow, for ``subprocess``.
+
+    The first flow of the child process joins the current flow.
+    """
     copy = dict(_os.environ if env is None else env)
     for name, value in inject({}).items():
         copy[name.upper()] = value
@@ -115,7 +126,7 @@ def child_env(env: dict[str, str] | None = None) -> dict[str, str]:
 
 
 def __getattr__(name: str) -> _Any:
-    """Loads the analyzer when it is asked for: a component that only emits starts sooner without."""
+    """Loads the analyzer on first use: a component that only emits starts faster without it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(_import_module("._analysis" if name in ("analyze", "events") else "._report", __name__), name)
@@ -128,11 +139,11 @@ def __dir__() -> list[str]:
 
 
 def _watch_forks() -> None:
-    """Lets processes of ``multiprocessing`` that are forked say that they end: they leave without ``atexit``."""
+    """Makes forked ``multiprocessing`` processes record their end: they exit without ``atexit``."""
     util: _Any = _sys.modules.get("multiprocessing.util")
     if util is not None and not _watched:
         _watched.append(util)
-        # What it is registered for is kept by a weak reference: the module stays.
+        # The registry holds the object by a weak reference; the module stays alive.
         util.register_after_fork(_sys.modules[__name__], lambda _: util.Finalize(None, close, exitpriority=-100))
 
 

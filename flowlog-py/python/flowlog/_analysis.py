@@ -1,4 +1,4 @@
-"""The analyzer's doors."""
+"""Entry points of the analyzer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ._report import Report
 
 _Path = str | os.PathLike[str]
 
-#: The epoch of log times.
+#: Epoch of log timestamps.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: The last moment that log times can tell, in nanoseconds.
+#: Latest timestamp that can be represented, in nanoseconds since the epoch.
 _LAST = 2**63 - 1
 
 
@@ -30,18 +30,22 @@ def analyze(
     threads: int = 0,
     progress: Callable[[int, int, int], object] | None = None,
 ) -> Report:
-    """Reads logs once and says what failed, where first, and whose it is.
+    """Reads logs once and reports what failed, where it failed first, and who owns it.
 
-    paths: log files and folders, packed or not, in any format that ``flowlog-analyze`` knows.
-    owners: ``owners.toml``, Markdown tables, ``areas.yaml`` or CODEOWNERS; of two that differ the first counts.
-    since, until: leaves out lines before and after; a time without a zone is in UTC.
-    components, flows: reads these alone; a flow is judged by what was logged around it.
-    memory_limit: bytes for flows, about; what does not fit is counted, not judged.
-    threads: 0 takes one per core.
-    progress: called with bytes read, bytes in all and failed spans so far, some twenty times a second.
+    paths: log files and folders, plain, compressed or archived, in any format that
+        ``flowlog-analyze`` supports.
+    owners: ``owners.toml``, Markdown tables, ``areas.yaml`` or CODEOWNERS. The first file wins on
+        conflicts.
+    since, until: skip lines before and after these times. A time without a zone is in UTC.
+    components, flows: only read these. For a flow, lines logged around the same time are read too.
+    memory_limit: approximate memory for flows, in bytes. Flows that do not fit are counted, but not
+        analyzed.
+    threads: number of threads; 0 means one per core.
+    progress: called about 20 times a second with the bytes read, the total bytes, and the failed
+        spans so far.
 
-    Ctrl-C, and whatever ``progress`` raises, ends it. Raises FileNotFoundError where no source could be read, ValueError for what
-    is no flow's id or no table of owners.
+    Ctrl-C, or any exception that ``progress`` raises, stops the analysis. Raises FileNotFoundError
+    if no source could be read, and ValueError for an invalid flow ID or table of owners.
     """
     analysis = _flowlog.analyze(
         _paths(paths),
@@ -66,10 +70,13 @@ def events(
     flows: str | Iterable[str] = (),
     threads: int = 0,
 ) -> _flowlog.Events:
-    """The events of logs as an Arrow stream, read while it is asked for: no more than a few chunks are held.
+    """Returns the events of logs as an Arrow stream.
 
-    Columns: ``time``, ``level``, ``component``, ``instance``, ``flow_id``, ``event`` (start, state, end, fail, cancel), ``state``,
-    ``error_type``, ``message``, ``format``, ``source``, ``offset``. A stack is one event; what no format knows has no format.
+    Logs are read as the stream is consumed; only a few chunks are kept in memory.
+
+    Columns: ``time``, ``level``, ``component``, ``instance``, ``flow_id``, ``event`` (start, state,
+    end, fail, cancel), ``state``, ``error_type``, ``message``, ``format``, ``source``, ``offset``.
+    A stack trace is one event. Lines in no known format have no ``format``.
 
     >>> duckdb.sql("select component, count(*) from events where level = 'ERROR' group by all")  # doctest: +SKIP
     """

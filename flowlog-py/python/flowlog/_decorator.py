@@ -1,4 +1,4 @@
-"""A flow as a decorator: each call is a flow of its own."""
+"""Flows as decorators: each call is a separate flow."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from ._flowlog import Flow
 
 
 def decorate(flow: Flow, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a function, a coroutine function or a generator function of either kind.
+    """Wraps a function, a coroutine function, or a sync or async generator function.
 
-    A generator works on its flow while it runs, and not between its items: what it yields to works on its own.
+    The flow of a generator is current while the generator runs, but not between its items: the code
+    that consumes them has its own current flow.
     """
-    # An object that is called is what its `__call__` is.
+    # The kind of a callable object is the kind of its `__call__`.
     kind = function if inspect.isroutine(function) or hasattr(function, "func") else type(function).__call__
     if inspect.isasyncgenfunction(kind):
 
@@ -110,6 +111,6 @@ def decorate(flow: Flow, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _finish(flow: Flow, work: Coroutine[Any, Any, Any]) -> Any:
-    """The work is still to be done: the flow ends with it."""
+    """Awaits a coroutine; the flow ends with it."""
     with flow:
         return await work

@@ -1,13 +1,13 @@
-"""Ordinary log lines in flows: a filter that stamps them, a handler that makes records of them.
+"""Ordinary log lines in flows: a filter that adds the flow ID, and a handler that writes records.
 
-Whoever formats lines puts ``%(flow_id)s`` where the flow is to stand, and the analyzer finds the line's flow by it:
+Put ``%(flow_id)s`` into a format string, and the analyzer finds the flow of each line by it:
 
 >>> import logging
 >>> handler = logging.StreamHandler()
 >>> handler.addFilter(FlowFilter())
 >>> handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s flow_id=%(flow_id)s %(message)s"))
 
-structlog takes ``fields`` as a processor, loguru as a patcher:
+Use ``fields`` in a processor of structlog, or in a patcher of loguru:
 
     structlog.configure(processors=[lambda logger, method, event: {**event, **flowlog.fields()}, ...])
     loguru.logger.configure(patcher=lambda record: record["extra"].update(flowlog.fields()))
@@ -19,12 +19,15 @@ import logging
 
 from ._flowlog import current
 
-#: What a record of ``logging`` has of itself; anything else in it is an extra.
+#: Attributes that every record of ``logging`` has; any other attribute is an extra.
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "flow_id", "trace_id", "span_id"}
 
 
 def fields() -> dict[str, str]:
-    """The current flow as fields of a log line: ``flow_id``, ``trace_id``, ``span_id`` and its kind, ``flow``. Empty outside flows."""
+    """Returns the current flow as fields of a log line; empty outside flows.
+
+    The fields are ``flow_id``, ``trace_id``, ``span_id``, and ``flow``, the kind of the flow.
+    """
     flow = current()
     if flow is None or flow.flow_id is None:
         return {}
@@ -32,7 +35,10 @@ def fields() -> dict[str, str]:
 
 
 class FlowFilter(logging.Filter):
-    """Gives every record ``flow_id``, ``trace_id`` and ``span_id`` for the formatter to show: ``-`` outside flows, but for what others put there."""
+    """Adds ``flow_id``, ``trace_id`` and ``span_id`` to every record, for the formatter.
+
+    Outside flows, existing values stay, and missing ones become ``-``.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         stamp = fields()
@@ -42,9 +48,11 @@ class FlowFilter(logging.Filter):
 
 
 class FlowHandler(logging.Handler):
-    """Puts what is logged inside a flow into it: as a record of its own, with level, place, exception and extras.
+    """Writes each log record inside a flow as a record of that flow.
 
-    Outside flows it writes nothing: another handler does. Level proves nothing, so an ERROR fails no flow.
+    The record carries the level, code location, exception and extras. Outside flows, nothing is
+    written; use another handler there. The level does not decide the outcome: an ERROR does not
+    fail the flow.
     """
 
     def emit(self, record: logging.LogRecord) -> None:

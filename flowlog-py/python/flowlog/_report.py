@@ -1,4 +1,4 @@
-"""The analyzer's answer, as plain data. ``schema/report.schema.json`` has its words."""
+"""The analyzer's report as plain data. ``schema/report.schema.json`` defines its fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from ._flowlog import Analysis, Table
 
 @dataclass(frozen=True)
 class Evidence:
-    """One line of a log: the source's path as given, the line's number from 1, and its text, escaped and cut."""
+    """One line of a log.
+
+    ``source`` is the path as given, ``line`` the line number from 1, and ``text`` the text, escaped
+    and truncated.
+    """
 
     source: str
     line: int
@@ -24,7 +28,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a component is: the component or area that the owner was found under, and the point of contact."""
+    """The owner of a component.
+
+    ``component`` is the component or area that the owner was found under, ``pic`` the point of
+    contact.
+    """
 
     component: str | None = None
     pic: str | None = None
@@ -32,7 +40,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer in short. ``outcome`` is failed, recovered, cancelled or healthy."""
+    """Summary of the analysis. ``outcome`` is failed, recovered, cancelled or healthy."""
 
     outcome: str
     component: str | None
@@ -45,7 +53,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class FlowCounts:
-    """How many flows came to which outcome."""
+    """Number of flows by outcome."""
 
     total: int
     ok: int
@@ -58,7 +66,10 @@ class FlowCounts:
 
 @dataclass(frozen=True)
 class Failure:
-    """Failures with one fingerprint. ``kind`` is error, hang, crash or run; times are RFC 3339."""
+    """Failures that share a fingerprint.
+
+    ``kind`` is error, hang, crash or run. Times are in RFC 3339 format.
+    """
 
     fingerprint: str
     kind: str
@@ -71,7 +82,7 @@ class Failure:
     first: str | None
     last: str | None
     owner: Owner
-    victims: tuple[str, ...]
+    affected: tuple[str, ...]
     confidence: float
     examples: tuple[str, ...]
     evidence: tuple[Evidence, ...]
@@ -79,7 +90,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class FlowFailure:
-    """One failed or recovered flow, and who failed first in it."""
+    """One failed or recovered flow, and the component that failed first in it."""
 
     flow_id: str
     outcome: str
@@ -93,8 +104,8 @@ class FlowFailure:
 
 
 @dataclass(frozen=True)
-class Unread:
-    """A source that could not be read, or not to its end, and why."""
+class ReadError:
+    """A source that could not be read, or not to its end, with the reason."""
 
     source: str
     error: str
@@ -102,28 +113,31 @@ class Unread:
 
 @dataclass(frozen=True)
 class Problems:
-    """Oddities that were counted and passed over."""
+    """Counts of anomalies in the input that were tolerated."""
 
     duplicate_keys: int
     bad_values: int
     invalid_utf8: int
-    long_lines: int
+    truncated_lines: int
     lost_records: int
     late_records: int
-    given_up_flows: int
-    guessed_times: int
+    evicted_flows: int
+    inferred_timestamps: int
 
 
 @dataclass(frozen=True)
 class Input:
-    """What was read, and how well. ``formats`` counts lines by format and adds up to ``lines``."""
+    """Statistics of the input.
+
+    ``formats`` counts lines by format; the counts add up to ``lines``.
+    """
 
     sources: int
     bytes: int
     lines: int
     records: int
     formats: Mapping[str, int]
-    unread: tuple[Unread, ...]
+    read_errors: tuple[ReadError, ...]
     first: str | None
     last: str | None
     problems: Problems
@@ -133,9 +147,10 @@ Row = TypeVar("Row")
 
 
 class Rows(Generic[Row]):
-    """A sequence that is a table, too: pandas, Polars, DuckDB and whatever else reads Arrow take it as it is, without a copy of ours.
+    """A sequence that is also a table.
 
-    It is no ``collections.abc.Sequence``: Polars would read the rows one by one.
+    pandas, Polars, DuckDB and other Arrow consumers read it directly, without an extra copy. It is
+    not a ``collections.abc.Sequence``, since Polars would then read the rows one by one.
 
     >>> polars.DataFrame(report.failures)  # doctest: +SKIP
     >>> pandas.DataFrame.from_arrow(report.failures)  # doctest: +SKIP
@@ -178,7 +193,7 @@ class Rows(Generic[Row]):
 
 @dataclass(frozen=True)
 class Report:
-    """What failed in a run, where first, and whose it is."""
+    """The report of a run: what failed, where it failed first, and who owns it."""
 
     input: Input
     verdict: Verdict
@@ -187,46 +202,46 @@ class Report:
     flow_failures: Rows[FlowFailure]
     trends: tuple[Mapping[str, Any], ...]
     _analysis: Analysis = field(repr=False, compare=False)
-    _told: Mapping[str, Any] = field(repr=False, compare=False)
+    _raw: Mapping[str, Any] = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, analysis: Analysis) -> Report:
-        """The report of an analysis."""
+        """Builds the report of an analysis."""
         import json
 
-        told = json.loads(analysis.json())
-        unread = tuple(Unread(**unread) for unread in told["input"]["unread"])
-        problems = Problems(**told["input"]["problems"])
+        raw = json.loads(analysis.json())
+        read_errors = tuple(ReadError(**error) for error in raw["input"]["read_errors"])
+        problems = Problems(**raw["input"]["problems"])
         return cls(
-            input=Input(**{**told["input"], "unread": unread, "problems": problems}),
-            verdict=Verdict(**_with_lines(told["verdict"])),
-            flows=FlowCounts(**told["flows"]),
-            failures=Rows(told["failures"], _failure, analysis.failures()),
-            flow_failures=Rows(told["flow_failures"], lambda flow: FlowFailure(**flow), analysis.flow_failures()),
-            trends=tuple(told["trends"]),
+            input=Input(**{**raw["input"], "read_errors": read_errors, "problems": problems}),
+            verdict=Verdict(**_with_lines(raw["verdict"])),
+            flows=FlowCounts(**raw["flows"]),
+            failures=Rows(raw["failures"], _failure, analysis.failures()),
+            flow_failures=Rows(raw["flow_failures"], lambda flow: FlowFailure(**flow), analysis.flow_failures()),
+            trends=tuple(raw["trends"]),
             _analysis=analysis,
-            _told=told,
+            _raw=raw,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as ``flowlog-analyze --format json`` writes it."""
+        """Returns the report as ``flowlog-analyze --format json`` writes it."""
         import copy
 
-        return cast("dict[str, Any]", copy.deepcopy(self._told))
+        return cast("dict[str, Any]", copy.deepcopy(self._raw))
 
     def to_text(self) -> str:
-        """The report for a person."""
+        """Returns the report as text, for a terminal."""
         return self._analysis.render("text")
 
     def to_markdown(self) -> str:
-        """The report for a pull request or an issue."""
+        """Returns the report as Markdown, for a pull request or an issue."""
         return self._analysis.render("markdown")
 
     def __str__(self) -> str:
         return self.to_text()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a report cannot be pickled; pickle `report.to_dict()`")
+        raise TypeError("a report cannot be pickled; pickle `report.to_dict()` instead")
 
     def __rich__(self) -> object:
         from rich.text import Text
@@ -237,7 +252,7 @@ class Report:
         return text
 
     def _repr_html_(self) -> str:
-        """For notebooks. Everything in it was written by strangers and is escaped."""
+        """Renders the report for notebooks. All values come from untrusted logs and are escaped."""
         verdict = self.verdict
         color = {"failed": "#b00020", "recovered": "#b06000"}.get(verdict.outcome, "#006b3c")
         shown = [f'<p><b style="color:{color}">{escape(verdict.outcome.upper())}</b> {escape(verdict.summary)}</p>']
@@ -253,11 +268,11 @@ class Report:
         return "".join(shown)
 
 
-def _with_lines(told: Mapping[str, Any]) -> dict[str, Any]:
-    evidence = tuple(Evidence(**line) for line in told["evidence"])
-    return {**told, "owner": Owner(**told["owner"]), "evidence": evidence}
+def _with_lines(raw: Mapping[str, Any]) -> dict[str, Any]:
+    evidence = tuple(Evidence(**line) for line in raw["evidence"])
+    return {**raw, "owner": Owner(**raw["owner"]), "evidence": evidence}
 
 
-def _failure(told: Mapping[str, Any]) -> Failure:
-    lists = {name: tuple(told[name]) for name in ("instances", "victims", "examples")}
-    return Failure(**{**_with_lines(told), **lists})
+def _failure(raw: Mapping[str, Any]) -> Failure:
+    lists = {name: tuple(raw[name]) for name in ("instances", "affected", "examples")}
+    return Failure(**{**_with_lines(raw), **lists})

@@ -1,4 +1,7 @@
-"""Work that is handed to where context variables do not reach: threads, executors, processes."""
+"""Propagation of the current flow to threads, executors and processes.
+
+Context variables do not reach them by themselves.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ R = TypeVar("R")
 
 
 def wrap(function: Callable[P, R]) -> Wrapped[P, R]:
-    """A function that works on the flow that is current now, wherever it is called.
+    """Wraps a function so that it runs in the flow that is current now, wherever it is called.
 
-    In a thread of this process it is the same share of the flow, with all other context variables as they are now. In another process
-    (``ProcessPoolExecutor``, ``multiprocessing`` with spawn) each call is a share of its own, of the same kind.
+    In a thread of this process, the function runs in the same span of the flow, and sees all other
+    context variables as they are now. In another process (``ProcessPoolExecutor``,
+    ``multiprocessing`` with spawn), each call joins the flow as a separate span of the same kind.
 
     >>> from concurrent.futures import ThreadPoolExecutor
     >>> with ThreadPoolExecutor() as pool:
@@ -28,14 +32,14 @@ def wrap(function: Callable[P, R]) -> Wrapped[P, R]:
 
 
 class Wrapped(Generic[P, R]):
-    """A function with the flow that it works on. It can be called by many threads at once, and be pickled."""
+    """A function bound to a flow. It can be called by many threads at once, and can be pickled."""
 
     def __init__(self, function: Callable[P, R], context: contextvars.Context) -> None:
         self.__wrapped__ = function
         self._context = context
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        # A context can be entered once at a time, a copy of it costs nothing.
+        # A context can be entered only once at a time; copying it is cheap.
         result = self._context.copy().run(self.__wrapped__, *args, **kwargs)
         if inspect.iscoroutine(result) and (flow := self._context.copy().run(current)) is not None:
             return cast("R", _inside(flow, result))
@@ -49,7 +53,7 @@ class Wrapped(Generic[P, R]):
 
 
 async def _inside(flow: Flow, work: Coroutine[Any, Any, Any]) -> Any:
-    """The work is still to be done, by whoever awaits it."""
+    """Awaits a coroutine in the flow; calling the function only created it."""
     with flow.scope():
         return await work
 
@@ -59,7 +63,7 @@ def _as_it_is(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class Joined(Generic[P, R]):
-    """A function that came from another process with the flow that it works on."""
+    """A function received from another process, with the flow to join."""
 
     def __init__(self, function: Callable[P, R], kind: str, headers: dict[str, str]) -> None:
         self.__wrapped__ = function

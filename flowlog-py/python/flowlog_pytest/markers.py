@@ -1,4 +1,8 @@
-"""What markers tell of a test. Some are spelt twice in the field: ``gpu_1`` and ``gpus_needed_1``, ``pre_merge`` and ``premerge``."""
+"""Record fields derived from the markers of a test.
+
+Some markers have two spellings in use: ``gpu_1`` and ``gpus_needed_1``, ``pre_merge`` and
+``premerge``.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +23,21 @@ _BY_SPELLING = {name.replace("_", ""): name for name in _LIFECYCLES}
 
 
 def fields(markers: Iterable[pytest.Mark]) -> dict[str, object]:
-    """``framework``, ``gpus``, ``lifecycle`` and ``test_component``, as far as markers tell them; of several the nearest to the test counts."""
-    told: dict[str, object] = {}
+    """Returns the fields ``framework``, ``gpus``, ``lifecycle`` and ``test_component``.
+
+    Fields that no marker defines are omitted; the marker closest to the test wins.
+    """
+    fields: dict[str, object] = {}
     for marker in markers:
         name = marker.name.lower()
         if name == "component" and marker.args:
-            told.setdefault("test_component", str(marker.args[0]))
+            fields.setdefault("test_component", str(marker.args[0]))
         elif name in _FRAMEWORKS:
-            told.setdefault("framework", _FRAMEWORKS[name])
+            fields.setdefault("framework", _FRAMEWORKS[name])
         elif name in _COMPONENTS:
-            told.setdefault("test_component", name)
+            fields.setdefault("test_component", name)
         elif found := _GPUS.fullmatch(name):
-            told.setdefault("gpus", int(found[1]))
+            fields.setdefault("gpus", int(found[1]))
         elif (spelt := name.replace("_", "")) in _BY_SPELLING:
-            told.setdefault("lifecycle", _BY_SPELLING[spelt])
-    return told
+            fields.setdefault("lifecycle", _BY_SPELLING[spelt])
+    return fields

@@ -1,4 +1,4 @@
-"""What is done for each test, once it is asked for."""
+"""The plugin itself, loaded only with ``--flowlog``."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: What stands in no folder's name.
+#: Characters that are not used in folder names.
 _UNSAFE = re.compile(r"[^\w.\[\]=,+-]+")
 
-#: Bytes of each file that the tests' own records go to.
+#: Size in bytes of each file for the records of the tests themselves.
 _SEGMENT = 1 << 20
 
-#: What a test's own processes take from the environment.
+#: Environment variables that processes started by a test inherit.
 _VARIABLES = ("TRACEPARENT", "TRACESTATE", "FLOWLOG_SINK", "FLOWLOG_FLIGHT")
 
 
 class Test:
-    """A test that runs: its flow, and what became of its phases."""
+    """A running test: its flow, and the outcome of its phases."""
 
     __slots__ = ("attempt", "began", "duration", "error", "flow", "left", "outcome")
     __test__ = False
@@ -49,13 +49,13 @@ class Test:
 
 
 def _never_fails(hook: Callable[P, R]) -> Callable[P, R | None]:
-    """Keeps trouble of ours away from the tests: it is said in the summary."""
+    """Keeps errors of the plugin from failing tests; the summary lists them instead."""
 
     @functools.wraps(hook)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             return hook(*args, **kwargs)
-        except (Exception, pytest.fail.Exception) as error:  # the latter is no Exception: a timeout of pytest-timeout's
+        except (Exception, pytest.fail.Exception) as error:  # pytest-timeout raises the latter, which is not an Exception
             plugin: Any = args[0]
             plugin.trouble.append(f"{hook.__name__}: {type(error).__name__}: {error}")
             return None
@@ -64,7 +64,10 @@ def _never_fails(hook: Callable[P, R]) -> Callable[P, R | None]:
 
 
 class Plugin:
-    """Makes each test a flow. In a worker of xdist it runs the worker's tests, in the process that started them it sums up."""
+    """Makes each test a flow.
+
+    In an xdist worker, it observes the worker's tests; in the controller, it writes the summary.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -92,29 +95,30 @@ class Plugin:
         self.patterns = [*(config.getoption("--flowlog-logs") or ()), *config.getini("flowlog_logs")]
         versions = {"pytest": pytest.__version__, "python": platform.python_version()}
         self.own = self.run / worker
-        # What the tests' processes write lies together: one may be started by a test, or a session, and fail in another.
+        # All tests share these files: a process may be started by one test, or by the session, and
+        # fail during another test.
         self.logs = [self.own / "flow.jsonl", self.own / "flight"]
         for name, value in (("FLOWLOG_SINK", f"file:{self.logs[0]}"), ("FLOWLOG_FLIGHT", str(self.logs[1]))):
-            # Whoever chose where records go has chosen. What a worker finds there otherwise is of the process that started it.
+            # Keep the user's choice. Any other value in a worker comes from the controller.
             if name not in self.chosen:
                 os.environ[name] = value
         sink = flowlog.Sink.mapped(self.run / f"pytest-{worker}", max_bytes=_SEGMENT)
-        self.emitter = flowlog.Emitter("pytest", worker, versions, sink, flight=self.run / "flight", form="json")
+        self.emitter = flowlog.Emitter("pytest", worker, versions, sink, flight=self.run / "flight", encoding="json")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Workers write where this process does."""
+        """Makes workers write to the same folder as this process."""
         node.workerinput["flowlog_run"] = str(self.run)
         node.workerinput["flowlog_chosen"] = self.chosen
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """All attempts of a test, setup and teardown included."""
+        """Wraps all attempts of a test, including setup and teardown."""
         scope = self._start(item)
         try:
             return (yield)
         except BaseException as error:
-            # Ctrl-C, `pytest.exit`: the session ends, and the test with it.
+            # Ctrl-C or `pytest.exit` ends the session, and the test with it.
             if self.test is not None:
                 self.test.left = error
             raise
@@ -131,7 +135,7 @@ class Plugin:
         self.test = Test(flow)
         scope = flow.scope()
         scope.__enter__()
-        # What a test leaves there stays for the next one to replace: nothing is started between them.
+        # Not reset after the test: nothing starts before the next test overwrites the values.
         headers = flow.inject({})
         os.environ["TRACEPARENT"] = headers["traceparent"]
         os.environ["TRACESTATE"] = headers["tracestate"]
@@ -142,13 +146,13 @@ class Plugin:
         test, self.test = self.test, None
         if test is None:
             return
-        told = {"outcome": test.outcome, "duration_s": round(test.duration, 6), "attempts": test.attempt}
+        outcome = {"outcome": test.outcome, "duration_s": round(test.duration, 6), "attempts": test.attempt}
         if test.error is not None:
-            test.flow.fail(test.error, **told)
+            test.flow.fail(test.error, **outcome)
         elif test.left is not None:
             test.flow.cancel(type(test.left).__name__)
         else:
-            test.flow.end(**told)
+            test.flow.end(**outcome)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -167,7 +171,7 @@ class Plugin:
         if not report.failed:
             if report.skipped and test.error is None:
                 test.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
-            # The state in which it failed stays.
+            # After a failure, keep the state in which the test failed.
             if test.error is None and call.when != "teardown":
                 test.flow.state("call" if call.when == "setup" else "teardown")
             return
@@ -179,13 +183,16 @@ class Plugin:
         if finding is not None:
             report.sections.append(("flowlog", finding.text()))
             properties += finding.properties()
-            test.flow.late(first_failure=finding.component)
-        # JUnit's XML takes them with the teardown's report, the summary from this one.
+            test.flow.record(first_failure=finding.component)
+        # JUnit XML takes them from the teardown's report, the summary from this one.
         report.user_properties += properties
         item.user_properties += properties
 
     def _try_again(self, item: pytest.Item, test: Test, attempt: int) -> None:
-        """What failed before is a share of the flow that failed; a retry may carry it. What is found from here on is the retry's."""
+        """Records a failed attempt as a failed child, so that a retry can recover the test's flow.
+
+        Findings of the failed attempt are removed; later ones belong to the retry.
+        """
         if test.error is not None:
             test.flow.child("attempt", attempt=test.attempt).fail(test.error)
         item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("flowlog.")]
@@ -193,14 +200,15 @@ class Plugin:
         test.flow.state("setup", attempt=attempt)
 
     def _triage(self, item: pytest.Item, test: Test, report: pytest.TestReport) -> Finding | None:
-        # Loaded when a test fails: most sessions have no use for it.
+        # Loaded only when a test fails: most sessions do not need it.
         from .triage import expand, find
 
         root = self.config.invocation_params.dir
         paths = [*self.logs, *expand(self.patterns, item.name, root)]
         captured = "".join(text for name, text in report.sections if name.startswith("Captured"))
         if captured:
-            # Of its own for each attempt and phase: such lines may have no times, and earlier ones are not this one's.
+            # One file per attempt and phase: captured lines may have no timestamps, so those of
+            # earlier attempts could not be excluded.
             path = self.own / "tests" / _folder_of(item.nodeid) / f"captured-{test.attempt}-{report.when}.log"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(captured, errors="replace")
@@ -222,7 +230,7 @@ class Plugin:
             self.emitter.close()
 
     def pytest_sessionfinish(self) -> None:
-        """What a worker has to say it says by who started it."""
+        """Passes a worker's errors to the controller."""
         if (output := getattr(self.config, "workeroutput", None)) is not None:
             output["flowlog_trouble"] = self.trouble
 
@@ -239,24 +247,24 @@ class Plugin:
     def _sum_up(self, terminal: pytest.TerminalReporter) -> None:
         found = []
         for report in [*terminal.stats.get("failed", ()), *terminal.stats.get("error", ())]:
-            told = dict(getattr(report, "user_properties", ()))
-            if "flowlog.component" in told:
+            properties = dict(getattr(report, "user_properties", ()))
+            if "flowlog.component" in properties:
                 lines = [value for name, value in report.user_properties if name == "flowlog.evidence"]
-                found.append((report.nodeid, told, list(dict.fromkeys(lines))))
+                found.append((report.nodeid, properties, list(dict.fromkeys(lines))))
         if not found:
             return
-        terminal.section("flowlog: who failed first")
-        for nodeid, told, lines in found:
-            pic = f"  [{told['flowlog.pic']}]" if "flowlog.pic" in told else ""
+        terminal.section("flowlog: first failures")
+        for nodeid, properties, lines in found:
+            pic = f"  [{properties['flowlog.pic']}]" if "flowlog.pic" in properties else ""
             terminal.write_line(f"{nodeid}{pic}")
-            terminal.write_line(f"  {told['flowlog.summary']}", red=True)
+            terminal.write_line(f"  {properties['flowlog.summary']}", red=True)
             for line in lines[:3]:
                 terminal.write_line(f"  {line}")
         terminal.write_line(f"flows and logs of the run: {self.run}")
 
 
 def _new_folder(folder: Path) -> Path:
-    """A folder for this session alone, which git leaves alone."""
+    """Creates a folder for this session, which git ignores."""
     name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     for number in range(1, 1000):
         run = folder / (name if number == 1 else f"{name}-{number}")
@@ -266,9 +274,9 @@ def _new_folder(folder: Path) -> Path:
             continue
         (run / ".gitignore").write_text("*\n")
         return run
-    raise FileExistsError(f"`{folder}` holds too many runs of one second")
+    raise FileExistsError(f"too many runs in `{folder}` within one second")
 
 
 def _folder_of(name: str) -> str:
-    """A test's name as that of a folder, no longer than file systems allow."""
+    """Converts a test's name to a folder name, no longer than file systems allow."""
     return _UNSAFE.sub("_", name)[-180:].lstrip(".") or "_"

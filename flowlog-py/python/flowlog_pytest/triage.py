@@ -1,4 +1,4 @@
-"""Why a test failed, as the logs of the processes that it started tell."""
+"""Diagnosis of a failed test from the logs of the processes that it started."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 import flowlog
 
-#: Seconds that a failed test waits for the answer.
-_PATIENCE = 20
+#: Maximum seconds to spend on the analysis of a failed test.
+_TIMEOUT_S = 20
 
-#: Most characters of a line that the summary shows.
+#: Maximum characters of a log line in the summary.
 _WIDTH = 200
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The first failing component of a test's logs."""
+    """The component that failed first, according to a test's logs."""
 
     component: str
     instance: str | None
@@ -29,21 +29,21 @@ class Finding:
     evidence: tuple[flowlog.Evidence, ...]
 
     def properties(self) -> list[tuple[str, object]]:
-        """The same for JUnit's XML, and for the process that writes it."""
-        told = {"component": self.component, "instance": self.instance, "pic": self.pic, "summary": self.summary}
-        properties: list[tuple[str, object]] = [(f"flowlog.{name}", value) for name, value in told.items() if value]
+        """Returns the finding as properties, for JUnit XML and for the process that writes it."""
+        finding = {"component": self.component, "instance": self.instance, "pic": self.pic, "summary": self.summary}
+        properties: list[tuple[str, object]] = [(f"flowlog.{name}", value) for name, value in finding.items() if value]
         return properties + [("flowlog.evidence", f"{line.source}:{line.line}") for line in self.evidence]
 
     def text(self) -> str:
         lines = [self.summary]
         if self.pic:
-            lines.append(f"whose: {self.pic}")
+            lines.append(f"owner: {self.pic}")
         lines += [f"{line.source}:{line.line}: {line.text[:_WIDTH]}" for line in self.evidence]
         return "\n".join(lines)
 
 
 def expand(patterns: Iterable[str], name: str, root: Path) -> list[Path]:
-    """The files and folders that patterns name, with the test's name in them."""
+    """Returns the files and folders that match the patterns; ``{name}`` is the test's name."""
     escaped = re.sub(r"([*?\[])", r"[\1]", name)
     found: list[Path] = []
     for pattern in patterns:
@@ -54,15 +54,20 @@ def expand(patterns: Iterable[str], name: str, root: Path) -> list[Path]:
 
 
 def find(paths: Sequence[Path], owners: Sequence[Path], since: float, root: Path) -> Finding | None:
-    """Says who failed first from that moment on, with paths below ``root`` from there; None where nobody did."""
+    """Returns what failed first after ``since``, or None.
+
+    Paths below ``root`` are shown relative to it.
+    """
     paths = [path for path in paths if path.exists()]
     if not paths:
         return None
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT_S
 
     def check(read: int, total: int, _failures: int) -> None:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{read >> 20} of {total >> 20} MiB of logs were read in {_PATIENCE} s; `flowlog-analyze` reads them all")
+            raise TimeoutError(
+                f"only {read >> 20} of {total >> 20} MiB of logs were read in {_TIMEOUT_S} s; run `flowlog-analyze` to read all of them"
+            )
 
     report = flowlog.analyze(paths, owners=owners, since=datetime.fromtimestamp(since, UTC), progress=check)
     verdict = report.verdict

@@ -1,23 +1,24 @@
-//! JSON to record.
+//! JSON decoder.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::flat::Collected;
+use super::flat_object::Collected;
 use super::value::{Depth, Key, Value};
 use super::{KNOWN, NotJson};
 use crate::record::{UNKNOWN, is_component, lower};
-use crate::{Clock, ErrorInfo, Event, FlowId, Level, Problems, Record, Scalar, SpanId, Time};
+use crate::{Clock, ErrorInfo, EventKind, FlowId, Level, Problems, Record, Scalar, SpanId, Time};
 
-/// Reads one line.
+/// Decodes one line.
 ///
-/// Keys come in any order; `error` may be a string; `trace_id` stands for a missing `flow_id`; of a key that
-/// comes twice the first wins. A nested value under an unknown key is kept as its JSON text.
+/// Keys may come in any order, `error` may be a string, and `trace_id` replaces a missing
+/// `flow_id`. If a key is repeated, the first value wins. A nested value under an unknown key is
+/// kept as its JSON text.
 ///
 /// # Errors
-/// [`NotJson`] where the line is no object with a usable `component` and `event`.
+/// [`NotJson`] if the line is not an object with a usable `component` and `event`.
 pub fn decode(line: &[u8]) -> Result<(Record<'_>, Problems), NotJson> {
     let mut deserializer = serde_json::Deserializer::from_slice(line);
     let parsed = Draft::deserialize(&mut deserializer).map_err(|_| NotJson)?;
@@ -25,7 +26,7 @@ pub fn decode(line: &[u8]) -> Result<(Record<'_>, Problems), NotJson> {
     parsed.finish().ok_or(NotJson)
 }
 
-/// What has been read of a line so far; every known key at most once.
+/// Values read so far, at most one for each known key.
 #[derive(Default)]
 struct Draft<'a> {
     values: [Option<Value<'a>>; KNOWN.len()],
@@ -39,7 +40,8 @@ impl<'a> Draft<'a> {
         self.values.get_mut(at)?.take()
     }
 
-    /// A string that is not empty. Anything else but an absent value is counted.
+    /// Takes a value as text, or `None` if it is absent, `null` or empty. Counts objects and arrays
+    /// as bad values.
     fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
         match self.take(name)? {
             Value::Scalar(Scalar::Text(text)) if text.is_empty() => None,
@@ -61,7 +63,7 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self) -> Option<(Record<'a>, Problems)> {
-        let event = Event::parse(&self.text("event")?)?;
+        let event = EventKind::parse(&self.text("event")?)?;
         let component = lower(self.text("component")?);
         if !is_component(&component) {
             return None;
@@ -87,7 +89,7 @@ impl<'a> Draft<'a> {
                     match value {
                         Value::Scalar(Scalar::Text(text)) => record.versions.push((name, text)),
                         Value::Scalar(other) => {
-                            record.versions.push((name, Cow::Owned(other.to_text().into_owned())))
+                            record.versions.push((name, Cow::Owned(other.to_text().into_owned())));
                         }
                         _ => self.problems.bad_values += 1,
                     }

@@ -1,4 +1,4 @@
-//! Record to JSON.
+//! JSON encoder.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use crate::{ErrorInfo, Record, Scalar};
 
 /// Appends the record as one line, without the line feed.
 ///
-/// A field with the name of a known key gets the prefix `field.`, of two fields with one name the first is
-/// written: no key comes twice.
+/// A field with the name of a known key gets the prefix `field.`. Of fields with the same name,
+/// only the first is written, so no key is repeated.
 pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     out.push(b'{');
     if let Some(time) = record.time {
@@ -98,7 +98,7 @@ pub(super) fn fields<'f, 's: 'f>(
     }
 }
 
-/// Whether [`KNOWN`] holds the name, told by its length first.
+/// Returns whether [`KNOWN`] contains the name. The length check comes first because it is cheap.
 fn is_known(name: &str) -> bool {
     (4..=9).contains(&name.len()) && KNOWN.contains(&name)
 }
@@ -116,9 +116,9 @@ pub(super) fn text(out: &mut Vec<u8>, name: &str, value: &str) {
     string(out, value);
 }
 
-/// Appends a JSON string, quotes included.
+/// Appends a JSON string, including its quotes.
 pub(crate) fn string(out: &mut Vec<u8>, value: &str) {
-    if stands_as_it_is(value.as_bytes()) {
+    if needs_no_escape(value.as_bytes()) {
         out.reserve(value.len() + 2);
         out.push(b'"');
         out.extend_from_slice(value.as_bytes());
@@ -129,8 +129,9 @@ pub(crate) fn string(out: &mut Vec<u8>, value: &str) {
     let _ = serde_json::to_writer(out, value);
 }
 
-/// Whether no byte of a string has to be escaped: told eight bytes at a time (Mycroft's test for a byte less than, or equal to, another).
-fn stands_as_it_is(bytes: &[u8]) -> bool {
+/// Returns whether no byte has to be escaped. Tests eight bytes at a time (Mycroft's test for a
+/// byte less than, or equal to, another).
+fn needs_no_escape(bytes: &[u8]) -> bool {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGH: u64 = ONES << 7;
     let any_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
@@ -140,7 +141,7 @@ fn stands_as_it_is(bytes: &[u8]) -> bool {
             | any_zero(word ^ (ONES * u64::from(b'"')))
             | any_zero(word ^ (ONES * u64::from(b'\\')))
     };
-    // The last bytes overlap those before them, so that none stands alone.
+    // The last chunk overlaps the one before it, so no bytes are left over.
     if let Some(last) = bytes.last_chunk::<8>() {
         let words = bytes.as_chunks::<8>().0;
         return words
@@ -179,14 +180,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_to_be_escaped_is_seen_wherever_it_stands() {
+    fn bytes_to_escape_are_found_at_any_offset() {
         for length in 0..20 {
-            assert!(stands_as_it_is(&vec![b'a'; length]));
+            assert!(needs_no_escape(&vec![b'a'; length]));
             for (at, byte) in (0..length).flat_map(|at| (0..=255u8).map(move |byte| (at, byte))) {
                 let mut bytes = vec![b'~'; length];
                 bytes[at] = byte;
                 assert_eq!(
-                    stands_as_it_is(&bytes),
+                    needs_no_escape(&bytes),
                     byte >= b' ' && byte != b'"' && byte != b'\\',
                     "{byte} at {at} of {length}"
                 );

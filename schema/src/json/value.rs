@@ -1,4 +1,4 @@
-//! Keys and values, borrowed from the line where they hold no escape.
+//! Keys and values, borrowed from the line if they contain no escape.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,7 +8,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess
 
 use crate::Scalar;
 
-/// A key or string, borrowed where it holds no escape.
+/// A key or string, borrowed if it contains no escape.
 pub(super) struct Key<'a>(pub(super) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
@@ -33,17 +33,17 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// A value as far as it is taken apart.
+/// A JSON value, parsed to some [`Depth`].
 pub(super) enum Value<'a> {
     Null,
     Scalar(Scalar<'a>),
-    /// The entries of an object, where entries were asked for.
+    /// Entries of an object, at [`Depth::Object`].
     Object(Vec<(Cow<'a, str>, Value<'a>)>),
-    /// Anything deeper.
+    /// Any other array or object.
     Nested(serde_json::Value),
 }
 
-/// How deep a value is taken apart.
+/// Depth to which a value is parsed.
 #[derive(Clone, Copy)]
 pub(super) enum Depth {
     Scalar,

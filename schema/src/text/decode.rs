@@ -1,4 +1,4 @@
-//! Text to record: the grammar, with nom.
+//! Text decoder: the grammar, with nom.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,37 +13,38 @@ use nom::{IResult, Parser};
 
 use super::is_state;
 use crate::record::{UNKNOWN, is_component, lower, split_type};
-use crate::{Clock, ErrorInfo, Event, FlowId, Level, Problems, Record, Scalar, SpanId, Time};
+use crate::{Clock, ErrorInfo, EventKind, FlowId, Level, Problems, Record, Scalar, SpanId, Time};
 
-/// The line is no flowlog record in text form.
+/// The line is not a flowlog record in text form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a flowlog record in text form")]
 pub struct NotText;
 
-/// Reads one line.
+/// Decodes one line.
 ///
-/// Any run of blanks separates; time and level may be missing. A bare line whose word after the second ` - ` is
-/// no event is a `fail` where it holds an error, else a `state`.
+/// Any run of blanks is a separator. Time and level are optional. A bare line, which has no event
+/// after the second ` - `, is a `fail` if it contains an error, otherwise a `state`.
 ///
 /// # Errors
-/// [`NotText`] where the line has no `<component> - <flow id> - ` head, or no event where the flow is `-`.
+/// [`NotText`] if the line has no `<component> - <flow id> - ` head, or if it has no event and its
+/// flow is `-`.
 pub fn decode(line: &[u8]) -> Result<(Record<'_>, Problems), NotText> {
     let line = std::str::from_utf8(line).map_err(|_| NotText)?;
     let (body, head) = head(line).map_err(|_| NotText)?;
     let mut problems = Problems::default();
     let (after_event, event) = match word(body) {
-        Ok((after, word)) => match Event::parse(word) {
+        Ok((after, word)) => match EventKind::parse(word) {
             Some(event) => (after, Some(event)),
             None => (body, None),
         },
         Err(_) => (body, None),
     };
-    // Without an event only a real flow id tells the line from any other with dashes in it.
+    // Without an event, only a flow ID distinguishes the line from any other text with dashes.
     if event.is_none() && head.flow_id.is_none() {
         return Err(NotText);
     }
     let mut record =
-        Record::new(lower(Cow::Borrowed(head.component)), event.unwrap_or(Event::State));
+        Record::new(lower(Cow::Borrowed(head.component)), event.unwrap_or(EventKind::State));
     record.time = head.time;
     record.level = head.level;
     record.instance = head.instance.filter(|instance| !instance.is_empty()).map(percent_decode);
@@ -56,12 +57,12 @@ pub fn decode(line: &[u8]) -> Result<(Record<'_>, Problems), NotText> {
         };
     record.state = state.filter(|state| *state != "-").map(Cow::Borrowed);
     let mut tail = after_state;
-    // A brace group counts only directly after the state.
+    // Braces are a group only directly after the state.
     if (state.is_some() || event.is_none())
         && let Ok((after, entries)) = preceded(space0, braces).parse(after_state)
     {
         tail = after;
-        let mut seen = Seen::new();
+        let mut seen = SeenKeys::new();
         for entry in entries {
             apply(&mut record, entry, &mut seen, &mut problems);
         }
@@ -105,7 +106,7 @@ fn head(input: &str) -> IResult<&str, Head<'_>> {
     Ok((input, Head { time, level, component, instance, flow_id }))
 }
 
-/// `-` or a state. A word that ends in a colon is the type of an error, not a state.
+/// Parses `-` or a state. A word that ends in a colon is an error type, not a state.
 fn state(input: &str) -> IResult<&str, &str> {
     verify(take_till1(|c: char| c.is_whitespace() || c == '{'), |word: &str| {
         word == "-" || (is_state(word) && !word.ends_with(':'))
@@ -121,9 +122,9 @@ enum Entry<'a> {
 enum Value<'a> {
     /// A JSON string.
     Quoted(Cow<'a, str>),
-    /// An unquoted word: what it is depends on its key.
+    /// An unquoted word, interpreted according to its key.
     Word(&'a str),
-    /// A JSON array, as `causes` has it.
+    /// A JSON array, as in `causes`.
     Array(&'a str),
 }
 
@@ -137,7 +138,9 @@ impl<'a> Value<'a> {
 
     fn scalar(self) -> Scalar<'a> {
         match self {
-            Self::Word(word) => Scalar::of_word(word).unwrap_or(Scalar::Text(Cow::Borrowed(word))),
+            Self::Word(word) => {
+                Scalar::parse_word(word).unwrap_or(Scalar::Text(Cow::Borrowed(word)))
+            }
             other => Scalar::Text(other.text()),
         }
     }
@@ -148,7 +151,7 @@ fn braces(input: &str) -> IResult<&str, Vec<Entry<'_>>> {
     let mut entries = Vec::new();
     loop {
         if let Ok((after, _)) = char::<_, nom::error::Error<&str>>('}').parse(input) {
-            // A brace group ends at a blank or at the end of the line.
+            // A brace group must be followed by a blank or the end of the line.
             verify(rest, |after: &str| after.is_empty() || after.starts_with(char::is_whitespace))
                 .parse(after)?;
             return Ok((after, entries));
@@ -177,7 +180,8 @@ fn entry(input: &str) -> IResult<&str, Entry<'_>> {
         let (after, value) = value(after)?;
         return Ok((after, Entry::Pair { key: name, quoted_key: true, value }));
     }
-    // An unquoted word up to a blank or the closing brace; a quoted or bracketed value may follow `=` or `@`.
+    // An unquoted word ends at a blank or the closing brace. A quoted or bracketed value may follow
+    // `=` or `@`.
     let (after_name, name) =
         take_till1(|c: char| c.is_whitespace() || matches!(c, '=' | '{' | '}' | '"' | '[' | ']'))
             .parse(input)?;
@@ -228,7 +232,7 @@ fn value(input: &str) -> IResult<&str, Value<'_>> {
     Ok((after, Value::Word(word)))
 }
 
-/// A JSON string with its quotes, not yet unescaped.
+/// Parses a JSON string with its quotes, without unescaping it.
 fn quoted_raw(input: &str) -> IResult<&str, &str> {
     recognize((
         char('"'),
@@ -255,18 +259,18 @@ fn json_string(input: &str) -> IResult<&str, Cow<'_, str>> {
     }
 }
 
-/// Names of ordinary fields already taken; a set, so that a hostile line does not cost a square.
-type Seen<'a> = HashSet<Cow<'a, str>>;
+/// Names of the fields seen so far. A set, so that a hostile line does not take quadratic time.
+type SeenKeys<'a> = HashSet<Cow<'a, str>>;
 
 fn apply<'a>(
     record: &mut Record<'a>,
     entry: Entry<'a>,
-    seen: &mut Seen<'a>,
+    seen: &mut SeenKeys<'a>,
     problems: &mut Problems,
 ) {
     let (key, quoted_key, value) = match entry {
         Entry::Version(name, version) => {
-            // The `@` keeps a version apart from a field of the same name.
+            // The `@` distinguishes a version from a field of the same name.
             if seen.insert(Cow::Owned(format!("{name}@"))) {
                 record.versions.push((name, version));
             } else {
@@ -336,7 +340,7 @@ fn field<'a>(
     record: &mut Record<'a>,
     key: Cow<'a, str>,
     value: Value<'a>,
-    seen: &mut Seen<'a>,
+    seen: &mut SeenKeys<'a>,
     problems: &mut Problems,
 ) {
     if seen.insert(key.clone()) {
@@ -348,9 +352,9 @@ fn field<'a>(
 
 fn finish<'a>(record: &mut Record<'a>, tail: &'a str, bare: bool) {
     if bare && split_type(tail).is_some() {
-        record.event = Event::Fail;
+        record.event = EventKind::Fail;
     }
-    if matches!(record.event, Event::Fail | Event::Cancel) {
+    if matches!(record.event, EventKind::Fail | EventKind::Cancel) {
         if tail.is_empty() {
             if let Some(error) = record.error.as_mut().filter(|error| error.kind.is_empty()) {
                 error.kind = Cow::Borrowed(UNKNOWN);
@@ -373,7 +377,7 @@ fn finish<'a>(record: &mut Record<'a>, tail: &'a str, bare: bool) {
     }
 }
 
-/// Undoes JSON's escapes; what is no escape stays as it is.
+/// Resolves JSON escapes. Invalid escapes are kept as they are.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);
@@ -455,7 +459,7 @@ mod tests {
     const ID: &str = "019aaaac-a5da-7347-bb80-1089c1876100";
 
     #[test]
-    fn the_line_that_the_contract_shows() {
+    fn example_line_of_the_contract() {
         let record = read(
             r#"2025-11-22T08:27:15.705274Z ERROR router/router-0 - 019aaaac-a5da-7347-bb80-1089c1876100 - fail select_worker {router@0.7.0 flow=chat_completion span=24b5dddcfdbbee4f parent=8e201852647d2d09 clock=019aaaacb23c001a} Unavailable: no ready worker for model "tiny""#,
         );
@@ -467,7 +471,7 @@ mod tests {
         assert_eq!(record.flow_id.unwrap().to_string(), ID);
         assert_eq!(
             (record.event, record.state.as_deref(), record.flow.as_deref()),
-            (Event::Fail, Some("select_worker"), Some("chat_completion"))
+            (EventKind::Fail, Some("select_worker"), Some("chat_completion"))
         );
         assert_eq!(record.versions, vec![("router".into(), "0.7.0".into())]);
         assert_eq!(record.span_id.unwrap().to_string(), "24b5dddcfdbbee4f");
@@ -481,17 +485,17 @@ mod tests {
     }
 
     #[test]
-    fn readers_take_less() {
+    fn decoder_accepts_bare_lines() {
         let bare = format!("Router - {ID} - select_worker {{router@0.7.0}} Unavailable: none");
         let record = read(&bare);
         assert_eq!(
             (record.component.as_ref(), record.event, record.state.as_deref()),
-            ("router", Event::Fail, Some("select_worker"))
+            ("router", EventKind::Fail, Some("select_worker"))
         );
         let record = format!("router - {ID} - decode");
-        assert_eq!(read(&record).event, Event::State);
+        assert_eq!(read(&record).event, EventKind::State);
         let record = format!("router - {ID} - Unavailable: none");
-        assert_eq!((read(&record).event, read(&record).state), (Event::Fail, None));
+        assert_eq!((read(&record).event, read(&record).state), (EventKind::Fail, None));
         let record = format!(
             "  INFO   router/a%20b   -   {ID}   -   start   -   {{ a@1   }}   hello   there  "
         );
@@ -505,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_brace_group_counts_only_where_it_parses() {
+    fn invalid_brace_group_is_part_of_the_tail() {
         let record = format!("router - {ID} - state decode {{not a group}} tail");
         assert_eq!(read(&record).message.as_deref(), Some("{not a group} tail"));
         let record = format!("router - {ID} - state decode {{a=1}}tail");
@@ -515,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record() {
+    fn invalid_records_are_rejected() {
         for line in [
             "",
             "router",
@@ -543,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_that_are_none_stay() {
+    fn invalid_escapes_are_kept() {
         assert_eq!(unescape(r"a\nb\q\u12\u0041\\"), "a\nb\\q\\u12A\\");
         assert_eq!(percent_decode("a%20b%zz%"), "a b%zz%");
         assert_eq!(percent_decode("%ff"), "%ff");

@@ -1,16 +1,15 @@
-//! Record to text.
+//! Text encoder.
 
 use std::borrow::Cow;
 use std::io::Write;
 
 use super::{ORDINARY, RESERVED, is_special, is_state};
 use crate::record::{is_component, is_error_type};
-use crate::{Event, Record, Scalar, json};
+use crate::{EventKind, Record, Scalar, json};
 
 /// Appends the record as one line, without the line feed.
 ///
-/// What cannot stand in its place as it is (a component or state with foreign characters) is written with `_`
-/// for each of them.
+/// Characters that are not allowed in a component or a state are replaced with `_`.
 pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     if let Some(time) = record.time {
         put(out, format_args!("{time} "));
@@ -79,7 +78,7 @@ fn state(text: &str) -> Cow<'_, str> {
     Cow::Owned(fixed)
 }
 
-/// Blanks, control characters and `%` become `%XX` of their UTF-8 bytes.
+/// Replaces blanks, control characters and `%` with the `%XX` of their UTF-8 bytes.
 fn percent_encode(out: &mut Vec<u8>, text: &str) {
     let mut buffer = [0; 4];
     for c in text.chars() {
@@ -179,10 +178,10 @@ fn braces(record: &Record<'_>, out: &mut Vec<u8>) {
 }
 
 fn error_in_tail(record: &Record<'_>) -> bool {
-    matches!(record.event, Event::Fail | Event::Cancel)
+    matches!(record.event, EventKind::Fail | EventKind::Cancel)
 }
 
-/// The tail of `fail` and `cancel` belongs to the error.
+/// Returns whether the message goes into the braces: the tail of `fail` and `cancel` is the error.
 fn message_in_braces(record: &Record<'_>) -> bool {
     error_in_tail(record)
 }
@@ -195,9 +194,9 @@ fn word(out: &mut Vec<u8>, text: &str, quote: bool) {
     }
 }
 
-/// A string: quoted where it would read as something else.
+/// Appends a string, with quotes if it would otherwise be read as something else.
 fn quoted(out: &mut Vec<u8>, text: &str) {
-    word(out, text, is_special(text) || Scalar::of_word(text).is_some());
+    word(out, text, is_special(text) || Scalar::parse_word(text).is_some());
 }
 
 fn scalar(out: &mut Vec<u8>, value: &Scalar<'_>) {
@@ -235,7 +234,8 @@ fn tail(record: &Record<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Backslash and control characters as JSON does; blanks at the edges too, where readers would lose them.
+/// Appends text with backslashes and control characters escaped as in JSON. Blanks at the edges are
+/// escaped too, because readers would trim them.
 fn escape(out: &mut Vec<u8>, text: &str, leading: bool) {
     let inner_start = if leading { text.len() - text.trim_start().len() } else { 0 };
     let inner_end = text.trim_end().len();

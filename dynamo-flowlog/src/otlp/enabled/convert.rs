@@ -1,11 +1,11 @@
-//! Our words to OpenTelemetry's.
+//! Converts flowlog spans and records to OpenTelemetry types.
 
 use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use flowlog_schema::json::Line;
-use flowlog_schema::{Event, Level, Scalar, Time};
+use flowlog_schema::json::RecordData;
+use flowlog_schema::{EventKind, Level, Scalar, Time};
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, Severity};
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
@@ -15,12 +15,12 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use crate::emitter::Inner;
-use crate::otlp::{Ended, Role};
-use crate::shared::Shared;
+use crate::otlp::FinishedSpan;
+use crate::record_args::SpanHeader;
+use crate::record_args::SpanKind as Kind;
 
-/// The process: what it is in our words, and what `OTEL_RESOURCE_ATTRIBUTES` says besides.
-pub(super) fn resource(emitter: &Inner) -> Resource {
+/// Builds the process's resource: its own attributes, and those in `OTEL_RESOURCE_ATTRIBUTES`.
+pub(super) fn resource(emitter: &crate::resource::Resource) -> Resource {
     let own =
         |name: &'static str, value: Option<String>| value.map(|value| KeyValue::new(name, value));
     let mut attributes = vec![KeyValue::new("process.pid", i64::from(std::process::id()))];
@@ -30,7 +30,7 @@ pub(super) fn resource(emitter: &Inner) -> Resource {
         emitter.versions.first().map(|(_, version)| version.clone()),
     ));
     attributes
-        .extend(own("host.name", Some(crate::system::host()).filter(|host| !host.is_empty())));
+        .extend(own("host.name", Some(crate::platform::host()).filter(|host| !host.is_empty())));
     attributes.extend(
         emitter.versions.iter().map(|(name, version)| {
             KeyValue::new(format!("flowlog.version.{name}"), version.clone())
@@ -42,39 +42,39 @@ pub(super) fn resource(emitter: &Inner) -> Resource {
         .build()
 }
 
-/// A flow's span; `None` where it has no id, which does not happen.
-pub(super) fn span(scope: &InstrumentationScope, ended: &Ended<'_>) -> Option<SpanData> {
-    let shared = ended.shared;
+/// Converts a finished span; `None` if it has no ID, which does not happen.
+pub(super) fn span(scope: &InstrumentationScope, ended: &FinishedSpan<'_>) -> Option<SpanData> {
+    let header = ended.header;
     let mut attributes: Vec<KeyValue> =
-        ended.told.iter().map(|(name, value)| attribute(name, value)).collect();
-    attributes.extend(ended.said.fields.iter().map(|(name, value)| attribute(name, value)));
+        ended.exported_fields.iter().map(|(name, value)| attribute(name, value)).collect();
+    attributes.extend(ended.args.fields.iter().map(|(name, value)| attribute(name, value)));
     if !ended.state.is_empty() {
         attributes.push(KeyValue::new("flowlog.state", ended.state.to_owned()));
     }
-    let status = match ended.said.error {
+    let status = match ended.args.error {
         None => Status::Unset,
         Some(error) => {
             attributes.push(KeyValue::new("error.type", error.kind.to_string()));
             Status::error(error.message.to_string())
         }
     };
-    let span_kind = match ended.role {
-        Role::Server => SpanKind::Server,
-        Role::Client => SpanKind::Client,
-        Role::Internal => SpanKind::Internal,
+    let span_kind = match ended.span_kind {
+        Kind::Server => SpanKind::Server,
+        Kind::Client => SpanKind::Client,
+        Kind::Internal => SpanKind::Internal,
     };
     let (trace_id, flags) =
-        (TraceId::from(shared.flow_id?.as_u128()), TraceFlags::new(shared.flags.byte()));
-    let span_id = SpanId::from(shared.span_id?.as_u64());
-    let state = TraceState::from_str(ended.others).unwrap_or_default();
+        (TraceId::from(header.flow_id?.as_u128()), TraceFlags::new(header.flags.byte()));
+    let span_id = SpanId::from(header.span_id?.as_u64());
+    let state = TraceState::from_str(ended.tracestate).unwrap_or_default();
     Some(SpanData {
         span_context: SpanContext::new(trace_id, span_id, flags, false, state),
-        parent_span_id: shared
+        parent_span_id: header
             .parent_id
             .map_or(SpanId::INVALID, |parent| SpanId::from(parent.as_u64())),
         parent_span_is_remote: ended.is_joined,
         span_kind,
-        name: shared.kind.clone(),
+        name: header.kind.clone(),
         start_time: moment(ended.began),
         end_time: moment(ended.ended),
         attributes: once(attributes),
@@ -86,8 +86,12 @@ pub(super) fn span(scope: &InstrumentationScope, ended: &Ended<'_>) -> Option<Sp
     })
 }
 
-/// A record.
-pub(super) fn record(logger: &SdkLogger, shared: &Shared, line: &Line<'_>) -> SdkLogRecord {
+/// Converts a record to a log record.
+pub(super) fn record(
+    logger: &SdkLogger,
+    header: &SpanHeader,
+    line: &RecordData<'_>,
+) -> SdkLogRecord {
     let mut record = logger.create_log_record();
     record.set_event_name(name(line.event));
     record.set_timestamp(moment(line.time));
@@ -95,8 +99,8 @@ pub(super) fn record(logger: &SdkLogger, shared: &Shared, line: &Line<'_>) -> Sd
     let (severity, text) = severity(line.level);
     record.set_severity_number(severity);
     record.set_severity_text(text);
-    if let (Some(flow_id), Some(span_id)) = (shared.flow_id, shared.span_id) {
-        let flags = Some(TraceFlags::new(shared.flags.byte()));
+    if let (Some(flow_id), Some(span_id)) = (header.flow_id, header.span_id) {
+        let flags = Some(TraceFlags::new(header.flags.byte()));
         record.set_trace_context(
             TraceId::from(flow_id.as_u128()),
             SpanId::from(span_id.as_u64()),
@@ -113,10 +117,10 @@ pub(super) fn record(logger: &SdkLogger, shared: &Shared, line: &Line<'_>) -> Sd
             put(name.into(), value.to_owned().into());
         }
     };
-    text("flowlog.flow", &shared.kind);
+    text("flowlog.flow", &header.kind);
     text("flowlog.state", line.state);
     text("flowlog.clock", &line.clock.to_string());
-    if let Some(place) = line.place {
+    if let Some(place) = line.location {
         text("flowlog.target", place.target);
         text("code.file.path", place.file.unwrap_or_default());
     }
@@ -125,7 +129,7 @@ pub(super) fn record(logger: &SdkLogger, shared: &Shared, line: &Line<'_>) -> Sd
         text("exception.message", &error.message);
         text("flowlog.causes", &error.causes.join("; "));
     }
-    if let Some(at) = line.place.and_then(|place| place.line) {
+    if let Some(at) = line.location.and_then(|place| place.line) {
         put("code.line.number".into(), AnyValue::Int(at.into()));
     }
     put("flowlog.seq".into(), AnyValue::Int(line.number.try_into().unwrap_or(i64::MAX)));
@@ -137,17 +141,18 @@ pub(super) fn record(logger: &SdkLogger, shared: &Shared, line: &Line<'_>) -> Sd
     record
 }
 
-/// Event names are of a small set (<https://opentelemetry.io/docs/specs/semconv/general/events/>).
-fn name(event: Event) -> &'static str {
+/// Returns the event name, one of a small set as OpenTelemetry requires
+/// (<https://opentelemetry.io/docs/specs/semconv/general/events/>).
+fn name(event: EventKind) -> &'static str {
     match event {
-        Event::Start => "flowlog.start",
-        Event::State => "flowlog.state",
-        Event::End => "flowlog.end",
-        Event::Fail => "flowlog.fail",
-        Event::Cancel => "flowlog.cancel",
-        Event::Sample => "flowlog.sample",
-        Event::Process => "flowlog.process",
-        Event::Lost => "flowlog.lost",
+        EventKind::Start => "flowlog.start",
+        EventKind::State => "flowlog.state",
+        EventKind::End => "flowlog.end",
+        EventKind::Fail => "flowlog.fail",
+        EventKind::Cancel => "flowlog.cancel",
+        EventKind::Sample => "flowlog.sample",
+        EventKind::Process => "flowlog.process",
+        EventKind::Lost => "flowlog.lost",
     }
 }
 
@@ -166,7 +171,7 @@ fn moment(time: Time) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(time.0).unwrap_or(0))
 }
 
-/// Of two with one name the later: it is what is known in the end.
+/// Removes duplicate names, keeping the last value of each because it is the final one.
 fn once(mut attributes: Vec<KeyValue>) -> Vec<KeyValue> {
     attributes.reverse();
     let mut kept: Vec<KeyValue> = Vec::with_capacity(attributes.len());
@@ -194,7 +199,7 @@ fn any(value: &Scalar<'_>) -> AnyValue {
     match value {
         Scalar::Text(text) => AnyValue::String(text.to_string().into()),
         Scalar::Int(value) => AnyValue::Int(*value),
-        // OTLP has whole numbers of 64 bits with a sign only.
+        // OTLP integers are signed 64-bit values; larger ones are sent as text.
         Scalar::Uint(value) => i64::try_from(*value)
             .map_or_else(|_| AnyValue::String(value.to_string().into()), AnyValue::Int),
         Scalar::Float(value) => AnyValue::Double(*value),

@@ -1,12 +1,12 @@
-//! A server that a test starts: it takes up the test's flow, and waits for the end.
-#![expect(clippy::print_stdout, reason = "the test waits for it")]
+//! Server that a test starts: it joins the test's flow, and waits to be stopped.
+#![expect(clippy::print_stdout, reason = "the test waits for this line")]
 
 use std::time::Duration;
 
 use dynamo_flowlog::{Emitter, Flow, InstallError};
 
 fn main() -> Result<(), InstallError> {
-    let _installed = Emitter::from_environment("prefill").instance("prefill-0").install()?;
+    let _installed = Emitter::from_env("prefill").instance("prefill-0").install()?;
     let flow = Flow::inherit("generate");
     flow.state("prefill");
     println!("ready");

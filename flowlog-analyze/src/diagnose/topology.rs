@@ -1,0 +1,392 @@
+//! Processes of the run, how far their clocks are off, and how long their work takes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use compact_str::CompactString;
+use foldhash::fast::FixedState;
+
+use crate::component_names;
+use crate::envelope::Producer;
+use crate::flow::{
+    LogPosition, NamedStats, PeerStats, ProcessActivity, ProducerId, ServiceInstance, SkewBounds,
+    Span, Table,
+};
+use crate::source::Sources;
+
+/// One process of the run.
+#[derive(Debug)]
+pub struct Process {
+    /// Component.
+    pub component: CompactString,
+    /// Instance; empty if unknown.
+    pub instance: CompactString,
+    /// Whether a line named the instance.
+    pub named: bool,
+    /// Activity and lifecycle, by the process's own clock.
+    pub activity: ProcessActivity,
+    /// How far its wall clock is ahead, in nanoseconds.
+    pub skew: i64,
+}
+
+/// Index of a process of a [`RunModel`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProcessIndex(usize);
+
+/// Model of the run: processes, clocks, calls and usual durations.
+#[derive(Debug)]
+pub struct RunModel {
+    /// All processes.
+    pub processes: Vec<Process>,
+    /// Time of the last line, in nanoseconds, corrected for clock skew.
+    pub end: i64,
+    /// Direct calls, as pairs of caller and callee component.
+    pub calls: BTreeSet<(CompactString, CompactString)>,
+    /// Components with roots that seem to hang, although only their last line was lost.
+    pub components_losing_lines: BTreeSet<CompactString>,
+    peers: HashMap<(CompactString, CompactString), PeerStats, FixedState>,
+    named: HashMap<(CompactString, CompactString), ProcessIndex>,
+    by_producer: HashMap<ProducerId, ProcessIndex>,
+}
+
+impl RunModel {
+    /// Maps every producer to a process.
+    pub fn new(table: &Table, closed: NamedStats, sources: &Sources) -> Self {
+        let mut model = Self {
+            processes: Vec::new(),
+            end: i64::MIN,
+            calls: BTreeSet::new(),
+            components_losing_lines: BTreeSet::new(),
+            peers: closed.peers.clone(),
+            named: HashMap::new(),
+            by_producer: HashMap::new(),
+        };
+        for ((component, instance), activity) in &table.processes {
+            let index = model.add(Process {
+                component: component.clone(),
+                instance: instance.clone(),
+                named: true,
+                activity: activity.clone(),
+                skew: 0,
+            });
+            model.named.insert((component.clone(), instance.clone()), index);
+        }
+        model.add_producers(table, sources);
+        model.correct_clocks(&closed);
+        let last = |process: &Process| {
+            process.activity.activity.last().map(|last| last.saturating_sub(process.skew))
+        };
+        model.end = model.processes.iter().filter_map(last).max().unwrap_or(i64::MIN);
+        model.calls = closed
+            .calls
+            .keys()
+            .map(|(caller, callee)| (model.component_of(caller), model.component_of(callee)))
+            .filter(|(caller, callee)| caller != callee)
+            .collect();
+        model
+    }
+
+    fn add(&mut self, process: Process) -> ProcessIndex {
+        self.processes.push(process);
+        ProcessIndex(self.processes.len() - 1)
+    }
+
+    fn process_mut(&mut self, index: ProcessIndex) -> Option<&mut Process> {
+        self.processes.get_mut(index.0)
+    }
+
+    /// Returns every process with its index.
+    pub fn indexed(&self) -> impl Iterator<Item = (ProcessIndex, &Process)> {
+        self.processes.iter().enumerate().map(|(index, process)| (ProcessIndex(index), process))
+    }
+
+    /// Finds the process of every producer: the one that its lines name, or else the one that its
+    /// envelopes or the file name identify.
+    fn add_producers(&mut self, table: &Table, sources: &Sources) {
+        let mut pods: BTreeMap<(CompactString, CompactString), ProcessIndex> = BTreeMap::new();
+        for (producer_id, activity) in &table.producers_by_id {
+            let instances: BTreeSet<&CompactString> =
+                activity.named_instances.iter().map(|(_, instance)| instance).collect();
+            let components: BTreeSet<&CompactString> =
+                activity.named_instances.iter().map(|(component, _)| component).collect();
+            // A producer that names only one instance is that process, even in lines that do not
+            // name it.
+            if instances.len() == 1
+                && activity.components.iter().all(|component| components.contains(component))
+            {
+                for name in &activity.named_instances {
+                    if let Some(index) = self.named.get(name).copied()
+                        && let Some(process) = self.process_mut(index)
+                    {
+                        process.activity.merge(&activity.all_lines);
+                        self.by_producer.insert(*producer_id, index);
+                    }
+                }
+                continue;
+            }
+            let file = sources
+                .read
+                .get(producer_id.source as usize)
+                .map(|source| component_names::of_file(&source.name))
+                .unwrap_or_default();
+            let producer = activity.name.as_ref();
+            let pod = producer.map(|producer| producer.pod.as_str()).filter(|pod| !pod.is_empty());
+            let process = producer
+                .map(|producer| producer.process.as_str())
+                .filter(|process| !process.is_empty());
+            // A file named after a machine holds the journal of many processes; any other file
+            // belongs to one process.
+            let of_file = Some(file.instance.as_str()).filter(|name| {
+                !name.is_empty() && producer.is_none_or(|producer| producer.host.is_empty())
+            });
+            let instance = CompactString::from(pod.or(of_file).or(process).unwrap_or_default());
+            let by_producer_name = producer.and_then(Producer::component);
+            let component = if activity.components.contains("frontend") {
+                CompactString::from("frontend")
+            } else if let Some(component) = activity.components.first() {
+                component.clone()
+            } else if let Some(component) = by_producer_name.or(file.component) {
+                CompactString::from(component)
+            } else if let Some(library) =
+                ENGINES.iter().find(|engine| activity.libraries.contains(**engine))
+            {
+                CompactString::from(*library)
+            } else if let Some(library) = activity.libraries.first() {
+                library.clone()
+            } else {
+                component_of_stem(&instance)
+            };
+            // One pod may be in several files.
+            let key = (component.clone(), instance.clone());
+            if let Some(index) = pods.get(&key).copied().filter(|_| pod.is_some())
+                && let Some(process) = self.process_mut(index)
+            {
+                process.activity.merge(&activity.unnamed_lines);
+                self.by_producer.insert(*producer_id, index);
+                continue;
+            }
+            let index = self.add(Process {
+                component,
+                instance,
+                named: false,
+                activity: activity.unnamed_lines.clone(),
+                skew: 0,
+            });
+            self.by_producer.insert(*producer_id, index);
+            if pod.is_some() {
+                pods.insert(key, index);
+            }
+        }
+    }
+
+    /// Traverses the calls from process to process, and assigns each process the smallest skew that
+    /// its bounds allow.
+    fn correct_clocks(&mut self, closed: &NamedStats) {
+        let mut edges: BTreeMap<(usize, usize), SkewBounds> = BTreeMap::new();
+        for ((caller, callee), bounds) in &closed.calls {
+            // The lines of a span may name a component and an instance that no process has
+            // together.
+            let (Some(caller), Some(callee)) = (self.of_instance(caller), self.of_instance(callee))
+            else {
+                continue;
+            };
+            if caller != callee {
+                edges.entry((caller.0, callee.0)).or_default().add(bounds.upper, bounds.lower);
+            }
+        }
+        let mut neighbors: BTreeMap<usize, Vec<(usize, i64)>> = BTreeMap::new();
+        for ((caller, callee), bounds) in edges {
+            let ahead = least_skew(bounds);
+            neighbors.entry(caller).or_default().push((callee, ahead));
+            neighbors.entry(callee).or_default().push((caller, ahead.saturating_neg()));
+        }
+        let mut known = vec![false; self.processes.len()];
+        for start in 0..self.processes.len() {
+            if known.get(start).copied().unwrap_or(true) {
+                continue;
+            }
+            let mut queue = VecDeque::from([start]);
+            known[start] = true;
+            while let Some(at) = queue.pop_front() {
+                let skew = self.processes.get(at).map_or(0, |process| process.skew);
+                for (next, ahead) in neighbors.get(&at).into_iter().flatten() {
+                    if !known[*next] {
+                        known[*next] = true;
+                        if let Some(process) = self.processes.get_mut(*next) {
+                            process.skew = skew.saturating_add(*ahead);
+                        }
+                        queue.push_back(*next);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the process that a span runs in, if it is known.
+    pub fn of_span(&self, span: &Span) -> Option<ProcessIndex> {
+        if span.instance.is_empty() {
+            return self.of_producer(span.first.line.producer_id());
+        }
+        self.named.get(&(span.component.clone(), span.instance.clone())).copied()
+    }
+
+    fn component_of(&self, service_instance: &ServiceInstance) -> CompactString {
+        if service_instance.0.is_empty() {
+            self.process(self.of_instance(service_instance)).component.clone()
+        } else {
+            service_instance.0.clone()
+        }
+    }
+
+    fn of_instance(
+        &self,
+        (component, instance, producer_id): &ServiceInstance,
+    ) -> Option<ProcessIndex> {
+        let named = self.named.get(&(component.clone(), instance.clone())).copied();
+        named.or_else(|| self.of_producer(*producer_id))
+    }
+
+    /// Returns the process at an index, or an empty one named `unknown` if it is not known.
+    pub fn process(&self, index: Option<ProcessIndex>) -> &Process {
+        static UNKNOWN_PROCESS: Process = Process {
+            component: CompactString::const_new("unknown"),
+            instance: CompactString::const_new(""),
+            named: false,
+            activity: ProcessActivity::EMPTY,
+            skew: 0,
+        };
+        index.and_then(|index| self.processes.get(index.0)).unwrap_or(&UNKNOWN_PROCESS)
+    }
+
+    /// Returns a producer's process, if it is known.
+    pub fn of_producer(&self, producer_id: ProducerId) -> Option<ProcessIndex> {
+        self.by_producer.get(&producer_id).copied()
+    }
+
+    /// Returns the time of a log position by the common clock, in nanoseconds.
+    pub fn time(&self, position: LogPosition, process: Option<ProcessIndex>) -> Option<i64> {
+        position.time().map(|time| time.saturating_sub(self.process(process).skew))
+    }
+
+    /// Returns the duration of the longest complete span of a component in a state, if there are at
+    /// least three.
+    pub fn longest_peer(&self, component: &str, state: &str) -> Option<i64> {
+        let stats =
+            self.peers.get(&(CompactString::from(component), CompactString::from(state)))?;
+        (stats.count >= 3).then_some(stats.longest)
+    }
+
+    /// Returns the number of complete spans.
+    pub fn complete(&self) -> u64 {
+        self.peers.values().map(|stats| stats.ended).sum()
+    }
+
+    /// Returns the number of complete spans of a component that ended in a state.
+    pub fn ended_in(&self, component: &str, state: &str) -> u64 {
+        self.peers
+            .get(&(CompactString::from(component), CompactString::from(state)))
+            .map_or(0, |stats| stats.ended)
+    }
+
+    /// Returns whether most spans of a component that enter a state end in it.
+    pub fn ends_in(&self, component: &str, state: &str) -> bool {
+        let stats = self.peers.get(&(CompactString::from(component), CompactString::from(state)));
+        stats.is_some_and(|stats| stats.ended * 2 > stats.count)
+    }
+
+    /// Returns the duration of the longest complete span of a component, or else of any component,
+    /// if there are at least three.
+    pub fn longest_of_any(&self, component: &str) -> Option<i64> {
+        let longest = |same_component: bool| {
+            let all = self
+                .peers
+                .iter()
+                .filter(|((name, _), _)| !same_component || name == component)
+                .map(|(_, stats)| *stats);
+            let (count, longest) = all.fold((0, 0), |(count, longest), stats| {
+                (count + stats.count, longest.max(stats.longest))
+            });
+            (count >= 3).then_some(longest)
+        };
+        longest(true).or_else(|| longest(false))
+    }
+
+    /// Returns when a process that was running at `from` was asked to stop or began to, by the
+    /// common clock.
+    ///
+    /// A whole run is stopped within a short time, process by process. A stop of another process up
+    /// to two seconds earlier belongs to the same shutdown; the earliest one is returned.
+    pub fn stop_after(&self, process: Option<ProcessIndex>, from: i64) -> Option<i64> {
+        let shutdown = |process: &Process| {
+            let after = process
+                .activity
+                .shutdowns
+                .first_after(from.saturating_add(process.skew).saturating_sub(1))?;
+            Some(after.saturating_sub(process.skew))
+        };
+        let own = shutdown(self.process(process))?;
+        let earlier = self
+            .processes
+            .iter()
+            .filter_map(shutdown)
+            .filter(|stop| (own - STOP_WINDOW_NS..=own).contains(stop));
+        earlier.min().or(Some(own))
+    }
+}
+
+/// Maximum time that the shutdown of a whole run takes to reach every process, in nanoseconds.
+const STOP_WINDOW_NS: i64 = 2_000_000_000;
+
+/// Returns the skew within the bounds that is nearest to zero. Bounds that contradict each other
+/// come from children that outlive their parents; then only the starts, and thus the upper bound,
+/// are used.
+fn least_skew(bounds: SkewBounds) -> i64 {
+    match (bounds.lower, bounds.upper) {
+        (Some(lower), Some(upper)) if lower <= upper => 0.clamp(lower, upper),
+        (_, Some(upper)) => upper.min(0),
+        (Some(lower), None) => lower.max(0),
+        (None, None) => 0,
+    }
+}
+
+/// Libraries that are the engine of a worker, and therefore identify it better than any other.
+const ENGINES: [&str; 3] = ["vllm", "sglang", "trtllm"];
+
+/// Derives the component from the name of a file or instance: `agent-0` is an `agent`. Names that
+/// fit any log give `unknown`.
+fn component_of_stem(stem: &str) -> CompactString {
+    let name = stem.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '-' | '_' | '.'));
+    if name.is_empty() || component_names::is_generic(name) {
+        CompactString::const_new("unknown")
+    } else {
+        CompactString::from(name).to_lowercase()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn least_skew_within_the_bounds() {
+        let of = |lower, upper| least_skew(SkewBounds { lower, upper });
+        assert_eq!(of(Some(-5), Some(5)), 0);
+        assert_eq!(of(Some(380), Some(401)), 380);
+        assert_eq!(of(Some(-401), Some(-380)), -380);
+        assert_eq!(of(Some(30_000), Some(5)), 0);
+        assert_eq!(of(Some(30_000), Some(-5)), -5);
+        assert_eq!((of(None, None), of(None, Some(-7)), of(Some(7), None)), (0, -7, 7));
+    }
+
+    #[test]
+    fn components_are_derived_from_file_stems() {
+        for (stem, component) in [
+            ("worker-0", "worker"),
+            ("Frontend", "frontend"),
+            ("kvbm", "kvbm"),
+            ("0", "unknown"),
+            ("", "unknown"),
+        ] {
+            assert_eq!(component_of_stem(stem), component, "{stem}");
+        }
+    }
+}

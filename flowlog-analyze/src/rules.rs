@@ -1,0 +1,243 @@
+//! Rules for log lines that concern the run rather than one flow: a single table, in which each
+//! rule has an example that it matches and a near miss that it does not.
+//!
+//! Message text proves little: most errors in a log are echoes, and the most conspicuous ones come
+//! from ordinary shutdowns. A rule therefore only classifies a line and attributes it to a
+//! component; `diagnose` weighs what was logged, when, by which producer, how often, and what
+//! followed.
+
+mod rule;
+mod stack_layer;
+mod matcher;
+mod heuristics;
+mod attribution;
+mod dependencies;
+mod startup;
+mod engines;
+mod transfers;
+mod infrastructure;
+mod handled;
+mod clients;
+mod shutdown;
+
+use compact_str::CompactString;
+use flowlog_schema::Level;
+
+use crate::event::ParsedEvent;
+use crate::format::{ownership, stack};
+use attribution::{attribution, component_from_code};
+use matcher::first_match;
+
+use heuristics::{begins_with_error, describes_failure, unquoted};
+pub use matcher::{HEAD_BYTES, TAIL_BYTES};
+use rule::Rule;
+pub use rule::RuleClass;
+pub use stack_layer::StackLayer;
+
+/// All rules. If several match a line, the first one in the order of `RuleClass::ALL` wins; within
+/// a class, the first one in the table.
+const RULES: [&[Rule]; 8] = [
+    &dependencies::RULES,
+    &startup::RULES,
+    &engines::RULES,
+    &transfers::RULES,
+    &infrastructure::RULES,
+    &handled::RULES,
+    &clients::RULES,
+    &shutdown::RULES,
+];
+
+/// Finding about the run from a single line: by the rule that matched it, or by a heuristic if none
+/// did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleMatch {
+    /// Class of the line.
+    pub class: RuleClass,
+    /// Component, dependency or CI area that the line concerns; empty for the producer itself.
+    pub component: CompactString,
+    /// Layer of the process stack that the line comes from.
+    pub layer: StackLayer,
+}
+
+/// Returns what an event shows about the run, if anything. `format` is empty if no format accepted
+/// the event; `process` is the process name of its producer.
+pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMatch> {
+    // A message in a span belongs to the span's flow.
+    if event.span.is_some() {
+        return None;
+    }
+    let words = unquoted(&event.message);
+    let error = event.error.as_deref().unwrap_or_default();
+    let stacked = stack::of(words).is_some() || stack::of(error).is_some();
+    let detail = event.level.is_some_and(|level| level <= Level::Debug) && !stacked;
+    let rule_match = |class, component: CompactString| {
+        let layer = match class {
+            // A shared dependency is below every component.
+            RuleClass::Unreachable => StackLayer::Library,
+            // A stack outside every format, such as one drawn by `rich`, is the program's own.
+            RuleClass::Traceback if format.is_empty() => StackLayer::Handler,
+            _ => stack_layer::of(format, event, process),
+        };
+        RuleMatch { class, component, layer }
+    };
+    let loud = stacked
+        || event.level == Some(Level::Error)
+        || format.is_empty() && begins_with_error(words);
+    // A controller only sends requests, so it reports no client faults.
+    let rules = event.component.as_deref() == Some("operator");
+    let accepts = |class: RuleClass| {
+        !(loud && class.excludes_errors() || rules && class == RuleClass::Client)
+    };
+    if let Some(rule) = first_match([&event.target, words, error], accepts)
+        && (!detail
+            || matches!(
+                rule.class,
+                RuleClass::Ready
+                    | RuleClass::StopRequested
+                    | RuleClass::Panic
+                    | RuleClass::Killed
+                    | RuleClass::Waiting
+            ))
+    {
+        return rule
+            .class
+            .is_kept()
+            .then(|| rule_match(rule.class, attribution(rule, event, words, error, process)));
+    }
+    if detail {
+        return None;
+    }
+    let is_error = |words| match format {
+        "" => begins_with_error(words),
+        // Some Python programs print everything at error level, and shells report every exit. The
+        // levels of other loggers can be trusted.
+        "python_logging" | "native_abort" => {
+            event.level == Some(Level::Error) && describes_failure(words, error)
+        }
+        _ => event.level == Some(Level::Error),
+    };
+    let class = if stacked || (format.is_empty() && ownership::of_drawn_frame(words).is_some()) {
+        RuleClass::Traceback
+    } else if is_error(words) {
+        RuleClass::Error
+    } else {
+        return None;
+    };
+    let layer = stack_layer::of(format, event, process);
+    // Without a better attribution, a line of a test or CI job is attributed to the tests.
+    let step = (layer == StackLayer::Step && !format.is_empty()).then_some("test_fail");
+    Some(rule_match(
+        class,
+        component_from_code(event, words, error)
+            .or(step)
+            .map_or_else(CompactString::default, CompactString::from),
+    ))
+}
+
+/// Iterates over the phrases of rules that contain digits, in which numbers are significant.
+pub fn phrases_with_digits() -> impl Iterator<Item = &'static str> {
+    let words = RULES
+        .iter()
+        .flat_map(|rules| rules.iter())
+        .flat_map(|rule| [rule.any_of, rule.and_any_of, rule.none_of])
+        .flatten()
+        .copied();
+    words.filter(|word| word.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
+/// Returns whether a message only relays a failure elsewhere. Such a message is never the origin if
+/// there is another candidate.
+pub fn is_relay(words: &str) -> bool {
+    first_match(["", unquoted(words), ""], |_| true)
+        .is_some_and(|rule| rule.class == RuleClass::Relay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format;
+
+    /// Returns the rule that matches a line as it appears in a log.
+    fn rule_of(line: &str) -> Option<&'static Rule> {
+        let (_, event) = format::read(line);
+        match &event {
+            Some(seen) => first_match(
+                [&seen.target, unquoted(&seen.message), seen.error.as_deref().unwrap_or_default()],
+                |_| true,
+            ),
+            None => first_match(["", line, ""], |_| true),
+        }
+    }
+
+    #[test]
+    fn every_rule_matches_its_example_and_not_its_near_miss() {
+        let mut wrong = Vec::new();
+        for rule in RULES.iter().flat_map(|rules| rules.iter()) {
+            if rule_of(rule.example).map(|found| found.name) != Some(rule.name) {
+                wrong.push(format!(
+                    "{} does not match its example: {} ({:?})",
+                    rule.name,
+                    rule.example,
+                    rule_of(rule.example).map(|rule| rule.name)
+                ));
+            }
+            if rule.near_miss.is_empty()
+                || rule_of(rule.near_miss).map(|found| found.name) == Some(rule.name)
+            {
+                wrong.push(format!("{} matches its near miss: {}", rule.name, rule.near_miss));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn rule_names_are_unique_and_phrases_are_lowercase() {
+        let rules: Vec<&Rule> = RULES.iter().flat_map(|rules| rules.iter()).collect();
+        let names: std::collections::BTreeSet<&str> = rules.iter().map(|rule| rule.name).collect();
+        assert_eq!(names.len(), rules.len());
+        for rule in rules {
+            for word in [rule.any_of, rule.and_any_of, rule.none_of].into_iter().flatten() {
+                assert_eq!(*word, word.to_ascii_lowercase(), "{}", rule.name);
+            }
+        }
+        let classes: std::collections::BTreeSet<RuleClass> = RuleClass::ALL.into_iter().collect();
+        assert_eq!(classes.len(), RuleClass::ALL.len());
+    }
+
+    #[test]
+    fn lines_are_attributed_to_components() {
+        for (line, expected) in [
+            (
+                "ERROR 11-22 08:27:15 [core.py:1] x\nTraceback (most recent call last):\n  File \"/a/vllm/b.py\", line 1, in f\nKeyError",
+                "Traceback vllm EngineCore",
+            ),
+            (
+                "2025-11-22T08:27:15.705Z ERROR dynamo_llm::block_manager::offload: failed to copy",
+                "Error kvbm Handler",
+            ),
+            (
+                "2025-11-22T08:27:15.705Z ERROR engine.start: nixlBackendError('NIXL_ERR_BACKEND')",
+                "Error nixl Handler",
+            ),
+            (
+                "[1763800035.705274] [n:1:0] ib_device.c:1 UCX  ERROR   create_ah failed",
+                "Error nixl Library",
+            ),
+            ("2025-11-22T08:27:15.705Z  WARN x.y: something odd", "-"),
+            ("2025-11-22T08:27:15.705Z DEBUG x.y: CUDA out of memory", "-"),
+        ] {
+            let (format, event) = format::read(line);
+            let rule_match = of(format.name(), &event.unwrap(), "");
+            let found = rule_match.map_or_else(
+                || "-".to_owned(),
+                |rule_match| {
+                    format!(
+                        "{:?} {} {:?}",
+                        rule_match.class, rule_match.component, rule_match.layer
+                    )
+                },
+            );
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The digits of a template's lines: which of them change what a line means.
+
+use std::hash::BuildHasher;
+use std::ops::Range;
+
+use foldhash::fast::FixedState;
+
+use super::template::{Template, read};
+use super::timestamp_slots::{TimestampCache, TimestampSlot};
+use crate::timestamp::Timestamp;
+use crate::{format, rules};
+
+/// Role of a run of digits in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DigitRun {
+    Wildcard,
+    Literal,
+}
+
+/// Placeholder for a digit in a shape.
+pub(super) const DIGIT_PLACEHOLDER: u8 = b'?';
+
+/// Digits that replace numbers: values on both sides of the limits of HTTP and exit statuses, and
+/// zero.
+pub(super) const PROBE_DIGITS: [u8; 6] = *b"012459";
+
+/// Returns every run of digits.
+pub(super) fn numbers(line: &[u8]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (at, _) in line.iter().enumerate().filter(|(_, byte)| byte.is_ascii_digit()) {
+        match runs.last_mut() {
+            Some(run) if run.end == at => run.end += 1,
+            _ => runs.push(at..at + 1),
+        }
+    }
+    runs
+}
+
+pub(super) fn overlaps(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+/// Returns a hash of a line with numbers of any length, its format and its count of numbers.
+pub(super) fn role_key(line: &[u8], template: &Template, numbers: usize) -> u64 {
+    let mut kind: Vec<u8> = Vec::with_capacity(line.len());
+    for byte in line {
+        if !byte.is_ascii_digit() {
+            kind.push(*byte);
+        } else if kind.last() != Some(&DIGIT_PLACEHOLDER) {
+            kind.push(DIGIT_PLACEHOLDER);
+        }
+    }
+    FixedState::default().hash_one((kind, template.format, numbers))
+}
+
+/// Returns which numbers affect the meaning of a line.
+pub(super) fn find_significant_runs(
+    line: &[u8],
+    template: &Template,
+    numbers: &[Range<usize>],
+) -> Vec<DigitRun> {
+    let is_free = |ranges: &[Range<usize>]| {
+        PROBE_DIGITS.iter().all(|digit| is_equivalent(&changed(line, ranges, *digit), template))
+    };
+    if is_free(numbers) {
+        return vec![DigitRun::Wildcard; numbers.len()];
+    }
+    numbers
+        .iter()
+        .map(|range| {
+            if is_free(std::slice::from_ref(range)) {
+                DigitRun::Wildcard
+            } else {
+                DigitRun::Literal
+            }
+        })
+        .collect()
+}
+
+pub(super) fn changed(line: &[u8], ranges: &[Range<usize>], digit: u8) -> Vec<u8> {
+    let mut other = line.to_vec();
+    for range in ranges {
+        if let Some(run) = other.get_mut(range.clone()) {
+            run.fill(digit);
+            // JSON does not allow numbers with leading zeros.
+            if run.len() > 1 && digit == b'0' {
+                run[0] = b'1';
+            }
+        }
+    }
+    other
+}
+
+pub(super) fn is_equivalent(line: &[u8], template: &Template) -> bool {
+    let Some((other, timestamps)) = read(line) else { return false };
+    let mut cache = TimestampCache::default();
+    let mut is_stamp = |slot: &Option<TimestampSlot>, timestamp: Option<Timestamp>| match slot {
+        Some(slot) => cache.read(slot, 0, line) == timestamp,
+        None => timestamp.is_none(),
+    };
+    template.is_same_as(other)
+        && is_stamp(&template.own_slot, timestamps[0])
+        && is_stamp(&template.envelope_slot, timestamps[1])
+}
+
+/// Returns the ranges of a shape with text of a rule or a format in which digits matter.
+pub(super) fn significant_digit_ranges(key: &[u8]) -> Vec<Range<usize>> {
+    let lower = key.to_ascii_lowercase();
+    let mut found = Vec::new();
+    for word in rules::phrases_with_digits().chain(format::phrases_with_digits()) {
+        let word: Vec<u8> =
+            word.bytes()
+                .map(|byte| {
+                    if byte.is_ascii_digit() {
+                        DIGIT_PLACEHOLDER
+                    } else {
+                        byte.to_ascii_lowercase()
+                    }
+                })
+                .collect();
+        found.extend(memchr::memmem::find_iter(&lower, &word).map(|at| at..at + word.len()));
+    }
+    found
+}
