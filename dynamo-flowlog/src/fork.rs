@@ -23,7 +23,7 @@ pub(crate) fn watch() {
     });
 }
 
-/// Returns the number of forks that led to this process, which tells it apart from its ancestors.
+/// Returns the number of forks that led to this process, which distinguishes it from its ancestors.
 #[inline]
 pub(crate) fn generation() -> u32 {
     FORK_COUNT.load(Ordering::Relaxed)

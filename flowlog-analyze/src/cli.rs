@@ -127,9 +127,7 @@ fn triage(arguments: &Triage) -> anyhow::Result<u8> {
         return Err(no_source_error(&report.input.read_errors));
     }
     if !arguments.flow.is_empty() && report.flows.total == 0 {
-        let ids: Vec<String> = arguments.flow.iter().map(|id| quoted(&id.to_string())).collect();
-        message(&format!("no flow has the flow, trace or request ID {}", ids.join(" or ")));
-        return Ok(EXIT_FAILED);
+        return Ok(no_such_flow(arguments.flow.iter().map(ToString::to_string)));
     }
     let filters: Vec<&str> = [
         (input.since.is_some(), "--since"),
@@ -182,6 +180,13 @@ fn no_source_error(errors: &[ReadError]) -> anyhow::Error {
     )
 }
 
+/// Reports that no flow has one of the IDs, and returns the exit status.
+fn no_such_flow(ids: impl IntoIterator<Item = String>) -> u8 {
+    let ids: Vec<String> = ids.into_iter().map(|id| quoted(&id)).collect();
+    message(&format!("no flow has the flow, trace or request ID {}", ids.join(" or ")));
+    EXIT_FAILED
+}
+
 fn quoted(name: &str) -> String {
     format!("`{}`", sanitize(name, 500))
 }
@@ -211,8 +216,7 @@ fn show(id: &str, output: arguments::TextArgs, input: &InputArgs) -> anyhow::Res
         show_flow(&sources, id, &options, output.style(), progress)
     });
     let Some(tree) = tree else {
-        message(&format!("no flow has the flow, trace or request ID {}", quoted(id)));
-        return Ok(EXIT_FAILED);
+        return Ok(no_such_flow([id.to_owned()]));
     };
     write_stdout(|out| out.write_all(tree.as_bytes())).map(|()| 0)
 }

@@ -9,6 +9,7 @@
     reason = "a broken property is a panic"
 )]
 
+mod fast_path;
 pub mod record_json;
 pub mod record_text;
 pub mod events;

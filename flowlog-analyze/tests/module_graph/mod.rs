@@ -37,10 +37,14 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+fn before_unit_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap()
+}
+
 /// Returns the code before the unit tests, without line comments.
 fn code(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let lines =
+        before_unit_tests(text).lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<&str>>().join("\n")
 }
 
@@ -149,8 +153,8 @@ pub fn assert_file_lengths(src: &Path) {
     let mut found = Vec::new();
     collect(src, &mut found);
     for path in found {
-        let code = fs::read_to_string(&path).unwrap();
-        let lines = code.lines().take_while(|line| *line != "#[cfg(test)]").count();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = before_unit_tests(&text).lines().count();
         assert!(lines <= 500, "`{}` has {lines} lines: split it by responsibility", path.display());
     }
 }

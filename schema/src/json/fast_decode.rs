@@ -17,7 +17,7 @@ pub fn decode_fast<'a>(
     line: &'a [u8],
     field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
 ) -> Option<FastRecord<'a>> {
-    read(line, field).map(|(decode_fast, _)| decode_fast)
+    read(line, field).map(|(record, _)| record)
 }
 
 /// Decodes a line, and returns the offsets of its parts with it.
@@ -48,7 +48,7 @@ pub(crate) fn read<'a>(
     cursor.expect(b",\"message\":\"")?;
     let message_at = at(&cursor);
     let message = cursor.long_string()?;
-    let origin_at = at(&cursor) - 1;
+    let producer_at = at(&cursor) - 1;
     cursor.expect(b",\"component\":\"")?;
     let component = cursor.string().filter(|component| is_lower_component(component))?;
     let instance = if cursor.skip(b",\"instance\":\"") { full(cursor.string()?) } else { None };
@@ -84,7 +84,7 @@ pub(crate) fn read<'a>(
     tail(&mut cursor, field)?;
     let offsets = FieldOffsets {
         message: message_at,
-        producer: origin_at,
+        producer: producer_at,
         flow_id: flow_at,
         middle_end: trace_at,
         tail: tail_at,

@@ -17,7 +17,7 @@ pub fn decode_fast<'a>(
     line: &'a [u8],
     field: &mut impl FnMut(&'a [u8], &'a [u8]) -> bool,
 ) -> Option<FastRecord<'a>> {
-    read(line, field).map(|(decode_fast, _)| decode_fast)
+    read(line, field).map(|(record, _)| record)
 }
 
 /// Decodes a line, and returns the offsets of its parts with it.
@@ -31,7 +31,7 @@ pub(crate) fn read<'a>(
         return None;
     }
     let at = |cursor: &Cursor<'_>| line.len() - cursor.rest().len();
-    let origin_at = at(&cursor);
+    let producer_at = at(&cursor);
     cursor.expect(b" ")?;
     level(&mut cursor)?;
     let component = cursor.until(|byte| matches!(byte, b' ' | b'/'));
@@ -80,8 +80,8 @@ pub(crate) fn read<'a>(
     let tail_at = at(&cursor);
     let message = tail(&mut cursor, field)?;
     let offsets = FieldOffsets {
-        message: origin_at,
-        producer: origin_at,
+        message: producer_at,
+        producer: producer_at,
         flow_id: flow_at,
         middle_end: span_at,
         tail: tail_at,
