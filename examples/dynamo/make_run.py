@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Make real logs of one faulty run of NVIDIA Dynamo (frontend + mocker workers) on a CPU-only machine.
 
-    PYTHON_OF_THE_DYNAMO_VENV make_run.py --fault FAULT --out DIR [--format jsonl|readable] [--etcd PATH]
+    PYTHON_OF_THE_DYNAMO_VENV make_run.py --fault FAULT --out DIR [--format jsonl|readable] [--etcd PATH] [--nats PATH]
 
 Writes a tiny model folder, starts a frontend and the workers as child processes, each with stdout+stderr in
 DIR/<name>.log, waits until the model is served, sends concurrent streaming chat requests, injects the fault,
 waits, stops everything with SIGTERM (SIGKILL after --grace seconds) and removes this machine's
 paths, address and name from the logs.  DIR/run.json has the time of each action (UTC) and the
-outcome of each request as seen by its client: ok, failed, gave_up (client timeout), left (client
-disconnected) or open_at_stop (still waiting when the stop began).
+outcome of each request as seen by its client: ok, failed, rejected (a bad request, HTTP 4xx),
+gave_up (client timeout), left (client disconnected) or open_at_stop (still waiting when the stop
+began).
 """
 
 from __future__ import annotations
@@ -63,6 +64,19 @@ WORDS = [
     "all",
     "were",
 ]
+
+
+#: Bodies of requests that the frontend must refuse: each is the client's fault.
+BAD_BODIES = {
+    "malformed JSON": '{"model": "tiny", "messages": [',
+    "no JSON": "hello",
+    "no messages": json.dumps({"model": MODEL}),
+    "empty messages": json.dumps({"model": MODEL, "messages": []}),
+    "messages of the wrong type": json.dumps({"model": MODEL, "messages": "hello"}),
+    "limit of the wrong type": json.dumps({"model": MODEL, "max_tokens": "many", "messages": [{"role": "user", "content": "a"}]}),
+    "value out of range": json.dumps({"model": MODEL, "temperature": 9, "messages": [{"role": "user", "content": "a"}]}),
+    "unknown model": json.dumps({"model": "no-such-model", "messages": [{"role": "user", "content": "a"}]}),
+}
 
 
 def now() -> str:
@@ -125,7 +139,7 @@ def write_model(folder: Path) -> None:
 class Chat(threading.Thread):
     """A streaming chat request, and its outcome as seen by the client."""
 
-    def __init__(self, port: int, phase: str, tokens: int, prompt: int, timeout: float) -> None:
+    def __init__(self, port: int, phase: str, tokens: int, prompt: int, timeout: float, bad_body: str | None = None) -> None:
         super().__init__(daemon=True)
         self.port, self.timeout = port, timeout
         self.last = time.monotonic()
@@ -141,7 +155,8 @@ class Chat(threading.Thread):
             "max_silence_s": 0.0,
         }
         text = " ".join(WORDS[i * 7 % len(WORDS)] for i in range(prompt))
-        self.body = json.dumps(
+        self.bad = bad_body is not None
+        self.body = bad_body or json.dumps(
             {"model": MODEL, "stream": True, "max_tokens": tokens, "ignore_eos": True, "messages": [{"role": "user", "content": text}]}
         )
         self.start()
@@ -170,7 +185,8 @@ class Chat(threading.Thread):
             answer = conn.getresponse()
             self.info["status"] = answer.status
             if answer.status != 200:
-                return "failed", answer.read().decode(errors="replace")[:500]
+                refused = self.bad and 400 <= answer.status < 500
+                return "rejected" if refused else "failed", answer.read().decode(errors="replace")[:500]
             error = ""
             while line := answer.readline():
                 if silence := time.monotonic() - self.last:
@@ -214,8 +230,10 @@ class Run:
             "DYN_REQUEST_PLANE": "tcp",
             "DYN_EVENT_PLANE": "zmq",
             "ETCD_ENDPOINTS": f"http://127.0.0.1:{args.etcd_port}",
+            "NATS_SERVER": f"nats://127.0.0.1:{args.nats_port}",
         }
         self.backend = "file"
+        self.request_plane, self.event_plane = "tcp", "zmq"
         self.wake = True
         self.procs: dict[str, subprocess.Popen] = {}
         self.instances: dict[str, str] = {}
@@ -226,16 +244,16 @@ class Run:
         self.events.append({"time": now(), "what": what, **more})
         print(self.events[-1], flush=True)
 
-    def spawn(self, name: str, command: list[str]) -> None:
-        env = {k: v for k, v in self.env.items() if name != "etcd" or k != "ETCD_ENDPOINTS"}
-        with (self.out / f"{name}.log").open("wb") as log:
+    def spawn(self, name: str, command: list[str], **variables: str) -> None:
+        env = {k: v for k, v in self.env.items() if name != "etcd" or k != "ETCD_ENDPOINTS"} | variables
+        with (self.out / f"{name}.log").open("ab") as log:  # a restarted process appends to its log
             self.procs[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=self.work, start_new_session=True
             )
         self.note("started", process=name, pid=self.procs[name].pid)
 
     def planes(self) -> list[str]:
-        return ["--discovery-backend", self.backend, "--request-plane", "tcp", "--event-plane", "zmq"]
+        return ["--discovery-backend", self.backend, "--request-plane", self.request_plane, "--event-plane", self.event_plane]
 
     def frontend(self) -> None:
         self.spawn(
@@ -254,7 +272,7 @@ class Run:
             ],
         )
 
-    def worker(self, name: str, *more: str, model: str | None = None, speed: float = 0.1) -> None:
+    def worker(self, name: str, *more: str, model: str | None = None, speed: float = 0.1, **variables: str) -> None:
         self.spawn(
             name,
             [
@@ -272,6 +290,7 @@ class Run:
                 *more,
                 *self.planes(),
             ],
+            **variables,
         )
 
     def python_worker(self, name: str, *more: str) -> None:
@@ -316,6 +335,10 @@ class Run:
         )
         time.sleep(2)
 
+    def nats(self) -> None:
+        self.spawn("nats", [self.args.nats, "--addr", "127.0.0.1", "--port", str(self.args.nats_port)])
+        time.sleep(1)
+
     def get(self, path: str) -> dict:
         conn = http.client.HTTPConnection("127.0.0.1", self.args.port, timeout=3)
         try:
@@ -346,6 +369,14 @@ class Run:
         self.chats += chats
         return chats
 
+    def send_bad(self, n: int) -> list[Chat]:
+        """Send each of the bad requests `n` times."""
+        bodies = list(BAD_BODIES.items()) * n
+        self.note("bad requests sent", n=len(bodies))
+        chats = [Chat(self.args.port, f"bad: {what}", tokens=0, prompt=0, timeout=30, bad_body=body) for what, body in bodies]
+        self.chats += chats
+        return chats
+
     def finish(self, chats: list[Chat], limit: float = 90) -> None:
         end = time.monotonic() + limit
         for chat in chats:
@@ -356,8 +387,13 @@ class Run:
         self.note("signal", signal=sig.name, process=name)
         if self.procs[name].poll() is None:
             os.kill(self.procs[name].pid, sig)
-        if sig == signal.SIGKILL:
-            self.procs[name].wait()
+        if sig in (signal.SIGKILL, signal.SIGSEGV):
+            self.procs[name].wait(10)
+
+    def freeze(self, name: str, seconds: float) -> None:
+        self.signal(name, signal.SIGSTOP)
+        time.sleep(seconds)
+        self.signal(name, signal.SIGCONT)
 
     def stop(self) -> None:
         """Stop all live processes: SIGTERM, SIGCONT to resume suspended ones, SIGKILL after the grace time."""
@@ -366,7 +402,7 @@ class Run:
                 chat.info.update(outcome="open_at_stop", silent_s_at_stop=round(time.monotonic() - chat.last, 1))
         alive = [n for n, p in self.procs.items() if p.poll() is None]
         self.note("stop", alive=list(alive), ended_before={n: p.returncode for n, p in self.procs.items() if n not in alive})
-        for name in sorted(alive, key=lambda n: n == "etcd"):
+        for name in sorted(alive, key=lambda n: n in ("etcd", "nats")):
             os.kill(self.procs[name].pid, signal.SIGTERM)
             if self.wake:
                 os.kill(self.procs[name].pid, signal.SIGCONT)
@@ -452,14 +488,30 @@ def two_workers(run: Run) -> None:
     run.finish(run.send(3, "before", tokens=20))
 
 
-def identified_workers(run: Run) -> None:
-    """Like `two_workers`, but record each worker's instance ID from the frontend's list."""
+def identified_workers(run: Run, count: int = 2, *more: str, **variables: str) -> None:
+    """Like `two_workers`, but record each worker's instance ID from the frontend's list.
+
+    `more` flags and `variables` of the environment are those of the first worker alone.
+    """
     run.frontend()
-    for name in ("worker-0", "worker-1"):
-        run.worker(name)
+    for i in range(count):
+        name = f"worker-{i}"
+        if i == 0:
+            run.worker(name, *more, **variables)
+        else:
+            run.worker(name)
         run.identify(name)
-    run.served(2)
+    run.served(count)
     run.finish(run.send(3, "before", tokens=20))
+
+
+def kill_in_flight(run: Run, sig: signal.Signals = signal.SIGKILL) -> None:
+    """Kill the first worker with requests in flight, and send some more."""
+    flight = run.send(6, "in flight")
+    time.sleep(3)
+    run.signal("worker-0", sig)
+    run.finish(flight, 60)
+    run.finish(run.send(3, "after", tokens=20), 30)
 
 
 def healthy(run: Run) -> None:
@@ -469,11 +521,7 @@ def healthy(run: Run) -> None:
 
 def worker_kill(run: Run) -> None:
     identified_workers(run)
-    flight = run.send(6, "in flight")
-    time.sleep(3)
-    run.signal("worker-0", signal.SIGKILL)
-    run.finish(flight, 60)
-    run.finish(run.send(3, "after", tokens=20), 30)
+    kill_in_flight(run)
 
 
 def worker_kill_migrated(run: Run) -> None:
@@ -491,6 +539,86 @@ def worker_hang(run: Run) -> None:
     time.sleep(2)
 
 
+def worker_segfault(run: Run) -> None:
+    identified_workers(run)
+    kill_in_flight(run, signal.SIGSEGV)
+
+
+def two_workers_killed(run: Run) -> None:
+    identified_workers(run, 3)
+    flight = run.send(9, "in flight")
+    time.sleep(2)
+    run.signal("worker-0", signal.SIGKILL)
+    time.sleep(2)
+    run.signal("worker-1", signal.SIGKILL)
+    run.finish(flight, 60)
+    run.finish(run.send(3, "after", tokens=20), 30)
+
+
+def skewed_worker_kill(run: Run) -> None:
+    """The wall clock of the killed worker is an hour ahead.
+
+    Discovery is by etcd: with files, that worker deletes the registration of the other one as outdated.
+    """
+    library = faketime()
+    if library is None:
+        sys.exit("libfaketime.so.1 not found: it is in Debian's package faketime")
+    run.backend = "etcd"
+    run.etcd()
+    identified_workers(run, LD_PRELOAD=str(library), FAKETIME="+3600", FAKETIME_DONT_FAKE_MONOTONIC="1")
+    kill_in_flight(run)
+
+
+def overloaded_worker_kill(run: Run) -> None:
+    """The killed worker serves two of its requests at a time; the others wait in its queue."""
+    identified_workers(run, 2, "--max-num-seqs", "2")
+    flight = run.send(40, "in flight", tokens=60)
+    time.sleep(6)
+    run.signal("worker-0", signal.SIGKILL)
+    run.finish(flight, 60)
+    run.finish(run.send(3, "after", tokens=20), 30)
+
+
+def worker_freeze(run: Run) -> None:
+    """The clients of the frozen worker time out, and it goes on after that."""
+    identified_workers(run)
+    flight = run.send(6, "in flight", timeout=6)
+    time.sleep(3)
+    run.freeze("worker-0", 10)
+    run.finish(flight, 40)
+    run.finish(run.send(3, "after", tokens=20), 30)
+
+
+def frontend_freeze(run: Run) -> None:
+    """All clients time out, and the frontend goes on after that."""
+    identified_workers(run)
+    flight = run.send(6, "in flight", timeout=5)
+    time.sleep(3)
+    run.freeze("frontend", 10)
+    run.finish(flight, 40)
+    run.finish(run.send(3, "after", tokens=20), 30)
+
+
+def short_freezes(run: Run) -> None:
+    """Workers and frontend freeze in turn, each time for less than the timeout of any client."""
+    identified_workers(run)
+    flight = run.send(6, "in flight", tokens=200)
+    for name, seconds in (("worker-0", 1), ("frontend", 1.5), ("worker-1", 2), ("frontend", 1), ("worker-0", 1.5)):
+        time.sleep(1)
+        run.freeze(name, seconds)
+    run.finish(flight + run.send(3, "after", tokens=20), 60)
+
+
+def bad_requests(run: Run) -> None:
+    identified_workers(run)
+    flight = run.send(4, "among bad ones", tokens=60)
+    for _ in range(4):
+        flight += run.send_bad(3)
+        flight += run.send(2, "among bad ones", tokens=20)
+        time.sleep(1)
+    run.finish(flight, 60)
+
+
 def client_abort(run: Run) -> None:
     identified_workers(run)
     left = run.send(4, "left", tokens=400, timeout=600)
@@ -501,13 +629,50 @@ def client_abort(run: Run) -> None:
     run.finish(run.send(3, "after", tokens=20))
 
 
-def split_prefill_kill(run: Run) -> None:
+def client_abort_late(run: Run) -> None:
+    """Clients leave long answers after half a minute without a fault."""
+    identified_workers(run)
+    left = run.send(4, "left", tokens=2000, timeout=600)
+    time.sleep(15)
+    run.finish(run.send(3, "meanwhile", tokens=20))
+    time.sleep(13)
+    for chat in left:
+        chat.leave()
+    time.sleep(2)
+    run.finish(run.send(3, "after", tokens=20))
+
+
+def client_abort_then_kill(run: Run) -> None:
+    identified_workers(run)
+    left = run.send(4, "left", tokens=400, timeout=600)
+    time.sleep(2)
+    for chat in left:
+        chat.leave()
+    time.sleep(3)
+    kill_in_flight(run)
+
+
+def split_workers(run: Run) -> None:
+    """Start a frontend, a prefill and two decode workers, and finish four short requests."""
     run.frontend()
     for name, mode, speed in (("prefill-0", "prefill", 0.05), ("decode-0", "decode", 0.1), ("decode-1", "decode", 0.1)):
         run.worker(name, "--disaggregation-mode", mode, speed=speed)
         run.identify(name)
     run.served(3)
     run.finish(run.send(4, "before", tokens=20))
+
+
+def split_decode_kill(run: Run) -> None:
+    split_workers(run)
+    flight = run.send(6, "in decode")
+    time.sleep(3)
+    run.signal("decode-0", signal.SIGKILL)
+    run.finish(flight, 60)
+    run.finish(run.send(3, "after", tokens=20), 30)
+
+
+def split_prefill_kill(run: Run) -> None:
+    split_workers(run)
     flight = run.send(4, "in prefill", tokens=60, prompt=4000)
     time.sleep(1.5)
     run.signal("prefill-0", signal.SIGKILL)
@@ -622,6 +787,35 @@ def etcd_lost(run: Run) -> None:
     run.finish(flight, 40)
 
 
+def etcd_restart(run: Run) -> None:
+    """The etcd that comes back after two seconds has kept its data; no request fails."""
+    run.backend = "etcd"
+    run.etcd()
+    identified_workers(run)
+    flight = run.send(4, "in flight")
+    time.sleep(2)
+    run.signal("etcd", signal.SIGKILL)
+    time.sleep(2)
+    run.etcd()
+    run.finish(flight, 60)
+    time.sleep(8)  # the lease of a worker that has not reconnected expires
+    run.finish(run.send(6, "after", tokens=20), 30)
+
+
+def nats_lost(run: Run) -> None:
+    """NATS carries the requests and events."""
+    run.request_plane = run.event_plane = "nats"
+    run.nats()
+    identified_workers(run)
+    flight = run.send(4, "in flight")
+    time.sleep(3)
+    run.signal("nats", signal.SIGKILL)
+    for _ in range(3):
+        time.sleep(2)
+        flight += run.send(2, "after", tokens=20, timeout=20)
+    run.finish(flight, 40)
+
+
 def etcd_absent(run: Run, wait: float = 45) -> None:
     run.backend = "etcd"
     run.frontend()
@@ -668,9 +862,20 @@ FAULTS: dict[str, Callable[[Run], None]] = {
         healthy,
         worker_kill,
         worker_kill_migrated,
+        worker_segfault,
+        two_workers_killed,
+        skewed_worker_kill,
+        overloaded_worker_kill,
         worker_hang,
+        worker_freeze,
+        frontend_freeze,
+        short_freezes,
+        bad_requests,
         client_abort,
+        client_abort_late,
+        client_abort_then_kill,
         split_prefill_kill,
+        split_decode_kill,
         python_worker,
         python_worker_fails,
         prefill_kill,
@@ -683,6 +888,8 @@ FAULTS: dict[str, Callable[[Run], None]] = {
         wrong_model_path_alone,
         port_in_use,
         etcd_lost,
+        etcd_restart,
+        nats_lost,
         etcd_absent,
         etcd_absent_long,
         frontend_kill,
@@ -701,11 +908,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--migration-limit", type=int, default=0)
     parser.add_argument("--etcd", default=shutil.which("etcd"), help="the etcd binary, for the etcd faults")
     parser.add_argument("--etcd-port", type=int, help="of etcd; it and the next are used; default: free ones")
+    parser.add_argument("--nats", default=nats_server(), help="the nats-server binary, for the NATS fault")
+    parser.add_argument("--nats-port", type=int, help="of NATS; default: a free one")
     parser.add_argument("--grace", type=float, default=40, help="seconds between SIGTERM and SIGKILL")
     args = parser.parse_args(arguments)
     args.port = args.port or free_ports(11)
     args.etcd_port = args.etcd_port or free_ports(2)
+    args.nats_port = args.nats_port or free_ports(1)
     return args
+
+
+def nats_server() -> str | None:
+    """Return the path of the NATS server; Debian installs it in a directory that is not in every user's path."""
+    return shutil.which("nats-server", path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+
+def faketime() -> Path | None:
+    """Return the path of the library that gives a process a wrong time."""
+    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 def free_ports(count: int) -> int:
