@@ -7,12 +7,19 @@
 //! `verdict` summarizes.
 
 mod failure_groups;
+mod names;
+mod outages;
 mod confidence;
 mod fingerprint;
 mod missing_lines;
 mod fault;
 mod description;
+mod attempts;
+mod faults;
 mod first_failure;
+mod availability;
+mod callees;
+mod clock_skew;
 mod topology;
 mod run_failures;
 mod silence;
@@ -27,7 +34,10 @@ use rayon::prelude::*;
 use crate::event::FlowKey;
 use crate::flow::{Evicted, Flow, LineRef, MergedFlow, NamedStats, Table};
 use crate::format::is_lost;
+use crate::rules::is_relay;
 use crate::source::Sources;
+
+use outages::Outages;
 
 pub use fingerprint::mask;
 pub use first_failure::Outcome;
@@ -52,7 +62,8 @@ pub struct FirstFailure {
     pub error_type: CompactString,
     /// Error message; empty if unknown.
     pub message: Box<str>,
-    /// Last error that the component reported before it failed; empty if none.
+    /// Last error that the component, or its caller in the same process, reported around the failure;
+    /// empty if none.
     pub preceding_error: Box<str>,
     /// Time of the failure, in nanoseconds, corrected for clock skew.
     pub time: Option<i64>,
@@ -61,8 +72,12 @@ pub struct FirstFailure {
     pub resolution_ns: i64,
     /// HTTP status reported with the failure.
     pub status: Option<u16>,
-    /// Instance that the component called; empty if unknown.
+    /// Instance that the component called last; empty if unknown.
     pub callee: CompactString,
+    /// All instances that the flow's spans called without a response.
+    pub callees: Vec<CompactString>,
+    /// When the component called it, or else when its work began, corrected for clock skew.
+    pub called_at: Option<i64>,
     /// Processes that responded to the component in this flow.
     pub healthy_callees: Vec<ProcessIndex>,
     /// Whether the whole process is dead or silent, rather than only this span.
@@ -96,6 +111,8 @@ impl FirstFailure {
             resolution_ns: 0,
             status: None,
             callee: CompactString::default(),
+            callees: Vec::new(),
+            called_at: None,
             healthy_callees: Vec::new(),
             whole_process: false,
             basis: confidence::Basis::Reported,
@@ -104,11 +121,17 @@ impl FirstFailure {
         }
     }
 
+    /// Returns the error that is nearest to the cause.
+    fn text(&self) -> &str {
+        if self.preceding_error.is_empty() { &self.message } else { &self.preceding_error }
+    }
+
     /// Returns whether the failure reports, by message, type or status, that another process was
-    /// lost; or has no specific error type, so that its cause depends on what is known of other
-    /// processes.
+    /// lost; or says nothing, so that its cause depends on what is known of other processes.
     fn is_lost(&self) -> bool {
-        matches!(self.error_type.as_str(), "" | "Unknown" | "error")
+        let is_unspecific = matches!(self.error_type.as_str(), "" | "Unknown" | "error")
+            && (self.message.is_empty() || is_relay(&self.message));
+        is_unspecific
             || is_lost(&self.error_type, &self.message, self.status)
             || is_lost("", &self.preceding_error, None)
     }
@@ -192,7 +215,7 @@ pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagn
     let mut failed_flows = Vec::new();
     let (mut left, mut unreadable) = (0u64, 0u64);
     let judge_group = |merged| {
-        let flow = table.flow(merged)?;
+        let flow = flow_with_callees(table, merged, &model)?;
         let (_, outcome, failure) = classify_flow(&flow, &model);
         Some((outcome, failure.map(Box::new)))
     };
@@ -237,7 +260,8 @@ pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagn
     } else {
         run_failures::RunFindings::default()
     };
-    failure_groups::join(&mut failed_flows, &findings.failures, &model);
+    let outages = Outages::find(&failed_flows, &findings.failures, &model);
+    outages::join(&mut failed_flows, &outages, &model);
     let run_failures: Vec<FirstFailure> =
         findings.failures.into_iter().chain(findings.recovered).collect();
     let causes = failure_groups::merged(&mut failed_flows, &run_failures);
@@ -278,6 +302,14 @@ pub fn build_run_model(table: &mut Table, sources: &Sources) -> (Vec<MergedFlow>
     (merged_flows, model)
 }
 
+/// Returns a flow with all processes that its spans call by name, even if they logged nothing of
+/// it; `None` if it cannot be read again.
+pub fn flow_with_callees(table: &Table, merged: &MergedFlow, model: &RunModel) -> Option<Flow> {
+    let mut flow = table.flow(merged)?;
+    callees::add_silent(&mut flow, model);
+    Some(flow)
+}
+
 /// Returns whether a span's last line is missing, rather than still to come: its caller ended well,
 /// or it is the root and all spans that it called ended.
 pub fn lacks_end(tree: &Tree<'_>, at: usize, model: &RunModel) -> bool {
@@ -291,6 +323,9 @@ pub fn classify_flow<'a>(
     model: &RunModel,
 ) -> (Tree<'a>, Outcome, Option<FirstFailure>) {
     let tree = Tree::new(flow, model);
-    let (outcome, failure) = first_failure::classify_flow(&tree, model);
+    let found = first_failure::classify_flow(&tree, model);
+    let failure =
+        found.first.map(|first| description::describe(&tree, first, &found.faults, model));
+    let outcome = found.outcome;
     (tree, outcome, failure)
 }

@@ -12,10 +12,12 @@ mod chunk_delta;
 mod activity_log;
 mod interner;
 mod row;
+mod closing;
 mod closed_stats;
 mod shard;
 mod resolved_row;
 mod span;
+mod participant;
 mod spans;
 mod shard_index;
 mod spilled;
@@ -24,7 +26,9 @@ mod table;
 pub use activity::Activity;
 pub use activity_log::{MatchStats, ProcessActivity, ProducerActivity};
 pub use chunk_delta::ChunkDelta;
-pub use closed_stats::{ClosedStats, NamedStats, PeerStats, SkewBounds, service_instance};
+pub use closed_stats::{
+    CallCounts, ClosedStats, NamedStats, PeerStats, SkewBounds, service_instance,
+};
 pub use line_stats::{LineCounts, LineStats, Violations};
 pub use position::{LineRef, LogPosition, ProducerId, ServiceInstance};
 pub use shard::Evicted;

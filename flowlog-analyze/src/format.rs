@@ -225,11 +225,31 @@ impl Format {
 
 /// Returns how a line starts an event of any format, or `None` if it starts none.
 pub fn classify_start(line: &[u8]) -> Option<EventStart> {
-    FORMATS
+    let start = FORMATS
         .iter()
         .find_map(|format| (format.classify_start)(line))
-        .or_else(|| stack::classify_start(line))
+        .or_else(|| stack::classify_start(line))?;
+    Some(match start {
+        EventStart::Logged { header, body, may_have_stack: false, repeats_header } => {
+            let may_have_stack = announces_stack(line.get(body..).unwrap_or_default());
+            EventStart::Logged { header, body, may_have_stack, repeats_header }
+        }
+        other => other,
+    })
 }
+
+/// Returns whether a message of any level may be followed by the stack of an exception: a handler
+/// may log it below the level of a warning.
+fn announces_stack(message: &[u8]) -> bool {
+    let end = message.len().min(MAX_ANNOUNCEMENT_BYTES);
+    let head = message.get(..end).unwrap_or_default();
+    [&b"xception"[..], b"rror", b"ailed"]
+        .iter()
+        .any(|word| memchr::memmem::find(head, word).is_some())
+}
+
+/// Maximum length of the part of a message that may announce a stack, in bytes.
+const MAX_ANNOUNCEMENT_BYTES: usize = 256;
 
 /// Decodes an ordinary flowlog record by the byte runs that it shares with earlier records. If it
 /// is declined, [`decode_fast`] may still accept it.

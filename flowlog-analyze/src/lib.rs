@@ -149,7 +149,7 @@ pub fn show_flow(
     let mut ingested = ingest(sources, &restrict_to_flow_window(sources, &asked), progress);
     let (merged_flows, model) = diagnose::build_run_model(&mut ingested.table, sources);
     let merged = merged_flows.iter().find(|merged| merged.keys.contains(&wanted))?;
-    let flow = ingested.table.flow(merged)?;
+    let flow = diagnose::flow_with_callees(&ingested.table, merged, &model)?;
     let (tree, outcome, failure) = diagnose::classify_flow(&flow, &model);
     let flow_tree = FlowTree { id: merged.id.to_string(), tree, outcome, failure };
     Some(render::render_flow_tree(&flow_tree, &model, sources, &ingested.index, style))

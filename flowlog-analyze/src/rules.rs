@@ -97,7 +97,8 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
                     | RuleClass::Panic
                     | RuleClass::Killed
                     | RuleClass::Waiting
-            ))
+            )
+            || rule.is_of_dependency())
     {
         return rule
             .class

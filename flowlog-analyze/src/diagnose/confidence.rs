@@ -23,8 +23,14 @@ pub enum Basis {
     OutlastedPeers,
     /// The process fell silent while others were active.
     ProcessSilent,
-    /// The component failed while one of its dependencies was dead, hung or unreachable.
-    Joined,
+    /// The failed span called or named an instance that was dead, hung or unreachable.
+    NamedOutage,
+    /// No instance of a component that the failed one depends on was available.
+    NoneLeft,
+    /// The failed component waited for one that was silent for as long.
+    SilentCallee,
+    /// A shared dependency was unreachable, and no flow succeeded meanwhile.
+    SharedDependency,
     /// A line outside all flows reports the failure in unambiguous words.
     RuleMatch,
     /// A line outside all flows reports an error, and no flow shows its effect.
@@ -36,6 +42,14 @@ pub enum Basis {
 }
 
 impl Basis {
+    /// Returns whether the failure was attributed to the outage of another component.
+    pub fn is_joined(self) -> bool {
+        matches!(
+            self,
+            Self::NamedOutage | Self::NoneLeft | Self::SilentCallee | Self::SharedDependency
+        )
+    }
+
     /// Returns the probability that the basis stands for.
     pub fn confidence(self) -> f64 {
         match self {
@@ -45,7 +59,10 @@ impl Basis {
             Self::LostByCaller => 0.96,
             Self::OutlastedPeers => 0.93,
             Self::ProcessSilent => 0.88,
-            Self::Joined => 0.85,
+            Self::NamedOutage => 0.95,
+            Self::NoneLeft => 0.85,
+            Self::SilentCallee => 0.85,
+            Self::SharedDependency => 0.85,
             Self::RuleMatch => 0.75,
             Self::ErrorText => 0.65,
             Self::Pattern => 0.6,

@@ -25,13 +25,68 @@ fn healthy_callees(tree: &Tree<'_>, fault: &Fault<'_>, model: &RunModel) -> Vec<
     below.filter(|at| in_time(*at)).filter_map(|at| tree.spans[at].process).collect()
 }
 
+/// Maximum distance of an error of the caller in the same process from the failure, in nanoseconds.
+const SAME_ERROR_NS: i64 = 1_000_000_000;
+
+/// Returns the message of an error that a span logged before the failure that it reported; or else
+/// of the error that its caller in the same process logged at that time.
+fn preceding_error(tree: &Tree<'_>, fault: &Fault<'_>, model: &RunModel) -> Box<str> {
+    let node = &tree.spans[fault.at];
+    let own = fault.preceding_error(node.span);
+    if !own.is_empty() || fault.reported().is_none() {
+        return own;
+    }
+    let failed = model.time(fault.position, node.process);
+    let near = |position: LogPosition| {
+        model
+            .time(position, node.process)
+            .zip(failed)
+            .is_some_and(|(time, failed)| (time - failed).abs() <= SAME_ERROR_NS)
+    };
+    tree.ancestors(fault.at)
+        .take_while(|up| tree.spans[*up].process == node.process)
+        .filter_map(|up| tree.spans[up].span.last_error.as_ref())
+        .find(|error| near(error.position))
+        .map(|error| error.message.clone())
+        .unwrap_or_default()
+}
+
+/// Returns the instances that a span called, or another span of its process above or below it, and
+/// that completed no span of the flow.
+fn lost_callees(tree: &Tree<'_>, at: usize, model: &RunModel) -> Vec<CompactString> {
+    let mut callees: Vec<CompactString> = Vec::new();
+    let process = tree.spans[at].process;
+    let is_own = |other: &usize| tree.spans[*other].process == process;
+    let own = std::iter::once(at).chain(tree.ancestors(at).take_while(is_own));
+    let below = (0..tree.spans.len()).filter(|other| tree.is_above(at, *other) && is_own(other));
+    for (_, callee) in own.chain(below).flat_map(|at| &tree.spans[at].span.callees) {
+        let is_done = tree
+            .spans
+            .iter()
+            .any(|node| node.span.instance == *callee && node.status == SpanStatus::Ok);
+        let is_known = model.of_instance_name(callee).is_some();
+        if is_known && !is_done && !callees.contains(callee) {
+            callees.push(callee.clone());
+        }
+    }
+    callees
+}
+
+/// Returns when a span called its last callee, or else when it began.
+fn called_at(tree: &Tree<'_>, at: usize, model: &RunModel) -> Option<i64> {
+    let node = &tree.spans[at];
+    let (position, _) = node.span.callees.last()?;
+    model.time(*position, node.process).or(Some(node.opened))
+}
+
 /// Describes the first failure of a flow.
 pub(super) fn describe(
     tree: &Tree<'_>,
-    fault: &Fault<'_>,
+    first: usize,
     faults: &[Fault<'_>],
     model: &RunModel,
 ) -> FirstFailure {
+    let fault = &faults[first];
     let node = &tree.spans[described_span(tree, fault)];
     let engine = fault.reported().and_then(|failure| failure.engine.clone());
     let component = engine.unwrap_or_else(|| node.component(model).clone());
@@ -42,7 +97,7 @@ pub(super) fn describe(
         state: fault.state(node.span).into(),
         error_type: fault.error_type(),
         message: fault.message(),
-        preceding_error: fault.preceding_error(node.span),
+        preceding_error: preceding_error(tree, fault, model),
         time: match fault.silence() {
             Some(silence) => Some(silence.since),
             None => model.time(fault.position, own_process),
@@ -50,6 +105,8 @@ pub(super) fn describe(
         resolution_ns: i64::from(fault.position.resolution_ns),
         status: fault.reported().and_then(|failure| failure.status),
         callee: tree.spans[fault.at].span.callee().into(),
+        callees: lost_callees(tree, fault.at, model),
+        called_at: called_at(tree, fault.at, model),
         healthy_callees: healthy_callees(tree, fault, model),
         whole_process: fault.is_whole_process(),
         basis: fault.basis(),

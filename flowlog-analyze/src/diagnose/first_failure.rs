@@ -1,16 +1,12 @@
 //! Outcome and first failure of a flow.
 
-use flowlog_schema::report::FailureKind;
-
-use super::FirstFailure;
-use super::confidence::Basis;
-use super::description::describe;
+use super::attempts;
 use super::fault::{Fault, FaultKind};
+use super::faults::{self, CallerExit};
 use super::missing_lines;
-use super::silence::{self, Silence};
-use super::topology::{ProcessIndex, RunModel};
+use super::topology::RunModel;
 use super::tree::Tree;
-use crate::flow::{Activity, LogPosition, Span, SpanStatus};
+use crate::flow::SpanStatus;
 use crate::format::{is_caller_gone, is_lost};
 use crate::rules::is_relay;
 
@@ -34,85 +30,79 @@ pub enum Outcome {
     Unfinished,
 }
 
+/// Outcome of a flow, its faults, and the first of them.
+#[derive(Debug)]
+pub(super) struct Classification<'a> {
+    pub outcome: Outcome,
+    /// Everything that went wrong in the flow, if the outcome is failed or recovered.
+    pub faults: Vec<Fault<'a>>,
+    /// Index of the first fault.
+    pub first: Option<usize>,
+}
+
+impl Classification<'_> {
+    fn without_fault(outcome: Outcome) -> Self {
+        Self { outcome, faults: Vec::new(), first: None }
+    }
+}
+
 /// Determines the outcome and the first failure of a flow.
-pub(super) fn classify_flow(tree: &Tree<'_>, model: &RunModel) -> (Outcome, Option<FirstFailure>) {
-    if tree.spans.is_empty() {
-        return (Outcome::Unfinished, None);
+pub(super) fn classify_flow<'a>(tree: &Tree<'a>, model: &RunModel) -> Classification<'a> {
+    if tree.spans.is_empty() || !tree.root().span.has_id {
+        return Classification::without_fault(Outcome::Unfinished);
     }
     let caller_exit = CallerExit::of(tree, model);
-    let until = match caller_exit {
-        Some(CallerExit::Stop(stop)) => stop,
-        Some(CallerExit::Position(position)) => {
-            model.time(position, tree.root().process).unwrap_or(model.end)
-        }
-        None => model.end,
-    };
-    let silences = silences(tree, caller_exit, until, model);
-    let faults = limited(faults(tree, &silences, caller_exit, until, model), tree);
+    let faults = limited(faults::of_tree(tree, caller_exit, model), tree);
     if all_left(tree, &faults, model) {
-        return (Outcome::Cancelled { by_signal: false }, None);
+        return Classification::without_fault(Outcome::Cancelled { by_signal: false });
     }
-    let failed = |outcome: Outcome, faults: &[Fault<'_>]| {
-        let first = first(tree, faults, model);
-        (outcome, first.map(|fault| describe(tree, fault, faults, model)))
+    let failed = |outcome: Outcome, faults: Vec<Fault<'a>>| {
+        let first = first(tree, &faults, model);
+        Classification { outcome, faults, first }
     };
     match tree.status(model) {
         SpanStatus::Ok => {
             let carried = carried_by_a_retry(tree, faults, model);
             if carried.is_empty() {
-                (Outcome::Ok, None)
+                Classification::without_fault(Outcome::Ok)
             } else {
-                failed(Outcome::Recovered, &carried)
+                failed(Outcome::Recovered, carried)
             }
         }
-        SpanStatus::Rejected if faults.is_empty() => (Outcome::Rejected, None),
-        SpanStatus::Cancelled if faults.is_empty() => {
-            (Outcome::Cancelled { by_signal: false }, None)
+        SpanStatus::Rejected if faults.is_empty() => {
+            Classification::without_fault(Outcome::Rejected)
         }
-        SpanStatus::Failed if faults.is_empty() => (Outcome::Cancelled { by_signal: true }, None),
+        SpanStatus::Cancelled if faults.is_empty() => {
+            Classification::without_fault(Outcome::Cancelled { by_signal: false })
+        }
+        SpanStatus::Failed if faults.is_empty() => {
+            Classification::without_fault(Outcome::Cancelled { by_signal: true })
+        }
         SpanStatus::Rejected | SpanStatus::Cancelled | SpanStatus::Failed => {
-            failed(Outcome::Failed, &faults)
+            failed(Outcome::Failed, faults)
         }
         SpanStatus::Open => {
             let root = tree.root();
             if missing_lines::only_root_unfinished(tree, model)
                 && model.components_losing_lines.contains(root.component(model))
             {
-                return (Outcome::Unfinished, None);
+                return Classification::without_fault(Outcome::Unfinished);
             }
-            if silences[tree.root].is_some() {
-                return failed(Outcome::Failed, &faults);
+            if faults.iter().any(|fault| fault.at == tree.root) {
+                return failed(Outcome::Failed, faults);
             }
             if matches!(caller_exit, Some(CallerExit::Stop(_))) {
-                return (Outcome::Cancelled { by_signal: true }, None);
+                return Classification::without_fault(Outcome::Cancelled { by_signal: true });
             }
             if root.span.ends_restarted() {
                 return failed(
                     Outcome::Recovered,
-                    &[Fault::restarted(tree.root, root.span.last, root.span)],
+                    vec![Fault::restarted(tree.root, root.span.last, root.span)],
                 );
             }
-            (Outcome::Unfinished, None)
+            Classification::without_fault(Outcome::Unfinished)
         }
     }
-}
-
-/// Finds the silent spans. A stream in progress logs nothing, so a client that disconnects
-/// mid-stream implicates no callee, except a process that was silent as a whole.
-fn silences(
-    tree: &Tree<'_>,
-    caller_exit: Option<CallerExit>,
-    until: i64,
-    model: &RunModel,
-) -> Vec<Option<Silence>> {
-    let mut silences = silence::of_tree(tree, until, model);
-    let root = tree.root().span;
-    if matches!(caller_exit, Some(CallerExit::Position(_))) && root.streaming && root.answered {
-        for silence in &mut silences {
-            *silence = silence.filter(|silence| silence.whole_process);
-        }
-    }
-    silences
 }
 
 /// Keeps the deepest faults, and of these the earliest: they are nearest to the origin.
@@ -136,19 +126,23 @@ fn all_left(tree: &Tree<'_>, faults: &[Fault<'_>], model: &RunModel) -> bool {
 }
 
 /// Returns the faults of a flow that ended well which a retry made up for.
+///
+/// A span that reports a failure failed, whatever came after. A silent span failed only if a caller
+/// reports that it lost it, another attempt replaced it, or its process was frozen when its caller
+/// ended: if not, its caller received a response, and only the span's last line
+/// is missing. So did a process without spans that logged an error: if nothing was tried again, the
+/// error was handled.
 fn carried_by_a_retry<'a>(
     tree: &Tree<'a>,
     faults: Vec<Fault<'a>>,
     model: &RunModel,
 ) -> Vec<Fault<'a>> {
-    // A silent call that returned only lost its last line.
-    let came_back = |fault: &Fault<'_>| {
-        fault.silence().is_some_and(|silence| !silence.whole_process)
-            && missing_lines::caller_ended_well(tree, fault.at)
-    };
     let mut carried = faults;
     carried.retain(|fault| {
-        fault.reported().is_some() || (has_retry(tree, fault.at, model) && !came_back(fault))
+        (fault.reported().is_some() && tree.spans[fault.at].is_tracked)
+            || attempts::retry_of(tree, fault, model).is_some()
+            || faults::outlived_frozen(tree, fault.at, model).is_some()
+            || faults::lost_by_caller(tree, fault.at, None, model)
     });
     // If no fault explains a restart of the root's stream, the restart still proves a recovery.
     let root = tree.root().span;
@@ -158,215 +152,21 @@ fn carried_by_a_retry<'a>(
     carried
 }
 
-/// Departure of the caller.
-#[derive(Debug, Clone, Copy)]
-enum CallerExit {
-    /// A line of the root reports it.
-    Position(LogPosition),
-    /// The root's process, or the run, was stopped at this time.
-    Stop(i64),
-}
-
-impl CallerExit {
-    /// Returns when the caller of a flow went away, if it did.
-    fn of(tree: &Tree<'_>, model: &RunModel) -> Option<Self> {
-        let root = tree.root();
-        let finished = root.span.finished().and_then(|position| model.time(position, root.process));
-        let stop = model.stop_after(root.process, root.opened).filter(|stop| {
-            root.status == SpanStatus::Open
-                || (root.status == SpanStatus::Failed && finished.is_some_and(|end| end > *stop))
-        });
-        match (root.status, stop) {
-            (_, Some(stop)) => Some(Self::Stop(stop)),
-            (SpanStatus::Cancelled, None) => {
-                let cancelled = root.span.cancelled.or_else(|| root.span.finished());
-                Some(Self::Position(cancelled.unwrap_or(root.span.last)))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Collects everything that went wrong in a flow before its caller went away.
-fn faults<'a>(
-    tree: &Tree<'a>,
-    silences: &[Option<Silence>],
-    caller_exit: Option<CallerExit>,
-    until: i64,
-    model: &RunModel,
-) -> Vec<Fault<'a>> {
-    let mut faults = Vec::new();
-    for (at, node) in tree.spans.iter().enumerate() {
-        // A timeout counts only if it came before the root's caller went away.
-        let abandoned = silence::when_abandoned(tree, at, model).filter(|abandoned| {
-            !follows(tree, abandoned.by.at, abandoned.by.position, caller_exit, model)
-        });
-        if let Some(abandoned) = abandoned {
-            faults.push(Fault::silent_at(at, abandoned.last, abandoned.silence));
-        } else if node.status == SpanStatus::Failed
-            && let Some(failure) = node.span.failure()
-            && !follows(tree, at, failure.position, caller_exit, model)
-            && !(caller_exit.is_some() && only_reported(tree, at, failure))
-        {
-            faults.push(Fault::reported_at(at, failure));
-        } else if let Some(silence) = silences[at] {
-            let last = last_before(node.span, until, node.process, model);
-            faults.push(Fault::silent_at(at, last, silence));
-        } else if node.status == SpanStatus::Open
-            && lost_by_caller(tree, at, caller_exit, model)
-            && node.children.iter().all(|child| tree.spans[*child].status != SpanStatus::Open)
-        {
-            faults.push(Fault::silent_at(at, node.span.last, lost(tree, at, model)));
-        }
-    }
-    // If several callees were awaited at once and one never responded, a callee that did respond is
-    // not the cause.
-    let never = |fault: &Fault<'_>| {
-        fault.silence().is_some() && tree.spans[fault.at].status == SpanStatus::Open
-    };
-    if faults.iter().any(never) {
-        faults.retain(|fault| {
-            fault.reported().is_some() || tree.spans[fault.at].status != SpanStatus::Ok
-        });
-    }
-    faults
-}
-
-/// Returns the last line of a span if it is before a moment, or else the first: no other is kept.
-fn last_before(
-    span: &Span,
-    until: i64,
-    process: Option<ProcessIndex>,
-    model: &RunModel,
-) -> LogPosition {
-    if model.time(span.last, process).is_none_or(|last| last <= until) {
-        span.last
-    } else {
-        span.first
-    }
-}
-
-/// Returns whether a failure only follows from the caller's departure.
-fn follows(
-    tree: &Tree<'_>,
-    at: usize,
-    position: LogPosition,
-    caller_exit: Option<CallerExit>,
-    model: &RunModel,
-) -> bool {
-    match caller_exit {
-        None => false,
-        Some(CallerExit::Position(left)) => {
-            tree.order(position, at, left, tree.root, model).is_gt()
-        }
-        Some(CallerExit::Stop(stop)) => {
-            model.time(position, tree.spans[at].process).is_none_or(|time| time > stop)
-        }
-    }
-}
-
-/// Returns whether a failure in a flow that its caller left reports only that: by its message, or,
-/// if no clock orders it, because its own caller was cancelled too and never saw it fail.
-fn only_reported(tree: &Tree<'_>, at: usize, failure: &crate::flow::Failure) -> bool {
-    let caller_cancelled = tree.spans[at]
-        .parent
-        .is_some_and(|parent| tree.spans[parent].status == SpanStatus::Cancelled);
-    is_caller_gone(&failure.kind, &failure.message)
-        || (failure.position.clock == 0 && caller_cancelled)
-}
-
-/// Returns whether a direct or indirect caller of an open span timed out or lost it.
-fn lost_by_caller(
-    tree: &Tree<'_>,
-    at: usize,
-    caller_exit: Option<CallerExit>,
-    model: &RunModel,
-) -> bool {
-    for up in tree.ancestors(at) {
-        let node = &tree.spans[up];
-        match node.status {
-            SpanStatus::Failed => {
-                return node.span.failure().is_some_and(|failure| {
-                    let lost = is_lost(&failure.kind, &failure.message, failure.status)
-                        || is_gone_by(tree, at, failure.position, up, model);
-                    lost && !follows(tree, up, failure.position, caller_exit, model)
-                });
-            }
-            SpanStatus::Open => {}
-            SpanStatus::Ok | SpanStatus::Rejected | SpanStatus::Cancelled => return false,
-        }
-    }
-    false
-}
-
-/// Returns whether a span's process had logged its last line when a caller failed, without shutting
-/// down, while others went on for a while.
-fn is_gone_by(
-    tree: &Tree<'_>,
-    at: usize,
-    failed: LogPosition,
-    caller: usize,
-    model: &RunModel,
-) -> bool {
-    let process = model.process(tree.spans[at].process);
-    let last = process.activity.activity.last().map(|last| last.saturating_sub(process.skew));
-    let failed = model.time(failed, tree.spans[caller].process);
-    last.zip(failed).is_some_and(|(last, failed)| {
-        last < failed && last.saturating_add(Activity::GAP_NS) < model.end
-    }) && process.activity.shutdowns.is_empty()
-}
-
-/// Returns how a span that its callers lost fell silent: with its whole process, or only the span.
-fn lost(tree: &Tree<'_>, at: usize, model: &RunModel) -> Silence {
-    let node = &tree.spans[at];
-    if let Some(silence) = silence::of_span(tree, at, model.end, model) {
-        return Silence { basis: silence.basis.min(Basis::LostByCaller), ..silence };
-    }
-    let process = model.process(node.process);
-    let ended = process.activity.activity.last().is_some_and(|last| {
-        node.span.last.time().is_some_and(|time| last <= time.saturating_add(1_000_000_000))
-    });
-    let timed_out = tree
-        .ancestors(at)
-        .filter_map(|up| tree.spans[up].span.failure())
-        .any(|failure| failure.kind.to_ascii_lowercase().contains("timeout"));
-    let kind = if ended && !timed_out { FailureKind::Crash } else { FailureKind::Hang };
-    let since = model.time(node.span.last, node.process).unwrap_or(node.opened);
-    Silence { kind, basis: Basis::LostByCaller, whole_process: ended, since }
-}
-
-/// Returns whether a later attempt of the same component ended well.
-fn has_retry(tree: &Tree<'_>, at: usize, model: &RunModel) -> bool {
-    let node = &tree.spans[at];
-    tree.spans.iter().enumerate().any(|(other, retry)| {
-        other != at
-            && retry.span.component == node.span.component
-            && retry.status == SpanStatus::Ok
-            && !tree.is_above(other, at)
-            && !tree.is_above(at, other)
-            && tree.order(node.span.first, at, retry.span.first, other, model).is_lt()
-    })
-}
-
 /// Maximum number of faults of one flow that are compared with each other; no real request has
 /// more.
 const MAX_FAULTS: usize = 512;
 
 /// Returns the causally first of the faults that no other fault explains.
-fn first<'f, 'a>(
-    tree: &Tree<'_>,
-    faults: &'f [Fault<'a>],
-    model: &RunModel,
-) -> Option<&'f Fault<'a>> {
-    let origins: Vec<&Fault<'_>> = faults
-        .iter()
-        .filter(|fault| !faults.iter().any(|other| explains(tree, other, fault, model)))
+fn first(tree: &Tree<'_>, faults: &[Fault<'_>], model: &RunModel) -> Option<usize> {
+    let origins: Vec<usize> = (0..faults.len())
+        .filter(|at| !faults.iter().any(|other| explains(tree, other, &faults[*at], model)))
         .collect();
     // If each fault is explained by another, all are candidates, and the deepest comes first.
-    let origins = if origins.is_empty() { faults.iter().collect() } else { origins };
+    let origins = if origins.is_empty() { (0..faults.len()).collect() } else { origins };
     let relays =
         |fault: &Fault<'_>| fault.reported().is_some_and(|failure| is_relay(&failure.message));
     origins.into_iter().min_by(|a, b| {
+        let (a, b) = (&faults[*a], &faults[*b]);
         relays(a)
             .cmp(&relays(b))
             .then_with(|| tree.order_of_failures(a.position, a.at, b.position, b.at, model))
@@ -376,7 +176,12 @@ fn first<'f, 'a>(
 
 /// Returns whether `cause` is why `fault` happened: a caller fails because its callee did, and a
 /// callee fails because the caller that failed first is gone.
-fn explains(tree: &Tree<'_>, cause: &Fault<'_>, fault: &Fault<'_>, model: &RunModel) -> bool {
+pub(super) fn explains(
+    tree: &Tree<'_>,
+    cause: &Fault<'_>,
+    fault: &Fault<'_>,
+    model: &RunModel,
+) -> bool {
     if tree.is_above(fault.at, cause.at) {
         return !is_first(tree, fault, cause, model);
     }
@@ -400,17 +205,22 @@ fn is_first(tree: &Tree<'_>, caller: &Fault<'_>, callee: &Fault<'_>, model: &Run
             {
                 return true;
             }
-            // Without clocks on both sides, the structure decides: the deepest span failed first.
+            // Without clocks on both sides, or if responses carry none, the structure decides: the
+            // deepest span failed first.
             if caller.position.clock == 0
                 || callee.position.clock == 0
+                || !tree.is_ordered_by_clock(caller.at, callee.at, model)
                 || caller.position.clock > callee.position.clock
             {
                 return false;
             }
             // By the clock, the caller failed first. A caller that lost the callee, or relays its
             // error, was still only affected.
-            let passes_on = caller_failure.kind == callee_failure.kind
-                && caller_failure.message == callee_failure.message;
+            let passes_on = if callee_failure.message.is_empty() {
+                caller_failure.kind == callee_failure.kind && caller_failure.message.is_empty()
+            } else {
+                caller_failure.message.contains(&*callee_failure.message)
+            };
             !(passes_on
                 || is_relay(&caller_failure.message)
                 || is_lost(&caller_failure.kind, &caller_failure.message, caller_failure.status))

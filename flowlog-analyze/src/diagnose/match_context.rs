@@ -111,6 +111,7 @@ impl<'t> MatchContext<'t> {
             RuleClass::Unreachable => (if has_classified_flows {
                 match_stats.count >= MIN_UNREACHABLE_REPORTS
                     && goes_on_until_end(activity, match_stats)
+                    && !self.works_again()
             } else {
                 !handled()
             })
@@ -162,6 +163,44 @@ impl<'t> MatchContext<'t> {
             .matches
             .iter()
             .any(|((class, ..), match_stats)| better.contains(class) && later(match_stats))
+    }
+
+    /// Returns whether a dependency that had worked was lost, and worked again before the run was
+    /// stopped.
+    pub(super) fn healed(&self) -> bool {
+        let end = end_of(self.activity, self.match_stats.first.0);
+        let began_before_stop = self
+            .match_stats
+            .first
+            .0
+            .time()
+            .is_some_and(|first| first < end.saturating_sub(STOP_LEAD_NS));
+        self.class == RuleClass::Unreachable
+            && self.match_stats.count >= MIN_UNREACHABLE_REPORTS
+            && began_before_stop
+            && self.healthy().any(|healthy| healthy.first.0 < self.match_stats.first.0)
+            && self.works_again()
+    }
+
+    /// Returns whether the dependency worked after the last report of its loss that does not belong
+    /// to the stop of the run.
+    fn works_again(&self) -> bool {
+        let end = end_of(self.activity, self.match_stats.first.0);
+        let Some(last) = last_before_stop(self.match_stats, end) else { return false };
+        self.healthy().any(|healthy| {
+            healthy.activity.intervals().any(|(_, healthy)| last <= healthy && healthy <= end)
+        })
+    }
+
+    /// Iterates over the reports that the same dependency works.
+    fn healthy(&self) -> impl Iterator<Item = &'t MatchStats> {
+        self.activity
+            .matches
+            .iter()
+            .filter(|((class, component, _), _)| {
+                *class == RuleClass::Healthy && component == self.component
+            })
+            .map(|(_, healthy)| healthy)
     }
 
     /// Returns whether the match came shortly after the run or the process was asked to stop.
@@ -350,15 +389,34 @@ fn shut_down_before(activity: &ProducerActivity, match_stats: &MatchStats) -> bo
         .is_some_and(|stop| match_stats.first.0.time().is_some_and(|time| stop < time))
 }
 
-/// Returns whether the condition still held when the log ended or an ordinary shutdown began.
-fn goes_on_until_end(activity: &ProducerActivity, match_stats: &MatchStats) -> bool {
-    let stops = activity.matches.iter().filter(|((class, ..), stop)| {
-        *class == RuleClass::Stop && stop.first.0 > match_stats.first.0
-    });
+/// Returns when the producer began to stop in order, or else when its log ends.
+fn end_of(activity: &ProducerActivity, after: LogPosition) -> i64 {
+    let stops = activity
+        .matches
+        .iter()
+        .filter(|((class, ..), stop)| *class == RuleClass::Stop && stop.first.0 > after);
     let stop = stops
         .filter_map(|(_, stop)| stop.first.0.time())
         .chain(activity.all_lines.shutdowns.first())
         .min();
-    let end = stop.or(activity.all_lines.activity.last()).unwrap_or(i64::MAX);
-    match_stats.last.time().is_none_or(|time| end <= time.saturating_add(UNRESOLVED_WINDOW_NS))
+    stop.or(activity.all_lines.activity.last()).unwrap_or(i64::MAX)
+}
+
+/// Returns whether the condition still held when the log ended or an ordinary shutdown began.
+fn goes_on_until_end(activity: &ProducerActivity, match_stats: &MatchStats) -> bool {
+    let end = end_of(activity, match_stats.first.0);
+    last_before_stop(match_stats, end)
+        .is_none_or(|last| end <= last.saturating_add(UNRESOLVED_WINDOW_NS))
+}
+
+/// Time by which the stop of a dependency may precede that of the process that reports it, in
+/// nanoseconds: a whole run is stopped at once.
+const STOP_LEAD_NS: i64 = SECOND_NS;
+
+/// Returns the time of the last match that does not belong to the stop of the run; `None` if no
+/// match has a time.
+fn last_before_stop(match_stats: &MatchStats, end: i64) -> Option<i64> {
+    let before = |(first, _): &(i64, i64)| *first < end.saturating_sub(STOP_LEAD_NS);
+    let intervals = || match_stats.activity.intervals();
+    intervals().rev().find(before).or_else(|| intervals().next()).map(|(_, last)| last.min(end))
 }

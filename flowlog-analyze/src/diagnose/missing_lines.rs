@@ -16,6 +16,18 @@ use super::topology::RunModel;
 use super::tree::Tree;
 use crate::flow::{MergedFlow, SpanStatus, Table};
 
+/// Signs of lost lines in one flow.
+struct OfFlow {
+    /// Number of spans that lost their last line.
+    lost: u64,
+    /// Component and state of the root, if it is the only span that did not end.
+    alone: Option<(CompactString, CompactString)>,
+    /// Whether each of its records' spans has a start.
+    has_starts: bool,
+    /// Whether the span of a record lacks its start.
+    lacks_start: bool,
+}
+
 /// Returns the components with roots that are the only silent span of their flow because they lost
 /// a line rather than hang.
 pub(super) fn of(
@@ -26,23 +38,32 @@ pub(super) fn of(
     let of_group = |merged: &MergedFlow| {
         let flow = table.flow(merged)?;
         let tree = Tree::new(&flow, model);
-        let lost = (0..tree.spans.len()).filter(|at| caller_ended_well(&tree, *at)).count() as u64;
+        let lost = (0..tree.spans.len())
+            .filter(|at| caller_ended_well(&tree, *at) && !has_sibling(&tree, *at, model))
+            .count() as u64;
         let root = tree.root();
         let alone = only_root_unfinished(&tree, model)
             .then(|| (root.component(model).clone(), CompactString::from(root.span.state())));
-        Some((lost, alone))
+        let records = tree.spans.iter().filter(|node| node.span.coverage.record);
+        let starts: Vec<bool> = records.map(|node| node.span.coverage.start).collect();
+        let all_start = !starts.is_empty() && starts.iter().all(|start| *start);
+        Some(OfFlow { lost, alone, has_starts: all_start, lacks_start: starts.contains(&false) })
     };
-    let found: Vec<(u64, Option<(CompactString, CompactString)>)> =
-        merged_flows.par_iter().filter_map(of_group).collect();
-    let lost: u64 = found.iter().map(|(lost, _)| lost).sum();
+    let found: Vec<OfFlow> = merged_flows.par_iter().filter_map(of_group).collect();
+    // Logs that lose lines lose those that start a span, too.
+    if found.iter().any(|flow| flow.has_starts) && !found.iter().any(|flow| flow.lacks_start) {
+        return BTreeSet::new();
+    }
+    let lost: u64 = found.iter().map(|flow| flow.lost).sum();
     let mut alone: BTreeMap<(CompactString, CompactString), u64> = BTreeMap::new();
-    for name in found.into_iter().filter_map(|(_, alone)| alone) {
+    for name in found.into_iter().filter_map(|flow| flow.alone) {
         *alone.entry(name).or_default() += 1;
     }
     let complete = model.complete();
-    // Three times the expected number, plus two: small numbers vary.
+    // Three times the expected number, plus up to two: small numbers vary.
     let may_be_lost = |(component, state): &(CompactString, CompactString), count: u64| {
-        count <= 3 * lost * model.ended_in(component, state) / complete.max(1) + 2
+        let expected = lost * model.ended_in(component, state) / complete.max(1);
+        count <= 3 * expected + lost.min(2)
     };
     alone
         .into_iter()
@@ -57,8 +78,17 @@ pub(super) fn caller_ended_well(tree: &Tree<'_>, at: usize) -> bool {
     let node = &tree.spans[at];
     let answered = node.parent.is_some_and(|parent| tree.spans[parent].status == SpanStatus::Ok);
     answered
+        && node.is_tracked
         && node.status == SpanStatus::Open
         && node.children.iter().all(|child| tree.spans[*child].status != SpanStatus::Open)
+}
+
+/// Returns whether the caller of a span called its component again: the span may have been given up.
+fn has_sibling(tree: &Tree<'_>, at: usize, model: &RunModel) -> bool {
+    let siblings = tree.spans[at].parent.map(|parent| &tree.spans[parent].children);
+    siblings.into_iter().flatten().any(|other| {
+        *other != at && tree.spans[*other].component(model) == tree.spans[at].component(model)
+    })
 }
 
 /// Returns whether the only problem of a flow is that its root never ended: everything that it

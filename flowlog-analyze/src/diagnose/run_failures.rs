@@ -49,10 +49,12 @@ pub(super) fn find(table: &Table, model: &RunModel, has_classified_flows: bool) 
             matches!(context.class, RuleClass::Unreachable | RuleClass::Infrastructure)
                 && context.recovered_later(&[RuleClass::Healthy])
         };
-        if !has_classified_flows
-            && recovered.is_none()
-            && (context.class == RuleClass::Recovered || lost())
-        {
+        let has_recovered = if has_classified_flows {
+            context.healed()
+        } else {
+            context.class == RuleClass::Recovered || lost()
+        };
+        if recovered.is_none() && has_recovered {
             recovered = Some(FirstFailure { kind: FailureKind::Error, ..context.failure() });
         }
     }

@@ -2,11 +2,12 @@
 
 use flowlog_schema::report::FailureKind;
 
+use super::availability::{DownKind, Downtime};
 use super::confidence::Basis;
 use super::topology::RunModel;
 use super::tree::Tree;
 use crate::flow::{LogPosition, SpanStatus};
-use crate::format::{is_caller_gone, is_timeout};
+use crate::format::{is_caller_gone, is_lost, is_timeout};
 
 /// Silence of a span that hangs or crashed.
 #[derive(Debug, Clone, Copy)]
@@ -22,9 +23,29 @@ pub(super) struct Silence {
     pub since: i64,
 }
 
+impl Silence {
+    /// Returns the silence of a process that was down.
+    pub(super) fn of_downtime(down: Downtime, basis: Basis) -> Self {
+        let kind = match down.kind {
+            DownKind::Died | DownKind::Stopped => FailureKind::Crash,
+            DownKind::Frozen => FailureKind::Hang,
+        };
+        Self { kind, basis, whole_process: true, since: down.since }
+    }
+}
+
+/// Returns whether a span never finished.
+pub(super) fn is_open(tree: &Tree<'_>, at: usize) -> bool {
+    tree.spans[at].is_tracked && tree.spans[at].status == SpanStatus::Open
+}
+
 /// Returns whether a span was still open at a moment: it never finished, or finished later.
 pub(super) fn is_open_at(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) -> bool {
     let node = &tree.spans[at];
+    // Nothing shows when an untracked span ends.
+    if !node.is_tracked {
+        return false;
+    }
     if node.status == SpanStatus::Open {
         return true;
     }
@@ -113,7 +134,7 @@ pub(super) fn of_tree(tree: &Tree<'_>, until: i64, model: &RunModel) -> Vec<Opti
 }
 
 /// Returns the duration of the longest complete span of a span's component and state.
-fn longest_peer(tree: &Tree<'_>, at: usize, model: &RunModel) -> Option<i64> {
+pub(super) fn longest_peer(tree: &Tree<'_>, at: usize, model: &RunModel) -> Option<i64> {
     let node = &tree.spans[at];
     model.longest_peer(node.component(model), node.span.state())
 }
@@ -173,6 +194,19 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) 
         .is_some_and(|stop| stop <= own(until));
     let component = node.component(model);
     let longest = longest_peer(tree, at, model);
+    // A span that its caller had given up before its process died had hung.
+    let had_hung = |since: i64| {
+        longest.is_some_and(|longest| since.saturating_sub(last) > longest)
+            && caller_of(tree, at)
+                .and_then(|caller| model.time(caller.span.finished()?, caller.process))
+                .is_some_and(|end| end < since)
+    };
+    let down = process
+        .downtime_at(until)
+        .filter(|down| down.is_certain && down.kind != DownKind::Stopped && !had_hung(down.since));
+    if let Some(down) = down {
+        return Some(Silence::of_downtime(down, Basis::ProcessSilent));
+    }
     // Without peers, the process must have been silent for longer than the longest span of its
     // component (or else of any), and for more than twice its longest pause before.
     let silence_limit = longest.unwrap_or_else(|| {
@@ -182,7 +216,24 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) 
             .max(2 * process.activity.activity.longest_gap())
     });
     let kind = if logs_again || shut_down { FailureKind::Hang } else { FailureKind::Crash };
-    if process_silent > silence_limit && !shut_down && model.end > last_active {
+    // A caller that lost its connection when the process logged for the last time saw it end.
+    let saw_end = || {
+        lost_connection(tree, at, model).is_some_and(|lost| {
+            let seen = last_active..last_active.saturating_add(MIN_CRASH_SILENCE_NS);
+            seen.contains(&lost.saturating_add(CROSS_HOST_CLOCK_TOLERANCE_NS))
+        })
+    };
+    if !logs_again && !shut_down && model.end > last_active && saw_end() {
+        return Some(Silence {
+            kind: FailureKind::Crash,
+            basis: Basis::LostByCaller,
+            whole_process: true,
+            since: last_active,
+        });
+    }
+    let hung_before = had_hung(last_active);
+    let has_fallen_silent = process_silent > silence_limit && !shut_down && !hung_before;
+    if has_fallen_silent && (logs_again || model.goes_on_after(last_active)) {
         return Some(Silence {
             kind,
             basis: Basis::ProcessSilent,
@@ -194,6 +245,7 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) 
         // If the process never logged again, it crashed rather than hung.
         let has_ended = !logs_again
             && !shut_down
+            && !hung_before
             && process_silent
                 > process
                     .activity
@@ -201,7 +253,7 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) 
                     .longest_gap()
                     .saturating_mul(2)
                     .max(MIN_CRASH_SILENCE_NS);
-        if has_ended && model.end > last_active {
+        if has_ended && model.goes_on_after(last_active) {
             return Some(Silence {
                 kind: FailureKind::Crash,
                 basis: Basis::ProcessSilent,
@@ -217,6 +269,17 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) 
         });
     }
     None
+}
+
+/// Returns when the nearest failed caller of a span lost it, other than by a timeout.
+fn lost_connection(tree: &Tree<'_>, at: usize, model: &RunModel) -> Option<i64> {
+    let caller = tree.ancestors(at).find(|up| tree.spans[*up].status == SpanStatus::Failed)?;
+    let node = &tree.spans[caller];
+    let failure = node.span.failure().filter(|failure| {
+        is_lost(&failure.kind, &failure.message, failure.status)
+            && !is_timeout(&failure.kind, &failure.message, failure.status)
+    })?;
+    model.time(failure.position, node.process)
 }
 
 /// A span that its caller abandoned.
@@ -264,16 +327,55 @@ pub(super) fn when_abandoned(tree: &Tree<'_>, at: usize, model: &RunModel) -> Op
             && node.span.finished().is_some_and(|end| before(end, at).is_some());
         before(node.span.first, at).is_some() && !is_done
     };
-    if node.process == caller.process
-        || !was_open(at)
-        || node.children.iter().any(|child| was_open(*child))
-    {
+    if node.process == caller.process {
         return None;
     }
-    let words = std::iter::once(node.span.first)
-        .chain(node.span.states.iter().map(|(position, _)| *position))
-        .chain(node.span.last_nonterminal);
-    let last = words.filter(|position| before(*position, at).is_some()).max()?;
+    let down_at = |process| {
+        let down = model.process(process).downtime_at(until)?;
+        (down.is_certain && down.kind != DownKind::Stopped).then_some(down)
+    };
+    // A process that was silent as a whole kept its callers waiting, whatever it had called. It may
+    // log the start of the call only when it goes on.
+    if let Some(down) = down_at(node.process) {
+        let last = words_before(tree, at, before).unwrap_or(node.span.first);
+        let silence = Silence::of_downtime(down, Basis::LostByCaller);
+        return (was_open(at) || node.opened >= down.until).then_some(Abandoned {
+            last,
+            silence,
+            by,
+        });
+    }
+    // A frozen caller does not see the response of a callee that is alive.
+    let is_caller_frozen = tree.ancestors(at).any(|up| {
+        let is_waiting = tree.spans[up].opened <= gave_up;
+        is_waiting && down_at(tree.spans[up].process).is_some_and(|down| down.since < until)
+    });
+    if is_caller_frozen {
+        return None;
+    }
+    // The callee began only after the caller had given up.
+    if node.opened > gave_up {
+        let called = caller_of(tree, at).map_or(caller.opened, |caller| caller.opened);
+        let process = model.process(node.process);
+        let own = |time: i64| time.saturating_add(process.skew);
+        let since = process
+            .activity
+            .activity
+            .last_before(own(node.opened.saturating_sub(1)))
+            .map_or(called, |last| last.saturating_sub(process.skew));
+        let whole_process = since <= called.saturating_add(CROSS_HOST_CLOCK_TOLERANCE_NS);
+        let silence = Silence {
+            kind: FailureKind::Hang,
+            basis: Basis::LostByCaller,
+            whole_process,
+            since: since.min(gave_up),
+        };
+        return Some(Abandoned { last: node.span.first, silence, by });
+    }
+    if !was_open(at) || node.children.iter().any(|child| was_open(*child)) {
+        return None;
+    }
+    let last = words_before(tree, at, before)?;
     // A response from a callee is activity, too.
     let answers = node
         .children
@@ -292,6 +394,24 @@ pub(super) fn when_abandoned(tree: &Tree<'_>, at: usize, model: &RunModel) -> Op
     is_silent.then_some(Abandoned { last, silence, by })
 }
 
+/// Returns the direct caller of a span.
+fn caller_of<'t, 'a>(tree: &'t Tree<'a>, at: usize) -> Option<&'t super::tree::Node<'a>> {
+    tree.spans[at].parent.map(|parent| &tree.spans[parent])
+}
+
+/// Returns the last line of a span that is `before` a moment.
+fn words_before(
+    tree: &Tree<'_>,
+    at: usize,
+    before: impl Fn(LogPosition, usize) -> Option<i64>,
+) -> Option<LogPosition> {
+    let span = tree.spans[at].span;
+    let words = std::iter::once(span.first)
+        .chain(span.states.iter().map(|(position, _)| *position))
+        .chain(span.last_nonterminal);
+    words.filter(|position| before(*position, at).is_some()).max()
+}
+
 /// A line of a span, and the index of that span.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Departure {
@@ -300,7 +420,7 @@ pub(super) struct Departure {
 }
 
 /// Minimum distance between events on two hosts for their clocks to order them, in nanoseconds.
-const CROSS_HOST_CLOCK_TOLERANCE_NS: i64 = 50_000_000;
+pub(super) const CROSS_HOST_CLOCK_TOLERANCE_NS: i64 = 50_000_000;
 
 /// Maximum time by which the cancellation of calls precedes the failure of the caller that causes
 /// it, in nanoseconds: the caller drops its calls, then reports its failure.

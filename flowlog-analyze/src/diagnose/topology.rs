@@ -1,15 +1,17 @@
 //! Processes of the run, how far their clocks are off, and how long their work takes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use compact_str::CompactString;
 use foldhash::fast::FixedState;
 
+use super::availability::{self, DownKind, Downtime};
+use super::clock_skew;
 use crate::component_names;
 use crate::envelope::Producer;
 use crate::flow::{
-    LogPosition, NamedStats, PeerStats, ProcessActivity, ProducerId, ServiceInstance, SkewBounds,
-    Span, Table,
+    Activity, CallCounts, LogPosition, NamedStats, PeerStats, ProcessActivity, ProducerId,
+    ServiceInstance, SkewBounds, Span, Table,
 };
 use crate::source::Sources;
 
@@ -26,6 +28,27 @@ pub struct Process {
     pub activity: ProcessActivity,
     /// How far its wall clock is ahead, in nanoseconds.
     pub skew: i64,
+    /// When it was dead or frozen, by the common clock, in order.
+    pub downtimes: Vec<Downtime>,
+}
+
+impl Process {
+    /// Returns why and since when the process was unavailable at a time, by the common clock.
+    pub fn downtime_at(&self, time: i64) -> Option<Downtime> {
+        self.downtimes.iter().rev().find(|down| down.covers(time)).copied()
+    }
+
+    /// Returns the last time within `from..=until`, by the common clock, in which the process was
+    /// unavailable.
+    pub fn downtime_within(&self, from: i64, until: i64) -> Option<Downtime> {
+        self.downtimes.iter().rev().find(|down| down.since <= until && from < down.until).copied()
+    }
+
+    /// Returns whether the process logged anything within `from..until`, by the common clock.
+    pub fn is_active_within(&self, from: i64, until: i64) -> bool {
+        let own = |time: i64| time.saturating_add(self.skew);
+        self.activity.activity.is_within(own(from), own(until))
+    }
 }
 
 /// Index of a process of a [`RunModel`].
@@ -39,13 +62,25 @@ pub struct RunModel {
     pub processes: Vec<Process>,
     /// Time of the last line, in nanoseconds, corrected for clock skew.
     pub end: i64,
+    /// Time of the last line of each process, by the common clock, in order.
+    ends: Vec<i64>,
     /// Direct calls, as pairs of caller and callee component.
     pub calls: BTreeSet<(CompactString, CompactString)>,
+    /// Direct calls whose responses carry no logical clock.
+    pub without_response_clock: BTreeSet<(CompactString, CompactString)>,
     /// Components with roots that seem to hang, although only their last line was lost.
     pub components_losing_lines: BTreeSet<CompactString>,
+    /// Components of which a span ended well.
+    ending_components: BTreeSet<CompactString>,
+    /// Number of calls by the components of caller and callee.
+    call_counts: HashMap<(CompactString, CompactString), CallCounts, FixedState>,
+    /// When flows began that ended well, by the component of their root.
+    served: HashMap<CompactString, Activity, FixedState>,
     peers: HashMap<(CompactString, CompactString), PeerStats, FixedState>,
     named: HashMap<(CompactString, CompactString), ProcessIndex>,
     by_producer: HashMap<ProducerId, ProcessIndex>,
+    /// Process of each instance name; `None` if several have it.
+    by_instance_name: HashMap<CompactString, Option<ProcessIndex>>,
 }
 
 impl RunModel {
@@ -54,11 +89,21 @@ impl RunModel {
         let mut model = Self {
             processes: Vec::new(),
             end: i64::MIN,
+            ends: Vec::new(),
             calls: BTreeSet::new(),
+            without_response_clock: BTreeSet::new(),
             components_losing_lines: BTreeSet::new(),
+            ending_components: closed
+                .peers
+                .keys()
+                .map(|(component, _)| component.clone())
+                .collect(),
+            call_counts: closed.call_counts.clone(),
+            served: HashMap::default(),
             peers: closed.peers.clone(),
             named: HashMap::new(),
             by_producer: HashMap::new(),
+            by_instance_name: HashMap::new(),
         };
         for ((component, instance), activity) in &table.processes {
             let index = model.add(Process {
@@ -67,6 +112,7 @@ impl RunModel {
                 named: true,
                 activity: activity.clone(),
                 skew: 0,
+                downtimes: Vec::new(),
             });
             model.named.insert((component.clone(), instance.clone()), index);
         }
@@ -76,6 +122,31 @@ impl RunModel {
             process.activity.activity.last().map(|last| last.saturating_sub(process.skew))
         };
         model.end = model.processes.iter().filter_map(last).max().unwrap_or(i64::MIN);
+        for process in &mut model.processes {
+            let own = availability::of(&process.activity, model.end.saturating_add(process.skew));
+            let common = |time: i64| match time {
+                i64::MAX => time,
+                _ => time.saturating_sub(process.skew),
+            };
+            process.downtimes = own
+                .into_iter()
+                .map(|down| Downtime {
+                    since: common(down.since),
+                    until: common(down.until),
+                    ..down
+                })
+                .collect();
+        }
+        model.ends = model.last_lines();
+        model.correct_last_downtimes();
+        model.remove_common_pauses();
+        model.served = closed.served.clone();
+        model.without_response_clock = closed
+            .calls
+            .iter()
+            .filter(|(_, bounds)| bounds.without_response_clock)
+            .map(|((caller, callee), _)| (model.component_of(caller), model.component_of(callee)))
+            .collect();
         model.calls = closed
             .calls
             .keys()
@@ -85,9 +156,63 @@ impl RunModel {
         model
     }
 
+    /// Marks the last downtime of each process as uncertain if most other processes fell silent, too:
+    /// the run ended.
+    fn correct_last_downtimes(&mut self) {
+        for process in &mut self.processes {
+            if let Some(down) = process.downtimes.last_mut().filter(|down| down.until == i64::MAX) {
+                down.is_certain &= goes_on_after(&self.ends, down.since, self.end);
+            }
+        }
+    }
+
+    /// Removes freezes during which most other processes logged nothing, either: the run was idle.
+    fn remove_common_pauses(&mut self) {
+        let is_common = |own: usize, down: &Downtime| {
+            let from = down.since.saturating_add(Activity::GAP_NS / 2);
+            let until = down.until.saturating_sub(Activity::GAP_NS / 2);
+            let others = || self.processes.iter().enumerate().filter(|(at, _)| *at != own);
+            let active = others().filter(|(_, other)| other.is_active_within(from, until)).count();
+            active * 3 < others().count() || active == 0
+        };
+        let kept: Vec<Vec<Downtime>> = self
+            .processes
+            .iter()
+            .enumerate()
+            .map(|(at, process)| {
+                let is_kept =
+                    |down: &&Downtime| down.kind != DownKind::Frozen || !is_common(at, down);
+                process.downtimes.iter().filter(is_kept).copied().collect()
+            })
+            .collect();
+        for (process, downtimes) in self.processes.iter_mut().zip(kept) {
+            process.downtimes = downtimes;
+        }
+    }
+
+    /// Returns the time of the last line of each process, by the common clock, in order.
+    fn last_lines(&self) -> Vec<i64> {
+        let last = |process: &Process| {
+            process.activity.activity.last().map(|last| last.saturating_sub(process.skew))
+        };
+        let mut ends: Vec<i64> = self.processes.iter().filter_map(last).collect();
+        ends.sort_unstable();
+        ends
+    }
+
+    /// Returns whether half of the other processes went on logging for a while after a time.
+    pub fn goes_on_after(&self, time: i64) -> bool {
+        goes_on_after(&self.ends, time, self.end)
+    }
+
     fn add(&mut self, process: Process) -> ProcessIndex {
+        let index = ProcessIndex(self.processes.len());
+        self.by_instance_name
+            .entry(process.instance.clone())
+            .and_modify(|known| *known = None)
+            .or_insert(Some(index));
         self.processes.push(process);
-        ProcessIndex(self.processes.len() - 1)
+        index
     }
 
     fn process_mut(&mut self, index: ProcessIndex) -> Option<&mut Process> {
@@ -170,6 +295,7 @@ impl RunModel {
                 named: false,
                 activity: activity.unnamed_lines.clone(),
                 skew: 0,
+                downtimes: Vec::new(),
             });
             self.by_producer.insert(*producer_id, index);
             if pod.is_some() {
@@ -178,10 +304,9 @@ impl RunModel {
         }
     }
 
-    /// Traverses the calls from process to process, and assigns each process the smallest skew that
-    /// its bounds allow.
+    /// Determines how far the clock of each process is ahead.
     fn correct_clocks(&mut self, closed: &NamedStats) {
-        let mut edges: BTreeMap<(usize, usize), SkewBounds> = BTreeMap::new();
+        let mut calls: BTreeMap<(usize, usize), SkewBounds> = BTreeMap::new();
         for ((caller, callee), bounds) in &closed.calls {
             // The lines of a span may name a component and an instance that no process has
             // together.
@@ -190,34 +315,12 @@ impl RunModel {
                 continue;
             };
             if caller != callee {
-                edges.entry((caller.0, callee.0)).or_default().add(bounds.upper, bounds.lower);
+                calls.entry((caller.0, callee.0)).or_default().add(*bounds);
             }
         }
-        let mut neighbors: BTreeMap<usize, Vec<(usize, i64)>> = BTreeMap::new();
-        for ((caller, callee), bounds) in edges {
-            let ahead = least_skew(bounds);
-            neighbors.entry(caller).or_default().push((callee, ahead));
-            neighbors.entry(callee).or_default().push((caller, ahead.saturating_neg()));
-        }
-        let mut known = vec![false; self.processes.len()];
-        for start in 0..self.processes.len() {
-            if known.get(start).copied().unwrap_or(true) {
-                continue;
-            }
-            let mut queue = VecDeque::from([start]);
-            known[start] = true;
-            while let Some(at) = queue.pop_front() {
-                let skew = self.processes.get(at).map_or(0, |process| process.skew);
-                for (next, ahead) in neighbors.get(&at).into_iter().flatten() {
-                    if !known[*next] {
-                        known[*next] = true;
-                        if let Some(process) = self.processes.get_mut(*next) {
-                            process.skew = skew.saturating_add(*ahead);
-                        }
-                        queue.push_back(*next);
-                    }
-                }
-            }
+        let skews = clock_skew::of(self.processes.len(), calls);
+        for (process, skew) in self.processes.iter_mut().zip(skews) {
+            process.skew = skew;
         }
     }
 
@@ -245,6 +348,12 @@ impl RunModel {
         named.or_else(|| self.of_producer(*producer_id))
     }
 
+    /// Returns the only process with an instance name.
+    pub fn of_instance_name(&self, instance: &str) -> Option<(ProcessIndex, &Process)> {
+        let index = (*self.by_instance_name.get(instance)?)?;
+        Some((index, self.process(Some(index))))
+    }
+
     /// Returns the process at an index, or an empty one named `unknown` if it is not known.
     pub fn process(&self, index: Option<ProcessIndex>) -> &Process {
         static UNKNOWN_PROCESS: Process = Process {
@@ -253,6 +362,7 @@ impl RunModel {
             named: false,
             activity: ProcessActivity::EMPTY,
             skew: 0,
+            downtimes: Vec::new(),
         };
         index.and_then(|index| self.processes.get(index.0)).unwrap_or(&UNKNOWN_PROCESS)
     }
@@ -273,6 +383,17 @@ impl RunModel {
         let stats =
             self.peers.get(&(CompactString::from(component), CompactString::from(state)))?;
         (stats.count >= 3).then_some(stats.longest)
+    }
+
+    /// Returns whether any span of a component ended well.
+    pub fn has_ends(&self, component: &str) -> bool {
+        self.ending_components.contains(component)
+    }
+
+    /// Returns whether spans of a component usually call another component several times.
+    pub fn calls_repeatedly(&self, caller: &CompactString, callee: &CompactString) -> bool {
+        let counts = self.call_counts.get(&(caller.clone(), callee.clone()));
+        counts.is_some_and(|counts| counts.are_repeated())
     }
 
     /// Returns the number of complete spans.
@@ -310,6 +431,16 @@ impl RunModel {
         longest(true).or_else(|| longest(false))
     }
 
+    /// Returns whether flows that ended well had a root of a component.
+    pub fn is_root_component(&self, component: &str) -> bool {
+        self.served.contains_key(component)
+    }
+
+    /// Returns whether any flow that began within `from..until`, by the common clock, ended well.
+    pub fn served_within(&self, from: i64, until: i64) -> bool {
+        from < until && self.served.values().any(|times| times.is_within(from, until))
+    }
+
     /// Returns when a process that was running at `from` was asked to stop or began to, by the
     /// common clock.
     ///
@@ -336,16 +467,12 @@ impl RunModel {
 /// Maximum time that the shutdown of a whole run takes to reach every process, in nanoseconds.
 const STOP_WINDOW_NS: i64 = 2_000_000_000;
 
-/// Returns the skew within the bounds that is nearest to zero. Bounds that contradict each other
-/// come from children that outlive their parents; then only the starts, and thus the upper bound,
-/// are used.
-fn least_skew(bounds: SkewBounds) -> i64 {
-    match (bounds.lower, bounds.upper) {
-        (Some(lower), Some(upper)) if lower <= upper => 0.clamp(lower, upper),
-        (_, Some(upper)) => upper.min(0),
-        (Some(lower), None) => lower.max(0),
-        (None, None) => 0,
-    }
+/// Returns whether half of the other processes have their last line, of all those in `ends`, in the
+/// second half of the time that is left of the run.
+fn goes_on_after(ends: &[i64], time: i64, end: i64) -> bool {
+    let middle = time.midpoint(end);
+    let later = ends.len() - ends.partition_point(|last| *last <= middle);
+    time < end && later > 0 && later * 2 + 1 >= ends.len()
 }
 
 /// Libraries that are the engine of a worker, and therefore identify it better than any other.
@@ -365,17 +492,6 @@ fn component_of_stem(stem: &str) -> CompactString {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn least_skew_within_the_bounds() {
-        let of = |lower, upper| least_skew(SkewBounds { lower, upper });
-        assert_eq!(of(Some(-5), Some(5)), 0);
-        assert_eq!(of(Some(380), Some(401)), 380);
-        assert_eq!(of(Some(-401), Some(-380)), -380);
-        assert_eq!(of(Some(30_000), Some(5)), 0);
-        assert_eq!(of(Some(30_000), Some(-5)), -5);
-        assert_eq!((of(None, None), of(None, Some(-7)), of(Some(7), None)), (0, -7, 7));
-    }
 
     #[test]
     fn components_are_derived_from_file_stems() {

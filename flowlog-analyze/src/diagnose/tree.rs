@@ -36,6 +36,9 @@ pub struct Node<'a> {
     pub process: Option<ProcessIndex>,
     /// Start of the span, by the common clock.
     pub opened: i64,
+    /// Whether lines show when the span ends: it has a record or a start, or it or others of its
+    /// component ended. If not, it only stands for a process that took part in the flow.
+    pub is_tracked: bool,
 }
 
 impl Node<'_> {
@@ -70,9 +73,16 @@ impl<'a> Tree<'a> {
             .map(|span| {
                 let process = model.of_span(span);
                 let opened = model.time(span.first, process).unwrap_or(i64::MIN);
+                let status = span.status();
+                let is_tracked = span.has_id
+                    && (status != SpanStatus::Open
+                        || span.coverage.record
+                        || span.coverage.start
+                        || model.has_ends(&span.component));
                 Node {
                     span,
-                    status: span.status(),
+                    status,
+                    is_tracked,
                     parent: None,
                     children: Vec::new(),
                     process,
@@ -88,6 +98,7 @@ impl<'a> Tree<'a> {
                 .filter(|parent| *parent != at);
         }
         break_cycles(&mut spans);
+        place_participants(&mut spans, model);
         let mut tree = Self { spans, root: 0, reach: Vec::new(), depth: Vec::new() };
         let causally = |tree: &Self, a: usize, b: usize| {
             tree.order(tree.spans[a].span.first, a, tree.spans[b].span.first, b, model)
@@ -106,7 +117,8 @@ impl<'a> Tree<'a> {
         // A span that names no caller is a root; one that names a caller that never appears may
         // have lost it with the beginning of a log.
         let called = |at: usize| tree.spans[at].span.parent.is_some();
-        let roots = (0..tree.spans.len()).filter(|at| tree.spans[*at].parent.is_none());
+        let roots = (0..tree.spans.len())
+            .filter(|at| tree.spans[*at].parent.is_none() && tree.spans[*at].span.has_id);
         tree.root = roots
             .min_by(|a, b| called(*a).cmp(&called(*b)).then_with(|| causally(&tree, *a, *b)))
             .unwrap_or(0);
@@ -127,8 +139,9 @@ impl<'a> Tree<'a> {
     /// Returns the index of the root; of several spans with missing callers, of the one that
     /// finished last.
     fn last_called(&self, model: &RunModel) -> usize {
-        let called = (0..self.spans.len())
-            .filter(|at| self.is_headless() && self.spans[*at].parent.is_none());
+        let called = (0..self.spans.len()).filter(|at| {
+            self.is_headless() && self.spans[*at].parent.is_none() && self.spans[*at].is_tracked
+        });
         let last = |at: usize| self.spans[at].span.finished().unwrap_or(self.spans[at].span.last);
         called.max_by(|a, b| self.order(last(*a), *a, last(*b), *b, model)).unwrap_or(self.root)
     }
@@ -173,8 +186,19 @@ impl<'a> Tree<'a> {
         (time(a, a_at), a.line).cmp(&(time(b, b_at), b.line))
     }
 
-    /// Returns the causal order of two failures: by clock; without one, a callee fails before its
-    /// caller, and of two attempts the one that began first; by the common clock last.
+    /// Returns whether each response from a span to a direct or indirect caller carries a logical
+    /// clock.
+    pub fn is_ordered_by_clock(&self, caller: usize, at: usize, model: &RunModel) -> bool {
+        let path = std::iter::once(at).chain(self.ancestors(at).take_while(|up| *up != caller));
+        path.zip(self.ancestors(at)).all(|(callee, caller)| {
+            let component = |at: usize| self.spans[at].component(model).clone();
+            !model.without_response_clock.contains(&(component(caller), component(callee)))
+        })
+    }
+
+    /// Returns the causal order of two failures: by clock if one is the other's caller; without
+    /// one, a callee fails before its caller, and of two attempts the one that began first; by the
+    /// common clock last, because no message orders two spans that run at the same time.
     pub fn order_of_failures(
         &self,
         a: LogPosition,
@@ -183,15 +207,69 @@ impl<'a> Tree<'a> {
         b_at: usize,
         model: &RunModel,
     ) -> Ordering {
-        if a.clock > 0 && b.clock > 0 {
-            return self.order(a, a_at, b, b_at, model);
-        }
+        let has_clocks = a.clock > 0 && b.clock > 0;
         if self.is_above(a_at, b_at) {
-            return Ordering::Greater;
+            return if has_clocks && self.is_ordered_by_clock(a_at, b_at, model) {
+                a.clock.cmp(&b.clock)
+            } else {
+                Ordering::Greater
+            };
         }
         if self.is_above(b_at, a_at) {
-            return Ordering::Less;
+            return if has_clocks && self.is_ordered_by_clock(b_at, a_at, model) {
+                a.clock.cmp(&b.clock)
+            } else {
+                Ordering::Less
+            };
         }
+        let (fork, a_head, b_head) = self.fork(a_at, b_at);
+        // The common caller names its callees in the order of its calls.
+        let calls = fork.and_then(|caller| {
+            let called = |at: usize| {
+                let callees = &self.spans[caller].span.callees;
+                let named =
+                    callees.iter().find(|(_, callee)| *callee == self.spans[at].span.instance);
+                named.map(|(position, _)| *position)
+            };
+            Some((called(a_head)?, called(b_head)?)).filter(|(a, b)| a != b)
+        });
+        if let Some((a_call, b_call)) = calls {
+            // A call that came after the other one was over is another attempt.
+            let first = if a_call < b_call { a_head } else { b_head };
+            let span = self.spans[first].span;
+            let end = span.finished().unwrap_or(span.last);
+            let length = end.time().zip(span.first.time()).map(|(end, first)| end - first);
+            let between = a_call.time().zip(b_call.time()).map(|(a, b)| a.abs_diff(b));
+            if between.zip(length).is_some_and(|(between, length)| {
+                i64::try_from(between).is_ok_and(|between| between >= length)
+            }) {
+                return a_call.cmp(&b_call);
+            }
+        }
+        let common =
+            |position: LogPosition, at: usize| model.time(position, self.spans[at].process);
+        if self.spans[a_at].process != self.spans[b_at].process
+            && let (Some(a_time), Some(b_time)) = (common(a, a_at), common(b, b_at))
+            && a_time.abs_diff(b_time) > CONCURRENT_NS
+        {
+            return a_time.cmp(&b_time);
+        }
+        if has_clocks && a.clock != b.clock {
+            return a.clock.cmp(&b.clock);
+        }
+        if let Some((a_call, b_call)) = calls {
+            return a_call.cmp(&b_call);
+        }
+        let (a_node, b_node) = (&self.spans[a_head], &self.spans[b_head]);
+        if fork.is_some() && a_node.process == b_node.process && a_node.opened != b_node.opened {
+            return a_node.opened.cmp(&b_node.opened);
+        }
+        self.order(a, a_at, b, b_at, model)
+    }
+
+    /// Returns the nearest common caller of two spans, and the direct callees of it that lead to
+    /// them.
+    pub(super) fn fork(&self, a_at: usize, b_at: usize) -> (Option<usize>, usize, usize) {
         let path = |at: usize| {
             let mut path: Vec<usize> = std::iter::once(at).chain(self.ancestors(at)).collect();
             path.reverse();
@@ -199,32 +277,120 @@ impl<'a> Tree<'a> {
         };
         let (a_path, b_path) = (path(a_at), path(b_at));
         let fork = a_path.iter().zip(&b_path).take_while(|(a, b)| a == b).count();
-        // The common caller names its callees in the order of its calls.
-        if let Some(caller) = fork.checked_sub(1).and_then(|at| a_path.get(at)) {
-            let called = |at: Option<&usize>| {
-                let instance = &self.spans[*at?].span.instance;
-                self.spans[*caller]
+        let head = |path: &[usize], at: usize| path.get(fork).copied().unwrap_or(at);
+        let caller = fork.checked_sub(1).and_then(|at| a_path.get(at).copied());
+        (caller, head(&a_path, a_at), head(&b_path, b_at))
+    }
+}
+
+/// Maximum distance of two events on different hosts that their corrected clocks do not order, in
+/// nanoseconds.
+const CONCURRENT_NS: u64 = 2_000_000;
+
+/// Largest number of comparisons for the callers of participants; past it, the first root is the
+/// caller of all.
+const MAX_COMPARISONS: usize = 1 << 20;
+
+/// Sets the parent of every span without an ID: the span of its own process that was open when it
+/// logged first, or else the span that names its instance as its callee, or else the deepest span
+/// that was open. Then sets the parent of every span whose caller logged no span, if the flow has a
+/// root: the process without spans that logged last before it, or else the root. Processes that pass
+/// on the flow's ID only begin spans without a parent: those within the root are called by it.
+fn place_participants(spans: &mut [Node<'_>], model: &RunModel) {
+    let participants: Vec<usize> = (0..spans.len())
+        .filter(|at| !spans[*at].span.has_id && spans[*at].parent.is_none())
+        .collect();
+    let real: Vec<usize> = (0..spans.len()).filter(|at| spans[*at].span.has_id).collect();
+    if participants.len().saturating_mul(real.len()) > MAX_COMPARISONS {
+        return;
+    }
+    // A flow that was begun outside the logs has a root that names a caller, too.
+    let is_root = |at: &usize| {
+        spans[*at].span.parent.is_none()
+            || spans[*at].parent.is_none() && model.is_root_component(spans[*at].component(model))
+    };
+    let root = real
+        .iter()
+        .copied()
+        .filter(is_root)
+        .min_by_key(|at| (spans[*at].span.parent.is_some(), spans[*at].opened, *at));
+    let depths = depths(spans);
+    for at in participants {
+        let node = &spans[at];
+        let instance = node.instance(model);
+        let is_open = |other: &Node<'_>| {
+            other.opened <= node.opened
+                && other
                     .span
-                    .callees
-                    .iter()
-                    .find(|(_, callee)| callee == instance)
-                    .map(|(position, _)| *position)
-            };
-            if let (Some(a), Some(b)) = (called(a_path.get(fork)), called(b_path.get(fork)))
-                && a != b
-            {
-                return a.cmp(&b);
+                    .finished()
+                    .and_then(|end| model.time(end, other.process))
+                    .is_none_or(|end| end >= node.opened)
+        };
+        let rank = |other: usize| {
+            let caller = &spans[other];
+            let is_own = node.process.is_some() && caller.process == node.process;
+            let names = !instance.is_empty()
+                && caller.span.callees.iter().any(|(_, callee)| callee == instance);
+            let is_open = is_open(caller);
+            // If no span was open, the outermost one is the most likely caller.
+            let depth = if is_open { depths[other] } else { -depths[other] };
+            (is_own, names, is_open, depth, caller.opened, other)
+        };
+        spans[at].parent = real.iter().copied().max_by_key(|other| rank(*other));
+    }
+    let Some(root) = root else { return };
+    let ended = spans[root].span.finished().and_then(|end| model.time(end, spans[root].process));
+    let is_within = |at: usize| ended.is_none_or(|ended| spans[at].opened <= ended);
+    let orphans: Vec<usize> = real
+        .into_iter()
+        .filter(|at| {
+            *at != root
+                && spans[*at].parent.is_none()
+                && (spans[*at].span.parent.is_some() || is_within(*at))
+        })
+        .collect();
+    for at in orphans {
+        let caller = (0..spans.len())
+            .filter(|other| {
+                let caller = &spans[*other];
+                !caller.is_tracked
+                    && caller.span.parent.is_none()
+                    && caller.process != spans[at].process
+                    && caller.opened <= spans[at].opened
+                    && !is_below(spans, at, *other)
+            })
+            .max_by_key(|other| (spans[*other].opened, *other));
+        spans[at].parent = Some(caller.unwrap_or(root)).filter(|caller| *caller != at);
+    }
+}
+
+/// Returns whether `below` is `above` or one of its direct or indirect callees.
+fn is_below(spans: &[Node<'_>], above: usize, below: usize) -> bool {
+    std::iter::successors(Some(below), |at| spans[*at].parent)
+        .take(spans.len() + 1)
+        .any(|at| at == above)
+}
+
+/// Returns the number of direct and indirect callers of each span.
+fn depths(spans: &[Node<'_>]) -> Vec<i64> {
+    let mut depths: Vec<Option<i64>> = vec![None; spans.len()];
+    let mut path = Vec::new();
+    for start in 0..spans.len() {
+        let mut at = start;
+        while depths[at].is_none() {
+            path.push(at);
+            match spans[at].parent {
+                Some(up) => at = up,
+                None => break,
             }
         }
-        if let (Some(a), Some(b)) = (a_path.get(fork), b_path.get(fork))
-            && fork > 0
-            && self.spans[*a].process == self.spans[*b].process
-            && self.spans[*a].opened != self.spans[*b].opened
-        {
-            return self.spans[*a].opened.cmp(&self.spans[*b].opened);
+        let mut depth = depths[at].map_or(0, |depth| depth + 1);
+        while let Some(at) = path.pop() {
+            depths[at] = Some(depth);
+            depth += 1;
         }
-        self.order(a, a_at, b, b_at, model)
     }
+    depths.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// Breaks cycles of spans that call each other: one span of each cycle, the one at which a walk

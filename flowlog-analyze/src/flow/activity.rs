@@ -102,10 +102,28 @@ impl Activity {
         self.intervals.get(at).map(|(start, _)| (*start).max(time.saturating_add(1)))
     }
 
+    /// Iterates over the intervals without a pause, each from its first time to its last.
+    pub fn intervals(&self) -> impl DoubleEndedIterator<Item = (i64, i64)> + '_ {
+        self.intervals.iter().copied()
+    }
+
+    /// Returns whether there is a time within `from..until`.
+    pub fn is_within(&self, from: i64, until: i64) -> bool {
+        self.first_after(from.saturating_sub(1)).is_some_and(|time| time < until)
+    }
+
     /// Returns the longest pause between two times, in nanoseconds; at least [`Activity::GAP_NS`].
     pub fn longest_gap(&self) -> i64 {
         let gaps = self.intervals.windows(2).map(|pair| pair[1].0 - pair[0].1);
         gaps.max().unwrap_or(0).max(Self::GAP_NS)
+    }
+}
+
+impl FromIterator<i64> for Activity {
+    fn from_iter<Times: IntoIterator<Item = i64>>(times: Times) -> Self {
+        let mut activity = Self::EMPTY;
+        times.into_iter().for_each(|time| activity.insert(time));
+        activity
     }
 }
 

@@ -84,6 +84,8 @@ pub struct MatchStats {
     pub count: u64,
     /// Earliest match times, in order; at most [`MatchStats::MAX_TIMES`].
     pub times: Vec<i64>,
+    /// All match times, to the second.
+    pub activity: Activity,
 }
 
 impl MatchStats {
@@ -111,6 +113,7 @@ impl MatchStats {
             last: position,
             count: 1,
             times: position.time().into_iter().collect(),
+            activity: position.time().into_iter().collect(),
         }
     }
 
@@ -123,6 +126,7 @@ impl MatchStats {
         self.times.extend(other.times);
         self.times.sort_unstable();
         self.times.truncate(Self::MAX_TIMES);
+        self.activity.merge(&other.activity);
     }
 }
 

@@ -6,8 +6,10 @@ use std::hash::Hash;
 use compact_str::CompactString;
 use foldhash::fast::FixedState;
 
+use super::activity::Activity;
+use super::closing::is_closed;
 use super::interner::Interner;
-use super::position::{LogPosition, ProducerId, ServiceInstance, keep_max, keep_min};
+use super::position::{LogPosition, ProducerId, ServiceInstance, keep_min};
 use super::span::{Span, SpanStatus};
 use super::spans::Flow;
 
@@ -37,24 +39,108 @@ impl PeerStats {
     }
 }
 
+/// Number of calls from one component to another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallCounts {
+    /// Calls of a span that calls the component once.
+    once: u64,
+    /// Calls of a span that calls the component several times.
+    repeated: u64,
+}
+
+impl CallCounts {
+    pub(super) fn add(&mut self, is_repeated: bool) {
+        let counter = if is_repeated { &mut self.repeated } else { &mut self.once };
+        *counter += 1;
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.once += other.once;
+        self.repeated += other.repeated;
+    }
+
+    /// Returns whether spans usually call the component several times; a few calls may be retries.
+    pub fn are_repeated(self) -> bool {
+        self.repeated > self.once / 4
+    }
+}
+
 /// Bounds on how far a callee's wall clock is ahead of its caller's, in nanoseconds.
 ///
 /// A child opens after its parent and ends before it, so `child open - parent open` is an upper
 /// bound and `child end - parent end` a lower one (Cristian, "Probabilistic clock synchronization",
-/// 1989).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// 1989). An attempt that was given up may end after its caller, so that its lower bound is wrong:
+/// the largest ones are kept, and those that contradict the upper bound are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SkewBounds {
     /// Least upper bound.
-    pub upper: Option<i64>,
-    /// Greatest lower bound.
-    pub lower: Option<i64>,
+    upper: Option<i64>,
+    /// Greatest lower bounds, the greatest first; [`i64::MIN`] for none.
+    lower: [i64; Self::MAX_LOWER],
+    /// Number of calls that set an upper bound.
+    pub calls: u64,
+    /// Whether a caller ended well with a lower logical clock than its callee: its response carries
+    /// none.
+    pub without_response_clock: bool,
+}
+
+impl Default for SkewBounds {
+    fn default() -> Self {
+        Self {
+            upper: None,
+            lower: [i64::MIN; Self::MAX_LOWER],
+            calls: 0,
+            without_response_clock: false,
+        }
+    }
 }
 
 impl SkewBounds {
+    /// Number of lower bounds kept.
+    const MAX_LOWER: usize = 8;
+
+    /// Creates the bounds that one call sets. A child that took longer than its parent outlived it,
+    /// and sets no lower bound.
+    pub fn of_call(upper: Option<i64>, lower: Option<i64>, without_response_clock: bool) -> Self {
+        let calls = u64::from(upper.is_some());
+        let mut bounds = Self { upper, calls, without_response_clock, ..Self::default() };
+        if let Some(lower) = lower.filter(|lower| upper.is_none_or(|upper| *lower <= upper)) {
+            bounds.lower[0] = lower;
+        }
+        bounds
+    }
+
     /// Tightens the bounds.
-    pub fn add(&mut self, upper: Option<i64>, lower: Option<i64>) {
-        keep_min(&mut self.upper, upper);
-        keep_max(&mut self.lower, lower);
+    pub fn add(&mut self, other: Self) {
+        keep_min(&mut self.upper, other.upper);
+        for lower in other.lower {
+            let at = self.lower.partition_point(|kept| *kept >= lower);
+            if at < Self::MAX_LOWER && lower > i64::MIN {
+                self.lower[at..].rotate_right(1);
+                self.lower[at] = lower;
+            }
+        }
+        self.calls += other.calls;
+        self.without_response_clock |= other.without_response_clock;
+    }
+
+    /// Returns how far the bounds are apart; `i64::MAX` if one is missing.
+    pub fn width(&self) -> i64 {
+        match self.consistent() {
+            (Some(lower), Some(upper)) => upper.saturating_sub(lower),
+            _ => i64::MAX,
+        }
+    }
+
+    /// Returns the greatest lower bound that does not contradict the upper bound, and the upper
+    /// bound.
+    pub fn consistent(&self) -> (Option<i64>, Option<i64>) {
+        let lower = self
+            .lower
+            .iter()
+            .copied()
+            .find(|lower| *lower > i64::MIN && self.upper.is_none_or(|upper| *lower <= upper));
+        (lower, self.upper)
     }
 }
 
@@ -68,6 +154,10 @@ pub struct ClosedStats<Name, Instance> {
     pub peers: HashMap<(Name, Name), PeerStats, FixedState>,
     /// Bounds of the clock skew between caller and callee.
     pub calls: HashMap<(Instance, Instance), SkewBounds, FixedState>,
+    /// Number of calls by the components of caller and callee, in flows that ended well.
+    pub call_counts: HashMap<(Name, Name), CallCounts, FixedState>,
+    /// When flows began that ended well, by the component of their root.
+    pub served: HashMap<Name, Activity, FixedState>,
 }
 
 /// Statistics with names.
@@ -75,7 +165,13 @@ pub type NamedStats = ClosedStats<CompactString, ServiceInstance>;
 
 impl<Name, Instance> Default for ClosedStats<Name, Instance> {
     fn default() -> Self {
-        Self { ok: 0, peers: HashMap::default(), calls: HashMap::default() }
+        Self {
+            ok: 0,
+            peers: HashMap::default(),
+            calls: HashMap::default(),
+            call_counts: HashMap::default(),
+            served: HashMap::default(),
+        }
     }
 }
 
@@ -97,23 +193,32 @@ impl<Name: Clone + Eq + Hash, Instance: Eq + Hash> ClosedStats<Name, Instance> {
     }
 
     /// Tightens the clock skew bounds of a caller and its callee.
-    pub(super) fn add_call(
-        &mut self,
-        call: (Instance, Instance),
-        upper: Option<i64>,
-        lower: Option<i64>,
-    ) {
-        self.calls.entry(call).or_default().add(upper, lower);
+    pub(super) fn add_call(&mut self, call: (Instance, Instance), bounds: SkewBounds) {
+        self.calls.entry(call).or_default().add(bounds);
+    }
+
+    /// Adds the root of a flow that ended well.
+    pub(super) fn add_root(&mut self, component: &Name, began: i64) {
+        match self.served.get_mut(component) {
+            Some(times) => times.insert(began),
+            None => self.served.entry(component.clone()).or_default().insert(began),
+        }
     }
 
     /// Adds the statistics of another part of the input.
     pub fn merge(&mut self, other: Self) {
         self.ok += other.ok;
+        for (key, counts) in other.call_counts {
+            self.call_counts.entry(key).or_default().merge(counts);
+        }
+        for (component, times) in other.served {
+            self.served.entry(component).or_default().merge(&times);
+        }
         for (key, stats) in other.peers {
             self.peers.entry(key).or_default().merge(stats);
         }
         for (key, bounds) in other.calls {
-            self.add_call(key, bounds.upper, bounds.lower);
+            self.add_call(key, bounds);
         }
     }
 }
@@ -126,9 +231,15 @@ impl ClosedStats<u32, u32> {
         for ((component, state), stats) in self.peers {
             named.peers.entry((name(component), name(state))).or_default().merge(stats);
         }
+        for ((caller, callee), counts) in self.call_counts {
+            named.call_counts.entry((name(caller), name(callee))).or_default().merge(counts);
+        }
+        for (component, times) in self.served {
+            named.served.entry(name(component)).or_default().merge(&times);
+        }
         for ((caller, callee), bounds) in self.calls {
             let call = (interner.service_instance(caller), interner.service_instance(callee));
-            named.add_call(call, bounds.upper, bounds.lower);
+            named.add_call(call, bounds);
         }
         named
     }
@@ -164,32 +275,68 @@ impl NamedStats {
                 self.add_span(&span.component, states, &last, duration);
             }
         }
+        let difference = |child: Option<LogPosition>, parent: Option<LogPosition>| {
+            Some(child?.time()?.saturating_sub(parent?.time()?))
+        };
+        // Processes that pass on the flow's ID only may begin further spans without a parent.
+        let root = flow
+            .spans
+            .values()
+            .filter(|span| span.has_id && span.parent.is_none())
+            .max_by_key(|span| span.duration());
+        if let Some(root) = root.filter(|root| root.status() == SpanStatus::Ok)
+            && let Some(began) = root.first.time()
+        {
+            self.add_root(&root.component, began);
+        }
+        let is_closed = is_closed(flow);
         for child in flow.spans.values() {
-            let Some(parent) = child.parent.and_then(|key| flow.spans.get(&key)) else { continue };
-            let complete = child.status() == SpanStatus::Ok && parent.status() == SpanStatus::Ok;
-            let difference = |child: Option<LogPosition>, parent: Option<LogPosition>| {
-                Some(child?.time()?.saturating_sub(parent?.time()?))
+            let caller = child.parent.and_then(|key| flow.spans.get(&key));
+            let Some(parent) = caller else {
+                // The caller is unknown, but its lines, and thus the child's, lie within the root.
+                if let Some(root) = root.filter(|root| is_closed && root.key != child.key) {
+                    let is_start = root.coverage.start || !root.coverage.record;
+                    let began = Some(root.first).filter(|_| is_start);
+                    let upper = difference(Some(child.first), began);
+                    let ended = root.status() == SpanStatus::Ok;
+                    let lower =
+                        if ended { difference(Some(child.last), root.finished()) } else { None };
+                    let bounds = SkewBounds::of_call(upper, lower, false);
+                    self.add_call((service_instance(root), service_instance(child)), bounds);
+                }
+                continue;
             };
-            let upper = difference(Some(child.first), Some(parent.first));
+            let is_repeated = || {
+                flow.spans.values().any(|other| {
+                    other.key != child.key
+                        && other.parent == child.parent
+                        && other.component == child.component
+                })
+            };
+            if is_closed {
+                let key = (parent.component.clone(), child.component.clone());
+                self.call_counts.entry(key).or_default().add(is_repeated());
+            }
+            let complete = child.status() == SpanStatus::Ok && parent.status() == SpanStatus::Ok;
+            // A parent whose start is missing began earlier.
+            let is_start = parent.coverage.start || !parent.coverage.record;
+            let upper = difference(Some(child.first), Some(parent.first).filter(|_| is_start));
             let lower =
                 if complete { difference(child.finished(), parent.finished()) } else { None };
-            self.add_call((service_instance(parent), service_instance(child)), upper, lower);
+            let without_response_clock = complete
+                && child
+                    .finished()
+                    .zip(parent.finished())
+                    .is_some_and(|(child, parent)| is_without_clock(child.clock, parent.clock));
+            let bounds = SkewBounds::of_call(upper, lower, without_response_clock);
+            self.add_call((service_instance(parent), service_instance(child)), bounds);
         }
     }
 }
 
-/// Returns whether a flow ended well: it has a root, and every span ended without a failure.
-///
-/// Takes, for each span, whether it ended so and whether it is a root.
-pub(super) fn ended_well(spans: impl Iterator<Item = (bool, bool)>) -> bool {
-    let mut has_root = false;
-    for (ended, is_root) in spans {
-        if !ended {
-            return false;
-        }
-        has_root |= is_root;
-    }
-    has_root
+/// Returns whether a caller ended well with a lower logical clock than its callee.
+pub(super) fn is_without_clock(callee: u64, caller: u64) -> bool {
+    caller > 0 && callee > caller
 }
 
 /// Returns the process that a span ran in: its instance, or the producer if it names none.

@@ -8,7 +8,8 @@ use compact_str::CompactString;
 use flowlog_schema::FlowId;
 use serde::{Deserialize, Serialize};
 
-use super::closed_stats::{ClosedStats, ended_well};
+use super::closed_stats::{ClosedStats, SkewBounds, is_without_clock};
+use super::closing::ended_well;
 use super::interner::{Interner, StringInterner};
 use super::position::{LineRef, LogPosition};
 use super::resolved_row::{Kind, ResolvedRow};
@@ -104,6 +105,11 @@ fn time_of(order: Order) -> i64 {
     (bits ^ (1 << 63)).cast_signed()
 }
 
+/// Returns the clock that a sort key contains.
+fn clock_of(order: Order) -> u64 {
+    u64::try_from(order.0 >> 64).unwrap_or(u64::MAX)
+}
+
 /// Sort key after all others.
 const NO_ORDER: Order = (u128::MAX, u32::MAX, u64::MAX);
 
@@ -113,8 +119,13 @@ struct SpanSummary {
     key: u64,
     parent: u64,
     component: u32,
+    /// ID of the service instance.
     instance: u32,
+    /// Interned ID of the instance name.
+    instance_name: u32,
     first: Order,
+    /// Whether the start was logged.
+    has_start: bool,
     /// [`NO_ORDER`] if the span did not end.
     ended: Order,
 }
@@ -125,6 +136,8 @@ pub(super) struct Scratch {
     spans: Vec<SpanSummary>,
     /// Latest position of each state of each span: index of the span, state, sort key.
     states: Vec<(usize, u32, Order)>,
+    /// Instances that each span calls: index of the span, interned ID of the instance name.
+    callees: Vec<(usize, u32)>,
 }
 
 /// Records a flow in `stats` if it ended well, judged by its rows alone, and returns whether it
@@ -138,10 +151,14 @@ pub(super) fn try_close(
     stats: &mut ClosedStats<u32, u32>,
 ) -> Option<bool> {
     summarize(rows, interner, scratch)?;
-    let Scratch { spans, states } = scratch;
+    let Scratch { spans, .. } = &*scratch;
     if !ended_well(spans.iter().map(|span| (span.ended != NO_ORDER, span.parent == 0))) {
         return Some(false);
     }
+    if has_retry(scratch) {
+        return Some(false);
+    }
+    let Scratch { spans, states, .. } = scratch;
     stats.ok += 1;
     for (at, span) in spans.iter().enumerate() {
         let (first, end) = (time_of(span.first), time_of(span.ended));
@@ -154,15 +171,53 @@ pub(super) fn try_close(
             earliest.is_none_or(|earliest| earliest > span.first).then_some(&StringInterner::NONE);
         let passed = own_states().map(|(_, state, _)| state).chain(initial);
         stats.add_span(&span.component, passed, &last, end.saturating_sub(first));
-        if span.parent != 0
-            && let Some(parent) = spans.iter().find(|other| other.key == span.parent)
-        {
-            let upper = first.saturating_sub(time_of(parent.first));
+        if span.parent == 0 {
+            stats.add_root(&span.component, first);
+        } else if let Some(parent) = spans.iter().find(|other| other.key == span.parent) {
+            // A parent whose start is missing began earlier.
+            let upper = parent.has_start.then(|| first.saturating_sub(time_of(parent.first)));
             let lower = end.saturating_sub(time_of(parent.ended));
-            stats.add_call((parent.instance, span.instance), Some(upper), Some(lower));
+            let is_repeated = spans.iter().any(|other| {
+                other.key != span.key
+                    && other.parent == span.parent
+                    && other.component == span.component
+            });
+            let key = (parent.component, span.component);
+            stats.call_counts.entry(key).or_default().add(is_repeated);
+            let without_response_clock =
+                is_without_clock(clock_of(span.ended), clock_of(parent.ended));
+            let bounds = SkewBounds::of_call(upper, Some(lower), without_response_clock);
+            stats.add_call((parent.instance, span.instance), bounds);
         }
     }
     Some(true)
+}
+
+/// Returns whether an attempt may have been retried without a line that reports its failure: a span
+/// called several instances, of which some logged nothing; or one of several attempts outlived its
+/// caller. Such a flow is judged by its spans.
+fn has_retry(scratch: &Scratch) -> bool {
+    let Scratch { spans, callees, .. } = scratch;
+    let responded = |callee: u32| spans.iter().any(|span| span.instance_name == callee);
+    let called_in_vain = || {
+        callees.iter().any(|(caller, callee)| {
+            !responded(*callee)
+                && callees.iter().any(|(other, callee)| other == caller && responded(*callee))
+        })
+    };
+    let duration = |span: &SpanSummary| time_of(span.ended).saturating_sub(time_of(span.first));
+    let outlived = || {
+        spans.iter().any(|span| {
+            let parent = spans.iter().find(|other| other.key == span.parent);
+            parent.is_some_and(|parent| duration(span) > duration(parent))
+                && spans.iter().any(|other| {
+                    other.key != span.key
+                        && other.parent == span.parent
+                        && other.component == span.component
+                })
+        })
+    };
+    callees.len() > 1 && called_in_vain() || outlived()
 }
 
 /// Collects the spans of a flow and their states. `None` if a flow is too large or a span has two
@@ -170,6 +225,7 @@ pub(super) fn try_close(
 fn summarize(rows: &[Row<u32>], interner: &Interner, scratch: &mut Scratch) -> Option<()> {
     scratch.spans.clear();
     scratch.states.clear();
+    scratch.callees.clear();
     for row in rows {
         let writer = interner.writer_of(row.ids.writer);
         let order = row.order(writer.producer_id.source);
@@ -184,7 +240,9 @@ fn summarize(rows: &[Row<u32>], interner: &Interner, scratch: &mut Scratch) -> O
                 parent: 0,
                 component: writer.component,
                 instance: writer.service_instance,
+                instance_name: writer.instance,
                 first: order,
+                has_start: false,
                 ended: NO_ORDER,
             });
         }
@@ -194,8 +252,14 @@ fn summarize(rows: &[Row<u32>], interner: &Interner, scratch: &mut Scratch) -> O
         }
         span.parent = span.parent.max(row.parent);
         span.first = span.first.min(order);
+        span.has_start |= row.ids.kind == Kind::Start;
         if row.ids.kind == Kind::End {
             span.ended = span.ended.min(order);
+        }
+        if row.ids.callee != StringInterner::NONE
+            && !scratch.callees.contains(&(at, row.ids.callee))
+        {
+            scratch.callees.push((at, row.ids.callee));
         }
         if row.ids.state != StringInterner::NONE {
             let known = scratch

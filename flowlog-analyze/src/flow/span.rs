@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::position::{LogPosition, keep_max, keep_min};
 use crate::event::{ParsedEvent, SpanRef, SpanUpdate, truncate};
-use crate::format::{ClientFault, client_fault, ownership};
+use crate::format::{ClientFault, client_fault, is_lost, ownership};
 
 use super::resolved_row::{Kind, ResolvedRow};
 
@@ -13,7 +13,7 @@ use super::resolved_row::{Kind, ResolvedRow};
 pub(super) const MAX_STATES: usize = 16;
 
 /// Maximum length of an error message, in bytes.
-const MAX_MESSAGE_BYTES: usize = 400;
+pub(super) const MAX_MESSAGE_BYTES: usize = 400;
 
 /// An error that a span reported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,6 +100,9 @@ impl FieldCoverage {
 pub struct Span {
     /// Span ID.
     pub key: u64,
+    /// Whether its lines name the span. If not, it stands for a process that logged lines of the
+    /// flow outside of spans.
+    pub has_id: bool,
     /// Span ID of the caller.
     pub parent: Option<u64>,
     /// Component; empty if only the source identifies it.
@@ -128,6 +131,8 @@ pub struct Span {
     pub failed: Option<Box<Failure>>,
     /// Last error reported without failing the span.
     pub last_error: Option<Box<Failure>>,
+    /// First report that another component was lost, other than its failure.
+    pub first_loss: Option<Box<Failure>>,
     /// Last restart of its stream.
     pub restarted_at: Option<LogPosition>,
     /// Whether it responded.
@@ -142,6 +147,7 @@ impl Span {
     pub(super) fn new(key: u64, position: LogPosition) -> Self {
         Self {
             key,
+            has_id: true,
             parent: None,
             component: CompactString::default(),
             instance: CompactString::default(),
@@ -156,6 +162,7 @@ impl Span {
             cancelled: None,
             failed: None,
             last_error: None,
+            first_loss: None,
             restarted_at: None,
             answered: false,
             streaming: false,
@@ -240,7 +247,11 @@ impl Span {
             SpanUpdate::Cancel => keep_min(&mut self.cancelled, Some(position)),
             SpanUpdate::Fail(error_detail) => self.fail(failure(error_detail, false)),
             SpanUpdate::ErrorLogged { error_detail, traceback } => {
-                keep_max(&mut self.last_error, Some(failure(error_detail, *traceback)));
+                let error = failure(error_detail, *traceback);
+                if is_lost(&error.kind, &error.message, error.status) {
+                    keep_min(&mut self.first_loss, Some(error.clone()));
+                }
+                keep_max(&mut self.last_error, Some(error));
             }
         }
     }
@@ -278,6 +289,7 @@ impl Span {
             self.fail(failure);
         }
         keep_max(&mut self.last_error, other.last_error);
+        keep_min(&mut self.first_loss, other.first_loss);
         keep_max(&mut self.restarted_at, other.restarted_at);
         self.answered |= other.answered;
         self.streaming |= other.streaming;

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::closed_stats::{ClosedStats, NamedStats, ended_well};
+use super::closed_stats::{ClosedStats, NamedStats};
+use super::closing::is_closed;
 use super::interner::Interner;
+use super::participant::Participant;
 use super::position::LogPosition;
 use super::row::{self, Row, Scratch};
-use super::span::{Span, SpanStatus};
+use super::span::Span;
 use super::spans::Flow;
 use crate::event::{FlowKey, ParsedEvent};
 
@@ -52,6 +54,8 @@ impl FlowState {
                 .entry(reference.key)
                 .or_insert_with(|| Box::new(Span::new(reference.key, position)))
                 .note(reference, event, position);
+        } else {
+            self.flow.add_line(event, position);
         }
     }
 
@@ -68,12 +72,13 @@ impl FlowState {
         !self.rows.is_empty() || !self.flow.spans.is_empty()
     }
 
-    /// Returns the flow in full, with its rows merged into spans.
+    /// Returns the flow in full, with its rows and participants turned into spans.
     pub(super) fn unfold(&self, interner: &Interner) -> Flow {
         let mut flow = self.flow.clone();
         for row in &self.rows {
             flow.add_record(&row.resolve(interner));
         }
+        flow.participants_to_spans();
         flow
     }
 
@@ -82,8 +87,12 @@ impl FlowState {
     /// result.
     pub(super) fn if_closed(&self, interner: &Interner) -> Option<Flow> {
         if self.flow.spans.values().any(|span| {
-            span.failed.is_some() || span.cancelled.is_some() || span.restarted_at.is_some()
-        }) {
+            span.failed.is_some()
+                || span.cancelled.is_some()
+                || span.restarted_at.is_some()
+                || span.first_loss.is_some()
+        }) || self.flow.has_participant_error()
+        {
             return None;
         }
         Some(self.unfold(interner)).filter(is_closed)
@@ -97,7 +106,7 @@ impl FlowState {
         stats: &mut ClosedStats<u32, u32>,
         named: &mut NamedStats,
     ) -> bool {
-        let by_rows = if self.flow.spans.is_empty() {
+        let by_rows = if self.flow.spans.is_empty() && self.flow.participants.is_empty() {
             row::try_close(&self.rows, interner, scratch, stats)
         } else {
             None
@@ -116,7 +125,8 @@ impl FlowState {
     pub(super) fn weight(&self) -> u64 {
         (size_of::<(FlowKey, Self)>()
             + self.rows.capacity() * size_of::<Row<u32>>()
-            + self.flow.spans.len() * SPAN_BYTES) as u64
+            + self.flow.spans.len() * SPAN_BYTES
+            + self.flow.participants.len() * PARTICIPANT_BYTES) as u64
     }
 
     /// Returns whether any span reported a failure.
@@ -137,14 +147,8 @@ impl FlowState {
     }
 }
 
-/// Returns whether nothing can go wrong with a flow any more: it has a root, and every span ended
-/// well.
-pub(super) fn is_closed(flow: &Flow) -> bool {
-    ended_well(flow.spans.values().map(|span| {
-        let ended = span.status() == SpanStatus::Ok && span.restarted_at.is_none();
-        (ended, span.parent.is_none())
-    }))
-}
-
 /// Approximate size of a span with its states and its failure, in bytes.
 const SPAN_BYTES: usize = size_of::<Span>() + 512;
+
+/// Approximate size of a participant with its error, in bytes.
+const PARTICIPANT_BYTES: usize = size_of::<Participant>() + 256;

@@ -140,11 +140,24 @@ impl EventFields<'_> {
         // The frontend's error response to its caller.
         let answered =
             || message.strip_prefix("Internal server error: ").map(|words| ("Internal", words));
-        let (kind, words) =
-            typed(message).or_else(answered).or_else(|| self.error.and_then(typed))?;
+        let (kind, words) = typed(message)
+            .or_else(answered)
+            .or_else(|| self.error.and_then(typed))
+            .or_else(|| typed_in(message))?;
         Some(SpanUpdate::ErrorLogged { error_detail: error_detail(kind, words), traceback: false })
     }
 }
+
+/// Returns the error that ends a message: `failed to connect: Unavailable: no responders`.
+fn typed_in(message: &str) -> Option<(&str, &str)> {
+    first_line(message)
+        .match_indices(": ")
+        .take(MAX_CONTEXTS)
+        .find_map(|(at, colon)| typed(message.get(at + colon.len()..)?))
+}
+
+/// Maximum number of contexts before an error.
+const MAX_CONTEXTS: usize = 4;
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()

@@ -103,6 +103,7 @@ fn read(text: &str) -> Option<ParsedEvent<'_>> {
 
     let span_name = spans.rsplit(':').next().unwrap_or_default();
     let mut flows = flow_keys(spans, &fields);
+    let has_trace_id = TRACE_IDS.iter().any(|name| get(name).is_some());
     let in_worker = span_name == "handle_payload";
     let component = match dynamo::component_of(span_name) {
         Some(name) if in_worker => Some(Cow::Borrowed(get("component").unwrap_or(name))),
@@ -160,6 +161,7 @@ fn read(text: &str) -> Option<ParsedEvent<'_>> {
         time: stamp,
         level: Some(level),
         flows,
+        has_trace_id,
         span,
         update,
         component,
@@ -266,11 +268,13 @@ fn unquote(value: &str) -> &str {
 /// Returns all request IDs of a line, the routed one first.
 fn flow_keys(spans: &str, fields: &[(&str, &str)]) -> Vec<FlowKey> {
     let mut keys: Vec<FlowKey> = Vec::new();
-    for key in fields
-        .iter()
-        .filter(|(name, _)| *name == "request_id")
-        .filter_map(|(_, value)| FlowKey::parse(value))
-    {
+    let values = |names: &'static [&'static str]| {
+        fields
+            .iter()
+            .filter(|(name, _)| names.contains(name))
+            .filter_map(|(_, value)| FlowKey::parse(value))
+    };
+    for key in values(&["request_id"]) {
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -278,8 +282,17 @@ fn flow_keys(spans: &str, fields: &[(&str, &str)]) -> Vec<FlowKey> {
     if spans.contains(':') {
         keys.reverse();
     }
+    // A trace ID names the flow in every process.
+    for key in values(&TRACE_IDS) {
+        if !keys.contains(&key) {
+            keys.insert(0, key);
+        }
+    }
     keys
 }
+
+/// Fields that hold the ID of the trace, or of the flow.
+const TRACE_IDS: [&str; 2] = ["trace_id", "flow_id"];
 
 #[cfg(test)]
 mod tests {

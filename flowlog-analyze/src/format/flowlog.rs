@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use flowlog_schema::{
-    CachedRecord, EventKind, FastRecord, Problems, Record, RecordCache, json, text,
+    CachedRecord, ErrorInfo, EventKind, FastRecord, Problems, Record, RecordCache, json, text,
 };
 
 use super::error::{is_typed, typed};
@@ -67,7 +67,7 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Processes a field. Returns whether the record is still an ordinary one.
     fn take(&mut self, key: &[u8], value: &'a [u8], is_json: bool) -> bool {
-        if !matches!(key, b"worker_id" | b"callee") {
+        if !CALLEE.iter().any(|name| name.as_bytes() == key) {
             return !is_significant_field(key);
         }
         // In text form, a value that may be read as a number may be rewritten as one.
@@ -140,7 +140,10 @@ fn adds_nothing(event: EventKind, message: &str) -> bool {
 /// Returns whether a field has a further effect on its span: an HTTP status, another ID or a
 /// callee.
 fn is_significant_field(key: &[u8]) -> bool {
-    [&STATUS[..], &FOREIGN, &CALLEE].into_iter().flatten().any(|name| name.as_bytes() == key)
+    [&STATUS[..], &FOREIGN, &ERROR, &CALLEE]
+        .into_iter()
+        .flatten()
+        .any(|name| name.as_bytes() == key)
 }
 
 /// Fields that hold an HTTP status.
@@ -150,8 +153,12 @@ const STATUS: [&str; 5] =
 /// Fields that hold another ID of the flow.
 const FOREIGN: [&str; 2] = ["request_id", "x_request_id"];
 
+/// Fields that hold an error in a record without one of its own.
+const ERROR: [&str; 1] = ["error"];
+
 /// Fields that hold the instance that a span calls.
-const CALLEE: [&str; 2] = ["worker_id", "callee"];
+const CALLEE: [&str; 6] =
+    ["worker_id", "callee", "peer", "peer_id", "decode_worker_id", "prefill_worker_id"];
 
 /// Phrase of a span that recreates its stream.
 const RECREATING: &str = "recreating stream";
@@ -211,6 +218,16 @@ fn to_event(mut record: Record<'_>, problems: Problems) -> ParsedEvent<'_> {
         flows.push(foreign);
     }
     let message = record.message.take().unwrap_or_default();
+    // A writer of its own may put the error among the fields.
+    let field = record.field(ERROR[0]).filter(|_| record.error.is_none());
+    if let Some(text) = field.map(|error| error.to_text().into_owned()) {
+        let (kind, message) = typed(&text).unwrap_or(("Unknown", &text));
+        record.error = Some(ErrorInfo {
+            kind: Cow::Owned(kind.to_owned()),
+            message: Cow::Owned(message.to_owned()),
+            causes: Vec::new(),
+        });
+    }
     let has_flow = !flows.is_empty();
     let error_detail = |kind: Cow<'_, str>, message: Cow<'_, str>| ErrorDetail {
         kind: Cow::Owned(kind.into_owned()),

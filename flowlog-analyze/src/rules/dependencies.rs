@@ -1,6 +1,6 @@
 //! Shared dependencies: etcd, NATS, the Kubernetes API.
 
-use super::rule::RuleClass::{Error, Fatal, Handled, StartFailure, Unreachable};
+use super::rule::RuleClass::{Error, Fatal, Handled, Healthy, StartFailure, Unreachable};
 use super::rule::{Attribution::Named, Rule};
 
 /// Phrases of a client that cannot reach a server.
@@ -38,7 +38,7 @@ const UNREACHABLE: &[&str] = &[
 /// Phrases that announce the end of the process, so that one line is enough.
 const ENDS: &[&str] = &["application shutdown with error", "failed to initialize runtime"];
 
-pub(super) const RULES: [Rule; 9] = [
+pub(super) const RULES: [Rule; 10] = [
     Rule::new("start_without_etcd", StartFailure, Named("etcd"), ENDS)
         .and_any_of(&["connect to etcd", "etcd server", "etcd client"])
         .example(
@@ -68,6 +68,12 @@ pub(super) const RULES: [Rule; 9] = [
             r#"{"level":"warn","ts":"2025-11-22T08:27:15.705Z","caller":"etcdserver/util.go:170","msg":"apply request took too long","took":"2s"}"#,
             r#"{"level":"warn","ts":"2025-11-22T08:27:15.705Z","caller":"etcdserver/util.go:170","msg":"snapshot took its time"}"#,
         ),
+    Rule::new("etcd_works", Healthy, Named("etcd"), &[
+        "established keep-alive stream", "watch stream established", "resynced discovery state",
+    ]).none_of(&["failed"]).example(
+        "2025-11-22T08:27:15.705Z DEBUG dynamo_runtime::transports::etcd::lease: Established keep-alive stream",
+        "2025-11-22T08:27:15.705Z  WARN dynamo_runtime::transports::etcd::lease: Failed to establish keep-alive stream",
+    ),
     Rule::new("etcd_unreachable", Unreachable, Named("etcd"), UNREACHABLE).and_any_of(&["etcd"]).none_of(ENDS).example(
         "2025-11-22T08:27:15.705Z ERROR dynamo_runtime::transports::etcd::lease: Unable to maintain lease. Check etcd server status",
         "2025-11-22T08:27:15.705Z  WARN dynamo_runtime::pipeline: connection refused by upstream",

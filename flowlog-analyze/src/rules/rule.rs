@@ -138,6 +138,11 @@ impl Rule {
         }
     }
 
+    /// Returns whether the rule's line shows that a dependency works, which clients log in detail.
+    pub(super) fn is_of_dependency(&self) -> bool {
+        self.class == RuleClass::Healthy && matches!(self.attribution, Attribution::Named(_))
+    }
+
     pub(super) const fn and_any_of(self, and_any_of: &'static [&'static str]) -> Self {
         Self { and_any_of, ..self }
     }
