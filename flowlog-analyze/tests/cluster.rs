@@ -238,7 +238,10 @@ fn lost_lines_and_truncated_beginnings() {
                     seed,
                     ..Default::default()
                 });
-                let (cluster, known) = damage(&whole, Damage { seed, lost_per_mille, cut_percent });
+                let (cluster, known) = damage(
+                    &whole,
+                    Damage { seed, lost_per_mille, cut_percent, names_suffice: false },
+                );
                 score.add_known(&cluster, &known, seed);
             }
             let what = format!(

@@ -92,7 +92,7 @@ impl State<'_> {
     }
 
     /// Sorts all steps by true time, advances the clocks, and writes the lines.
-    fn write(&mut self, logs: &mut [(String, Vec<u8>)]) {
+    pub(crate) fn write(&mut self, logs: &mut [(String, Vec<u8>)]) {
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
         order.sort_by_key(|at| (self.steps[*at].at, *at));
         let clocks: Vec<HybridClock> = self.processes.iter().map(|_| HybridClock::new()).collect();
@@ -121,7 +121,7 @@ impl State<'_> {
                     state
                 }
                 Entry::Span { span, .. } => states.get(&span.id).copied().unwrap_or("receive"),
-                Entry::Process { .. } | Entry::Noise { .. } => "",
+                Entry::Process { .. } | Entry::Noise { .. } | Entry::Text { .. } => "",
             };
             let log = if self.options.format == LogFormat::Dynamo {
                 write::dynamo_home(process, &self.processes)

@@ -15,6 +15,7 @@ mod write;
 mod cluster;
 mod envelope;
 mod damage;
+mod unkind;
 mod background_noise;
 
 use flowlog_schema::FlowId;
@@ -22,6 +23,7 @@ use flowlog_schema::FlowId;
 pub use background_noise::{NoiseSource, write_noise};
 pub use damage::{Damage, damage};
 pub use envelope::{Envelope, wrap};
+pub use unkind::{Kind, simulate_unkind};
 
 /// Format of the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +110,8 @@ pub struct Truth {
     pub origin: Option<(String, String)>,
     /// Name of the injected fault, for the output of failing tests.
     pub story: &'static str,
+    /// Whether the logs show the origin. If not, nobody could tell, and the flow is not scored.
+    pub is_shown: bool,
 }
 
 /// Logs and their ground truth.

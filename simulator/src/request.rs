@@ -104,7 +104,7 @@ impl Request<'_, '_> {
             Fault::BadRequest => "bad request",
             Fault::RouterFirst => "router fails first",
         };
-        Truth { id: flow, outcome, origin, story }
+        Truth { id: flow, outcome, origin, story, is_shown: true }
     }
 
     fn span(&mut self, parent: Option<u64>, callee: Option<String>, attempt: u32) -> Span {

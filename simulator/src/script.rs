@@ -14,9 +14,22 @@ pub(crate) struct Step {
 
 /// Content of a step.
 pub(crate) enum Entry {
-    Span { span: Span, what: What },
-    Process { state: &'static str },
-    Noise { loud: bool },
+    Span {
+        span: Span,
+        what: What,
+    },
+    Process {
+        state: &'static str,
+    },
+    Noise {
+        loud: bool,
+    },
+    /// A line of Python's `logging` that carries the flow's ID, with a stack if `error` is set.
+    Text {
+        flow: FlowId,
+        message: String,
+        error: Option<(&'static str, String)>,
+    },
 }
 
 #[derive(Clone)]
@@ -33,6 +46,12 @@ pub(crate) struct Span {
 pub(crate) enum What {
     Start,
     State(&'static str),
+    /// A state with an error that the span handles, such as a failed attempt.
+    Warn {
+        state: &'static str,
+        kind: &'static str,
+        message: String,
+    },
     /// A handled error, which is logged at level `ERROR` but is not a failure.
     Handled,
     End,

@@ -1,7 +1,7 @@
 //! Conversion of steps to log lines.
 
 use flowlog_schema::{
-    Clock, ErrorInfo, EventKind, Level, Record, Scalar, SpanId, Time, json, text,
+    Clock, ErrorInfo, EventKind, FlowId, Level, Record, Scalar, SpanId, Time, json, text,
 };
 use serde_json::json;
 
@@ -27,6 +27,10 @@ pub(crate) fn step(
     random: &mut fastrand::Rng,
     out: &mut Vec<u8>,
 ) {
+    if let Entry::Text { flow, message, error } = &step.entries {
+        python(process, wall, *flow, message, error.as_ref(), out);
+        return;
+    }
     if options.format == LogFormat::Dynamo {
         dynamo(step, process, wall, out);
         return;
@@ -43,6 +47,31 @@ pub(crate) fn step(
         text::encode(&record, out);
     }
     out.push(b'\n');
+}
+
+/// Writes a line of Python's `logging`, and the stack of an exception below it.
+fn python(
+    process: &Process,
+    wall: i64,
+    flow: FlowId,
+    message: &str,
+    error: Option<&(&'static str, String)>,
+    out: &mut Vec<u8>,
+) {
+    let time = Time(wall * 1_000).to_string();
+    let (date, clock, millis) = (&time[..10], &time[11..19], &time[20..23]);
+    let level = if error.is_some() { "ERROR" } else { "INFO" };
+    let mut text = format!(
+        "{date} {clock},{millis} {level} {}.worker: {message} request_id={flow}\n",
+        process.component
+    );
+    if let Some((kind, reason)) = error {
+        text.push_str("Traceback (most recent call last):\n");
+        text.push_str("  File \"/opt/app/worker.py\", line 88, in generate\n");
+        text.push_str("    async for out in self.run(request):\n");
+        text.push_str(&format!("{kind}: {reason}\n"));
+    }
+    out.extend_from_slice(text.as_bytes());
 }
 
 fn record<'a>(
@@ -65,6 +94,8 @@ fn record<'a>(
             record.state = Some((*state).into());
             record.fields.push(("pid".into(), Scalar::Int(7)));
         }
+        // Written as text.
+        Entry::Text { .. } => {}
         Entry::Noise { loud } => {
             record.event = EventKind::Sample;
             record.fields.push(("rss_bytes".into(), Scalar::Int(1_000_000)));
@@ -87,6 +118,15 @@ fn record<'a>(
                     record.versions = vec![(process.component.into(), "0.7.0".into())];
                 }
                 What::State(state) => record.state = Some((*state).into()),
+                What::Warn { state, kind, message } => {
+                    record.state = Some((*state).into());
+                    record.level = Some(Level::Warn);
+                    record.error = Some(ErrorInfo {
+                        kind: (*kind).into(),
+                        message: message.as_str().into(),
+                        causes: Vec::new(),
+                    });
+                }
                 What::Handled => {
                     record.level = Some(Level::Error);
                     record.message = Some("Disconnected: kv event stream, reconnected".into());
@@ -156,6 +196,7 @@ fn dynamo(step: &Step, process: &Process, wall: i64, out: &mut Vec<u8>) {
             );
         }
         Entry::Noise { .. } => return line("DEBUG", "processed active load update", json!({})),
+        Entry::Text { .. } => return,
         Entry::Span { span, what } => (span, what),
     };
     let fields = || span_fields(span, process);
@@ -175,6 +216,9 @@ fn dynamo(step: &Step, process: &Process, wall: i64, out: &mut Vec<u8>) {
             }
         }
         What::State(state) => line("DEBUG", state, fields()),
+        What::Warn { state, kind, message } => {
+            line("WARN", &format!("{state}: {kind}: {message}"), fields());
+        }
         What::Handled => {
             line("ERROR", "Unavailable: kv event stream, reconnecting", fields());
             line("DEBUG", "kv event stream is back", fields());
