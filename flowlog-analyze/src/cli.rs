@@ -73,6 +73,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
             write_stdout(|out| out.write_all(owners.as_bytes())).map(|()| 0)
         }
         Some(Command::Show { id, output, input }) => show(id, *output, input),
+        Some(Command::Explain { id, json, output, input }) => explain(id, *json, *output, input),
     }
 }
 
@@ -80,7 +81,8 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
 fn reject_unknown_command(arguments: &Triage) -> anyhow::Result<()> {
     let paths = &arguments.input.paths;
     let is_command = |path: &&PathBuf| {
-        matches!(path.to_str(), Some("triage" | "lint" | "show" | "owners")) && !path.exists()
+        matches!(path.to_str(), Some("triage" | "lint" | "show" | "explain" | "owners"))
+            && !path.exists()
     };
     if let Some(command) = paths.iter().find(is_command) {
         anyhow::bail!(
@@ -97,7 +99,7 @@ fn reject_unknown_command(arguments: &Triage) -> anyhow::Result<()> {
     };
     if let Some(word) = first.filter(is_word) {
         anyhow::bail!(
-            "`{}` is neither a subcommand (triage, show, lint, owners) nor an existing path",
+            "`{}` is neither a subcommand (triage, show, explain, lint, owners) nor an existing path",
             word.display()
         );
     }
@@ -206,10 +208,38 @@ fn lint(arguments: &Lint) -> anyhow::Result<u8> {
     Ok(if report.passed { 0 } else { EXIT_FAILED })
 }
 
-fn show(id: &str, output: arguments::TextArgs, input: &InputArgs) -> anyhow::Result<u8> {
-    if Path::new(id).exists() {
-        anyhow::bail!("{} is a path; usage: flowlog-analyze show ID PATH...", quoted(id));
+/// Fails if the ID is missing: its place is taken by a path, and no path follows.
+fn reject_path_as_id(id: &str, command: &str, input: &InputArgs) -> anyhow::Result<()> {
+    if Path::new(id).exists() && input.paths.is_empty() {
+        anyhow::bail!("{} is a path; usage: flowlog-analyze {command} ID PATH...", quoted(id));
     }
+    Ok(())
+}
+
+fn explain(
+    id: &str,
+    json: bool,
+    output: arguments::TextArgs,
+    input: &InputArgs,
+) -> anyhow::Result<u8> {
+    reject_path_as_id(id, "explain", input)?;
+    let sources = open(input)?;
+    let options = Options { ingest: input.ingest_options(), ..Options::default() };
+    let explained = with_progress(&input.runtime, &sources, |progress| {
+        crate::explain(&sources, id, &options, progress)
+    });
+    let Some(explained) = explained else {
+        message(&format!(
+            "no failure has the fingerprint, and no flow the flow, trace or request ID {}",
+            quoted(id)
+        ));
+        return Ok(EXIT_FAILED);
+    };
+    write_stdout(|out| render::explanation(&explained, json, output.style(), out)).map(|()| 0)
+}
+
+fn show(id: &str, output: arguments::TextArgs, input: &InputArgs) -> anyhow::Result<u8> {
+    reject_path_as_id(id, "show", input)?;
     let sources = open(input)?;
     let options = Options { ingest: input.ingest_options(), ..Options::default() };
     let tree = with_progress(&input.runtime, &sources, |progress| {

@@ -8,13 +8,16 @@
 
 mod failure_groups;
 mod names;
+mod outage_evidence;
 mod outages;
 mod confidence;
 mod fingerprint;
+mod explanation;
 mod missing_lines;
 mod fault;
 mod description;
 mod attempts;
+mod caller_exit;
 mod faults;
 mod first_failure;
 mod availability;
@@ -39,6 +42,8 @@ use crate::source::Sources;
 
 use outages::Outages;
 
+pub use confidence::Basis;
+pub use explanation::{Alternative, Explanation, Step};
 pub use fingerprint::mask;
 pub use first_failure::Outcome;
 pub use topology::{ProcessIndex, RunModel};
@@ -83,7 +88,9 @@ pub struct FirstFailure {
     /// Whether the whole process is dead or silent, rather than only this span.
     pub whole_process: bool,
     /// Basis of the attribution.
-    pub basis: confidence::Basis,
+    pub basis: Basis,
+    /// Rule that a line outside flows matched.
+    pub line_rule: Option<&'static str>,
     /// Components that failed because of this failure.
     pub affected: Vec<CompactString>,
     /// Lines that prove the failure, the most direct one first.
@@ -115,10 +122,16 @@ impl FirstFailure {
             called_at: None,
             healthy_callees: Vec::new(),
             whole_process: false,
-            basis: confidence::Basis::Reported,
+            basis: Basis::Reported,
+            line_rule: None,
             affected: Vec::new(),
             evidence: Vec::new(),
         }
+    }
+
+    /// Returns the name of the rule that decides, under which `docs/rules.md` describes it.
+    pub fn rule(&self) -> &'static str {
+        self.line_rule.unwrap_or_else(|| self.basis.rule())
     }
 
     /// Returns the error that is nearest to the cause.
@@ -175,6 +188,10 @@ pub struct Cause {
     pub evidence: Vec<LineRef>,
     /// Estimated probability that the attribution is right.
     pub confidence: f64,
+    /// Flow of the failure that describes the cause, if it belongs to one.
+    pub flow: Option<FlowKey>,
+    /// Why the failure is attributed to its component.
+    pub why: Explanation,
 }
 
 /// The whole diagnosis.
@@ -192,11 +209,36 @@ pub struct Diagnosis {
     pub failed_flows: Vec<FailedFlow>,
     /// Number of flows that were evicted, or could not be read again.
     pub evicted: u64,
+    /// The requested flow, explained.
+    pub explained: Option<ExplainedFlow>,
 }
 
+/// A flow with its outcome and the reason for it.
+#[derive(Debug)]
+pub struct ExplainedFlow {
+    /// ID of the flow.
+    pub id: FlowKey,
+    /// Outcome of the flow.
+    pub outcome: Outcome,
+    /// Fingerprint of its first failure, if it failed or recovered.
+    pub fingerprint: Option<CompactString>,
+    /// Component and instance that failed first, if any.
+    pub first: Option<(CompactString, Option<CompactString>)>,
+    /// Why.
+    pub why: Explanation,
+}
+
+/// Maximum number of causes that are explained.
+const MAX_EXPLAINED: usize = 100;
+
 /// Diagnoses everything in the table. If `only` is not empty, only flows with one of these IDs are
-/// included.
-pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagnosis {
+/// included. `explain` is the ID of a flow to explain, whatever its outcome.
+pub fn diagnose(
+    table: &mut Table,
+    sources: &Sources,
+    only: &[FlowKey],
+    explain: Option<&FlowKey>,
+) -> Diagnosis {
     let (mut merged_flows, model) = build_run_model(table, sources);
     let table = &*table;
     let Evicted { failed: evicted, other: unknown } = table.evicted;
@@ -264,7 +306,35 @@ pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagn
     outages::join(&mut failed_flows, &outages, &model);
     let run_failures: Vec<FirstFailure> =
         findings.failures.into_iter().chain(findings.recovered).collect();
-    let causes = failure_groups::merged(&mut failed_flows, &run_failures);
+    let mut causes = failure_groups::merged(&mut failed_flows, &run_failures);
+    let explanation_of = |merged: &MergedFlow| {
+        let flow = flow_with_callees(table, merged, &model)?;
+        let tree = Tree::new(&flow, &model);
+        let found = first_failure::classify_flow(&tree, &model);
+        Some((found.outcome, Explanation::of_flow(&tree, &found, &outages, &model)))
+    };
+    for cause in causes.iter_mut().take(MAX_EXPLAINED) {
+        let merged = cause.flow.as_ref().and_then(|id| {
+            let at = merged_flows.binary_search_by(|merged| merged.id.cmp(id)).ok()?;
+            merged_flows.get(at)
+        });
+        cause.why = merged
+            .and_then(explanation_of)
+            .map_or_else(|| Explanation::of_run(&cause.failure, &model), |(_, why)| why);
+    }
+    let explained = explain.and_then(|wanted| {
+        let merged = merged_flows.iter().find(|merged| merged.keys.contains(wanted))?;
+        let (outcome, why) = explanation_of(merged)?;
+        let failed = failed_flows.iter().find(|failed| failed.id == merged.id);
+        Some(ExplainedFlow {
+            id: merged.id.clone(),
+            outcome,
+            fingerprint: failed.map(|failed| failed.fingerprint.clone()),
+            first: failed
+                .map(|failed| (failed.failure.component.clone(), failed.failure.instance.clone())),
+            why,
+        })
+    });
     let (outcome, confidence) =
         verdict::of(&causes, &counts, left + u64::from(findings.caller_gone));
     Diagnosis {
@@ -274,6 +344,7 @@ pub fn diagnose(table: &mut Table, sources: &Sources, only: &[FlowKey]) -> Diagn
         causes,
         failed_flows,
         evicted: evicted + unknown + unreadable,
+        explained,
     }
 }
 

@@ -69,6 +69,8 @@ impl std::fmt::Display for FlowKey {
 pub struct SpanRef<'a> {
     /// Span ID, or a hash of the values that stand in for one.
     pub key: u64,
+    /// Whether the line names no span, so that the key stands for the process that logged it.
+    pub is_inferred: bool,
     /// Span of the caller.
     pub parent: Option<u64>,
     /// Component, if the span itself names it.

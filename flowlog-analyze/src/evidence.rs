@@ -27,22 +27,37 @@ impl EvidenceLines {
         index: &LineIndex,
         places: impl IntoIterator<Item = LineRef>,
     ) -> Self {
-        let mut by_source: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
-        for line_ref in places {
-            by_source.entry(line_ref.source).or_default().insert(line_ref.offset);
+        Self::read_reasons(sources, index, places.into_iter().map(|line_ref| (line_ref, "")))
+    }
+
+    /// Like [`EvidenceLines::read`], for lines of errors with their messages. If the message of an
+    /// event is not on its first line, as below the header of a stack, the line that holds it is
+    /// read instead.
+    pub fn read_reasons<'m>(
+        sources: &Sources,
+        index: &LineIndex,
+        places: impl IntoIterator<Item = (LineRef, &'m str)>,
+    ) -> Self {
+        let mut by_source: BTreeMap<u32, BTreeMap<u64, &str>> = BTreeMap::new();
+        for (line_ref, reason) in places {
+            let kept = by_source.entry(line_ref.source).or_default().entry(line_ref.offset);
+            let kept = kept.or_default();
+            if kept.is_empty() {
+                *kept = reason;
+            }
         }
         let mut lines = HashMap::new();
-        for (number, offsets) in by_source {
+        for (number, reasons) in by_source {
             let Some(source) = sources.read.get(number as usize) else { continue };
+            let offsets: BTreeSet<u64> = reasons.keys().copied().collect();
             for (offset, line) in line_numbers(source, index.of(number), &offsets) {
+                let reason = reasons.get(&offset).copied().unwrap_or_default();
+                let (text, below) = text(source, offset, reason);
+                let line = line + below;
                 // Number lines as in the original file, which is in reverse order.
                 let line =
                     source.reversed_lines.map_or(line, |lines| (lines + 1).saturating_sub(line));
-                let evidence = report::Evidence {
-                    source: source.name.clone(),
-                    line,
-                    text: text(source, offset),
-                };
+                let evidence = report::Evidence { source: source.name.clone(), line, text };
                 lines.insert((number, offset), evidence);
             }
         }
@@ -90,14 +105,37 @@ fn line_numbers(
     numbers
 }
 
-fn text(source: &Source, offset: u64) -> String {
-    let mut bytes = [0; 4 * MAX_TEXT_CHARS];
+/// Maximum distance of an event's message from its first line, in bytes.
+const MAX_EVENT_BYTES: usize = 64 * 1024;
+
+/// Maximum length of the beginning of a message that is looked for, in bytes.
+const MAX_REASON_BYTES: usize = 60;
+
+/// Returns the line at an offset, or the first one below it that holds a message, and the number of
+/// lines in between.
+fn text(source: &Source, offset: u64, reason: &str) -> (String, u64) {
+    let reason = reason.lines().next().unwrap_or_default();
+    let reason = reason.get(..reason.floor_char_boundary(MAX_REASON_BYTES)).unwrap_or_default();
+    let len = if reason.is_empty() { 4 * MAX_TEXT_CHARS } else { MAX_EVENT_BYTES };
+    let mut bytes = vec![0; len];
     let Ok(filled) = source.read_at(offset, &mut bytes) else {
-        return "(the file can no longer be read)".to_owned();
+        return ("(the file can no longer be read)".to_owned(), 0);
     };
     let bytes = bytes.get(..filled).unwrap_or_default();
-    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    sanitize(&String::from_utf8_lossy(&ansi::strip(line)), MAX_TEXT_CHARS)
+    let first = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+    // The first line of an event with its message in JSON holds it, however it is escaped.
+    let is_elsewhere = !reason.is_empty()
+        && !first.contains(&b'{')
+        && memchr::memmem::find(first, reason.as_bytes()).is_none();
+    let found = memchr::memmem::find(bytes, reason.as_bytes()).filter(|_| is_elsewhere);
+    let (line, below) = found.map_or((first, 0), |found| {
+        let (above, _) = bytes.split_at(found);
+        let start = memchr::memrchr(b'\n', above).map_or(0, |end| end + 1);
+        let line = bytes.get(start..).unwrap_or_default();
+        let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
+        (line, memchr::memchr_iter(b'\n', above).count() as u64)
+    });
+    (sanitize(&String::from_utf8_lossy(&ansi::strip(line)), MAX_TEXT_CHARS), below)
 }
 
 /// Summarizes a line for display, without its envelope.

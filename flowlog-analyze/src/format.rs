@@ -44,7 +44,9 @@ use flowlog_schema::{CachedRecord, FastRecord, Level, RecordCache};
 
 use crate::event::ParsedEvent;
 
-pub use error::{ClientFault, client_fault, is_caller_gone, is_lost, is_timeout};
+pub use error::{
+    ClientFault, client_fault, is_caller_gone, is_lost, is_refused, is_timeout, reports_failed_call,
+};
 pub use flowlog::Fields;
 pub use lifecycle::phrases_with_digits;
 pub use summary::{ErrorSummary, error_of};
@@ -221,6 +223,12 @@ impl Format {
     pub fn name(self) -> &'static str {
         FORMATS.get(self.0).map_or("unrecognised", |format| format.name)
     }
+}
+
+/// Returns type and message of the error that a line without a stack reports: the error that it begins
+/// or ends with, or else an empty type and the line.
+pub fn line_error(line: &str) -> (&str, &str) {
+    error::typed(line).or_else(|| error::typed_in(line)).unwrap_or(("", line))
 }
 
 /// Returns how a line starts an event of any format, or `None` if it starts none.

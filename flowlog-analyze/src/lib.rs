@@ -111,7 +111,7 @@ pub fn analyze_growing(
 }
 
 fn conclude(mut ingested: Ingested, sources: &Sources, options: &Options) -> Report {
-    let diagnosis = diagnose::diagnose(&mut ingested.table, sources, &options.ingest.flows);
+    let diagnosis = diagnose::diagnose(&mut ingested.table, sources, &options.ingest.flows, None);
     ingested.input.problems.late_records = ingested.table.late_lines;
     ingested.input.problems.evicted_flows = diagnosis.evicted;
     report::build(ingested.input, diagnosis, sources, &ingested.index, &options.owners)
@@ -134,6 +134,22 @@ pub fn lint_logs(
     let scope =
         IngestOptions { retain_closed: true, collect_line_stats: true, ..options.ingest.clone() };
     lint::lint(ingest(sources, &scope, progress), sources, &options.owners, threshold)
+}
+
+/// Explains a failure, by its fingerprint, or a flow, by any of its IDs. Returns `None` if there is
+/// neither.
+pub fn explain(
+    sources: &Sources,
+    id: &str,
+    options: &Options,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Option<report::Explained> {
+    let wanted = FlowKey::parse(id)?;
+    // Everything is read: a flow is judged by the whole run.
+    let scope = IngestOptions { flows: vec![wanted.clone()], ..options.ingest.clone() };
+    let mut ingested = ingest(sources, &scope, progress);
+    let diagnosis = diagnose::diagnose(&mut ingested.table, sources, &[], Some(&wanted));
+    report::explained(&diagnosis, id, sources, &ingested.index)
 }
 
 /// Renders one flow as a tree. Returns `None` if no line has one of its IDs.

@@ -1,6 +1,7 @@
 //! Rendering of reports, with one module per output.
 
 mod alert;
+mod explanation;
 mod flow_tree;
 mod lint;
 mod markdown;
@@ -15,6 +16,7 @@ use flowlog_schema::report::Report;
 use serde::Serialize;
 
 pub use alert::alert;
+pub use explanation::explanation;
 pub use flow_tree::{FlowTree, render_flow_tree};
 pub use style::Style;
 

@@ -1,12 +1,18 @@
 //! Conversion of a diagnosis to a report: plain data, with its evidence.
 
+use std::fmt::Write as _;
+
 use flowlog_schema::Time;
 use flowlog_schema::report::{
-    Evidence, Failure, FlowFailure, Input, Owner, Report, RunOutcome, SCHEMA, Verdict,
+    Alternative, Evidence, Explanation, Failure, FlowFailure, Input, Owner, Report, RunOutcome,
+    SCHEMA, Step, Verdict,
 };
 
-use crate::diagnose::{Cause, Diagnosis};
+use serde::Serialize;
+
+use crate::diagnose::{self, Cause, Diagnosis};
 use crate::evidence::{EvidenceLines, sanitize};
+use crate::flow::LineRef;
 use crate::lines::LineIndex;
 use crate::owners::Owners;
 use crate::source::Sources;
@@ -22,8 +28,12 @@ pub fn build(
     index: &LineIndex,
     owners: &Owners,
 ) -> Report {
-    let places = diagnosis.causes.iter().flat_map(|cause| cause.evidence.iter().copied());
-    let lines = EvidenceLines::read(sources, index, places);
+    let places = diagnosis.causes.iter().flat_map(|cause| {
+        let reason = cause.evidence.first().map(|line| (*line, &*cause.failure.message));
+        let others = cause.evidence.iter().copied().chain(lines_of(&cause.why));
+        reason.into_iter().chain(others.map(|line| (line, "")))
+    });
+    let lines = EvidenceLines::read_reasons(sources, index, places);
     let failures: Vec<Failure> =
         diagnosis.causes.iter().map(|cause| failure(cause, &lines, owners)).collect();
     // A long run has many failed flows: free each one as it is converted.
@@ -82,6 +92,89 @@ fn failure(cause: &Cause, lines: &EvidenceLines, owners: &Owners) -> Failure {
         confidence: (cause.confidence * 1000.0).round() / 1000.0,
         examples: cause.examples.iter().map(ToString::to_string).collect(),
         evidence,
+        why: explanation(&cause.why, lines),
+    }
+}
+
+/// A failure or a flow, and why it ended as it did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explained {
+    /// Fingerprint of the failure, or ID of the flow.
+    pub id: String,
+    /// Outcome, and the component that failed first if any did.
+    pub summary: String,
+    /// Why.
+    pub why: Explanation,
+}
+
+/// Explains the failure with this fingerprint, or else the flow that the diagnosis explained.
+pub fn explained(
+    diagnosis: &Diagnosis,
+    fingerprint: &str,
+    sources: &Sources,
+    index: &LineIndex,
+) -> Option<Explained> {
+    let cause = diagnosis.causes.iter().find(|cause| cause.fingerprint == fingerprint);
+    let convert = |why: &diagnose::Explanation| {
+        explanation(why, &EvidenceLines::read(sources, index, lines_of(why)))
+    };
+    if let Some(cause) = cause {
+        let failure = &cause.failure;
+        let flows = cause.failed + cause.recovered;
+        let what = [&*failure.error_type, &*failure.message].join(" ");
+        let name = name_of(&failure.component, failure.instance.as_deref());
+        return Some(Explained {
+            id: cause.fingerprint.to_string(),
+            summary: format!("{name} {}: {}; {flows} flows", failure.kind.as_str(), what.trim()),
+            why: convert(&cause.why),
+        });
+    }
+    let flow = diagnosis.explained.as_ref()?;
+    let first = flow.first.as_ref().map_or_else(String::new, |(component, instance)| {
+        format!(": {} failed first", name_of(component, instance.as_deref()))
+    });
+    let fingerprint = flow
+        .fingerprint
+        .as_ref()
+        .map_or_else(String::new, |fingerprint| format!(" ({fingerprint})"));
+    Some(Explained {
+        id: flow.id.to_string(),
+        summary: format!("{}{first}{fingerprint}", flow.outcome.as_str()),
+        why: convert(&flow.why),
+    })
+}
+
+fn name_of(component: &str, instance: Option<&str>) -> String {
+    instance.map_or_else(|| component.to_owned(), |instance| format!("{component}/{instance}"))
+}
+
+/// Returns the lines that an explanation refers to.
+fn lines_of(why: &diagnose::Explanation) -> impl Iterator<Item = LineRef> + '_ {
+    let steps = why.steps.iter().filter_map(|step| step.line);
+    steps.chain(why.rejected.iter().filter_map(|rejected| rejected.line))
+}
+
+/// Converts an explanation.
+fn explanation(why: &diagnose::Explanation, lines: &EvidenceLines) -> Explanation {
+    let evidence = |line: Option<LineRef>| line.and_then(|line| lines.get(line).cloned());
+    Explanation {
+        rule: why.rule.to_owned(),
+        steps: why
+            .steps
+            .iter()
+            .map(|step| Step { text: sanitize(&step.text, 400), evidence: evidence(step.line) })
+            .collect(),
+        contradicted_by: why.contradicted_by.to_owned(),
+        rejected: why
+            .rejected
+            .iter()
+            .map(|rejected| Alternative {
+                component: rejected.component.to_string(),
+                instance: rejected.instance.as_ref().map(ToString::to_string),
+                reason: sanitize(&rejected.reason, 400),
+                evidence: evidence(rejected.line),
+            })
+            .collect(),
     }
 }
 
@@ -101,15 +194,19 @@ fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict
                 (None, Some(message)) | (Some(message), None) => message.clone(),
                 (None, None) => failure.kind.as_str().to_owned(),
             };
-            let flows = match (counts.failed, counts.recovered) {
-                (0, 0) => "no flow failed".to_owned(),
-                (0, recovered) => format!("{recovered} of {} flows recovered", counts.total),
-                (failed, 0) => format!("{failed} of {} flows failed", counts.total),
+            let mut flows = match (counts.failed, counts.recovered) {
+                (0, 0) if counts.total == 0 => String::new(),
+                (0, 0) => format!("; all {} flows went on", counts.total),
+                (0, recovered) => format!("; {recovered} of {} flows recovered", counts.total),
+                (failed, 0) => format!("; {failed} of {} flows failed", counts.total),
                 (failed, recovered) => {
-                    format!("{failed} of {} flows failed, {recovered} recovered", counts.total)
+                    format!("; {failed} of {} flows failed, {recovered} recovered", counts.total)
                 }
             };
-            format!("{who} failed first: {}; {flows}", sanitize(&what, 160))
+            if failure.flows < counts.failed + counts.recovered {
+                let _ = write!(flows, ", {} of them from this cause", failure.flows);
+            }
+            format!("{who} failed first: {}{flows}", sanitize(&what, 160))
         }
         None => match diagnosis.outcome {
             RunOutcome::Cancelled if counts.total == 0 => {

@@ -51,6 +51,8 @@ const RULES: [&[Rule]; 8] = [
 /// did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleMatch {
+    /// Name of the rule, or of the heuristic.
+    pub rule: &'static str,
     /// Class of the line.
     pub class: RuleClass,
     /// Component, dependency or CI area that the line concerns; empty for the producer itself.
@@ -58,6 +60,13 @@ pub struct RuleMatch {
     /// Layer of the process stack that the line comes from.
     pub layer: StackLayer,
 }
+
+/// Name of the heuristic that an exception with its stack failed something.
+pub const STACK_RULE: &str = "exception_with_stack";
+
+/// Name of the heuristic that a message at error level, or one that begins with an error, failed
+/// something.
+pub const ERROR_RULE: &str = "error_message";
 
 /// Returns what an event shows about the run, if anything. `format` is empty if no format accepted
 /// the event; `process` is the process name of its producer.
@@ -70,7 +79,7 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
     let error = event.error.as_deref().unwrap_or_default();
     let stacked = stack::of(words).is_some() || stack::of(error).is_some();
     let detail = event.level.is_some_and(|level| level <= Level::Debug) && !stacked;
-    let rule_match = |class, component: CompactString| {
+    let rule_match = |rule, class, component: CompactString| {
         let layer = match class {
             // A shared dependency is below every component.
             RuleClass::Unreachable => StackLayer::Library,
@@ -78,7 +87,7 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
             RuleClass::Traceback if format.is_empty() => StackLayer::Handler,
             _ => stack_layer::of(format, event, process),
         };
-        RuleMatch { class, component, layer }
+        RuleMatch { rule, class, component, layer }
     };
     let loud = stacked
         || event.level == Some(Level::Error)
@@ -100,10 +109,9 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
             )
             || rule.is_of_dependency())
     {
-        return rule
-            .class
-            .is_kept()
-            .then(|| rule_match(rule.class, attribution(rule, event, words, error, process)));
+        return rule.class.is_kept().then(|| {
+            rule_match(rule.name, rule.class, attribution(rule, event, words, error, process))
+        });
     }
     if detail {
         return None;
@@ -127,7 +135,9 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
     let layer = stack_layer::of(format, event, process);
     // Without a better attribution, a line of a test or CI job is attributed to the tests.
     let step = (layer == StackLayer::Step && !format.is_empty()).then_some("test_fail");
+    let name = if class == RuleClass::Traceback { STACK_RULE } else { ERROR_RULE };
     Some(rule_match(
+        name,
         class,
         component_from_code(event, words, error)
             .or(step)
@@ -203,6 +213,45 @@ mod tests {
         }
         let classes: std::collections::BTreeSet<RuleClass> = RuleClass::ALL.into_iter().collect();
         assert_eq!(classes.len(), RuleClass::ALL.len());
+    }
+
+    /// Begins the part of the manual that is made from the table.
+    const MARK: &str =
+        "<!-- Below: made from the table; FLOWLOG_BLESS=1 cargo test writes it. -->\n";
+
+    #[test]
+    fn the_manual_describes_every_rule() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rules.md");
+        let manual = std::fs::read_to_string(path).unwrap();
+        let (head, found) = manual.split_once(MARK).unwrap();
+        let mut expected = String::new();
+        let line = |text: &str| text.lines().next().unwrap_or_default().replace('`', "'");
+        for rule in RULES.iter().flat_map(|rules| rules.iter()) {
+            let component = match rule.attribution {
+                rule::Attribution::Named(name) => format!(", attributed to {name}"),
+                rule::Attribution::CodeOr(name) => {
+                    format!(", attributed to the owner of the code, or else to {name}")
+                }
+                rule::Attribution::Producer => String::new(),
+            };
+            expected.push_str(&format!(
+                "\n### {}\n\nClass {:?}{component}.\n\n- Matches `{}`\n- Not `{}`\n",
+                rule.name,
+                rule.class,
+                line(rule.example),
+                line(rule.near_miss)
+            ));
+        }
+        if std::env::var_os("FLOWLOG_BLESS").is_some() {
+            std::fs::write(path, format!("{head}{MARK}{expected}")).unwrap();
+            return;
+        }
+        assert_eq!(found, expected, "run it with FLOWLOG_BLESS=1");
+        let headings: Vec<&str> =
+            manual.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+        let unique: std::collections::BTreeSet<&&str> = headings.iter().collect();
+        assert_eq!(unique.len(), headings.len(), "a name has two entries");
+        assert!(headings.contains(&STACK_RULE) && headings.contains(&ERROR_RULE));
     }
 
     #[test]

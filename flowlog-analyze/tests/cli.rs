@@ -118,6 +118,35 @@ fn one_flow() {
 }
 
 #[test]
+fn explanation_of_a_cause_and_of_a_flow() {
+    let example = example();
+    let path = example.to_str().unwrap();
+    let report: serde_json::Value =
+        serde_json::from_slice(&run(&["--format", "json", path]).stdout).unwrap();
+    let fingerprint = report["failures"][0]["fingerprint"].as_str().unwrap();
+    let flow = report["flow_failures"][0]["flow_id"].as_str().unwrap();
+    for id in [fingerprint, flow] {
+        let output = run(&["explain", id, path]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text = stdout(&output);
+        assert!(text.contains("rule silent_process: docs/rules.md#silent_process"), "{text}");
+        assert!(text.contains("logged nothing after"), "{text}");
+        assert!(text.contains("Contradicted by"), "{text}");
+        let output = run(&["explain", id, path, "--json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let why = &json["why"];
+        assert_eq!((&json["id"], &why["rule"]), (&id.into(), &"silent_process".into()), "{json}");
+        assert!(why["steps"].as_array().is_some_and(|steps| steps.len() > 2), "{why}");
+    }
+    let output = run(&["explain", "v1:0000000000000000", path]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    assert!(stderr(&output).contains("v1:0000000000000000"), "{}", stderr(&output));
+    // Without a path, the message says what is missing.
+    let output = run(&["explain", path]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
 fn flow_and_component_filters() {
     let example = example();
     let path = example.to_str().unwrap();

@@ -8,7 +8,12 @@ use flowlog_schema::report::Report;
 
 /// Expands a short form to a record in the text form:
 /// `SECONDS component/instance FLOW SPAN<PARENT event state {fields} tail`.
+///
+/// A line that begins with a year is taken as it is.
 fn line(short: &str) -> String {
+    if short.starts_with("2025") {
+        return format!("{short}\n");
+    }
     let mut words = short.splitn(5, ' ');
     let seconds: f64 = words.next().unwrap().parse().unwrap();
     let (who, flow, spans) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
@@ -340,4 +345,359 @@ fn failures_caused_by_a_dead_worker() {
         let report = report(case, false);
         assert_eq!(answer(&report), expected, "{rule}");
     }
+}
+
+/// Returns the answer, and the rule that decided.
+fn answer_and_rule(report: &Report) -> String {
+    let flow =
+        report.flow_failures.iter().find(|failure| failure.flow_id.ends_with("000000000007"));
+    let cause = flow.and_then(|flow| {
+        report.failures.iter().find(|failure| failure.fingerprint == flow.fingerprint)
+    });
+    let rule = cause.map_or("-", |cause| cause.why.rule.as_str());
+    format!("{} by {rule}", answer(report))
+}
+
+/// Each rule decides its positive example, does not decide a similar one, and does not decide one
+/// with what contradicts it.
+#[test]
+fn each_rule_has_a_positive_example_a_near_miss_and_a_counterexample() {
+    let opened = [
+        "10 frontend/f 7 1 start receive",
+        "10.01 router/r 7 2<1 start dispatch {worker_id=v-0}",
+        "10.02 vllm/v-0 7 3<2 start decode",
+    ];
+    // The lines, outside any flow, of a process that logs all the time.
+    let active = |who: &str| -> Vec<String> {
+        (0..59)
+            .flat_map(|at| [100, 600].map(|ms| {
+                format!("2025-11-22T08:00:{at:02}.{ms}000Z  INFO {who} - - - sample - {{open_fds=30}}")
+            }))
+            .collect()
+    };
+    // A worker that is killed when no flow is open, and starts again at 40 s.
+    let killed = [
+        "2025-11-22T08:00:05.000000Z  INFO vllm/v-0 - - - process start {pid=7}",
+        "8 vllm/v-0 6 63 start free",
+        "8.1 vllm/v-0 6 63 end free",
+        "2025-11-22T08:00:40.000000Z  INFO vllm/v-0 - - - process start {pid=7}",
+    ];
+    let unreachable = |at: u32| {
+        format!(
+            "2025-11-22T08:00:{at:02}.500000Z ERROR dynamo_runtime::transports::etcd::lease: Unable to maintain lease. Check etcd server status"
+        )
+    };
+    let etcd: Vec<String> = (9..59).map(unreachable).collect();
+    let refused = |message: &str| -> Vec<String> {
+        vec![
+            "12 frontend/f 7 1 start receive".to_owned(),
+            "12.1 router/r 7 2<1 start dispatch".to_owned(),
+            format!("12.2 router/r 7 2<1 fail dispatch {{}} {message}"),
+            "12.3 frontend/f 7 1 fail receive {} Internal: request failed".to_owned(),
+        ]
+    };
+    let timeout = [
+        "10 frontend/f 7 1 start receive",
+        "10.01 router/r 7 2<1 start dispatch",
+        "16 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 6 s",
+        "16.1 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
+    ];
+    let owned =
+        |lines: &[&str]| -> Vec<String> { lines.iter().map(|line| (*line).to_owned()).collect() };
+    let with = |lines: &[&str]| -> Vec<String> { [owned(&opened), owned(lines)].concat() };
+    let mut wrong = Vec::new();
+    for (case, lines, served_to_the_end, expected) in [
+        (
+            "reported_failure",
+            with(&[
+                "10.3 vllm/v-0 7 3<2 fail decode {} Internal: CUDA out of memory",
+                "10.4 router/r 7 2<1 fail dispatch {} Unavailable: worker failed",
+                "10.5 frontend/f 7 1 fail receive {} Internal: request failed",
+            ]),
+            true,
+            "vllm/v-0 error Failed by reported_failure",
+        ),
+        (
+            "reported_failure, near miss: the error was handled",
+            with(&[
+                "10.2 vllm/v-0 7 3<2 state decode {} Disconnected: kv events, reconnected",
+                "10.3 vllm/v-0 7 3<2 end decode",
+                "10.4 router/r 7 2<1 end dispatch",
+                "10.5 frontend/f 7 1 end receive",
+            ]),
+            true,
+            "ok by -",
+        ),
+        (
+            "reported_failure, counterexample: a callee failed before",
+            with(&[
+                "10.1 nixl/n-0 7 4<3 start transfer",
+                "10.2 nixl/n-0 7 4<3 fail transfer {} BackendProtocol: no memory region",
+                "10.3 vllm/v-0 7 3<2 fail decode {} Internal: CUDA out of memory",
+                "10.4 router/r 7 2<1 fail dispatch {} Unavailable: worker failed",
+                "10.5 frontend/f 7 1 fail receive {} Internal: request failed",
+            ]),
+            true,
+            "nixl/n-0 error Failed by reported_failure",
+        ),
+        (
+            "lost_by_caller",
+            with(&[
+                "16 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
+                "16.01 router/r 7 2<1 cancel dispatch {} abandoned: dropped without an end",
+                "16.1 vllm/v-0 7 3<2 cancel decode {} abandoned: dropped without an end",
+            ]),
+            true,
+            "vllm/v-0 hang Failed by lost_by_caller",
+        ),
+        (
+            "lost_by_caller, near miss: the callee was active",
+            with(&[
+                "12 vllm/v-0 7 3<2 state decode",
+                "15.9 vllm/v-0 7 3<2 state decode",
+                "16 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 6 s",
+                "16.1 vllm/v-0 7 3<2 cancel decode {} abandoned: dropped without an end",
+                "16.1 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
+            ]),
+            true,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "lost_by_caller, counterexample: the callee had ended",
+            with(&[
+                "10.3 vllm/v-0 7 3<2 end decode",
+                "16 router/r 7 2<1 fail dispatch {} ResponseTimeout: no answer within 6 s",
+                "16.1 frontend/f 7 1 fail receive {} ResponseTimeout: no answer within 6 s",
+            ]),
+            true,
+            "router/r error Failed by reported_failure",
+        ),
+        ("outlasted_peers", with(&[]), true, "vllm/v-0 hang Failed by outlasted_peers"),
+        (
+            "outlasted_peers, near miss: the client left, and the callee acknowledged that",
+            with(&[
+                "18 frontend/f 7 1 cancel receive {} Cancelled: client disconnected",
+                "18.01 router/r 7 2<1 cancel dispatch",
+                "18.02 vllm/v-0 7 3<2 cancel decode",
+            ]),
+            true,
+            "cancelled by -",
+        ),
+        (
+            "outlasted_peers, counterexample: another span took as long",
+            with(&[
+                "5 frontend/f 8 81 start receive",
+                "5.01 router/r 8 82<81 start dispatch",
+                "5.02 vllm/v-0 8 83<82 start decode",
+                "57.8 vllm/v-0 8 83<82 end decode",
+                "57.9 router/r 8 82<81 end dispatch",
+                "58 frontend/f 8 81 end receive",
+            ]),
+            true,
+            "unfinished by -",
+        ),
+        (
+            "silent_process",
+            with(&[
+                "10.8 router/r 7 2<1 fail dispatch {} Internal: stream ended before generation completed",
+                "10.9 frontend/f 7 1 fail receive {} Internal: request failed",
+            ]),
+            false,
+            "vllm/v-0 crash Failed by silent_process",
+        ),
+        (
+            "silent_process, near miss: a client that leaves at once",
+            with(&["10.3 frontend/f 7 1 cancel receive {} Cancelled: client disconnected"]),
+            false,
+            "cancelled by -",
+        ),
+        (
+            "silent_process, counterexample: the process shut down",
+            [
+                with(&[
+                    "10.8 router/r 7 2<1 fail dispatch {} Internal: index out of bounds",
+                    "10.9 frontend/f 7 1 fail receive {} Internal: request failed",
+                    "10.3 vllm/v-0 7 3<2 end decode",
+                ]),
+                owned(&["2025-11-22T08:00:10.400000Z  INFO vllm/v-0 - - - process stop {pid=7}"]),
+            ]
+            .concat(),
+            false,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "recorded_kill",
+            [
+                with(&[
+                    "10.8 router/r 7 2<1 fail dispatch {} Internal: stream ended before generation completed",
+                    "10.9 frontend/f 7 1 fail receive {} Internal: request failed",
+                ]),
+                owned(&["2025-11-22T08:00:12.000000Z  INFO vllm/v-0 - - - process start {pid=7}"]),
+            ]
+            .concat(),
+            true,
+            "vllm/v-0 crash Failed by recorded_kill",
+        ),
+        (
+            "recorded_kill, near miss: it started before the call",
+            [
+                with(&["10.3 vllm/v-0 7 3<2 fail decode {} Internal: CUDA out of memory"]),
+                owned(&[
+                    "10.5 frontend/f 7 1 fail receive {} Internal: request failed",
+                    "2025-11-22T08:00:09.000000Z  INFO vllm/v-0 - - - process start {pid=7}",
+                ]),
+            ]
+            .concat(),
+            true,
+            "vllm/v-0 error Failed by reported_failure",
+        ),
+        (
+            "recorded_kill, counterexample: the call was over",
+            [
+                with(&[
+                    "10.3 vllm/v-0 7 3<2 end decode",
+                    "10.4 router/r 7 2<1 end dispatch",
+                    "10.5 frontend/f 7 1 end receive",
+                ]),
+                owned(&["2025-11-22T08:00:12.000000Z  INFO vllm/v-0 - - - process start {pid=7}"]),
+            ]
+            .concat(),
+            true,
+            "ok by -",
+        ),
+        (
+            "named_outage",
+            [owned(&killed), refused("Internal: engine v-0 rejected the call")].concat(),
+            false,
+            "vllm/v-0 crash Failed by named_outage",
+        ),
+        (
+            "named_outage, near miss: the replica is not named",
+            [
+                owned(&killed),
+                active("vllm/v-1"),
+                refused("Unavailable: no ready worker for model tiny"),
+            ]
+            .concat(),
+            false,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "named_outage, counterexample: the named replica is alive",
+            [active("vllm/v-0"), refused("Internal: engine v-0 rejected the call")].concat(),
+            true,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "no_instance_left",
+            [owned(&killed), refused("Unavailable: no ready worker for model tiny")].concat(),
+            false,
+            "vllm/v-0 crash Failed by no_instance_left",
+        ),
+        (
+            "no_instance_left, near miss: the failure is no loss",
+            [owned(&killed), refused("Internal: radix tree index corrupt")].concat(),
+            false,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "no_instance_left, counterexample: another instance is alive",
+            [
+                owned(&killed),
+                active("vllm/v-1"),
+                refused("Disconnected: stream ended before the first token"),
+            ]
+            .concat(),
+            false,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "connection_refused",
+            [
+                owned(&killed),
+                active("vllm/v-1"),
+                refused("CannotConnect: http://10.0.0.7:8000/decode: client error (Connect)"),
+            ]
+            .concat(),
+            false,
+            "vllm/v-0 crash Failed by connection_refused",
+        ),
+        (
+            "connection_refused, near miss: it connects to another component",
+            [
+                owned(&killed),
+                active("vllm/v-1"),
+                refused("CannotConnect: failed to connect to nats"),
+            ]
+            .concat(),
+            false,
+            "nats/- run Failed by named_outage",
+        ),
+        (
+            "connection_refused, counterexample: the process was alive",
+            [
+                active("vllm/v-0"),
+                active("vllm/v-1"),
+                refused("CannotConnect: http://10.0.0.7:8000/decode: client error (Connect)"),
+            ]
+            .concat(),
+            true,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "silent_callee",
+            [active("vllm/v-1"), owned(&timeout)].concat(),
+            true,
+            "vllm/v-0 hang Failed by silent_callee",
+        ),
+        (
+            "silent_callee, near miss: its own error",
+            [
+                active("vllm/v-1"),
+                refused("ResourceExhausted: admission queue full"),
+            ]
+            .concat(),
+            true,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "silent_callee, counterexample: the callee was active",
+            [active("vllm/v-0"), active("vllm/v-1"), active("router/r"), owned(&timeout)].concat(),
+            true,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "shared_dependency",
+            [etcd.clone(), active("vllm/v-0"), refused("Unavailable: gave up")].concat(),
+            true,
+            // The rule of the cause is the one that recognized the outage.
+            "etcd/- run Failed by etcd_unreachable",
+        ),
+        (
+            "shared_dependency, near miss: the failure is no loss",
+            [etcd.clone(), refused("Internal: radix tree index corrupt")].concat(),
+            false,
+            "router/r error Failed by reported_failure",
+        ),
+        (
+            "shared_dependency, counterexample: other flows were served",
+            [
+                etcd,
+                served(11.0, 61),
+                served(11.6, 62),
+                served(13.0, 63),
+                refused("Unavailable: gave up"),
+            ]
+            .concat(),
+            true,
+            "router/r error Failed by reported_failure",
+        ),
+    ] {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let found = answer_and_rule(&report(&lines, served_to_the_end));
+        if found != expected {
+            wrong.push(format!("{case}: expected {expected}, found {found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

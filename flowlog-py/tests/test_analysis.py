@@ -55,6 +55,13 @@ def test_failures_are_rows(report: flowlog.Report) -> None:
     failure = report.failures[0]
     assert (failure.kind, failure.component, failure.flows, failure.owner.pic) == ("crash", "prefill", 10, "Ann Example")
     assert failure.affected
+    assert (failure.why.rule, len(failure.why.steps)) == ("silent_process", 5)
+    died = failure.why.steps[2]
+    assert "without shutting down" in died.text
+    assert died.evidence is not None
+    assert str(died).endswith(f"{died.evidence.source}:{died.evidence.line})")
+    assert failure.why.contradicted_by
+    assert failure.why.rejected == ()
     assert all(isinstance(each, str) for each in failure.examples)
     assert len(report.failures) == len(list(report.failures))
     assert report.failures[:1] == [failure]

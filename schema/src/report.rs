@@ -211,6 +211,43 @@ plain! {
         pub examples: Vec<String>,
         /// Lines that support the finding, at most 10.
         pub evidence: Vec<Evidence>,
+        /// Why the failure is attributed to this component.
+        pub why: Explanation,
+    }
+
+    /// Why a failure is attributed to a component.
+    #[derive(Default, Eq)]
+    pub struct Explanation {
+        /// Name of the rule that decides; `docs/rules.md` describes it.
+        pub rule: String,
+        /// Steps of the reasoning, in order.
+        pub steps: Vec<Step>,
+        /// What would have contradicted the attribution; empty if nothing is known.
+        pub contradicted_by: String,
+        /// Alternatives that were considered and rejected.
+        pub rejected: Vec<Alternative>,
+    }
+
+    /// One step of an explanation.
+    #[derive(Eq)]
+    pub struct Step {
+        /// What happened.
+        pub text: String,
+        /// Line that shows it.
+        pub evidence: Option<Evidence>,
+    }
+
+    /// A component that could have failed first, but did not.
+    #[derive(Eq)]
+    pub struct Alternative {
+        /// Component.
+        pub component: String,
+        /// Instance of the component.
+        pub instance: Option<String>,
+        /// Why it is not the first failure.
+        pub reason: String,
+        /// Line that concerns it.
+        pub evidence: Option<Evidence>,
     }
 
     /// Outcome of a flow in which something went wrong.

@@ -45,6 +45,22 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value_t = OwnersFormat::Toml, value_name = "FORMAT")]
         format: OwnersFormat,
     },
+    /// Explain why a failure is attributed to its component, or why a flow ended as it did
+    ///
+    /// Prints the rule that decides, each step with its line, what would have contradicted it, and
+    /// the alternatives that were ruled out. docs/rules.md describes the rules.
+    Explain {
+        /// Fingerprint of a failure (`v1:...`), or a flow ID, trace ID or request ID
+        #[arg(value_name = "FINGERPRINT|FLOW")]
+        id: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        output: TextArgs,
+        #[command(flatten)]
+        input: InputArgs,
+    },
     /// Show one flow as a tree, with times, components and its first failure
     Show {
         /// Flow ID, trace ID or request ID

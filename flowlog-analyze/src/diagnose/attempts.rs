@@ -1,6 +1,7 @@
 //! Attempts at the same call: which one replaced another.
 
 use super::fault::Fault;
+use super::names::names_instance;
 use super::silence::CROSS_HOST_CLOCK_TOLERANCE_NS;
 use super::topology::RunModel;
 use super::tree::Tree;
@@ -17,6 +18,16 @@ pub(super) fn retry_of(tree: &Tree<'_>, fault: &Fault<'_>, model: &RunModel) -> 
         None => model.time(fault.position, node.process)?,
     };
     other_attempt(tree, fault.at, since, model)
+}
+
+/// Returns whether another process reports by name that it lost the process of a span.
+pub(super) fn is_reported_lost(tree: &Tree<'_>, at: usize, model: &RunModel) -> bool {
+    let node = &tree.spans[at];
+    tree.spans
+        .iter()
+        .filter(|other| other.process != node.process)
+        .filter_map(|other| other.span.first_loss.as_ref())
+        .any(|loss| names_instance(&loss.message, node.instance(model)))
 }
 
 /// Returns the attempt that replaced a span that never finished, although its caller did.

@@ -15,27 +15,25 @@ pub(super) fn add_silent(flow: &mut Flow, model: &RunModel) {
     for span in flow.spans.values() {
         let caller = model.process(model.of_span(span));
         let called =
-            span.callees.iter().map(|(position, callee)| (*position, callee.as_str(), RESPONSE_NS));
-        let errors = span
-            .failed
-            .iter()
-            .chain(&span.first_loss)
-            .chain(&span.last_error)
-            .filter(|error| is_lost(&error.kind, &error.message, error.status));
-        let lost =
-            errors.flat_map(|error| names_in(&error.message).map(|name| (error.position, name, 0)));
-        for (position, callee, response) in called.chain(lost) {
+            span.callees.iter().map(|(position, callee)| (*position, callee.as_str(), false));
+        let errors = span.failed.iter().chain(&span.last_error);
+        let errors = errors
+            .filter(|error| is_lost(&error.kind, &error.message, error.status))
+            .chain(&span.first_loss);
+        let lost = errors
+            .flat_map(|error| names_in(&error.message).map(|name| (error.position, name, true)));
+        for (position, callee, is_reported) in called.chain(lost) {
             let Some((index, process)) = model.of_instance_name(callee) else { continue };
             // By the callee's clock, as the lines of its spans are.
             let shift = process.skew.saturating_sub(caller.skew);
             let time = position.time().map_or(position.time, |time| time.saturating_add(shift));
-            // It may respond to a later call, or too late to this one.
+            // A process that is reported as lost may respond to a later call.
             let common = time.saturating_sub(process.skew);
             let began = model.time(span.first, model.of_span(span)).unwrap_or(common);
             let is_down = process.downtime_within(began, common).is_some();
             let is_known = flow.spans.values().any(|other| {
                 model.of_span(other) == Some(index)
-                    && (!is_down || other.first.time <= time.saturating_add(response))
+                    && (!is_reported || !is_down || other.first.time <= time)
             });
             if !is_known {
                 silent.push((
@@ -52,9 +50,6 @@ pub(super) fn add_silent(flow: &mut Flow, model: &RunModel) {
         flow.add_callee(component, instance, caller, position);
     }
 }
-
-/// Maximum time in which a process that is available logs the start of a call, in nanoseconds.
-const RESPONSE_NS: i64 = 1_000_000_000;
 
 /// Iterates over the words of a message that may name an instance.
 fn names_in(message: &str) -> impl Iterator<Item = &str> {

@@ -27,6 +27,8 @@ pub enum Basis {
     NamedOutage,
     /// No instance of a component that the failed one depends on was available.
     NoneLeft,
+    /// The connection was refused, and one process that the failed component calls was dead.
+    ConnectionRefused,
     /// The failed component waited for one that was silent for as long.
     SilentCallee,
     /// A shared dependency was unreachable, and no flow succeeded meanwhile.
@@ -42,11 +44,84 @@ pub enum Basis {
 }
 
 impl Basis {
+    /// Every basis that decides in flows; the others are those of rules for lines outside flows.
+    pub const OF_FLOWS: [Self; 12] = [
+        Self::Recorded,
+        Self::ReportedInOrder,
+        Self::Reported,
+        Self::LostByCaller,
+        Self::OutlastedPeers,
+        Self::ProcessSilent,
+        Self::NamedOutage,
+        Self::NoneLeft,
+        Self::ConnectionRefused,
+        Self::SilentCallee,
+        Self::SharedDependency,
+        Self::Relay,
+    ];
+
+    /// Returns the name of the rule, under which `docs/rules.md` describes it.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded_kill",
+            Self::ReportedInOrder | Self::Reported => "reported_failure",
+            Self::LostByCaller => "lost_by_caller",
+            Self::OutlastedPeers => "outlasted_peers",
+            Self::ProcessSilent => "silent_process",
+            Self::NamedOutage => "named_outage",
+            Self::NoneLeft => "no_instance_left",
+            Self::ConnectionRefused => "connection_refused",
+            Self::SilentCallee => "silent_callee",
+            Self::SharedDependency => "shared_dependency",
+            Self::RuleMatch | Self::ErrorText => "error_message",
+            Self::Pattern => "no_progress",
+            Self::Relay => "relayed_error",
+        }
+    }
+
+    /// Returns what would have contradicted the attribution.
+    pub fn contradicted_by(self) -> &'static str {
+        match self {
+            Self::Recorded => "a line of the process after it was killed",
+            Self::ReportedInOrder | Self::Reported => {
+                "an earlier failure of a component that it called"
+            }
+            Self::LostByCaller => "a line about this call before its caller gave up",
+            Self::OutlastedPeers => {
+                "a complete span of this component and state that took as long, or a line about \
+                 this call"
+            }
+            Self::ProcessSilent => "a line of the process in that time, or a shutdown before it",
+            Self::NamedOutage => {
+                "a response of the instance to this flow, or a line of it at the time of the failure"
+            }
+            Self::NoneLeft => "a line of another instance at the time of the failure",
+            Self::ConnectionRefused => {
+                "a line of the instance at that time, or another dead process that the component \
+                 calls"
+            }
+            Self::SilentCallee => {
+                "a line of the instance while it was waited for, or another instance that was \
+                 silent, too"
+            }
+            Self::SharedDependency => "a flow that began at that time and ended well",
+            Self::RuleMatch | Self::ErrorText => {
+                "a later line that shows that the process recovered, or a request to stop before it"
+            }
+            Self::Pattern => "progress between the repeated lines, or a request to stop",
+            Self::Relay => "the error that the line passes on",
+        }
+    }
+
     /// Returns whether the failure was attributed to the outage of another component.
     pub fn is_joined(self) -> bool {
         matches!(
             self,
-            Self::NamedOutage | Self::NoneLeft | Self::SilentCallee | Self::SharedDependency
+            Self::NamedOutage
+                | Self::NoneLeft
+                | Self::ConnectionRefused
+                | Self::SilentCallee
+                | Self::SharedDependency
         )
     }
 
@@ -55,18 +130,30 @@ impl Basis {
         match self {
             Self::Recorded => 0.99,
             Self::ReportedInOrder => 0.98,
-            Self::Reported => 0.96,
-            Self::LostByCaller => 0.96,
+            Self::Reported | Self::LostByCaller => 0.97,
             Self::OutlastedPeers => 0.93,
-            Self::ProcessSilent => 0.88,
-            Self::NamedOutage => 0.95,
-            Self::NoneLeft => 0.85,
-            Self::SilentCallee => 0.85,
-            Self::SharedDependency => 0.85,
+            Self::ProcessSilent | Self::NamedOutage => 0.95,
+            Self::NoneLeft | Self::ConnectionRefused => 0.9,
+            Self::SilentCallee | Self::SharedDependency => 0.85,
             Self::RuleMatch => 0.75,
             Self::ErrorText => 0.65,
             Self::Pattern => 0.6,
             Self::Relay => 0.55,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_describes_every_rule_for_flows() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rules.md");
+        let manual = std::fs::read_to_string(path).unwrap();
+        let outcomes = ["flow_ok", "flow_cancelled", "flow_rejected", "flow_unfinished"];
+        for rule in Basis::OF_FLOWS.map(Basis::rule).into_iter().chain(outcomes) {
+            assert!(manual.contains(&format!("\n### {rule}\n")), "{rule}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use compact_str::CompactString;
 use flowlog_schema::report::{FailureKind, FlowOutcome};
 
+use super::explanation::Explanation;
 use super::{Cause, FailedFlow, FirstFailure, fingerprint};
 use crate::event::FlowKey;
 use crate::flow::LineRef;
@@ -98,5 +99,7 @@ fn cause(fingerprint: CompactString, mut failures: Vec<Member<'_>>) -> Cause {
         affected: affected.into_iter().collect(),
         evidence,
         confidence,
+        flow: own.and_then(|(_, flow)| flow.map(|(id, _)| id.clone())),
+        why: Explanation::default(),
     }
 }

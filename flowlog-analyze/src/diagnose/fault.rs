@@ -103,7 +103,9 @@ impl<'a> Fault<'a> {
                 "process stopped logging while others continued"
             }
             FailureKind::Hang => "no activity for longer than any complete span of this kind took",
-            FailureKind::Crash => "process exited without a shutdown while this flow was open",
+            FailureKind::Crash => {
+                "process exited without a shutdown while this request was in flight"
+            }
             FailureKind::Error | FailureKind::Run => "stream broke and was restarted",
         };
         message.into()

@@ -4,6 +4,7 @@ use flowlog_schema::report::FailureKind;
 
 use super::attempts;
 use super::availability::{DownKind, Downtime};
+use super::caller_exit::{CallerExit, follows};
 use super::confidence::Basis;
 use super::fault::Fault;
 use super::names::names_dependency;
@@ -32,8 +33,15 @@ pub(super) fn of_tree<'a>(
     };
     let silences = silences(tree, caller_exit, until, model);
     let mut faults = Vec::new();
-    for at in 0..tree.spans.len() {
-        faults.extend(of_span(tree, at, silences[at], caller_exit, until, model));
+    for (at, silence) in silences.into_iter().enumerate() {
+        faults.extend(of_span(tree, at, silence, caller_exit, until, model));
+    }
+    // A process without spans may have finished its part; a span that fell silent did not.
+    if faults.iter().any(|fault| fault.silence().is_some() && tree.spans[fault.at].is_tracked) {
+        faults.retain(|fault| {
+            let is_weak = fault.silence().is_some_and(|silence| !silence.whole_process);
+            tree.spans[fault.at].is_tracked || !is_weak
+        });
     }
     // If several callees were awaited at once and one never responded, a callee that did respond is
     // not the cause.
@@ -156,9 +164,49 @@ fn of_participant<'a>(
         return None;
     }
     let lost_at = lost_since(tree, at, caller_exit, model).or(waits.then_some(until))?;
-    let down = process.downtime_within(node.opened, lost_at)?;
-    let counts = down.kind != DownKind::Stopped && (!waits || down.is_certain);
-    counts.then(|| frozen_at(tree, at, down, model))
+    let down = process
+        .downtime_within(node.opened, lost_at)
+        .filter(|down| down.kind != DownKind::Stopped && (!waits || down.is_certain))
+        .filter(|down| !waits || may_have_been_open(tree, at, *down, model));
+    match down {
+        Some(down) => Some(frozen_at(tree, at, down, model)),
+        None => hung_participant(tree, at, lost_at, model),
+    }
+}
+
+/// Returns whether a flow that still waits may have waited for a process when that went down: no
+/// longer after its last line about the flow than any flow took.
+fn may_have_been_open(tree: &Tree<'_>, at: usize, down: Downtime, model: &RunModel) -> bool {
+    let node = &tree.spans[at];
+    let last = model.time(node.span.last, node.process).unwrap_or(node.opened);
+    silence::longest_peer(tree, tree.root, model)
+        .is_none_or(|longest| down.since.saturating_sub(last) <= longest)
+}
+
+/// Returns the hang of a process without spans that had begun to work on a call, and was silent about
+/// it for most of the time until its caller timed out.
+fn hung_participant<'a>(
+    tree: &Tree<'a>,
+    at: usize,
+    lost_at: i64,
+    model: &RunModel,
+) -> Option<Fault<'a>> {
+    let node = &tree.spans[at];
+    let caller = &tree.spans[node.parent?];
+    let timed_out = caller
+        .span
+        .failure()
+        .is_some_and(|failure| is_timeout(&failure.kind, &failure.message, failure.status));
+    let last = model.time(node.span.last, node.process)?;
+    let waited = lost_at.saturating_sub(node.opened);
+    // A process that logged nothing of the flow may be busy, or not have been reached.
+    let logged_itself = node.span.parent.is_none();
+    let is_silent = lost_at.saturating_sub(last).saturating_mul(2) >= waited;
+    (timed_out && logged_itself && is_silent).then(|| {
+        let basis = Basis::LostByCaller;
+        let silence = Silence { kind: FailureKind::Hang, basis, whole_process: false, since: last };
+        Fault::silent_at(at, node.span.last, silence)
+    })
 }
 
 /// Tolerance when comparing corrected times of two hosts, in nanoseconds.
@@ -300,44 +348,17 @@ fn silences(
         // A callee that began only after its caller had left was called before.
         let called = if node.opened > until { tree.root().opened } else { node.opened };
         let waited = until.saturating_sub(called);
-        let is_prompt = answer.is_some_and(|answer| answer <= until.saturating_add(PROMPT_NS))
-            || waited < PROMPT_NS;
-        *silence = silence.filter(|silence| !is_prompt && (silence.whole_process || !is_stream));
+        let answers = answer.is_some_and(|answer| answer <= until.saturating_add(PROMPT_NS));
+        let is_prompt = answers && node.opened <= until || waited < PROMPT_NS;
+        // Where lines are missing, that of the end of a call may be, too.
+        let counts_alone = !is_stream && !model.loses_lines;
+        *silence = silence.filter(|silence| !is_prompt && (silence.whole_process || counts_alone));
     }
     silences
 }
 
 /// Maximum time in which a process that is alive acknowledges a cancellation, in nanoseconds.
 const PROMPT_NS: i64 = 1_000_000_000;
-
-/// Departure of the caller.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum CallerExit {
-    /// A line of the root reports it.
-    Position(LogPosition),
-    /// The root's process, or the run, was stopped at this time.
-    Stop(i64),
-}
-
-impl CallerExit {
-    /// Returns when the caller of a flow went away, if it did.
-    pub(super) fn of(tree: &Tree<'_>, model: &RunModel) -> Option<Self> {
-        let root = tree.root();
-        let finished = root.span.finished().and_then(|position| model.time(position, root.process));
-        let stop = model.stop_after(root.process, root.opened).filter(|stop| {
-            root.status == SpanStatus::Open
-                || (root.status == SpanStatus::Failed && finished.is_some_and(|end| end > *stop))
-        });
-        match (root.status, stop) {
-            (_, Some(stop)) => Some(Self::Stop(stop)),
-            (SpanStatus::Cancelled, None) => {
-                let cancelled = root.span.cancelled.or_else(|| root.span.finished());
-                Some(Self::Position(cancelled.unwrap_or(root.span.last)))
-            }
-            _ => None,
-        }
-    }
-}
 
 /// Returns the last line of a span if it is before a moment, or else the first: no other is kept.
 fn last_before(
@@ -350,25 +371,6 @@ fn last_before(
         span.last
     } else {
         span.first
-    }
-}
-
-/// Returns whether a failure only follows from the caller's departure.
-pub(super) fn follows(
-    tree: &Tree<'_>,
-    at: usize,
-    position: LogPosition,
-    caller_exit: Option<CallerExit>,
-    model: &RunModel,
-) -> bool {
-    match caller_exit {
-        None => false,
-        Some(CallerExit::Position(left)) => {
-            tree.order(position, at, left, tree.root, model).is_gt()
-        }
-        Some(CallerExit::Stop(stop)) => {
-            model.time(position, tree.spans[at].process).is_none_or(|time| time > stop)
-        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! Outcome and first failure of a flow.
 
+use flowlog_schema::report::FailureKind;
+
 use super::attempts;
+use super::caller_exit::CallerExit;
 use super::fault::{Fault, FaultKind};
-use super::faults::{self, CallerExit};
+use super::faults;
 use super::missing_lines;
 use super::topology::RunModel;
 use super::tree::Tree;
 use crate::flow::SpanStatus;
-use crate::format::{is_caller_gone, is_lost};
+use crate::format::{is_caller_gone, is_lost, is_timeout};
 use crate::rules::is_relay;
 
 /// Outcome of a flow.
@@ -28,6 +31,20 @@ pub enum Outcome {
     Failed,
     /// None of these.
     Unfinished,
+}
+
+impl Outcome {
+    /// Returns the outcome as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Recovered => "recovered",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+            Self::Unfinished => "unfinished",
+        }
+    }
 }
 
 /// Outcome of a flow, its faults, and the first of them.
@@ -141,6 +158,7 @@ fn carried_by_a_retry<'a>(
     carried.retain(|fault| {
         (fault.reported().is_some() && tree.spans[fault.at].is_tracked)
             || attempts::retry_of(tree, fault, model).is_some()
+            || attempts::is_reported_lost(tree, fault.at, model)
             || faults::outlived_frozen(tree, fault.at, model).is_some()
             || faults::lost_by_caller(tree, fault.at, None, model)
     });
@@ -182,11 +200,47 @@ pub(super) fn explains(
     fault: &Fault<'_>,
     model: &RunModel,
 ) -> bool {
+    if let Some(passes_on) = passes_on(tree, cause, fault) {
+        return passes_on;
+    }
     if tree.is_above(fault.at, cause.at) {
         return !is_first(tree, fault, cause, model);
     }
     tree.is_above(cause.at, fault.at) && is_first(tree, cause, fault, model)
 }
+
+/// Returns whether a fault passes on the message of another one, with more words, if the calls do not
+/// tell: one of them is in a process without spans. `None` if neither passes on the other's.
+fn passes_on(tree: &Tree<'_>, cause: &Fault<'_>, fault: &Fault<'_>) -> Option<bool> {
+    if tree.spans[cause.at].span.has_id && tree.spans[fault.at].span.has_id {
+        return None;
+    }
+    let gave_up = |fault: &Fault<'_>| {
+        fault
+            .reported()
+            .is_some_and(|failure| is_timeout(&failure.kind, &failure.message, failure.status))
+    };
+    // Who reports a timeout waited for the span that is silent.
+    match (cause.silence(), fault.silence()) {
+        (Some(_), None) if gave_up(fault) => return Some(true),
+        (None, Some(_)) if gave_up(cause) => return Some(false),
+        _ => {}
+    }
+    let (cause, fault) = (&*cause.reported()?.message, &*fault.reported()?.message);
+    if cause.len() < MIN_MESSAGE_BYTES || fault.len() < MIN_MESSAGE_BYTES || cause == fault {
+        return None;
+    }
+    match (fault.contains(cause), cause.contains(fault)) {
+        (false, false) => None,
+        (passes_on, _) => Some(passes_on),
+    }
+}
+
+/// Maximum time in which a callee detects that its caller's process died, in nanoseconds.
+const LOST_CALLER_NS: i64 = 2_000_000_000;
+
+/// Minimum length of a message that another one may pass on, in bytes.
+const MIN_MESSAGE_BYTES: usize = 8;
 
 /// Returns whether a caller failed on its own, before its callee did.
 fn is_first(tree: &Tree<'_>, caller: &Fault<'_>, callee: &Fault<'_>, model: &RunModel) -> bool {
@@ -195,8 +249,16 @@ fn is_first(tree: &Tree<'_>, caller: &Fault<'_>, callee: &Fault<'_>, model: &Run
         (_, FaultKind::Silent(_)) => false,
         // The callee failed first, or its caller would have logged something; unless the callee
         // reports that its caller is gone.
-        (FaultKind::Silent(_), FaultKind::Reported(failure)) => {
-            is_caller_gone(&failure.kind, &failure.message)
+        (FaultKind::Silent(silence), FaultKind::Reported(failure)) => {
+            // A callee that lost its connection when its caller's process died lost its caller.
+            let has_died = silence.kind == FailureKind::Crash && silence.whole_process;
+            let failed = model.time(callee.position, tree.spans[callee.at].process);
+            let lost = has_died
+                && is_lost(&failure.kind, &failure.message, failure.status)
+                && failed.is_some_and(|failed| {
+                    (0..=LOST_CALLER_NS).contains(&failed.saturating_sub(silence.since))
+                });
+            lost || is_caller_gone(&failure.kind, &failure.message)
                 && tree.order(caller.position, caller.at, callee.position, callee.at, model).is_lt()
         }
         (FaultKind::Reported(caller_failure), FaultKind::Reported(callee_failure)) => {

@@ -353,6 +353,7 @@ impl<'t> MatchContext<'t> {
                 RuleClass::Waiting | RuleClass::Stop => Basis::Pattern,
                 _ => Basis::RuleMatch,
             },
+            line_rule: Some(self.match_stats.first.2),
             evidence: vec![self.match_stats.first.0.line],
             ..FirstFailure::new(FailureKind::Run, component, instance.unwrap_or_default(), process)
         }

@@ -16,18 +16,6 @@ use super::topology::RunModel;
 use super::tree::Tree;
 use crate::flow::{MergedFlow, SpanStatus, Table};
 
-/// Signs of lost lines in one flow.
-struct OfFlow {
-    /// Number of spans that lost their last line.
-    lost: u64,
-    /// Component and state of the root, if it is the only span that did not end.
-    alone: Option<(CompactString, CompactString)>,
-    /// Whether each of its records' spans has a start.
-    has_starts: bool,
-    /// Whether the span of a record lacks its start.
-    lacks_start: bool,
-}
-
 /// Returns the components with roots that are the only silent span of their flow because they lost
 /// a line rather than hang.
 pub(super) fn of(
@@ -44,30 +32,29 @@ pub(super) fn of(
         let root = tree.root();
         let alone = only_root_unfinished(&tree, model)
             .then(|| (root.component(model).clone(), CompactString::from(root.span.state())));
-        let records = tree.spans.iter().filter(|node| node.span.coverage.record);
-        let starts: Vec<bool> = records.map(|node| node.span.coverage.start).collect();
-        let all_start = !starts.is_empty() && starts.iter().all(|start| *start);
-        Some(OfFlow { lost, alone, has_starts: all_start, lacks_start: starts.contains(&false) })
+        Some((lost, alone))
     };
-    let found: Vec<OfFlow> = merged_flows.par_iter().filter_map(of_group).collect();
-    // Logs that lose lines lose those that start a span, too.
-    if found.iter().any(|flow| flow.has_starts) && !found.iter().any(|flow| flow.lacks_start) {
+    // Logs of records that lose lines lose those that start a span, too.
+    if model.has_records && !model.loses_lines {
         return BTreeSet::new();
     }
-    let lost: u64 = found.iter().map(|flow| flow.lost).sum();
+    let found: Vec<(u64, Option<(CompactString, CompactString)>)> =
+        merged_flows.par_iter().filter_map(of_group).collect();
+    let lost: u64 = found.iter().map(|(lost, _)| lost).sum();
     let mut alone: BTreeMap<(CompactString, CompactString), u64> = BTreeMap::new();
-    for name in found.into_iter().filter_map(|flow| flow.alone) {
+    for name in found.into_iter().filter_map(|(_, alone)| alone) {
         *alone.entry(name).or_default() += 1;
     }
     let complete = model.complete();
     // Three times the expected number, plus up to two: small numbers vary.
     let may_be_lost = |(component, state): &(CompactString, CompactString), count: u64| {
-        let expected = lost * model.ended_in(component, state) / complete.max(1);
-        count <= 3 * expected + lost.min(2)
+        let expected = (lost * model.ended_in(component, state)).div_ceil(complete.max(1));
+        let spare = if model.loses_lines { 2 } else { lost.min(2) };
+        count <= 3 * expected + spare
     };
     alone
         .into_iter()
-        .filter(|(name, count)| lost > 0 && may_be_lost(name, *count))
+        .filter(|(name, count)| (lost > 0 || model.loses_lines) && may_be_lost(name, *count))
         .map(|((component, _), _)| component)
         .collect()
 }
@@ -96,11 +83,9 @@ fn has_sibling(tree: &Tree<'_>, at: usize, model: &RunModel) -> bool {
 pub(super) fn only_root_unfinished(tree: &Tree<'_>, model: &RunModel) -> bool {
     let root = tree.root();
     let below = || {
-        tree.spans
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != tree.root)
-            .all(|(_, node)| matches!(node.status, SpanStatus::Ok | SpanStatus::Cancelled))
+        tree.spans.iter().enumerate().filter(|(at, _)| *at != tree.root).all(|(_, node)| {
+            !node.is_tracked || matches!(node.status, SpanStatus::Ok | SpanStatus::Cancelled)
+        })
     };
     root.status == SpanStatus::Open
         && below()

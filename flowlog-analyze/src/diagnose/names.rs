@@ -36,13 +36,18 @@ impl FailureText {
 
     /// Returns whether the message names an instance.
     pub(super) fn names_instance(&self, instance: &str) -> bool {
-        is_distinctive(instance) && mentions(&self.0, instance)
+        names_instance(&self.0, instance)
     }
 
     /// Returns whether the message names a component.
     pub(super) fn names_component(&self, component: &str) -> bool {
         mentions(&self.0, component)
     }
+}
+
+/// Returns whether a message names an instance.
+pub(super) fn names_instance(message: &str, instance: &str) -> bool {
+    is_distinctive(instance) && mentions(&message.to_ascii_lowercase(), instance)
 }
 
 /// Returns whether an instance name is distinctive: a rank or a short number may stand for

@@ -171,20 +171,25 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) 
         process.activity.activity.first_after(last_active.saturating_add(process.skew)).is_some();
     let own = |time: i64| time.saturating_add(process.skew);
 
-    if process.activity.kills.first_after(own(last).saturating_sub(1)).is_some() {
+    // A kill or a restart is the reason if the span could still be open then.
+    let longest = longest_peer(tree, at, model);
+    let in_flight = |died: i64| {
+        longest.is_none_or(|longest| died.saturating_sub(own(last)) <= longest)
+            || model.process(node.process).downtime_at(last).is_some()
+    };
+    let killed = process.activity.kills.first_after(own(last).saturating_sub(1));
+    let restarted =
+        process.activity.starts.first_after(own(last)).filter(|start| *start <= own(until));
+    let ended = killed.into_iter().chain(restarted).min();
+    let died = ended.map(|ended| {
+        process.activity.activity.last_before(ended.saturating_sub(1)).unwrap_or(ended)
+    });
+    if let Some(died) = died.filter(|died| in_flight(*died)) {
         return Some(Silence {
             kind: FailureKind::Crash,
             basis: Basis::Recorded,
             whole_process: true,
-            since: last,
-        });
-    }
-    if process.activity.starts.first_after(own(last)).is_some_and(|start| start <= own(until)) {
-        return Some(Silence {
-            kind: FailureKind::Crash,
-            basis: Basis::Recorded,
-            whole_process: true,
-            since: last,
+            since: died.saturating_sub(process.skew).max(last),
         });
     }
     let shut_down = process
@@ -193,7 +198,6 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) 
         .first_after(own(node.opened).saturating_sub(1))
         .is_some_and(|stop| stop <= own(until));
     let component = node.component(model);
-    let longest = longest_peer(tree, at, model);
     // A span that its caller had given up before its process died had hung.
     let had_hung = |since: i64| {
         longest.is_some_and(|longest| since.saturating_sub(last) > longest)

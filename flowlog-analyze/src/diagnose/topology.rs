@@ -68,6 +68,10 @@ pub struct RunModel {
     pub calls: BTreeSet<(CompactString, CompactString)>,
     /// Direct calls whose responses carry no logical clock.
     pub without_response_clock: BTreeSet<(CompactString, CompactString)>,
+    /// Whether spans have records, which show when a span starts.
+    pub has_records: bool,
+    /// Whether some of these spans lack their start, so that other lines may be missing, too.
+    pub loses_lines: bool,
     /// Components with roots that seem to hang, although only their last line was lost.
     pub components_losing_lines: BTreeSet<CompactString>,
     /// Components of which a span ended well.
@@ -92,6 +96,8 @@ impl RunModel {
             ends: Vec::new(),
             calls: BTreeSet::new(),
             without_response_clock: BTreeSet::new(),
+            has_records: closed.has_records,
+            loses_lines: closed.without_start > 0,
             components_losing_lines: BTreeSet::new(),
             ending_components: closed
                 .peers

@@ -36,8 +36,8 @@ pub struct Node<'a> {
     pub process: Option<ProcessIndex>,
     /// Start of the span, by the common clock.
     pub opened: i64,
-    /// Whether lines show when the span ends: it has a record or a start, or it or others of its
-    /// component ended. If not, it only stands for a process that took part in the flow.
+    /// Whether lines show when the span ends: they name it, or it or others of its component ended. If
+    /// not, it only stands for a process that took part in the flow.
     pub is_tracked: bool,
 }
 
@@ -76,8 +76,7 @@ impl<'a> Tree<'a> {
                 let status = span.status();
                 let is_tracked = span.has_id
                     && (status != SpanStatus::Open
-                        || span.coverage.record
-                        || span.coverage.start
+                        || !span.is_inferred
                         || model.has_ends(&span.component));
                 Node {
                     span,
@@ -119,8 +118,9 @@ impl<'a> Tree<'a> {
         let called = |at: usize| tree.spans[at].span.parent.is_some();
         let roots = (0..tree.spans.len())
             .filter(|at| tree.spans[*at].parent.is_none() && tree.spans[*at].span.has_id);
+        let rank = |at: usize| (!tree.spans[at].is_tracked, called(at));
         tree.root = roots
-            .min_by(|a, b| called(*a).cmp(&called(*b)).then_with(|| causally(&tree, *a, *b)))
+            .min_by(|a, b| rank(*a).cmp(&rank(*b)).then_with(|| causally(&tree, *a, *b)))
             .unwrap_or(0);
         tree
     }
@@ -191,6 +191,10 @@ impl<'a> Tree<'a> {
     pub fn is_ordered_by_clock(&self, caller: usize, at: usize, model: &RunModel) -> bool {
         let path = std::iter::once(at).chain(self.ancestors(at).take_while(|up| *up != caller));
         path.zip(self.ancestors(at)).all(|(callee, caller)| {
+            // The caller of an inferred span is not known to have called it.
+            if self.spans[callee].span.is_inferred {
+                return false;
+            }
             let component = |at: usize| self.spans[at].component(model).clone();
             !model.without_response_clock.contains(&(component(caller), component(callee)))
         })
@@ -297,10 +301,15 @@ const MAX_COMPARISONS: usize = 1 << 20;
 /// root: the process without spans that logged last before it, or else the root. Processes that pass
 /// on the flow's ID only begin spans without a parent: those within the root are called by it.
 fn place_participants(spans: &mut [Node<'_>], model: &RunModel) {
+    // A process that no span stands for, beside others that do, takes part in the same way.
+    let has_tracked = spans.iter().any(|node| node.is_tracked);
+    let is_real = |node: &Node<'_>| {
+        node.span.has_id && (node.is_tracked || node.span.parent.is_some() || !has_tracked)
+    };
     let participants: Vec<usize> = (0..spans.len())
-        .filter(|at| !spans[*at].span.has_id && spans[*at].parent.is_none())
+        .filter(|at| !is_real(&spans[*at]) && spans[*at].parent.is_none())
         .collect();
-    let real: Vec<usize> = (0..spans.len()).filter(|at| spans[*at].span.has_id).collect();
+    let real: Vec<usize> = (0..spans.len()).filter(|at| is_real(&spans[*at])).collect();
     if participants.len().saturating_mul(real.len()) > MAX_COMPARISONS {
         return;
     }
@@ -318,13 +327,17 @@ fn place_participants(spans: &mut [Node<'_>], model: &RunModel) {
     for at in participants {
         let node = &spans[at];
         let instance = node.instance(model);
+        let duration = length(node.span.first, node.span.last);
+        // A caller is open while its callee works, as far as their clocks are known.
         let is_open = |other: &Node<'_>| {
-            other.opened <= node.opened
-                && other
-                    .span
-                    .finished()
-                    .and_then(|end| model.time(end, other.process))
-                    .is_none_or(|end| end >= node.opened)
+            let end = other.span.finished();
+            let ends = end.and_then(|end| model.time(end, other.process)).unwrap_or(i64::MAX);
+            let lasts = end.is_none_or(|end| {
+                length(other.span.first, end).saturating_add(TEXT_RESOLUTION_NS) >= duration
+            });
+            lasts
+                && other.opened.saturating_sub(TEXT_CLOCK_TOLERANCE_NS) <= node.opened
+                && node.opened <= ends.saturating_add(TEXT_CLOCK_TOLERANCE_NS)
         };
         let rank = |other: usize| {
             let caller = &spans[other];
@@ -362,6 +375,18 @@ fn place_participants(spans: &mut [Node<'_>], model: &RunModel) {
             .max_by_key(|other| (spans[*other].opened, *other));
         spans[at].parent = Some(caller.unwrap_or(root)).filter(|caller| *caller != at);
     }
+}
+
+/// Tolerance when comparing the corrected times of spans with those of lines without a span, whose
+/// clocks are known less well, in nanoseconds.
+const TEXT_CLOCK_TOLERANCE_NS: i64 = 20_000_000;
+
+/// Resolution of timestamps in text, in nanoseconds.
+const TEXT_RESOLUTION_NS: i64 = 1_000_000;
+
+/// Returns the time from one line of a process to another, in nanoseconds.
+fn length(first: LogPosition, last: LogPosition) -> i64 {
+    last.time.saturating_sub(first.time)
 }
 
 /// Returns whether `below` is `above` or one of its direct or indirect callees.

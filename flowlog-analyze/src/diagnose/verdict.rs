@@ -19,11 +19,7 @@ pub(super) fn of(causes: &[Cause], counts: &FlowCounts, left_by_signal: u64) -> 
         };
     let confidence = match (causes.first(), outcome) {
         (Some(first), RunOutcome::Failed | RunOutcome::Recovered) => {
-            let severity = |cause: &Cause| (cause.failed * 1_000 + cause.recovered).max(1);
-            let second = causes.get(1).map_or(0, severity);
-            #[expect(clippy::cast_precision_loss, reason = "a ratio tolerates rounding")]
-            let lead = 1.0 - 0.5 * second as f64 / severity(first).max(second) as f64;
-            first.confidence * lead
+            first.confidence * lead(first, causes.get(1)) * named(&first.failure.component)
         }
         // No failure was found, but flows that never ended may hide one.
         _ if counts.total == 0 => 0.5,
@@ -31,4 +27,22 @@ pub(super) fn of(causes: &[Cause], counts: &FlowCounts, left_by_signal: u64) -> 
         _ => 0.99 - 0.5 * counts.unfinished as f64 / counts.total as f64,
     };
     (outcome, (confidence * 1000.0).round() / 1000.0)
+}
+
+/// Returns the factor for a second cause that comes close: the two may be one.
+fn lead(first: &Cause, second: Option<&Cause>) -> f64 {
+    let weight = |cause: &Cause| cause.failed * 1_000 + cause.recovered;
+    let Some(second) = second else { return 1.0 };
+    // Failures without flows are in causal order already, and most later ones are consequences.
+    if weight(first) == 0 {
+        return 0.9;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a ratio tolerates rounding")]
+    let ratio = weight(second) as f64 / weight(first).max(weight(second)) as f64;
+    1.0 - 0.5 * ratio
+}
+
+/// Returns the factor for a component that is not known: nobody owns it.
+fn named(component: &str) -> f64 {
+    if component == "unknown" { 0.5 } else { 1.0 }
 }

@@ -76,8 +76,8 @@ impl ProcessActivity {
 /// Rule matches of one producer with the same class, component and layer.
 #[derive(Debug, Clone)]
 pub struct MatchStats {
-    /// Earliest match: its position and message.
-    pub first: (LogPosition, Box<str>),
+    /// Earliest match: its position and message, and the name of its rule.
+    pub first: (LogPosition, Box<str>, &'static str),
     /// Latest match.
     pub last: LogPosition,
     /// Number of matches.
@@ -94,7 +94,7 @@ impl MatchStats {
 
     /// Keeps only the beginning and the end of a long message, which are the parts that the rules
     /// search: the exception of a stack trace comes last.
-    fn new(position: LogPosition, words: &str) -> Self {
+    fn new(position: LogPosition, words: &str, rule: &'static str) -> Self {
         let words: Box<str> = if words.len() <= HEAD_BYTES + TAIL_BYTES {
             words.into()
         } else {
@@ -109,7 +109,7 @@ impl MatchStats {
             format!("{head}\n{tail}").into()
         };
         Self {
-            first: (position, words),
+            first: (position, words, rule),
             last: position,
             count: 1,
             times: position.time().into_iter().collect(),
@@ -155,7 +155,7 @@ impl ProducerActivity {
     pub(super) fn add_match(&mut self, rule_match: RuleMatch, position: LogPosition, words: &str) {
         self.merge_match(
             (rule_match.class, rule_match.component, rule_match.layer),
-            MatchStats::new(position, words),
+            MatchStats::new(position, words, rule_match.rule),
         );
     }
 

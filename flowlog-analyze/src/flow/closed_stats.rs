@@ -154,6 +154,10 @@ pub struct ClosedStats<Name, Instance> {
     pub peers: HashMap<(Name, Name), PeerStats, FixedState>,
     /// Bounds of the clock skew between caller and callee.
     pub calls: HashMap<(Instance, Instance), SkewBounds, FixedState>,
+    /// Whether any span has records.
+    pub has_records: bool,
+    /// Number of spans of records that lack their start: their logs lose lines.
+    pub without_start: u64,
     /// Number of calls by the components of caller and callee, in flows that ended well.
     pub call_counts: HashMap<(Name, Name), CallCounts, FixedState>,
     /// When flows began that ended well, by the component of their root.
@@ -169,6 +173,8 @@ impl<Name, Instance> Default for ClosedStats<Name, Instance> {
             ok: 0,
             peers: HashMap::default(),
             calls: HashMap::default(),
+            has_records: false,
+            without_start: 0,
             call_counts: HashMap::default(),
             served: HashMap::default(),
         }
@@ -208,6 +214,8 @@ impl<Name: Clone + Eq + Hash, Instance: Eq + Hash> ClosedStats<Name, Instance> {
     /// Adds the statistics of another part of the input.
     pub fn merge(&mut self, other: Self) {
         self.ok += other.ok;
+        self.has_records |= other.has_records;
+        self.without_start += other.without_start;
         for (key, counts) in other.call_counts {
             self.call_counts.entry(key).or_default().merge(counts);
         }
@@ -226,7 +234,12 @@ impl<Name: Clone + Eq + Hash, Instance: Eq + Hash> ClosedStats<Name, Instance> {
 impl ClosedStats<u32, u32> {
     /// Resolves the numbers to names.
     pub(super) fn resolve(self, interner: &Interner) -> NamedStats {
-        let mut named = NamedStats { ok: self.ok, ..NamedStats::default() };
+        let mut named = NamedStats {
+            ok: self.ok,
+            has_records: self.has_records,
+            without_start: self.without_start,
+            ..NamedStats::default()
+        };
         let name = |number| interner.names.resolve(number).clone();
         for ((component, state), stats) in self.peers {
             named.peers.entry((name(component), name(state))).or_default().merge(stats);
@@ -289,6 +302,9 @@ impl NamedStats {
         {
             self.add_root(&root.component, began);
         }
+        self.has_records |= flow.spans.values().any(|span| span.coverage.record);
+        let lacks_start = |span: &Span| span.has_id && span.coverage.record && !span.coverage.start;
+        self.without_start += flow.spans.values().filter(|span| lacks_start(span)).count() as u64;
         let is_closed = is_closed(flow);
         for child in flow.spans.values() {
             let caller = child.parent.and_then(|key| flow.spans.get(&key));

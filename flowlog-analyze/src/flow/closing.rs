@@ -6,14 +6,12 @@ use super::span::{Span, SpanStatus};
 use super::spans::Flow;
 
 /// Returns whether nothing can go wrong with a flow any more: it has a root, every span ended well
-/// (but those that stand for readable lines, which may not show an end), and no attempt may have been retried without a line that reports its failure.
+/// (but those that no line names, which may not show an end), and no attempt may have been retried without a line that reports its failure.
 pub(super) fn is_closed(flow: &Flow) -> bool {
-    let shows_end = |span: &&Box<Span>| {
-        let is_inferred = span.parent.is_some() && !span.coverage.record && !span.coverage.start;
-        span.has_id && !(is_inferred && span.status() == SpanStatus::Open)
-    };
+    let shows_end =
+        |span: &Span| span.has_id && !(span.is_inferred && span.status() == SpanStatus::Open);
     !has_retry(flow)
-        && ended_well(flow.spans.values().filter(shows_end).map(|span| {
+        && ended_well(flow.spans.values().filter(|span| shows_end(span)).map(|span| {
             let ended = span.status() == SpanStatus::Ok && span.restarted_at.is_none();
             (ended, span.parent.is_none())
         }))

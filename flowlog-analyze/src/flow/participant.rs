@@ -1,12 +1,13 @@
 //! Participants of a flow: processes whose lines carry the flow's ID outside of spans.
 
 use compact_str::CompactString;
+use flowlog_schema::Level;
 use serde::{Deserialize, Serialize};
 
-use super::position::{LogPosition, keep_max};
+use super::position::{LogPosition, keep_max, keep_min};
 use super::span::{Failure, MAX_MESSAGE_BYTES, Span};
 use crate::event::{ParsedEvent, SpanUpdate, span_key, truncate};
-use crate::format::{error_of, ownership, stack};
+use crate::format::{error_of, is_lost, line_error, ownership, reports_failed_call, stack};
 use crate::rules::is_relay;
 
 /// A process that logged lines of a flow outside of spans.
@@ -22,6 +23,8 @@ pub(super) struct Participant {
     last: LogPosition,
     /// First error that does not only relay another one, or else the first error.
     pub(super) error: Option<Box<Failure>>,
+    /// First warning that another component was lost.
+    pub(super) loss: Option<Box<Failure>>,
 }
 
 impl Participant {
@@ -44,6 +47,7 @@ impl Participant {
             first: position,
             last: position,
             error: None,
+            loss: None,
         }
     }
 
@@ -55,15 +59,28 @@ impl Participant {
         position: LogPosition,
     ) -> Self {
         let caller = Some(caller);
-        Self { component, instance, caller, first: position, last: position, error: None }
+        Self {
+            component,
+            instance,
+            caller,
+            first: position,
+            last: position,
+            error: None,
+            loss: None,
+        }
     }
 
     /// Adds a line.
     pub(super) fn note(&mut self, event: &ParsedEvent<'_>, position: LogPosition) {
         self.first = self.first.min(position);
         self.last = self.last.max(position);
-        if let Some(error) = error_in(event, position) {
+        let Some(error) = error_in(event, position) else { return };
+        if error.traceback || event.level == Some(Level::Error) {
             self.add_error(Box::new(error));
+        } else if is_lost(&error.kind, &error.message, error.status)
+            || reports_failed_call(&error.message)
+        {
+            keep_min(&mut self.loss, Some(Box::new(error)));
         }
     }
 
@@ -80,6 +97,7 @@ impl Participant {
         if let Some(error) = other.error {
             self.add_error(error);
         }
+        keep_min(&mut self.loss, other.loss);
     }
 
     /// Returns the participant as a span without an ID. It never ends: nothing shows when the
@@ -94,6 +112,7 @@ impl Participant {
         keep_max(&mut span.last_message, Some(self.last));
         keep_max(&mut span.last_nonterminal, Some(self.last));
         span.failed = self.error;
+        span.first_loss = self.loss;
         span
     }
 }
@@ -104,16 +123,20 @@ fn named_component<'e>(event: &'e ParsedEvent<'_>) -> &'e str {
 }
 
 /// Returns the error that a line outside of spans reports: an exception with its stack, or a
-/// message at error level.
+/// message at error level or, as the report of a loss may be, at the level of a warning.
 fn error_in(event: &ParsedEvent<'_>, position: LogPosition) -> Option<Failure> {
     let full = event.full_message();
     let has_stack = stack::of(&full).is_some();
-    if !has_stack && event.level.is_none_or(|level| level < flowlog_schema::Level::Error) {
+    if !has_stack && event.level.is_none_or(|level| level < Level::Warn) {
         return None;
     }
     let (kind, message, status) = match &event.update {
         SpanUpdate::ErrorLogged { error_detail, .. } | SpanUpdate::Fail(error_detail) => {
             (error_detail.kind.to_string(), error_detail.message.to_string(), error_detail.status)
+        }
+        _ if !has_stack => {
+            let (kind, message) = line_error(full.lines().next().unwrap_or_default());
+            (kind.to_owned(), message.to_owned(), None)
         }
         _ => {
             let error = error_of(&full);

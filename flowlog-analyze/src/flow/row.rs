@@ -160,7 +160,9 @@ pub(super) fn try_close(
     }
     let Scratch { spans, states, .. } = scratch;
     stats.ok += 1;
+    stats.has_records = true;
     for (at, span) in spans.iter().enumerate() {
+        stats.without_start += u64::from(!span.has_start);
         let (first, end) = (time_of(span.first), time_of(span.ended));
         let own_states = || states.iter().filter(|(of, _, _)| *of == at);
         let earliest = own_states().map(|(_, _, order)| *order).min();

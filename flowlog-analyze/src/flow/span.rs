@@ -1,11 +1,14 @@
 //! Spans: one component's part of one flow.
 
+use std::borrow::Cow;
+
 use compact_str::CompactString;
+use flowlog_schema::Level;
 use serde::{Deserialize, Serialize};
 
 use super::position::{LogPosition, keep_max, keep_min};
-use crate::event::{ParsedEvent, SpanRef, SpanUpdate, truncate};
-use crate::format::{ClientFault, client_fault, is_lost, ownership};
+use crate::event::{ErrorDetail, ParsedEvent, SpanRef, SpanUpdate, truncate};
+use crate::format::{ClientFault, client_fault, is_lost, ownership, reports_failed_call};
 
 use super::resolved_row::{Kind, ResolvedRow};
 
@@ -103,6 +106,8 @@ pub struct Span {
     /// Whether its lines name the span. If not, it stands for a process that logged lines of the
     /// flow outside of spans.
     pub has_id: bool,
+    /// Whether no line names the span: it stands for what one process logged of the flow.
+    pub is_inferred: bool,
     /// Span ID of the caller.
     pub parent: Option<u64>,
     /// Component; empty if only the source identifies it.
@@ -148,6 +153,7 @@ impl Span {
         Self {
             key,
             has_id: true,
+            is_inferred: true,
             parent: None,
             component: CompactString::default(),
             instance: CompactString::default(),
@@ -172,6 +178,7 @@ impl Span {
 
     /// Adds an ordinary record.
     pub(super) fn add_record(&mut self, row: &ResolvedRow<'_>) {
+        self.is_inferred = false;
         keep_max(&mut self.parent, Some(row.parent).filter(|parent| *parent != 0));
         keep_longer(&mut self.component, Some(row.component));
         keep_longer(&mut self.instance, row.instance);
@@ -211,6 +218,7 @@ impl Span {
         event: &ParsedEvent<'_>,
         position: LogPosition,
     ) {
+        self.is_inferred &= reference.is_inferred;
         keep_max(&mut self.parent, reference.parent);
         keep_longer(&mut self.component, reference.component.as_deref());
         keep_longer(&mut self.instance, reference.instance.as_deref());
@@ -225,7 +233,7 @@ impl Span {
             keep_max(&mut self.last_nonterminal, Some(position));
         }
         self.coverage.note(event);
-        let failure = |error_detail: &crate::event::ErrorDetail<'_>, traceback: bool| {
+        let failure = |error_detail: &ErrorDetail<'_>, traceback: bool| {
             Box::new(Failure {
                 position,
                 kind: CompactString::from(error_detail.kind.as_ref()),
@@ -237,11 +245,24 @@ impl Span {
                     .map(CompactString::from),
             })
         };
+        let loss = || {
+            let (kind, message) = (Cow::Borrowed(""), Cow::Borrowed(&*event.message));
+            failure(&ErrorDetail { kind, message, status: None }, false)
+        };
         match &event.update {
-            SpanUpdate::Start | SpanUpdate::Message => {}
+            SpanUpdate::Start => {}
+            SpanUpdate::Message => {
+                let is_warning = event.level.is_some_and(|level| level >= Level::Warn);
+                if is_warning && reports_failed_call(&event.message) {
+                    keep_min(&mut self.first_loss, Some(loss()));
+                }
+            }
             SpanUpdate::Streaming => self.streaming = true,
             SpanUpdate::Responded => self.answered = true,
-            SpanUpdate::Restarted => keep_max(&mut self.restarted_at, Some(position)),
+            SpanUpdate::Restarted => {
+                keep_max(&mut self.restarted_at, Some(position));
+                keep_min(&mut self.first_loss, Some(loss()));
+            }
             SpanUpdate::Closed => keep_min(&mut self.closed, Some(position)),
             SpanUpdate::End => keep_min(&mut self.ended, Some(position)),
             SpanUpdate::Cancel => keep_min(&mut self.cancelled, Some(position)),
@@ -272,6 +293,7 @@ impl Span {
     }
 
     pub(super) fn merge(&mut self, other: Self) {
+        self.is_inferred &= other.is_inferred;
         keep_max(&mut self.parent, other.parent);
         keep_longer(&mut self.component, Some(&other.component));
         keep_longer(&mut self.instance, Some(&other.instance));

@@ -52,9 +52,10 @@ impl Flow {
             .note(event, position);
     }
 
-    /// Returns whether a line outside of spans reports an error.
+    /// Returns whether a line outside of spans reports an error or a loss.
     pub(super) fn has_participant_error(&self) -> bool {
-        self.participants.values().any(|participant| participant.error.is_some())
+        let mut participants = self.participants.values();
+        participants.any(|participant| participant.error.is_some() || participant.loss.is_some())
     }
 
     /// Adds a process that logged nothing of the flow, and the line that names it.

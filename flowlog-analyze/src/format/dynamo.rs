@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::error::{ClientFault, client_fault, typed};
+use super::error::{ClientFault, client_fault, typed, typed_in};
 use super::stack;
 use crate::event::{ErrorDetail, SpanUpdate};
 
@@ -143,21 +143,10 @@ impl EventFields<'_> {
         let (kind, words) = typed(message)
             .or_else(answered)
             .or_else(|| self.error.and_then(typed))
-            .or_else(|| typed_in(message))?;
+            .or_else(|| typed_in(first_line(message)))?;
         Some(SpanUpdate::ErrorLogged { error_detail: error_detail(kind, words), traceback: false })
     }
 }
-
-/// Returns the error that ends a message: `failed to connect: Unavailable: no responders`.
-fn typed_in(message: &str) -> Option<(&str, &str)> {
-    first_line(message)
-        .match_indices(": ")
-        .take(MAX_CONTEXTS)
-        .find_map(|(at, colon)| typed(message.get(at + colon.len()..)?))
-}
-
-/// Maximum number of contexts before an error.
-const MAX_CONTEXTS: usize = 4;
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()

@@ -65,6 +65,7 @@ fn read(line: &str) -> Option<ParsedEvent<'_>> {
                 || span_key(&[span_name, instance.as_deref().unwrap_or_default()]),
                 SpanId::as_u64,
             ),
+            is_inferred: data.span_id.is_none(),
             parent: data
                 .parent_id
                 .as_deref()

@@ -133,6 +133,7 @@ fn read(text: &str) -> Option<ParsedEvent<'_>> {
         };
         SpanRef {
             key,
+            is_inferred: true,
             parent,
             component: component.clone(),
             instance: instance.clone(),

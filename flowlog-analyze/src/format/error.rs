@@ -30,6 +30,17 @@ pub(super) fn typed(text: &str) -> Option<(&str, &str)> {
     (flowlog_schema::is_error_type(kind) && is_typed(kind)).then_some((kind, message))
 }
 
+/// Returns the error that ends a line: `failed to connect: Unavailable: no responders`.
+pub(super) fn typed_in(line: &str) -> Option<(&str, &str)> {
+    let ends = |mark: &'static str| line.match_indices(mark).take(MAX_CONTEXTS);
+    ends("] ")
+        .chain(ends(": "))
+        .find_map(|(at, mark)| typed(line.get(at + mark.len()..).unwrap_or_default()))
+}
+
+/// Maximum number of contexts before an error.
+const MAX_CONTEXTS: usize = 4;
+
 /// Normalizes the name of a type for comparison: `worker_disconnected` and `WorkerDisconnected` are
 /// equal.
 fn plain(kind: &str) -> String {
@@ -125,7 +136,7 @@ const OWN_TYPES: [&str; 6] = [
 ];
 
 /// Message phrases that indicate that the other side was lost, for types that do not.
-const LOST_PHRASES: [&str; 18] = [
+const LOST_PHRASES: [&str; 17] = [
     "no answer",
     "no response",
     "ended before",
@@ -133,7 +144,6 @@ const LOST_PHRASES: [&str; 18] = [
     "timed out",
     "timeout",
     "disconnected",
-    "connection refused",
     "connection reset",
     "broken pipe",
     "stream ended before",
@@ -144,6 +154,30 @@ const LOST_PHRASES: [&str; 18] = [
     "unreachable",
     "no responders",
     "connection closed",
+];
+
+/// Types of a connection that no process accepted, in the form of [`plain`].
+const REFUSED_TYPES: [&str; 5] = [
+    "cannotconnect",
+    "connectionrefused",
+    "connectionrefusederror",
+    "connecterror",
+    "clientconnectorerror",
+];
+
+/// Message phrases for a connection that no process accepted.
+const REFUSED_PHRASES: [&str; 11] = [
+    "connection refused",
+    "econnrefused",
+    "tcp connect",
+    "connect error",
+    "error (connect)",
+    "connect failed",
+    "failed to connect",
+    "could not connect",
+    "cannot connect",
+    "unable to connect",
+    "no route to host",
 ];
 
 /// Returns whether the error indicates that another component was lost: absent, gone, or silent
@@ -158,7 +192,39 @@ pub fn is_lost(kind: &str, message: &str, status: Option<u16>) -> bool {
         return true;
     }
     let message = message.to_ascii_lowercase();
-    LOST_PHRASES.iter().any(|words| message.contains(words))
+    LOST_PHRASES.iter().chain(&REFUSED_PHRASES).any(|words| message.contains(words))
+}
+
+/// Phrases of a caller that tries again after a call failed.
+const RETRY_PHRASES: [&str; 6] = [
+    "retrying ",
+    "recreating stream",
+    "trying another",
+    "trying the next",
+    "failing over",
+    "fail over to",
+];
+
+/// Returns whether a warning reports that a call failed, in the words of [`is_lost`], with the type of
+/// such an error as a word, or by announcing another attempt.
+pub fn reports_failed_call(message: &str) -> bool {
+    let is_type = |word: &str| LOST_TYPES.contains(&plain(word).as_str());
+    if is_lost("", message, None) {
+        return true;
+    }
+    let lower = message.to_ascii_lowercase();
+    RETRY_PHRASES.iter().any(|words| lower.contains(words))
+        || message
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| word.bytes().any(|byte| byte.is_ascii_uppercase()))
+            .any(is_type)
+}
+
+/// Returns whether the error indicates that no process accepted a connection.
+pub fn is_refused(kind: &str, message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    REFUSED_TYPES.contains(&plain(kind).as_str())
+        || REFUSED_PHRASES.iter().any(|words| message.contains(words))
 }
 
 /// Returns whether the error indicates a timeout.

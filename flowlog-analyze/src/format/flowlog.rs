@@ -134,7 +134,10 @@ pub(super) fn decode_fast(line: &[u8]) -> Option<(bool, FastRecord<'_>, Fields<'
 /// Returns whether a message has no further effect on its span, such as an error or a recreated
 /// stream.
 fn adds_nothing(event: EventKind, message: &str) -> bool {
-    event != EventKind::State || !(typed(message).is_some() || message.contains(RECREATING))
+    // A warning may report the loss of another component.
+    let may_be_loss = || ["onnect", "ailed"].iter().any(|word| message.contains(word));
+    event != EventKind::State
+        || !(typed(message).is_some() || message.contains(RECREATING) || may_be_loss())
 }
 
 /// Returns whether a field has a further effect on its span: an HTTP status, another ID or a
@@ -293,6 +296,7 @@ fn to_event(mut record: Record<'_>, problems: Problems) -> ParsedEvent<'_> {
             || span_key(&["flowlog", &component, record.instance.as_deref().unwrap_or_default()]),
             flowlog_schema::SpanId::as_u64,
         ),
+        is_inferred: record.span_id.is_none(),
         parent: record.parent_id.map(flowlog_schema::SpanId::as_u64),
         component: Some(component.clone()),
         instance: record.instance.clone(),

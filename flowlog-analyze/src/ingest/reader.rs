@@ -20,7 +20,7 @@ use crate::multiline::{AcceptedLine, EventSink, RawEvent, TemplateOwner};
 use crate::rules;
 use crate::source::Sources;
 use crate::templates::TemplateCache;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{self, Timestamp};
 use crate::timestamp_inference::{TimestampResolvers, YearCache};
 
 /// Sink that builds a chunk's result from its events.
@@ -283,6 +283,7 @@ impl<'t> Reader<'t> {
         let text =
             std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
         let (format, event) = format::read(text.trim_end());
+        let event = event.filter(|event| !self.is_fragment(raw, event));
         let recent = self.recent_times.latest_before(raw.at);
         let envelope = raw.meta.time;
         let own = event.as_ref().and_then(|event| event.time);
@@ -361,6 +362,20 @@ impl<'t> Reader<'t> {
         }
         self.note_rule_match(format.name(), &event, &raw.meta.producer, position);
         needs_past
+    }
+
+    /// Returns whether an event is the rest of a line of which the beginning was cut off with all that
+    /// came before: it is the first of its source, names a span but no time, and the next line has a
+    /// time. Its component is cut, too.
+    fn is_fragment(&self, raw: &RawEvent<'_>, event: &ParsedEvent<'_>) -> bool {
+        if raw.at > 0 || event.time.is_some() || event.span.is_none() || raw.lines > 1 {
+            return false;
+        }
+        let Some(source) = self.sources.read.get(self.source as usize) else { return false };
+        let mut next = [0; 64];
+        let at = raw.text.len() as u64 + 1;
+        let filled = source.read_at(at, &mut next).unwrap_or(0);
+        timestamp::iso(next.get(..filled).unwrap_or_default()).is_some()
     }
 
     /// Collects an event, if events are requested.

@@ -49,12 +49,9 @@ pub fn render_flow_tree(
             .chain(flow.failure.iter().flat_map(|failure| failure.evidence.iter().copied())),
     );
     let word = match flow.outcome {
-        Outcome::Ok => style.green("ok"),
-        Outcome::Recovered => style.yellow("recovered"),
-        Outcome::Cancelled { .. } => style.yellow("cancelled"),
-        Outcome::Rejected => style.yellow("rejected"),
-        Outcome::Failed => style.red("failed"),
-        Outcome::Unfinished => style.yellow("unfinished"),
+        Outcome::Ok => style.green(flow.outcome.as_str()),
+        Outcome::Failed => style.red(flow.outcome.as_str()),
+        _ => style.yellow(flow.outcome.as_str()),
     };
     let begin = flow.tree.spans.iter().map(|node| node.opened).min().unwrap_or(0);
     let _ = writeln!(out, "{} {}  {}", style.bold(&sanitize(&flow.id, 140)), word, Time(begin));

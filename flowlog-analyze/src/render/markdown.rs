@@ -21,6 +21,16 @@ pub(super) fn render(report: &Report) -> String {
         .unwrap_or_default();
     let _ = writeln!(out, "Confidence {:.0}%.{pic}\n", verdict.confidence * 100.0);
     evidence(&mut out, &verdict.evidence);
+    if let Some(first) = report.failures.first().filter(|_| verdict.component.is_some()) {
+        let _ = writeln!(out, "Why (rule `{}`):\n", first.why.rule);
+        for step in &first.why.steps {
+            let place = step.evidence.as_ref().map_or_else(String::new, |line| {
+                format!(" ({}:{})", escape(&line.source, 200), line.line)
+            });
+            let _ = writeln!(out, "1. {}{place}", escape(&step.text, 300));
+        }
+        out.push('\n');
+    }
     if !report.failures.is_empty() {
         let _ = writeln!(
             out,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use flowlog_schema::report::{Evidence, Failure, Owner, Report, RunOutcome};
+use flowlog_schema::report::{Evidence, Failure, Owner, Report, RunOutcome, Step};
 
 use super::columns::columns;
 use super::style::Style;
@@ -13,6 +13,9 @@ const MAX_ROWS: usize = 20;
 
 /// Maximum number of evidence lines below the verdict; the JSON report has ten.
 const MAX_LINES: usize = 5;
+
+/// Maximum number of steps of the explanation; `explain` shows all.
+const MAX_STEPS: usize = 6;
 
 pub(super) fn render(report: &Report, style: Style) -> String {
     let mut out = String::new();
@@ -34,6 +37,15 @@ pub(super) fn render(report: &Report, style: Style) -> String {
     }
     let shown = MAX_LINES.min(verdict.evidence.len());
     evidence(&mut out, verdict.evidence.get(..shown).unwrap_or_default(), "  ", style);
+    if let Some(first) = report.failures.first().filter(|_| verdict.component.is_some()) {
+        let _ = writeln!(
+            out,
+            "\n{} {}",
+            style.bold("Why"),
+            style.dim(&format!("rule {}: docs/rules.md#{0}", first.why.rule))
+        );
+        steps(&mut out, &first.why.steps, MAX_STEPS, style);
+    }
     if !report.failures.is_empty() {
         let _ = writeln!(out, "\n{}", style.bold("Failures"));
         table(&mut out, &report.failures);
@@ -51,11 +63,21 @@ pub(super) fn render(report: &Report, style: Style) -> String {
                 style,
             );
         }
+        if let Some(first) = report.failures.first() {
+            let _ = writeln!(
+                out,
+                "\n{}",
+                style.dim(&format!(
+                    "All steps, and what was ruled out: flowlog-analyze explain {} PATH...",
+                    first.fingerprint
+                ))
+            );
+        }
         if let Some(example) = report.failures.first().and_then(|failure| failure.examples.first())
         {
             let _ = writeln!(
                 out,
-                "\n{}",
+                "{}",
                 style.dim(&format!(
                     "One flow as a tree: flowlog-analyze show {} PATH...",
                     sanitize(example, 140)
@@ -65,6 +87,19 @@ pub(super) fn render(report: &Report, style: Style) -> String {
     }
     footer(&mut out, report, style);
     out
+}
+
+/// Writes the steps of an explanation, each with its line.
+pub(super) fn steps(out: &mut String, steps: &[Step], most: usize, style: Style) {
+    for (number, step) in steps.iter().take(most).enumerate() {
+        let place = step.evidence.as_ref().map_or_else(String::new, |line| {
+            style.dim(&format!("  {}:{}", sanitize(&line.source, 200), line.line))
+        });
+        let _ = writeln!(out, "  {}. {}{place}", number + 1, sanitize(&step.text, 300));
+    }
+    if steps.len() > most {
+        let _ = writeln!(out, "  ... and {} more steps", steps.len() - most);
+    }
 }
 
 /// Formats an owner, and the name under which it was found.

@@ -99,8 +99,7 @@ pub(super) enum Attribution {
 
 /// A rule: the phrases to match, and the class and attribution of a line that matches.
 pub(super) struct Rule {
-    /// Name, for readers and tests.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by tests, and as documentation"))]
+    /// Name in the report and in `docs/rules.md`.
     pub name: &'static str,
     pub class: RuleClass,
     pub attribution: Attribution,

@@ -32,7 +32,9 @@ from ._wrap import wrap
 if _TYPE_CHECKING:
     from ._analysis import analyze, events
     from ._report import (
+        Alternative,
         Evidence,
+        Explanation,
         Failure,
         FlowCounts,
         FlowFailure,
@@ -42,12 +44,15 @@ if _TYPE_CHECKING:
         ReadError,
         Report,
         Rows,
+        Step,
         Verdict,
     )
 
 __all__ = [
+    "Alternative",
     "Emitter",
     "Evidence",
+    "Explanation",
     "Failure",
     "Flow",
     "FlowCounts",
@@ -61,6 +66,7 @@ __all__ = [
     "Report",
     "Rows",
     "Sink",
+    "Step",
     "Table",
     "Verdict",
     "__version__",

@@ -65,6 +65,41 @@ class FlowCounts:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One step of an explanation, and the line that shows it, if there is one."""
+
+    text: str
+    evidence: Evidence | None
+
+    def __str__(self) -> str:
+        return self.text if self.evidence is None else f"{self.text} ({self.evidence.source}:{self.evidence.line})"
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A component that could have failed first, but did not, with the reason."""
+
+    component: str
+    instance: str | None
+    reason: str
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a failure is attributed to its component.
+
+    ``rule`` is the name of the rule that decides (``docs/rules.md``), ``contradicted_by`` what would
+    have contradicted it, and ``rejected`` holds the alternatives that were ruled out.
+    """
+
+    rule: str
+    steps: tuple[Step, ...]
+    contradicted_by: str
+    rejected: tuple[Alternative, ...]
+
+
+@dataclass(frozen=True)
 class Failure:
     """Failures that share a fingerprint.
 
@@ -86,6 +121,7 @@ class Failure:
     confidence: float
     examples: tuple[str, ...]
     evidence: tuple[Evidence, ...]
+    why: Explanation
 
 
 @dataclass(frozen=True)
@@ -273,6 +309,17 @@ def _with_lines(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {**raw, "owner": Owner(**raw["owner"]), "evidence": evidence}
 
 
+def _with_line(raw: Mapping[str, Any]) -> dict[str, Any]:
+    line = raw["evidence"]
+    return {**raw, "evidence": None if line is None else Evidence(**line)}
+
+
+def _explanation(raw: Mapping[str, Any]) -> Explanation:
+    steps = tuple(Step(**_with_line(step)) for step in raw["steps"])
+    rejected = tuple(Alternative(**_with_line(each)) for each in raw["rejected"])
+    return Explanation(raw["rule"], steps, raw["contradicted_by"], rejected)
+
+
 def _failure(raw: Mapping[str, Any]) -> Failure:
     lists = {name: tuple(raw[name]) for name in ("instances", "affected", "examples")}
-    return Failure(**{**_with_lines(raw), **lists})
+    return Failure(**{**_with_lines(raw), **lists, "why": _explanation(raw["why"])})
