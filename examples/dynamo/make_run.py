@@ -579,24 +579,24 @@ def overloaded_worker_kill(run: Run) -> None:
     run.finish(run.send(3, "after", tokens=20), 30)
 
 
-def worker_freeze(run: Run) -> None:
-    """The clients of the frozen worker time out, and it goes on after that."""
+def freeze_in_flight(run: Run, name: str, timeout: int) -> None:
+    """Freeze a process for ten seconds, longer than the clients of requests in flight wait."""
     identified_workers(run)
-    flight = run.send(6, "in flight", timeout=6)
+    flight = run.send(6, "in flight", timeout=timeout)
     time.sleep(3)
-    run.freeze("worker-0", 10)
+    run.freeze(name, 10)
     run.finish(flight, 40)
     run.finish(run.send(3, "after", tokens=20), 30)
+
+
+def worker_freeze(run: Run) -> None:
+    """The clients of the frozen worker time out, and it goes on after that."""
+    freeze_in_flight(run, "worker-0", 6)
 
 
 def frontend_freeze(run: Run) -> None:
     """All clients time out, and the frontend goes on after that."""
-    identified_workers(run)
-    flight = run.send(6, "in flight", timeout=5)
-    time.sleep(3)
-    run.freeze("frontend", 10)
-    run.finish(flight, 40)
-    run.finish(run.send(3, "after", tokens=20), 30)
+    freeze_in_flight(run, "frontend", 5)
 
 
 def short_freezes(run: Run) -> None:
@@ -619,12 +619,17 @@ def bad_requests(run: Run) -> None:
     run.finish(flight, 60)
 
 
-def client_abort(run: Run) -> None:
+def send_and_leave(run: Run) -> None:
+    """Send requests whose clients leave after two seconds."""
     identified_workers(run)
     left = run.send(4, "left", tokens=400, timeout=600)
     time.sleep(2)
     for chat in left:
         chat.leave()
+
+
+def client_abort(run: Run) -> None:
+    send_and_leave(run)
     time.sleep(2)
     run.finish(run.send(3, "after", tokens=20))
 
@@ -643,11 +648,7 @@ def client_abort_late(run: Run) -> None:
 
 
 def client_abort_then_kill(run: Run) -> None:
-    identified_workers(run)
-    left = run.send(4, "left", tokens=400, timeout=600)
-    time.sleep(2)
-    for chat in left:
-        chat.leave()
+    send_and_leave(run)
     time.sleep(3)
     kill_in_flight(run)
 

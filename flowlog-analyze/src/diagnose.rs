@@ -43,7 +43,7 @@ use crate::source::Sources;
 use outages::Outages;
 
 pub use confidence::Basis;
-pub use explanation::{Alternative, Explanation, Step};
+pub use explanation::{Alternative, Explanation, Step, name_of};
 pub use fingerprint::mask;
 pub use first_failure::Outcome;
 pub use topology::{ProcessIndex, RunModel};

@@ -10,7 +10,7 @@ use flowlog_schema::report::{
 
 use serde::Serialize;
 
-use crate::diagnose::{self, Cause, Diagnosis};
+use crate::diagnose::{self, Cause, Diagnosis, name_of};
 use crate::evidence::{EvidenceLines, sanitize};
 use crate::flow::LineRef;
 use crate::lines::LineIndex;
@@ -142,10 +142,6 @@ pub fn explained(
         summary: format!("{}{first}{fingerprint}", flow.outcome.as_str()),
         why: convert(&flow.why),
     })
-}
-
-fn name_of(component: &str, instance: Option<&str>) -> String {
-    instance.map_or_else(|| component.to_owned(), |instance| format!("{component}/{instance}"))
 }
 
 /// Returns the lines that an explanation refers to.

@@ -173,7 +173,7 @@ impl Explanation {
 }
 
 /// Returns the name of a component and its instance.
-fn name_of(component: &str, instance: Option<&str>) -> String {
+pub fn name_of(component: &str, instance: Option<&str>) -> String {
     match instance {
         Some(instance) if !instance.is_empty() => format!("{component}/{instance}"),
         _ => component.to_owned(),

@@ -36,7 +36,7 @@ impl FailureText {
 
     /// Returns whether the message names an instance.
     pub(super) fn names_instance(&self, instance: &str) -> bool {
-        names_instance(&self.0, instance)
+        is_distinctive(instance) && mentions(&self.0, instance)
     }
 
     /// Returns whether the message names a component.
@@ -47,7 +47,7 @@ impl FailureText {
 
 /// Returns whether a message names an instance.
 pub(super) fn names_instance(message: &str, instance: &str) -> bool {
-    is_distinctive(instance) && mentions(&message.to_ascii_lowercase(), instance)
+    FailureText(message.to_ascii_lowercase()).names_instance(instance)
 }
 
 /// Returns whether an instance name is distinctive: a rank or a short number may stand for

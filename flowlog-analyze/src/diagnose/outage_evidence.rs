@@ -238,13 +238,19 @@ impl<'a> Query<'a> {
             })
     }
 
+    /// Returns whether the failed component calls another one directly.
+    fn calls(&self, component: &CompactString) -> bool {
+        self.model.calls.contains(&(self.failure.component.clone(), component.clone()))
+    }
+
+    /// Iterates over the instances of a component.
+    fn of_component(&self, component: &CompactString) -> impl Iterator<Item = &'a Process> {
+        self.model.processes.iter().filter(move |process| process.component == *component)
+    }
+
     /// Returns whether each instance of a component was gone for at least that long.
     fn is_each_gone(&self, component: &CompactString, least: i64) -> bool {
-        self.model
-            .processes
-            .iter()
-            .filter(|process| process.component == *component)
-            .all(|process| is_gone(process, self.time, least, self.model))
+        self.of_component(component).all(|process| is_gone(process, self.time, least, self.model))
     }
 
     /// Returns whether a connection was refused that the only dead process would have accepted, of
@@ -257,15 +263,11 @@ impl<'a> Query<'a> {
                 .chain(DEPENDENCIES)
                 .any(|name| name != other.component && self.text.names_component(name))
         };
-        let is_called = |component: &CompactString| {
-            self.model.calls.contains(&(failure.component.clone(), component.clone()))
-        };
         let is_dead = |process: &Process| {
-            is_called(&process.component) && is_gone(process, self.time, 0, self.model)
+            self.calls(&process.component) && is_gone(process, self.time, 0, self.model)
         };
         other.kind == FailureKind::Crash
             && is_refused(&failure.error_type, &failure.message)
-            && is_called(&other.component)
             && is_dead(self.model.process(other.process))
             && self.model.processes.iter().filter(|process| is_dead(process)).count() == 1
             && !names_another()
@@ -287,28 +289,23 @@ impl<'a> Query<'a> {
                 && self.time <= down.until.saturating_add(CLOCK_TOLERANCE_NS)
         };
         let silent = |process: &Process| process.downtimes.iter().any(covers);
-        let is_called =
-            self.model.calls.contains(&(failure.component.clone(), other.component.clone()));
         let responded = failure
             .healthy_callees
             .iter()
             .any(|process| self.model.process(Some(*process)).component == other.component);
-        let of_component =
-            || self.model.processes.iter().filter(|process| process.component == other.component);
         is_timeout
-            && is_called
+            && self.calls(&other.component)
             && !responded
             && silent(self.model.process(other.process))
-            && of_component().filter(|process| silent(process)).count() == 1
+            && self.of_component(&other.component).filter(|process| silent(process)).count() == 1
     }
 }
 
 /// Returns whether a process was down at a time, for at least that long in all.
 fn is_gone(process: &Process, time: i64, least: i64, model: &RunModel) -> bool {
-    process.downtime_at(time.saturating_add(CLOCK_TOLERANCE_NS)).is_some_and(|down| {
-        let length = down.until.min(model.end).saturating_sub(down.since);
-        length >= least.max(if down.is_certain { 0 } else { least })
-    })
+    process
+        .downtime_at(time.saturating_add(CLOCK_TOLERANCE_NS))
+        .is_some_and(|down| down.until.min(model.end).saturating_sub(down.since) >= least)
 }
 
 /// Returns the components that a component depends on, directly or indirectly.

@@ -5,6 +5,7 @@ use std::io;
 
 use super::style::Style;
 use super::text;
+use crate::diagnose::name_of;
 use crate::evidence::sanitize;
 use crate::report::Explained;
 
@@ -29,9 +30,7 @@ fn text_of(explained: &Explained, style: Style) -> String {
     let mut out = String::new();
     let summary = format!("{} {}", explained.id, explained.summary);
     let _ = writeln!(out, "{}", style.bold(&sanitize(&summary, 400)));
-    let rule = format!("rule {}: docs/rules.md#{0}", why.rule);
-    let _ = writeln!(out, "\n{} {}", style.bold("Why"), style.dim(&rule));
-    text::steps(&mut out, &why.steps, usize::MAX, style);
+    text::why(&mut out, why, usize::MAX, style);
     if !why.contradicted_by.is_empty() {
         let _ = writeln!(out, "\n{} {}", style.bold("Contradicted by"), why.contradicted_by);
     }
@@ -39,13 +38,8 @@ fn text_of(explained: &Explained, style: Style) -> String {
         let _ = writeln!(out, "\n{}", style.bold("Ruled out"));
     }
     for rejected in &why.rejected {
-        let name = match &rejected.instance {
-            Some(instance) => format!("{}/{instance}", rejected.component),
-            None => rejected.component.clone(),
-        };
-        let place = rejected.evidence.as_ref().map_or_else(String::new, |line| {
-            style.dim(&format!("  {}:{}", sanitize(&line.source, 200), line.line))
-        });
+        let name = name_of(&rejected.component, rejected.instance.as_deref());
+        let place = text::place(rejected.evidence.as_ref(), style);
         let _ =
             writeln!(out, "  {}: {}{place}", sanitize(&name, 100), sanitize(&rejected.reason, 300));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use flowlog_schema::report::{Evidence, Failure, Owner, Report, RunOutcome, Step};
+use flowlog_schema::report::{Evidence, Explanation, Failure, Owner, Report, RunOutcome};
 
 use super::columns::columns;
 use super::style::Style;
@@ -38,13 +38,7 @@ pub(super) fn render(report: &Report, style: Style) -> String {
     let shown = MAX_LINES.min(verdict.evidence.len());
     evidence(&mut out, verdict.evidence.get(..shown).unwrap_or_default(), "  ", style);
     if let Some(first) = report.failures.first().filter(|_| verdict.component.is_some()) {
-        let _ = writeln!(
-            out,
-            "\n{} {}",
-            style.bold("Why"),
-            style.dim(&format!("rule {}: docs/rules.md#{0}", first.why.rule))
-        );
-        steps(&mut out, &first.why.steps, MAX_STEPS, style);
+        why(&mut out, &first.why, MAX_STEPS, style);
     }
     if !report.failures.is_empty() {
         let _ = writeln!(out, "\n{}", style.bold("Failures"));
@@ -89,17 +83,24 @@ pub(super) fn render(report: &Report, style: Style) -> String {
     out
 }
 
-/// Writes the steps of an explanation, each with its line.
-pub(super) fn steps(out: &mut String, steps: &[Step], most: usize, style: Style) {
-    for (number, step) in steps.iter().take(most).enumerate() {
-        let place = step.evidence.as_ref().map_or_else(String::new, |line| {
-            style.dim(&format!("  {}:{}", sanitize(&line.source, 200), line.line))
-        });
+/// Writes the rule of an explanation, and its steps, each with its line.
+pub(super) fn why(out: &mut String, why: &Explanation, most: usize, style: Style) {
+    let rule = format!("rule {}: docs/rules.md#{0}", why.rule);
+    let _ = writeln!(out, "\n{} {}", style.bold("Why"), style.dim(&rule));
+    for (number, step) in why.steps.iter().take(most).enumerate() {
+        let place = place(step.evidence.as_ref(), style);
         let _ = writeln!(out, "  {}. {}{place}", number + 1, sanitize(&step.text, 300));
     }
-    if steps.len() > most {
-        let _ = writeln!(out, "  ... and {} more steps", steps.len() - most);
+    if why.steps.len() > most {
+        let _ = writeln!(out, "  ... and {} more steps", why.steps.len() - most);
     }
+}
+
+/// Returns the place of a line, to follow what it shows; nothing if there is none.
+pub(super) fn place(line: Option<&Evidence>, style: Style) -> String {
+    line.map_or_else(String::new, |line| {
+        style.dim(&format!("  {}:{}", sanitize(&line.source, 200), line.line))
+    })
 }
 
 /// Formats an owner, and the name under which it was found.
