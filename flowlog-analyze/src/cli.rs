@@ -19,6 +19,7 @@ use flowlog_schema::report::{ReadError, Report, RunOutcome};
 use crate::evidence::sanitize;
 use crate::ingest::IngestOptions;
 use crate::owners::Owners;
+use crate::profile::Profile;
 use crate::render::{self, Output};
 use crate::source::{self, Follower, Sources};
 use crate::{Options, analyze, analyze_growing, lint_logs, show_flow};
@@ -29,6 +30,9 @@ use values::flow_memory_budget;
 
 /// Exit status if the run failed, a threshold was missed, or no line has the given flow ID.
 const EXIT_FAILED: u8 = 1;
+
+/// Exit status if the logs prove neither a failure nor that the run went well.
+const EXIT_INCONCLUSIVE: u8 = 3;
 
 /// Exit status if no source could be read or the arguments are wrong.
 const EXIT_UNUSABLE: u8 = 2;
@@ -72,8 +76,11 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
             let owners = read_owners(files)?.write(*format);
             write_stdout(|out| out.write_all(owners.as_bytes())).map(|()| 0)
         }
+        Some(Command::Profile(input)) => profile(input),
         Some(Command::Show { id, output, input }) => show(id, *output, input),
-        Some(Command::Explain { id, json, output, input }) => explain(id, *json, *output, input),
+        Some(Command::Explain { id, json, baseline, output, input }) => {
+            explain(id, *json, baseline, *output, input)
+        }
     }
 }
 
@@ -81,7 +88,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
 fn reject_unknown_command(arguments: &Triage) -> anyhow::Result<()> {
     let paths = &arguments.input.paths;
     let is_command = |path: &&PathBuf| {
-        matches!(path.to_str(), Some("triage" | "lint" | "show" | "explain" | "owners"))
+        matches!(path.to_str(), Some("triage" | "lint" | "show" | "explain" | "owners" | "profile"))
             && !path.exists()
     };
     if let Some(command) = paths.iter().find(is_command) {
@@ -99,7 +106,7 @@ fn reject_unknown_command(arguments: &Triage) -> anyhow::Result<()> {
     };
     if let Some(word) = first.filter(is_word) {
         anyhow::bail!(
-            "`{}` is neither a subcommand (triage, show, explain, lint, owners) nor an existing path",
+            "`{}` is neither a subcommand (triage, show, explain, lint, profile, owners) nor an existing path",
             word.display()
         );
     }
@@ -117,6 +124,8 @@ fn triage(arguments: &Triage) -> anyhow::Result<u8> {
             flows: arguments.flow.clone(),
             ..input.ingest_options()
         },
+        has_failed: arguments.failed,
+        baselines: baselines(&arguments.baseline, input)?,
     };
     let (mut sources, mut follower) =
         if arguments.follow { follow::start(input)? } else { start(input)? };
@@ -145,6 +154,53 @@ fn triage(arguments: &Triage) -> anyhow::Result<u8> {
     conclude(&report, output)
 }
 
+/// Reads the profiles of good runs: saved ones, and those of logs.
+fn baselines(paths: &[PathBuf], input: &InputArgs) -> anyhow::Result<Vec<Profile>> {
+    paths
+        .iter()
+        .map(|path| {
+            if let Some(text) = saved_profile(path)? {
+                return Profile::from_json(&text)
+                    .with_context(|| format!("failed to read `{}`", path.display()));
+            }
+            let sources = source::open(std::slice::from_ref(path));
+            if sources.read.is_empty() {
+                return Err(no_source_error(&sources.read_errors));
+            }
+            Ok(with_progress(&input.runtime, &sources, |progress| {
+                crate::profile_run(&sources, &Options::default(), progress)
+            }))
+        })
+        .collect()
+}
+
+/// Returns the text of a file that is a saved profile.
+fn saved_profile(path: &Path) -> anyhow::Result<Option<String>> {
+    let is_file = path.is_file();
+    let context = || format!("failed to read `{}`", path.display());
+    if !is_file {
+        return Ok(None);
+    }
+    let mut head = [0; 64];
+    let mut file = std::fs::File::open(path).with_context(context)?;
+    let filled = io::Read::read(&mut file, &mut head).with_context(context)?;
+    if !Profile::is_profile(head.get(..filled).unwrap_or_default()) {
+        return Ok(None);
+    }
+    std::fs::read_to_string(path).map(Some).with_context(context)
+}
+
+/// Writes the profile of a run.
+fn profile(input: &InputArgs) -> anyhow::Result<u8> {
+    let sources = open(input)?;
+    let options = Options { ingest: input.ingest_options(), ..Options::default() };
+    let profile = with_progress(&input.runtime, &sources, |progress| {
+        crate::profile_run(&sources, &options, progress)
+    });
+    let text = profile.to_json()?;
+    write_stdout(|out| writeln!(out, "{text}")).map(|()| 0)
+}
+
 /// Analyzes sources that grow, and shows alerts or progress meanwhile.
 fn analyze_streaming(
     sources: &mut Sources,
@@ -166,7 +222,11 @@ fn analyze_streaming(
 fn conclude(report: &Report, output: &OutputArgs) -> anyhow::Result<u8> {
     let style = output.text().style();
     write_stdout(|out| render::report(report, output.format, style, out))?;
-    Ok(if report.verdict.outcome == RunOutcome::Failed { EXIT_FAILED } else { 0 })
+    Ok(match report.verdict.outcome {
+        RunOutcome::Failed => EXIT_FAILED,
+        RunOutcome::Inconclusive => EXIT_INCONCLUSIVE,
+        RunOutcome::Healthy | RunOutcome::Recovered | RunOutcome::Cancelled => 0,
+    })
 }
 
 fn report_read_errors(errors: &[ReadError]) {
@@ -198,6 +258,7 @@ fn lint(arguments: &Lint) -> anyhow::Result<u8> {
     let options = Options {
         owners: read_owners(&output.owners)?,
         ingest: IngestOptions { components: components.filter(), ..input.ingest_options() },
+        ..Options::default()
     };
     let sources = open(input)?;
     let report = with_progress(&input.runtime, &sources, |progress| {
@@ -219,12 +280,19 @@ fn reject_path_as_id(id: &str, command: &str, input: &InputArgs) -> anyhow::Resu
 fn explain(
     id: &str,
     json: bool,
+    baseline: &[PathBuf],
     output: arguments::TextArgs,
     input: &InputArgs,
 ) -> anyhow::Result<u8> {
     reject_path_as_id(id, "explain", input)?;
     let sources = open(input)?;
-    let options = Options { ingest: input.ingest_options(), ..Options::default() };
+    // The best suspect has a fingerprint, too.
+    let options = Options {
+        ingest: input.ingest_options(),
+        has_failed: true,
+        baselines: baselines(baseline, input)?,
+        ..Options::default()
+    };
     let explained = with_progress(&input.runtime, &sources, |progress| {
         crate::explain(&sources, id, &options, progress)
     });

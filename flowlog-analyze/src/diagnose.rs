@@ -12,6 +12,7 @@ mod outage_evidence;
 mod outages;
 mod confidence;
 mod fingerprint;
+mod identity;
 mod explanation;
 mod missing_lines;
 mod fault;
@@ -37,7 +38,7 @@ use rayon::prelude::*;
 use crate::event::FlowKey;
 use crate::flow::{Evicted, Flow, LineRef, MergedFlow, NamedStats, Table};
 use crate::format::is_lost;
-use crate::rules::is_relay;
+use crate::rules::{RuleClass, is_relay};
 use crate::source::Sources;
 
 use outages::Outages;
@@ -194,6 +195,63 @@ pub struct Cause {
     pub why: Explanation,
 }
 
+/// A failure that is found without flows and rules.
+#[derive(Debug, Clone)]
+pub struct Unusual {
+    /// Kind of failure.
+    pub kind: FailureKind,
+    /// Component.
+    pub component: CompactString,
+    /// Instance of the component, if known.
+    pub instance: Option<CompactString>,
+    /// Message.
+    pub message: String,
+    /// Time of the first line, in nanoseconds.
+    pub time: Option<i64>,
+    /// Basis of the attribution.
+    pub basis: Basis,
+    /// Estimated probability that the attribution is right.
+    pub confidence: f64,
+    /// Reasons as sentences, and the line that shows each.
+    pub reasons: Vec<(String, Option<LineRef>)>,
+    /// Lines that show the failure.
+    pub evidence: Vec<LineRef>,
+}
+
+impl Cause {
+    /// Creates the cause of a failure that is found without flows and rules.
+    pub fn of_unusual(unusual: Unusual) -> Self {
+        let Unusual { kind, component, instance, message, time, basis, confidence, .. } = unusual;
+        let mut failure =
+            FirstFailure::new(kind, component, instance.clone().unwrap_or_default(), None);
+        failure.message = message.into();
+        failure.time = time;
+        failure.basis = basis;
+        failure.evidence.clone_from(&unusual.evidence);
+        let steps = unusual.reasons.into_iter().map(|(text, line)| Step { text, line }).collect();
+        Self {
+            fingerprint: fingerprint::of(&failure),
+            instances: instance.into_iter().collect(),
+            failed: 0,
+            recovered: 0,
+            first: time,
+            last: time,
+            examples: Vec::new(),
+            affected: Vec::new(),
+            evidence: unusual.evidence,
+            confidence,
+            flow: None,
+            why: Explanation {
+                rule: basis.rule(),
+                steps,
+                contradicted_by: basis.contradicted_by(),
+                rejected: Vec::new(),
+            },
+            failure,
+        }
+    }
+}
+
 /// The whole diagnosis.
 #[derive(Debug)]
 pub struct Diagnosis {
@@ -211,6 +269,10 @@ pub struct Diagnosis {
     pub evicted: u64,
     /// The requested flow, explained.
     pub explained: Option<ExplainedFlow>,
+    /// Whether a process reported that it was ready or worked, or tests passed.
+    pub shows_success: bool,
+    /// Processes, clocks and usual durations.
+    pub model: RunModel,
 }
 
 /// A flow with its outcome and the reason for it.
@@ -345,7 +407,26 @@ pub fn diagnose(
         failed_flows,
         evicted: evicted + unknown + unreadable,
         explained,
+        shows_success: shows_success(table),
+        model,
     }
+}
+
+/// Returns whether a process reported that it was ready, worked or was stopped in order, or tests
+/// passed.
+fn shows_success(table: &Table) -> bool {
+    // A service that rejects a request works, and so does one that stops when it is asked to.
+    table.producers_by_id.values().flat_map(|activity| activity.matches.keys()).any(
+        |(class, ..)| {
+            matches!(
+                class,
+                RuleClass::Ready
+                    | RuleClass::Healthy
+                    | RuleClass::Client
+                    | RuleClass::StopRequested
+            )
+        },
+    )
 }
 
 /// Returns the statistics of complete spans, both of closed flows and of those still in the table.

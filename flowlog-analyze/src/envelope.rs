@@ -4,11 +4,13 @@
 //! when the line was read, its producer, and whether more of the line follows.
 
 mod actions;
+mod columns;
 mod cri;
 mod docker;
 mod gitlab;
 mod journald;
 mod kubernetes;
+mod layout;
 mod loki;
 mod process;
 mod terminal;
@@ -18,9 +20,12 @@ use std::hash::Hasher;
 use std::ops::Range;
 
 use compact_str::CompactString;
+use flowlog_schema::Level;
 
 use crate::component_names;
 use crate::timestamp::Timestamp;
+
+pub use layout::Layout;
 
 /// Producer of a line, as its envelopes name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +81,8 @@ pub struct EnvelopeMeta {
     pub time: Option<Timestamp>,
     /// Producer of the line.
     pub producer: Producer,
+    /// Severity, if the envelope has one.
+    pub level: Option<Level>,
     /// Standard stream that the producer wrote the line to.
     pub stream: Stream,
     /// Whether the envelope splits lines and this fragment does not end one.
@@ -344,7 +351,7 @@ const MAX_PREAMBLE: usize = 8;
 /// Returns whether the lines of a log begin with a task number, as `srun --label` writes them.
 ///
 /// There must be several numbers, and they must not simply count up.
-pub fn has_task_labels(sample: &[u8]) -> bool {
+fn has_task_labels(sample: &[u8]) -> bool {
     let (mut labels, mut lines) = (Vec::new(), 0_usize);
     for line in whole_lines(sample) {
         lines += 1;
@@ -361,17 +368,6 @@ pub fn has_task_labels(sample: &[u8]) -> bool {
         && distinct.len() >= 2
         && distinct.len() * 2 <= labels.len()
         && counted * 2 < labels.len()
-}
-
-/// Peels a line that may begin with the number of its task; otherwise the same as [`peel`].
-pub fn peel_task_label(line: &[u8]) -> Peeled<'_> {
-    let mut peeled = Peeled::new(Cow::Borrowed(line), EnvelopeMeta::default());
-    if let Some((task, at)) = process::label(line) {
-        peeled.meta.producer.pod = CompactString::from(format!("task {task}"));
-        peeled.range.start = at;
-    }
-    peeled.peel(false);
-    peeled
 }
 
 /// Returns a name from an envelope as text; empty if it is not valid UTF-8.
@@ -502,12 +498,12 @@ mod tests {
         ] {
             assert_eq!(has_task_labels(log.as_bytes()), expected, "{log}");
         }
-        let peeled = peel_task_label(b" 3:   File \"a.py\"");
+        let peeled = Layout::TaskLabels.peel(b" 3:   File \"a.py\"");
         assert_eq!(
             (peeled.content(), peeled.meta.producer.pod.as_str()),
             (&b"  File \"a.py\""[..], "task 3")
         );
-        assert_eq!(peel_task_label(b"(EngineCore pid=7) x").content(), b"x");
+        assert_eq!(Layout::TaskLabels.peel(b"(EngineCore pid=7) x").content(), b"x");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::ansi;
 use crate::envelope;
 use crate::flow::LineRef;
 use crate::lines::LineIndex;
+use crate::secrets;
 use crate::source::{Source, Sources};
 
 /// Maximum text of an evidence line, in characters.
@@ -182,11 +183,12 @@ pub fn summarize_line(text: &str) -> String {
     words.join(" ")
 }
 
-/// Makes text safe for a terminal: escapes control characters, including color codes, and
+/// Makes text safe to show: masks secrets, escapes control characters, including color codes, and
 /// bidirectional overrides, and truncates to `max` characters.
 pub fn sanitize(text: &str, max: usize) -> String {
     let mut out = String::new();
-    for (count, c) in text.trim().chars().enumerate() {
+    let masked = secrets::mask(text.trim());
+    for (count, c) in masked.chars().enumerate() {
         if count >= max {
             out.push('…');
             break;

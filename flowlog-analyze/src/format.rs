@@ -10,16 +10,20 @@ mod etcd;
 mod exit_status;
 mod error;
 mod summary;
+mod fields;
 mod flowlog;
+mod generic;
 mod glog;
 mod glog_header;
 mod go_panic;
 mod ids;
 mod journal_export;
+mod json;
 mod kernel;
 mod kubectl;
 mod logfmt;
 mod native_abort;
+pub mod otlp;
 mod nats;
 mod nccl;
 mod nixl;
@@ -131,6 +135,7 @@ struct Example {
 const FORMATS: &[&LogFormat] = &[
     &flowlog::JSON,
     &dynamo_json::JSON,
+    &otlp::OTLP,
     &flowlog::TEXT,
     &dynamo_readable::READABLE,
     &vllm::VLLM,
@@ -160,6 +165,9 @@ const FORMATS: &[&LogFormat] = &[
     &journal_export::JOURNAL_EXPORT,
 ];
 
+/// Formats of lines that no specific format accepts, in match order.
+const FALLBACKS: &[&LogFormat] = &[&json::JSON, &generic::GENERIC];
+
 /// `==` for bytes, at compile time.
 const fn is_same(a: &[u8], b: &[u8]) -> bool {
     let mut at = 0;
@@ -175,10 +183,19 @@ pub struct Format(usize);
 
 impl Format {
     /// Stands for events that no format accepts.
-    pub const UNRECOGNISED: Self = Self(FORMATS.len());
+    pub const UNRECOGNISED: Self = Self(FORMATS.len() + FALLBACKS.len());
+
+    /// Lines of any logger.
+    pub const GENERIC: Self = Self(FORMATS.len() + FALLBACKS.len() - 1);
+
+    /// OTLP as JSON lines.
+    pub const OTLP: Self = Self::named("otlp_json");
+
+    /// Output of kubectl.
+    pub const KUBECTL: Self = Self::named("kubectl");
 
     /// Flowlog records in JSON form.
-    const FLOWLOG_JSON: Self = Self::named("flowlog_json");
+    pub const FLOWLOG_JSON: Self = Self::named("flowlog_json");
 
     /// Flowlog records in text form.
     const FLOWLOG_TEXT: Self = Self::named("flowlog_text");
@@ -201,7 +218,7 @@ impl Format {
     }
 
     /// Number of formats, including [`Format::UNRECOGNISED`].
-    pub const COUNT: usize = FORMATS.len() + 1;
+    pub const COUNT: usize = FORMATS.len() + FALLBACKS.len() + 1;
 
     /// Returns the format's index, which is less than [`Format::COUNT`].
     pub fn number(self) -> usize {
@@ -210,7 +227,7 @@ impl Format {
 
     /// Iterates over every format, and [`Format::UNRECOGNISED`].
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..=FORMATS.len()).map(Self)
+        (0..Self::COUNT).map(Self)
     }
 
     /// Returns whether the format's lines name flow and process in structured fields: flowlog's
@@ -221,9 +238,63 @@ impl Format {
 
     /// Returns the format's name in the report.
     pub fn name(self) -> &'static str {
-        FORMATS.get(self.0).map_or("unrecognised", |format| format.name)
+        all_formats().nth(self.0).map_or("unrecognised", |format| format.name)
+    }
+
+    /// Returns whether any program may write the format, so that it does not tell which program
+    /// does.
+    pub fn is_of_any_program(self) -> bool {
+        self.is_generic()
+            || self == Self::UNRECOGNISED
+            || matches!(
+                self.name(),
+                "python_logging"
+                    | "python_traceback"
+                    | "logfmt"
+                    | "glog"
+                    | "uvicorn"
+                    | "go_panic"
+                    | "rust_panic"
+                    | "native_abort"
+                    | "exit_status"
+            )
+    }
+
+    /// Returns whether the format is that of a logger that any program may use.
+    pub fn is_of_any_logger(self) -> bool {
+        self.is_generic() || matches!(self.name(), "python_logging" | "logfmt" | "glog")
+    }
+
+    /// Returns whether the format accepts the lines of any logger, so that its levels and IDs prove
+    /// less than those of a known program.
+    pub fn is_generic(self) -> bool {
+        (FORMATS.len()..FORMATS.len() + FALLBACKS.len()).contains(&self.0)
     }
 }
+
+/// Iterates over all formats in match order.
+fn all_formats() -> impl Iterator<Item = &'static LogFormat> {
+    FORMATS.iter().chain(FALLBACKS).copied()
+}
+
+/// Returns how well a line is understood: 2 if its format names what it belongs to, 1 if it is any
+/// logger's, 0 if nothing accepts it. For the choice between several ways to peel a line.
+pub fn understanding(line: &[u8]) -> u8 {
+    let head = line.get(..line.len().min(MAX_UNDERSTOOD_BYTES)).unwrap_or_default();
+    let Ok(text) = std::str::from_utf8(head) else { return 0 };
+    match read(text) {
+        (format, Some(_)) if !format.is_generic() => 2,
+        (format, Some(event)) if format.name() == "json" => {
+            if event.level.is_some() || event.time.is_some() { 2 } else { 1 }
+        }
+        // A level in front is what a logger writes.
+        (_, Some(event)) => 1 + u8::from(event.level.is_some() && event.time.is_some()),
+        (_, None) => u8::from(stack::classify_start(line).is_some()),
+    }
+}
+
+/// Bytes of a line by which its format is recognized.
+const MAX_UNDERSTOOD_BYTES: usize = 4_096;
 
 /// Returns type and message of the error that a line without a stack reports: the error that it begins
 /// or ends with, or else an empty type and the line.
@@ -236,7 +307,8 @@ pub fn classify_start(line: &[u8]) -> Option<EventStart> {
     let start = FORMATS
         .iter()
         .find_map(|format| (format.classify_start)(line))
-        .or_else(|| stack::classify_start(line))?;
+        .or_else(|| stack::classify_start(line))
+        .or_else(|| FALLBACKS.iter().find_map(|format| (format.classify_start)(line)))?;
     Some(match start {
         EventStart::Logged { header, body, may_have_stack: false, repeats_header } => {
             let may_have_stack = announces_stack(line.get(body..).unwrap_or_default());
@@ -280,10 +352,8 @@ pub fn decode_fast(line: &[u8]) -> Option<(Format, FastRecord<'_>, Fields<'_>)> 
 /// Parses an event. Returns its format and the result, or [`Format::UNRECOGNISED`] and `None` if no
 /// format accepts the event.
 pub fn read(text: &str) -> (Format, Option<ParsedEvent<'_>>) {
-    let found = FORMATS
-        .iter()
-        .enumerate()
-        .find_map(|(at, format)| Some((Format(at), (format.read)(text)?)));
+    let found =
+        all_formats().enumerate().find_map(|(at, format)| Some((Format(at), (format.read)(text)?)));
     found.map_or((Format::UNRECOGNISED, None), |(format, event)| (format, Some(event)))
 }
 
@@ -317,10 +387,17 @@ mod tests {
     #[test]
     fn every_example_is_accepted_only_by_its_own_format() {
         let mut wrong = Vec::new();
-        for own in FORMATS {
+        for own in all_formats() {
             assert!(own.examples.len() >= 2, "{} has too few examples", own.name);
             for example in own.examples {
-                for other in FORMATS {
+                // A fallback accepts what no format does, so that only its own examples count.
+                let is_fallback = |format: &LogFormat| {
+                    FALLBACKS.iter().any(|fallback| fallback.name == format.name)
+                };
+                let others = all_formats().filter(|other| {
+                    !is_fallback(other) || is_fallback(own) && own.name == other.name
+                });
+                for other in others {
                     let taken = (other.read)(example.text);
                     match (taken.is_some(), own.name == other.name) {
                         (true, false) => wrong.push(format!(
@@ -360,7 +437,7 @@ mod tests {
     #[test]
     fn format_names_are_unique() {
         let names: std::collections::BTreeSet<&str> = Format::all().map(Format::name).collect();
-        assert_eq!(names.len(), FORMATS.len() + 1);
+        assert_eq!(names.len(), Format::COUNT);
     }
 
     #[test]
@@ -368,7 +445,6 @@ mod tests {
         for line in [
             "",
             "hello",
-            "{\"a\":1}",
             "[]",
             "2025",
             "Error",

@@ -3,17 +3,19 @@
 
 mod schedule;
 mod flow_window;
+mod layouts;
 mod alert;
 mod component_prefilter;
 mod chunk_error;
 mod chunk;
 mod recent_times;
 mod event_row;
+mod event_sink;
 mod chunk_result;
 mod reader;
 mod follow;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +29,10 @@ use crate::event::FlowKey;
 use crate::flow::{LineStats, Table};
 use crate::format::Format;
 use crate::lines::LineIndex;
+use crate::patterns::Patterns;
 use crate::source::{Source, Sources};
 use crate::timestamp_inference::{TimestampResolvers, byte_range_between, earliest_time};
+use crate::traces::Traces;
 pub use alert::Alert;
 use chunk::{Pool, read_part};
 use chunk_result::ChunkResult;
@@ -36,6 +40,7 @@ use component_prefilter::is_of_others;
 pub use event_row::EventRow;
 pub use flow_window::flow_window;
 pub use follow::{FollowObserver, FollowStatus, ingest_growing};
+use layouts::Layouts;
 use schedule::{Schedule, Task};
 
 /// How the input is read, which part of it, and what is retained.
@@ -114,6 +119,12 @@ pub struct Ingested {
     pub line_stats: LineStats,
     /// Line counts by source and offset, for line numbers.
     pub index: LineIndex,
+    /// Message patterns.
+    pub patterns: Patterns,
+    /// Lines with the ID of a flow.
+    pub traces: Traces,
+    /// Ranges, by source, in which kubectl shows objects.
+    pub objects: BTreeMap<u32, (u64, u64)>,
 }
 
 /// Progress of reading.
@@ -164,6 +175,7 @@ struct IngestState<'p> {
     plan: &'p IngestOptions,
     accumulator: Accumulator,
     resolvers: TimestampResolvers,
+    layouts: Layouts,
     pool: Pool,
     schedule: Schedule,
     /// Number of sources that were scheduled.
@@ -191,6 +203,7 @@ impl<'p> IngestState<'p> {
             plan,
             accumulator,
             resolvers: TimestampResolvers::default(),
+            layouts: Layouts::default(),
             pool: Pool::default(),
             schedule: Schedule::default(),
             known: 0,
@@ -240,6 +253,7 @@ impl<'p> IngestState<'p> {
         if tasks.is_empty() {
             return false;
         }
+        self.layouts.learn(sources, tasks.iter().map(|task| task.source));
         let parts: Vec<Result<ChunkResult, String>> = self.read_all(sources, &tasks);
         let mut read: Vec<ChunkResult> = Vec::with_capacity(parts.len());
         for (task, part) in tasks.iter().zip(parts) {
@@ -289,7 +303,10 @@ impl<'p> IngestState<'p> {
     fn read_all(&self, sources: &Sources, tasks: &[Task]) -> Vec<Result<ChunkResult, String>> {
         tasks
             .par_iter()
-            .map(|task| read_part((sources, &self.resolvers), &self.pool, task, self.plan))
+            .map(|task| {
+                let layout = self.layouts.of(task.source);
+                read_part((sources, &self.resolvers), layout, &self.pool, task, self.plan)
+            })
             .collect()
     }
 
@@ -308,7 +325,7 @@ impl<'p> IngestState<'p> {
         input.first = accumulator.first.map(|time| Time(time).to_string());
         input.last = accumulator.last.map(|time| Time(time).to_string());
         for format in Format::all() {
-            let lines = accumulator.formats[format.number()];
+            let lines = accumulator.formats.get(format.number()).copied().unwrap_or(0);
             // Omit formats that do not occur.
             if lines > 0 || format == Format::UNRECOGNISED {
                 input.formats.insert(format.name().to_owned(), lines);
@@ -319,6 +336,9 @@ impl<'p> IngestState<'p> {
             input,
             line_stats: accumulator.line_stats,
             index: accumulator.index,
+            patterns: accumulator.patterns,
+            traces: accumulator.traces,
+            objects: accumulator.objects,
         }
     }
 }
@@ -328,11 +348,15 @@ impl<'p> IngestState<'p> {
 struct Accumulator {
     table: Table,
     input: Input,
-    formats: [u64; Format::COUNT],
+    /// Lines by format; empty until there are some.
+    formats: Vec<u64>,
     first: Option<i64>,
     last: Option<i64>,
     line_stats: LineStats,
     index: LineIndex,
+    patterns: Patterns,
+    traces: Traces,
+    objects: BTreeMap<u32, (u64, u64)>,
 }
 
 impl Accumulator {
@@ -342,11 +366,18 @@ impl Accumulator {
             self.index.note(part.source, part.offset, part.lines);
             delta.push(part.delta);
             self.line_stats.merge(part.line_stats);
+            self.patterns.merge(part.patterns);
+            self.traces.merge(part.traces);
+            if let Some((from, to)) = part.objects {
+                let known = self.objects.entry(part.source).or_insert((from, to));
+                *known = (known.0.min(from), known.1.max(to));
+            }
             let (mine, theirs) = (&mut self.input, part.input);
             mine.bytes += theirs.bytes;
             mine.lines += theirs.lines;
             mine.records += theirs.records;
             add_problems(&mut mine.problems, &theirs.problems);
+            self.formats.resize(Format::COUNT, 0);
             for (all, lines) in self.formats.iter_mut().zip(part.formats) {
                 *all += lines;
             }

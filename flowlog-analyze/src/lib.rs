@@ -15,6 +15,8 @@ pub mod component_filter;
 #[doc(hidden)]
 pub mod ansi;
 #[doc(hidden)]
+pub mod secrets;
+#[doc(hidden)]
 pub mod envelope;
 pub mod source;
 #[doc(hidden)]
@@ -29,12 +31,24 @@ pub mod timestamp_inference;
 #[doc(hidden)]
 pub mod rules;
 #[doc(hidden)]
-pub mod templates;
-#[doc(hidden)]
 pub mod flow;
+#[doc(hidden)]
+pub mod patterns;
+#[doc(hidden)]
+pub mod traces;
+#[doc(hidden)]
+pub mod templates;
 pub mod ingest;
 #[doc(hidden)]
 pub mod diagnose;
+#[doc(hidden)]
+pub mod profile;
+#[doc(hidden)]
+pub mod suspects;
+#[doc(hidden)]
+pub mod kubernetes;
+#[doc(hidden)]
+pub mod conclusion;
 #[doc(hidden)]
 pub mod evidence;
 pub mod owners;
@@ -52,14 +66,18 @@ use std::ops::RangeInclusive;
 use flowlog_schema::lint::LintReport;
 use flowlog_schema::report::Report;
 
+use conclusion::Known;
+use diagnose::Diagnosis;
 use event::FlowKey;
 use ingest::{
     EventRow, FollowObserver, IngestOptions, Ingested, Progress, flow_window, ingest,
     ingest_growing, stream_events,
 };
 use owners::Owners;
+use profile::{Profile, RunPatterns};
 use render::{FlowTree, Style};
 use source::{Follower, Sources};
+use suspects::Suspects;
 
 /// Options of an analysis.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +86,11 @@ pub struct Options {
     pub ingest: IngestOptions,
     /// Owners of components, areas and paths.
     pub owners: Owners,
+    /// Whether the run is known to have failed, so that the best suspect is named if nothing is
+    /// proven.
+    pub has_failed: bool,
+    /// Profiles of good runs to compare with.
+    pub baselines: Vec<Profile>,
 }
 
 /// Reads every source once and reports what failed, where it failed first, and who owns it.
@@ -111,10 +134,49 @@ pub fn analyze_growing(
 }
 
 fn conclude(mut ingested: Ingested, sources: &Sources, options: &Options) -> Report {
-    let diagnosis = diagnose::diagnose(&mut ingested.table, sources, &options.ingest.flows, None);
+    let mut diagnosis =
+        diagnose::diagnose(&mut ingested.table, sources, &options.ingest.flows, None);
     ingested.input.problems.late_records = ingested.table.late_lines;
     ingested.input.problems.evicted_flows = diagnosis.evicted;
-    report::build(ingested.input, diagnosis, sources, &ingested.index, &options.owners)
+    let (suspects, unproven) = if options.ingest.flows.is_empty() {
+        judge_unproven(&ingested, &mut diagnosis, sources, options)
+    } else {
+        (Suspects::default(), None)
+    };
+    let findings = report::Findings { diagnosis, suspects, unproven };
+    report::build(ingested.input, findings, sources, &ingested.index, &options.owners)
+}
+
+/// Judges what neither flows nor rules prove, by the state of objects and by what is unusual. Returns
+/// the suspects, and why nothing is proven, if nothing is.
+fn judge_unproven(
+    ingested: &Ingested,
+    diagnosis: &mut Diagnosis,
+    sources: &Sources,
+    options: &Options,
+) -> (Suspects, Option<String>) {
+    let patterns = RunPatterns::new(&ingested.patterns, &diagnosis.model);
+    let cluster = kubernetes::examine(sources, &ingested.objects, &patterns);
+    let suspects =
+        suspects::rank(ingested, &patterns, &diagnosis.model, &options.baselines, cluster.findings);
+    diagnosis.shows_success |= cluster.is_well;
+    let known =
+        Known { has_failed: options.has_failed, has_baseline: !options.baselines.is_empty() };
+    let unproven =
+        conclusion::conclude(diagnosis, &suspects, cluster.failure, &ingested.input, known);
+    (suspects, unproven)
+}
+
+/// Reads every source once and returns the profile of the run, to compare others with.
+pub fn profile_run(
+    sources: &Sources,
+    options: &Options,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Profile {
+    let mut ingested = ingest(sources, &options.ingest, progress);
+    let (_, model) = diagnose::build_run_model(&mut ingested.table, sources);
+    let patterns = RunPatterns::new(&ingested.patterns, &model);
+    Profile::of(&ingested, &patterns, profile::seconds(&model))
 }
 
 /// Passes the events of all sources to `take` as rows, until it returns `false`.
@@ -148,7 +210,8 @@ pub fn explain(
     // Everything is read: a flow is judged by the whole run.
     let scope = IngestOptions { flows: vec![wanted.clone()], ..options.ingest.clone() };
     let mut ingested = ingest(sources, &scope, progress);
-    let diagnosis = diagnose::diagnose(&mut ingested.table, sources, &[], Some(&wanted));
+    let mut diagnosis = diagnose::diagnose(&mut ingested.table, sources, &[], Some(&wanted));
+    judge_unproven(&ingested, &mut diagnosis, sources, options);
     report::explained(&diagnosis, id, sources, &ingested.index)
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
+use crate::envelope::Layout;
 use crate::source::Source;
 
 /// Maximum bytes of one event that are examined. Lines beyond them become events of their own.
@@ -27,10 +28,12 @@ pub struct Chunk {
     pub start: u64,
     /// Offset at which the lines of the requested range begin. The lines before it are lookbehind.
     pub chunk_start: u64,
-    /// Bytes of the lines.
+    /// Offset at which the lines of the range end.
+    pub end: u64,
+    /// Bytes of the lines. They end earlier if the last line is very long.
     pub bytes: Vec<u8>,
-    /// Whether each line begins with the number of the task that wrote it.
-    pub has_task_labels: bool,
+    /// Layout of the lines; [`Layout::Plain`] until it is set.
+    pub layout: Layout,
     /// Whether the chunk has all the lookbehind that matters.
     pub has_lookbehind: bool,
     /// Offset from which no line continues an earlier one, because the source was quiescent there.
@@ -51,25 +54,33 @@ pub fn read_chunk(
     buffer: Vec<u8>,
 ) -> io::Result<Chunk> {
     let chunk_start = line_start(source, range.start)?;
-    let end = line_start(source, range.end)?;
+    let end = line_start(source, range.end)?.max(chunk_start);
     let start = if lookbehind {
         line_start(source, range.start.saturating_sub(LOOKBEHIND_BYTES))?.min(chunk_start)
     } else {
         chunk_start
     };
+    // Of a last line that extends far beyond the range, only the beginning is examined.
+    let last = end.min(range.end.max(start).saturating_add(MAX_TAIL_BYTES));
     let mut bytes = buffer;
-    bytes.resize(usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX), 0);
+    bytes.resize(usize::try_from(last.saturating_sub(start)).unwrap_or(usize::MAX), 0);
     let filled = source.read_at(start, &mut bytes)?;
     bytes.truncate(filled);
+    let is_cut = last < end && start + filled as u64 == last;
     Ok(Chunk {
         start,
         chunk_start,
+        end: if is_cut { end } else { start + filled as u64 },
         bytes,
-        has_task_labels: source.has_task_labels,
+        layout: Layout::Plain,
         has_lookbehind: lookbehind || chunk_start == 0,
         quiescent_at: None,
     })
 }
+
+/// Bytes of a line beyond the range in which it begins that are read: a line is longer than the
+/// limit if they are too few.
+const MAX_TAIL_BYTES: u64 = MAX_LINE_BYTES as u64 + 1;
 
 /// Number of lines before the start of each chunk, for every source.
 #[derive(Debug, Default)]
@@ -105,21 +116,31 @@ fn line_start(source: &Source, from: u64) -> io::Result<u64> {
         return Ok(from.min(source.size));
     }
     let mut at = from - 1;
-    let mut block = [0; BLOCK_BYTES];
+    let mut block = vec![0; BLOCK_BYTES];
     loop {
+        // Many chunks may begin in one line; its end is looked for once.
+        if let Some(end) = source.long_lines.end_of(at, source.size) {
+            return Ok(end);
+        }
         let filled = source.read_at(at, &mut block)?;
         let bytes = block.get(..filled).unwrap_or_default();
-        if let Some(found) = memchr(b'\n', bytes) {
-            return Ok((at + found as u64 + 1).min(source.size));
-        }
-        if filled < BLOCK_BYTES {
-            return Ok(source.size);
+        let found = memchr(b'\n', bytes).map(|found| (at + found as u64 + 1).min(source.size));
+        let end = found.or((filled < block.len()).then_some(source.size));
+        if let Some(end) = end {
+            if end - from > BLOCK_BYTES as u64 {
+                source.long_lines.note(from - 1..end, source.size);
+            }
+            return Ok(end);
         }
         at += filled as u64;
+        block.resize(MAX_BLOCK_BYTES, 0);
     }
 }
 
 const BLOCK_BYTES: usize = 8 * 1024;
+
+/// Bytes that are read at a time in a long line.
+const MAX_BLOCK_BYTES: usize = 1 << 20;
 
 /// Returns the lines in some bytes with their offsets, without line ends and leading zero bytes.
 ///

@@ -70,14 +70,14 @@ pub fn read_events<'c, H: EventSink<'c>>(
             aggregator.take(offset, line, region)?;
         }
     }
-    let mut end = chunk.start + chunk.bytes.len() as u64;
+    let mut end = chunk.end;
     let stop = end + MAX_EVENT_BYTES as u64;
     while end < stop && aggregator.is_waiting() {
         let Some(next) = read_ahead(end)?.filter(|next| !next.bytes.is_empty()) else { break };
         for (at, line) in lines(&next.bytes) {
             aggregator.lookahead_line(next.start + at as u64, line)?;
         }
-        end = next.start + next.bytes.len() as u64;
+        end = next.end;
     }
     aggregator.flush()?;
     Ok(chunk_lines)

@@ -4,36 +4,54 @@ use std::fmt::Write as _;
 
 use flowlog_schema::Time;
 use flowlog_schema::report::{
-    Alternative, Evidence, Explanation, Failure, FlowFailure, Input, Owner, Report, RunOutcome,
-    SCHEMA, Step, Verdict,
+    Alternative, Evidence, Explanation, Failure, FailureKind, FlowFailure, Input, Owner, Report,
+    RunOutcome, SCHEMA, Step, Suspect, Verdict,
 };
 
 use serde::Serialize;
 
-use crate::diagnose::{self, Cause, Diagnosis, name_of};
+use crate::diagnose::{self, Basis, Cause, Diagnosis, name_of};
 use crate::evidence::{EvidenceLines, sanitize};
 use crate::flow::LineRef;
 use crate::lines::LineIndex;
 use crate::owners::Owners;
 use crate::source::Sources;
+use crate::suspects::{self, Suspects};
 
 /// Maximum number of evidence lines of one failure.
 const MAX_EVIDENCE: usize = 10;
 
-/// Builds the report of a diagnosis, with the owner of each failure.
+/// Everything that was found.
+#[derive(Debug)]
+pub struct Findings {
+    /// The diagnosis.
+    pub diagnosis: Diagnosis,
+    /// Suspects.
+    pub suspects: Suspects,
+    /// Why nothing is proven, if nothing is.
+    pub unproven: Option<String>,
+}
+
+/// Maximum number of reasons of a suspect.
+const MAX_REASONS: usize = 5;
+
+/// Builds the report, with the owner of each failure.
 pub fn build(
     input: Input,
-    mut diagnosis: Diagnosis,
+    findings: Findings,
     sources: &Sources,
     index: &LineIndex,
     owners: &Owners,
 ) -> Report {
+    let Findings { mut diagnosis, suspects, unproven } = findings;
+    let of_suspects = suspects.list.iter().flat_map(|suspect| &suspect.findings);
+    let of_suspects = of_suspects.flat_map(|finding| &finding.evidence).map(|line| (*line, ""));
     let places = diagnosis.causes.iter().flat_map(|cause| {
         let reason = cause.evidence.first().map(|line| (*line, &*cause.failure.message));
         let others = cause.evidence.iter().copied().chain(lines_of(&cause.why));
         reason.into_iter().chain(others.map(|line| (line, "")))
     });
-    let lines = EvidenceLines::read_reasons(sources, index, places);
+    let lines = EvidenceLines::read_reasons(sources, index, places.chain(of_suspects));
     let failures: Vec<Failure> =
         diagnosis.causes.iter().map(|cause| failure(cause, &lines, owners)).collect();
     // A long run has many failed flows: free each one as it is converted.
@@ -52,7 +70,9 @@ pub fn build(
         })
         .collect();
     flow_failures.sort_by(|a, b| a.flow_id.cmp(&b.flow_id));
-    let verdict = verdict(&diagnosis, &failures, input.records);
+    let verdict = verdict(&diagnosis, &failures, unproven.as_deref());
+    let suspects =
+        suspects.list.iter().filter_map(|found| suspect(found, &lines, owners)).collect();
     Report {
         schema: SCHEMA.to_owned(),
         input,
@@ -60,6 +80,7 @@ pub fn build(
         flows: diagnosis.counts,
         failures,
         flow_failures,
+        suspects,
         trends: Vec::new(),
     }
 }
@@ -94,6 +115,34 @@ fn failure(cause: &Cause, lines: &EvidenceLines, owners: &Owners) -> Failure {
         evidence,
         why: explanation(&cause.why, lines),
     }
+}
+
+fn suspect(found: &suspects::Suspect, lines: &EvidenceLines, owners: &Owners) -> Option<Suspect> {
+    let best = found.best()?;
+    let mut evidence: Vec<Evidence> = Vec::new();
+    for line in found.findings.iter().flat_map(|finding| &finding.evidence) {
+        if let Some(line) = lines.get(*line)
+            && evidence.len() < MAX_EVIDENCE
+            && !evidence.contains(line)
+        {
+            evidence.push(line.clone());
+        }
+    }
+    let reasons = found.findings.iter().take(MAX_REASONS).map(|finding| match &finding.template {
+        Some(template) => format!("{}: {}", finding.reason, sanitize(template, 160)),
+        None => finding.reason.clone(),
+    });
+    Some(Suspect {
+        component: best.component.to_string(),
+        instance: best.instance.as_ref().map(ToString::to_string),
+        score: (found.score * 1000.0).round() / 1000.0,
+        reasons: reasons.collect(),
+        template: best.template.as_deref().map(|template| sanitize(template, 400)),
+        count: best.count,
+        first: best.first.map(|time| Time(time).to_string()),
+        owner: owners.of(&best.component),
+        evidence,
+    })
 }
 
 /// A failure or a flow, and why it ended as it did.
@@ -174,7 +223,7 @@ fn explanation(why: &diagnose::Explanation, lines: &EvidenceLines) -> Explanatio
     }
 }
 
-fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict {
+fn verdict(diagnosis: &Diagnosis, failures: &[Failure], unproven: Option<&str>) -> Verdict {
     let cause = failures
         .first()
         .filter(|_| matches!(diagnosis.outcome, RunOutcome::Failed | RunOutcome::Recovered));
@@ -202,7 +251,13 @@ fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict
             if failure.flows < counts.failed + counts.recovered {
                 let _ = write!(flows, ", {} of them from this cause", failure.flows);
             }
-            format!("{who} failed first: {}{flows}", sanitize(&what, 160))
+            let is_guess = failure.why.rule == Basis::Suspect.rule();
+            let verb = match failure.kind {
+                _ if is_guess => "is the best suspect",
+                FailureKind::Slow => "became slow",
+                _ => "failed first",
+            };
+            format!("{who} {verb}: {}{flows}", sanitize(&what, 160))
         }
         None => match diagnosis.outcome {
             RunOutcome::Cancelled if counts.total == 0 => {
@@ -213,7 +268,11 @@ fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict
                 "nothing failed; callers cancelled {} of {} flows",
                 counts.cancelled, counts.total
             ),
-            _ if records == 0 => "no recognized log lines; nothing to diagnose".to_owned(),
+            RunOutcome::Inconclusive => {
+                format!("nothing is proven: {}", unproven.unwrap_or("the logs show too little"))
+            }
+            RunOutcome::Failed => "the run failed, and no line of its logs is unusual".to_owned(),
+            _ if counts.total == 0 => "nothing failed".to_owned(),
             _ => format!("nothing failed in {} flows", counts.total),
         },
     };
@@ -222,7 +281,7 @@ fn verdict(diagnosis: &Diagnosis, failures: &[Failure], records: u64) -> Verdict
         component: cause.map(|failure| failure.component.clone()),
         instance: cause.and_then(|failure| failure.instances.first().cloned()),
         owner: cause.map_or_else(Owner::default, |failure| failure.owner.clone()),
-        confidence: if cause.is_none() && records == 0 { 0.0 } else { diagnosis.confidence },
+        confidence: diagnosis.confidence,
         summary,
         evidence: cause.map(|failure| failure.evidence.clone()).unwrap_or_default(),
     }

@@ -24,7 +24,7 @@ use compact_str::CompactString;
 use flowlog_schema::Level;
 
 use crate::event::ParsedEvent;
-use crate::format::{ownership, stack};
+use crate::format::{self, ownership, stack};
 use attribution::{attribution, component_from_code};
 use matcher::first_match;
 
@@ -75,6 +75,10 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
     if event.span.is_some() {
         return None;
     }
+    // The state of objects is examined as a whole.
+    if format == "kubectl" && !event.message.starts_with("Error from server") {
+        return None;
+    }
     let words = unquoted(&event.message);
     let error = event.error.as_deref().unwrap_or_default();
     let stacked = stack::of(words).is_some() || stack::of(error).is_some();
@@ -113,7 +117,9 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
             rule_match(rule.name, rule.class, attribution(rule, event, words, error, process))
         });
     }
-    if detail {
+    // The levels and stacks of programs that nobody taught prove nothing: good runs have them, too.
+    // They make suspects.
+    if detail || matches!(format, "generic" | "json") {
         return None;
     }
     let is_error = |words| match format {
@@ -143,6 +149,39 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
             .or(step)
             .map_or_else(CompactString::default, CompactString::from),
     ))
+}
+
+/// How serious an event is, by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Severity {
+    /// Whether the event reports a failure: by its level, a stack, or the type of an error.
+    pub is_error: bool,
+    /// Whether it has the stack of an exception.
+    pub has_stack: bool,
+}
+
+/// Returns how serious an event is, by itself. `format` is empty if no format accepted it.
+pub fn severity_of(format: &str, event: &ParsedEvent<'_>) -> Severity {
+    let error = event.error.as_deref().unwrap_or_default();
+    let has_stack = stack::has_frames(&event.message) || stack::has_frames(error);
+    let is_error = match event.level {
+        Some(level) => level == Level::Error || level == Level::Warn && has_stack,
+        None if matches!(format, "" | "generic" | "json") => {
+            has_stack
+                || begins_with_error(&event.message)
+                || !format::line_error(event.message.lines().next().unwrap_or_default())
+                    .0
+                    .is_empty()
+        }
+        None => has_stack,
+    };
+    let error_words = unquoted(&event.message);
+    let is_handled = || {
+        first_match([&event.target, error_words, error], |_| true).is_some_and(|rule| {
+            matches!(rule.class, RuleClass::Handled | RuleClass::Teardown | RuleClass::Recovered)
+        })
+    };
+    Severity { is_error: is_error && !is_handled(), has_stack }
 }
 
 /// Iterates over the phrases of rules that contain digits, in which numbers are significant.

@@ -11,11 +11,13 @@ mod probe;
 mod spill;
 mod archive;
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -36,10 +38,10 @@ pub struct Source {
     /// are not read.
     pub size: u64,
     bytes: Bytes,
-    /// Whether every line begins with the number of the task that wrote it.
-    pub has_task_labels: bool,
     /// Number of lines, if they arrived newest first and were reversed.
     pub reversed_lines: Option<u64>,
+    /// See [`LongLines`].
+    pub long_lines: LongLines,
 }
 
 #[derive(Debug)]
@@ -59,10 +61,31 @@ enum Bytes {
     },
 }
 
+/// Ends of long lines that were looked for, so that many chunks in one line do not each look for it.
+#[derive(Debug, Default)]
+pub struct LongLines(Mutex<BTreeMap<u64, (u64, u64)>>);
+
+impl LongLines {
+    /// Returns the end of the long line that an offset is in, if it is known. A line without an end
+    /// may have grown since.
+    pub fn end_of(&self, at: u64, size: u64) -> Option<u64> {
+        let known = self.0.lock().ok()?;
+        let (_, (end, known_size)) = known.range(..=at).next_back()?;
+        (at < *end && (end < known_size || *known_size == size)).then_some(*end)
+    }
+
+    /// Records a long line, or the rest of one.
+    pub fn note(&self, line: Range<u64>, size: u64) {
+        if let Ok(mut known) = self.0.lock() {
+            known.insert(line.start, (line.end, size));
+        }
+    }
+}
+
 impl Source {
     /// Creates a source with lines as they were written, which holds until it is probed.
     fn new(name: String, size: u64, bytes: Bytes) -> Self {
-        Self { name, size, bytes, has_task_labels: false, reversed_lines: None }
+        Self { name, size, bytes, reversed_lines: None, long_lines: LongLines::default() }
     }
 
     /// Fills `buffer` from `offset` on. Reads fewer bytes than requested only at the end.

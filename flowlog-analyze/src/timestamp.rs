@@ -1,7 +1,11 @@
 //! Timestamps in the formats that log writers use: the time, its missing parts, and its resolution.
 
+mod any;
+
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
+
+pub use any::{any, of_number};
 
 /// Timestamp parsed from a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,18 +94,16 @@ pub fn glog(text: &[u8]) -> Parsed {
 ///
 /// As in the output of `ctime`, a weekday may come before it or a year after it.
 pub fn syslog(text: &[u8]) -> Parsed {
-    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
     const DAYS: &[u8] = b"MonTueWedThuFriSatSun";
     let mut cursor = Cursor { text, at: 0 };
     if text.get(..3).is_some_and(|word| DAYS.chunks(3).any(|day| day == word)) {
         cursor.at = 3;
         cursor.one_of(b" ")?;
     }
-    let name = text.get(cursor.at..cursor.at + 3)?;
-    let month = MONTHS.chunks(3).position(|month| month == name)? as i64 + 1;
-    cursor.at += 3;
+    let month = cursor.month_name()?;
     cursor.one_of(b" ")?;
-    let day = if cursor.one_of(b" ").is_some() { cursor.digits(1)? } else { cursor.digits(2)? };
+    cursor.one_of(b" ");
+    let day = cursor.one_or_two_digits()?;
     cursor.one_of(b" ")?;
     let (stamp, end) = cursor.yearless(month, day)?;
     // `ctime` puts the year last.
@@ -195,6 +197,19 @@ impl Cursor<'_> {
         Some(found)
     }
 
+    fn one_or_two_digits(&mut self) -> Option<i64> {
+        self.digits(2).or_else(|| self.digits(1))
+    }
+
+    /// Parses the first three letters of a month's English name.
+    fn month_name(&mut self) -> Option<i64> {
+        const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+        let name = self.text.get(self.at..self.at + 3)?;
+        let month = MONTHS.chunks(3).position(|month| month == name)? as i64 + 1;
+        self.at += 3;
+        Some(month)
+    }
+
     fn month_and_day(&mut self, between: &[u8]) -> Option<(i64, i64)> {
         let month = self.digits(2)?;
         self.one_of(between)?;
@@ -213,9 +228,14 @@ impl Cursor<'_> {
     /// Parses an optional fraction of a second. Returns it and the value of its last digit, in
     /// nanoseconds.
     fn fraction(&mut self) -> (i64, i64) {
+        self.fraction_after(b".,")
+    }
+
+    /// Like [`Cursor::fraction`], after any of `points`.
+    fn fraction_after(&mut self, points: &[u8]) -> (i64, i64) {
         let (mut value, mut unit) = (0, 1_000_000_000);
         if self.text.get(self.at + 1).is_some_and(u8::is_ascii_digit)
-            && self.one_of(b".,").is_some()
+            && self.one_of(points).is_some()
         {
             while let Some(digit) = self.digits(1) {
                 if unit > 1 {

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use module_graph::{assert_file_lengths, assert_no_cycle, assert_order, modules, uses};
 
 /// From bytes to answer.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 29] = [
     "timestamp",
     "component_names",
     "component_filter",
     "ansi",
+    "secrets",
     "envelope",
     "source",
     "lines",
@@ -22,10 +23,16 @@ const ORDER: [&str; 22] = [
     "multiline",
     "timestamp_inference",
     "rules",
-    "templates",
     "flow",
+    "patterns",
+    "traces",
+    "templates",
     "ingest",
     "diagnose",
+    "profile",
+    "suspects",
+    "kubernetes",
+    "conclusion",
     "evidence",
     "owners",
     "lint",

@@ -182,6 +182,47 @@ fn flow_and_component_filters() {
 }
 
 #[test]
+fn a_suspect_is_named_compared_and_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let good: String = (0..40)
+        .map(|at| format!("2025-11-22 08:{at:02}:15 INFO [exec-1] c.s.cart.Cart : served {at}\n"))
+        .collect();
+    let bad = format!("{good}2025-11-22 08:41:15 ERROR [exec-1] c.s.cart.Cart : no such item 7\n");
+    fs::create_dir(path("good")).unwrap();
+    fs::create_dir(path("bad")).unwrap();
+    fs::write(path("good/cart-7d9f8b6c5d-x2x4z.log"), &good).unwrap();
+    fs::write(path("bad/cart-7d9f8b6c5d-x2x4z.log"), &bad).unwrap();
+    let output = run(&[&path("bad")]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.starts_with("INCONCLUSIVE") && text.contains("Suspects"), "{text}");
+    let profile = run(&["profile", &path("good")]);
+    assert_eq!(profile.status.code(), Some(0), "{}", stderr(&profile));
+    fs::write(path("good.profile"), &profile.stdout).unwrap();
+    for baseline in [path("good"), path("good.profile")] {
+        let arguments = ["--failed", "--baseline", &baseline, &path("bad")];
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stdout(&output).contains("cart (cart-7d9f8b6c5d-x2x4z) is the best suspect"));
+        let markdown = run(&[&["--format", "markdown"], &arguments[..]].concat());
+        assert!(stdout(&markdown).contains("Suspects:"), "{}", stdout(&markdown));
+        let json = run(&[&["--format", "json"], &arguments[..]].concat());
+        let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        let fingerprint = report["failures"][0]["fingerprint"].as_str().unwrap();
+        let explained = run(&["explain", "--baseline", &baseline, fingerprint, &path("bad")]);
+        assert_eq!(explained.status.code(), Some(0), "{}", stderr(&explained));
+        assert!(stdout(&explained).contains("best_suspect"), "{}", stdout(&explained));
+    }
+    let compared = run(&["--baseline", &path("good"), &path("good")]);
+    assert_eq!(compared.status.code(), Some(0), "{}", stdout(&compared));
+    fs::write(path("old.profile"), "{\"schema\":\"flowlog.profile\",\"version\":0}").unwrap();
+    let broken = run(&["--baseline", &path("old.profile"), &path("bad")]);
+    assert_eq!(broken.status.code(), Some(2));
+    assert!(stderr(&broken).contains("old.profile"), "{}", stderr(&broken));
+}
+
+#[test]
 fn standard_input() {
     for arguments in [&[][..], &["-"], &["triage", "-"]] {
         let mut child = command(arguments).stdin(Stdio::piped()).spawn().unwrap();
@@ -191,7 +232,7 @@ fn standard_input() {
         assert!(stdout(&output).contains("-:1"), "{}", stdout(&output));
     }
     let output = run(&[]);
-    assert_eq!(output.status.code(), Some(0), "an empty input is healthy: {}", stderr(&output));
+    assert_eq!(output.status.code(), Some(3), "an empty input proves nothing: {}", stderr(&output));
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn event_boundaries() {
         // A logger's line in an unrecognized format starts an event.
         (
             "ERROR:root:boom\ntime=\"2025\" level=fatal msg=\"x\"\n",
-            vec![("python_logging", 1), ("unrecognised", 1)],
+            vec![("python_logging", 1), ("generic", 1)],
         ),
         // Native code writes without the prefix that its process puts before lines.
         (

@@ -133,7 +133,7 @@ const CASES: [(&str, &str, &str); 40] = [
     (
         "a program that logs everything as an error",
         "2025-11-22 08:27:15,114 - ERROR - __main__: Request 3 Chunk bytes: b'data: x'\n2025-11-22 08:27:15,214 - ERROR - __main__: Request 3 returning\n",
-        "healthy",
+        "inconclusive",
     ),
     (
         "a health check that fails before the endpoint is ready",
@@ -161,9 +161,9 @@ const CASES: [(&str, &str, &str); 40] = [
         "failed etcd",
     ),
     (
-        "an image pull failure is attributed to the cluster",
+        "an image pull failure is attributed to the workload",
         "worker-0   0/1   ImagePullBackOff   0   20m\n##[error]Process completed with exit code 1.\n",
-        "failed k8s",
+        "failed worker",
     ),
     (
         "a build that fails",

@@ -267,7 +267,7 @@ fn kubectl_follows_pods_that_start_later() {
     let folder = tempfile::tempdir().unwrap();
     // The first poll finds one pod, the second another, the third none.
     let script = format!(
-        "cd {}\ncase \"$*\" in\nget*) echo x >> looks; case $(wc -l < looks) in 1) echo 'Running router-0 main=0';; 2) echo 'Running router-1 main=0';; esac;;\n\
+        "cd {}\ncase \"$*\" in\n'get events'*|'get deployments'*) exit 1;;\nget*) echo x >> looks; case $(wc -l < looks) in 1) echo 'Running router-0 main=0';; 2) echo 'Running router-1 main=0';; esac;;\n\
          'logs router-1'*) echo '{}';;\n*--previous*|describe*) exit 1;;\nlogs*) echo '{}';;\nesac",
         folder.path().display(),
         failure("two", 2).trim_end(),

@@ -1,7 +1,7 @@
 //! Python bindings of the analyzer.
 
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -13,8 +13,9 @@ use flowlog_analyze::component_filter::ComponentFilter;
 use flowlog_analyze::event::FlowKey;
 use flowlog_analyze::ingest::{IngestOptions, Progress};
 use flowlog_analyze::owners::Owners;
+use flowlog_analyze::profile::Profile;
 use flowlog_analyze::source::{self, Sources};
-use flowlog_analyze::{Options, analyze as analyze_logs, events as events_of};
+use flowlog_analyze::{Options, analyze as analyze_logs, events as events_of, profile_run};
 use flowlog_schema::report::Report;
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -87,6 +88,7 @@ impl AnalyzeRequest {
         components: &[String],
         flows: &[String],
         (memory, threads): (Option<u64>, usize),
+        (has_failed, baselines): (bool, &[PathBuf]),
     ) -> PyResult<Self> {
         if paths.is_empty() {
             return Err(PyValueError::new_err("no paths given: expected log files or folders"));
@@ -103,7 +105,13 @@ impl AnalyzeRequest {
             memory,
             ..IngestOptions::default()
         };
-        Ok(Self { paths, options: Options { owners: read_owners(owners)?, ingest }, threads })
+        let options = Options {
+            owners: read_owners(owners)?,
+            ingest,
+            has_failed,
+            baselines: baselines.iter().map(|path| baseline(path)).collect::<PyResult<_>>()?,
+        };
+        Ok(Self { paths, options, threads })
     }
 
     /// Runs `work` on a dedicated thread pool: the threads of the global pool do not survive a
@@ -113,6 +121,23 @@ impl AnalyzeRequest {
             rayon::ThreadPoolBuilder::new().num_threads(self.threads.min(MAX_THREADS)).build();
         Ok(threads.map_err(|error| error.to_string())?.install(work))
     }
+}
+
+/// Reads the profile of a good run: a saved one, or that of its logs.
+fn baseline(path: &Path) -> PyResult<Profile> {
+    let head = std::fs::File::open(path).and_then(|mut file| {
+        let mut head = [0; 64];
+        let filled = file.read(&mut head)?;
+        Ok(head.get(..filled).unwrap_or_default().to_vec())
+    });
+    if head.is_ok_and(|head| Profile::is_profile(&head)) {
+        let text = std::fs::read_to_string(path)?;
+        return Profile::from_json(&text)
+            .map_err(|error| PyValueError::new_err(format!("`{}`: {error}", path.display())));
+    }
+    let sources = source::open(&[path.to_path_buf()]);
+    check_read(&sources).map_err(PyFileNotFoundError::new_err)?;
+    Ok(profile_run(&sources, &Options::default(), &|_| ()))
 }
 
 fn read_owners(files: &[PathBuf]) -> PyResult<Owners> {
@@ -149,7 +174,7 @@ fn check_read(sources: &Sources) -> Result<(), String> {
 
 /// Reads logs once and reports what failed, where it failed first, and who owns it.
 #[pyfunction]
-#[pyo3(signature = (paths, *, owners, since, until, components, flows, memory_limit, threads, progress))]
+#[pyo3(signature = (paths, *, owners, since, until, components, flows, memory_limit, threads, progress, failed, baseline))]
 #[expect(clippy::too_many_arguments, reason = "these are Python keyword arguments")]
 pub(crate) fn analyze(
     py: Python<'_>,
@@ -162,6 +187,8 @@ pub(crate) fn analyze(
     memory_limit: Option<u64>,
     threads: usize,
     progress: Option<&Bound<'_, PyAny>>,
+    failed: bool,
+    baseline: Vec<PathBuf>,
 ) -> PyResult<Analysis> {
     let request = AnalyzeRequest::new(
         paths,
@@ -170,6 +197,7 @@ pub(crate) fn analyze(
         &components,
         &flows,
         (memory_limit, threads),
+        (failed, &baseline),
     )?;
     let cancel = Arc::clone(&request.options.ingest.cancel);
     let counters: Arc<[AtomicU64; 3]> = Arc::default();
@@ -263,8 +291,15 @@ pub(crate) fn events(
     flows: Vec<String>,
     threads: usize,
 ) -> PyResult<Events> {
-    let request =
-        AnalyzeRequest::new(paths, &[], (since, until), &components, &flows, (None, threads))?;
+    let request = AnalyzeRequest::new(
+        paths,
+        &[],
+        (since, until),
+        &components,
+        &flows,
+        (None, threads),
+        (false, &[]),
+    )?;
     let sources = py
         .detach(|| request.begin(|| source::open(&request.paths)))
         .map_err(PyRuntimeError::new_err)?;

@@ -121,8 +121,36 @@ def test_renderings(report: flowlog.Report, tmp_path: Path) -> None:
     assert "<script>" not in hostile._repr_html_()
     assert "&lt;script&gt;" in hostile._repr_html_()
     (tmp_path / "empty.log").write_text("")
-    assert flowlog.analyze(tmp_path / "empty.log").verdict.outcome == "healthy"
-    assert "HEALTHY" in flowlog.analyze(tmp_path / "empty.log")._repr_html_()
+    assert flowlog.analyze(tmp_path / "empty.log").verdict.outcome == "inconclusive"
+    assert "INCONCLUSIVE" in flowlog.analyze(tmp_path / "empty.log")._repr_html_()
+
+
+def test_suspects_and_baselines(tmp_path: Path) -> None:
+    def write(name: str, odd: str) -> Path:
+        lines = [f"2025-11-22 08:{minute:02}:15,705 INFO [exec-1] c.s.cart.Cart : served {minute}\n" for minute in range(60)]
+        lines[40:40] = [odd] if odd else []
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "cart-7d9f8b6c5d-x2x4z.log").write_text("".join(lines))
+        return folder
+
+    good = write("good", "")
+    bad = write("bad", "2025-11-22 08:40:15,805 ERROR [exec-1] c.s.cart.Cart : no such item 7\n")
+    assert flowlog.analyze(bad).verdict.outcome == "inconclusive"
+    report = flowlog.analyze(bad, failed=True, baseline=good)
+    assert (report.verdict.outcome, report.verdict.component) == ("failed", "cart")
+    suspect = report.suspects[0]
+    assert isinstance(suspect, flowlog.Suspect)
+    assert (suspect.component, suspect.count, suspect.template) == ("cart", 1, "no such item *")
+    assert suspect.reasons[0].startswith("an error that the baseline does not have")
+    assert suspect.evidence[0].line == 41
+    assert flowlog.analyze(good, baseline=[good, good]).verdict.outcome == "healthy"
+    broken = tmp_path / "broken.profile"
+    broken.write_text('{"schema":"flowlog.profile"')
+    with pytest.raises(ValueError, match=r"broken\.profile"):
+        flowlog.analyze(bad, baseline=broken)
+    with pytest.raises(FileNotFoundError):
+        flowlog.analyze(bad, baseline=tmp_path / "missing")
 
 
 def test_golden_records() -> None:

@@ -1,5 +1,6 @@
 //! Every envelope and every format accepts any bytes, and every line is counted once.
 
+use flowlog_analyze::envelope::Layout;
 use flowlog_analyze::format;
 use flowlog_analyze::lines::{Chunk, lines};
 use flowlog_analyze::multiline::{NeedsLookbehind, RawEvent, read_events};
@@ -14,11 +15,17 @@ pub fn check(bytes: &[u8]) {
         .map(|(at, _)| at as u64)
         .find(|at| 2 * at >= bytes.len() as u64)
         .filter(|_| bytes.len() % 4 > 1);
+    let layout = match bytes.len() % 3 {
+        0 => Layout::Plain,
+        1 => Layout::TaskLabels,
+        _ => Layout::of(bytes, format::understanding),
+    };
     let chunk = Chunk {
         start: 0,
         chunk_start: 0,
+        end: bytes.len() as u64,
         bytes: bytes.to_vec(),
-        has_task_labels: bytes.len() % 2 == 1,
+        layout,
         has_lookbehind: true,
         quiescent_at,
     };

@@ -35,6 +35,9 @@ plain! {
         pub failures: Vec<Failure>,
         /// All failed and recovered flows.
         pub flow_failures: Vec<FlowFailure>,
+        /// What to look at where nothing is proven, the most suspicious first; at most 10.
+        #[serde(default)]
+        pub suspects: Vec<Suspect>,
         /// Leaks, starvation and stalls.
         pub trends: Vec<Trend>,
     }
@@ -104,8 +107,10 @@ plain! {
         /// The run was stopped from outside, or everything that went wrong follows from a caller
         /// that left.
         Cancelled,
-        /// Nothing failed.
+        /// Work was done, and nothing failed.
         Healthy,
+        /// The logs show neither a failure nor that the run went well.
+        Inconclusive,
     }
 
     /// Summary of the result.
@@ -177,6 +182,8 @@ plain! {
         Crash,
         /// The run failed outside of any flow.
         Run,
+        /// The component became slower than in the baseline.
+        Slow,
     }
 
     /// Failures with the same fingerprint.
@@ -283,6 +290,28 @@ plain! {
         pub fingerprint: String,
     }
 
+    /// A component whose lines are unusual, though nothing proves that it failed.
+    pub struct Suspect {
+        /// Component that wrote the lines, or that they name.
+        pub component: String,
+        /// Instance of that component.
+        pub instance: Option<String>,
+        /// How suspicious it is, from 0 to 1.
+        pub score: f64,
+        /// Reasons, each a sentence; the strongest first.
+        pub reasons: Vec<String>,
+        /// Message of the most suspicious lines, without their variable parts.
+        pub template: Option<String>,
+        /// Number of these lines.
+        pub count: u64,
+        /// Time of the first of these lines.
+        pub first: Option<String>,
+        /// Owner of the component.
+        pub owner: Owner,
+        /// Lines that support the suspicion, at most 10.
+        pub evidence: Vec<Evidence>,
+    }
+
     /// Kind of trend.
     #[derive(Copy, Eq, PartialOrd, Ord, Hash)]
     #[serde(rename_all = "lowercase")]
@@ -347,6 +376,7 @@ impl RunOutcome {
             Self::Recovered => "recovered",
             Self::Cancelled => "cancelled",
             Self::Healthy => "healthy",
+            Self::Inconclusive => "inconclusive",
         }
     }
 }
@@ -359,6 +389,7 @@ impl FailureKind {
             Self::Hang => "hang",
             Self::Crash => "crash",
             Self::Run => "run",
+            Self::Slow => "slow",
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::render::{Output, Style};
 
 /// Finds the first failing component of a distributed inference run in its logs
 ///
-/// Exit status: 0 if the run is healthy, recovered or cancelled; 1 if it failed, if no line has the
-/// flow ID (`show`, `--flow`), or if a component scores below the threshold (`lint`); 2 if no
+/// Exit status: 0 if the run is healthy, recovered or cancelled; 3 if nothing is proven; 1 if it
+/// failed, if no line has the flow ID (`show`, `--flow`), or if a component scores below the threshold (`lint`); 2 if no
 /// source could be read or the arguments are wrong.
 #[derive(Debug, Parser)]
 #[command(name = "flowlog-analyze", version, args_conflicts_with_subcommands = true)]
@@ -56,11 +56,16 @@ pub(super) enum Command {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+        /// The `--baseline` of the report that has the fingerprint; may be repeated
+        #[arg(long, value_name = "PATH")]
+        baseline: Vec<PathBuf>,
         #[command(flatten)]
         output: TextArgs,
         #[command(flatten)]
         input: InputArgs,
     },
+    /// Write the profile of a good run, to compare others with: `triage --baseline FILE`
+    Profile(InputArgs),
     /// Show one flow as a tree, with times, components and its first failure
     Show {
         /// Flow ID, trace ID or request ID
@@ -76,6 +81,12 @@ pub(super) enum Command {
 pub(super) struct Triage {
     #[command(flatten)]
     pub output: OutputArgs,
+    /// The run is known to have failed: name the best suspect if no failure is proven
+    #[arg(long)]
+    pub failed: bool,
+    /// Logs of a good run to compare with, or its profile as written by `profile`; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub baseline: Vec<PathBuf>,
     /// Follow growing logs and print failures as they are detected; report at the end or on Ctrl-C
     ///
     /// Files may appear later, be rotated (as with `tail -F`) or be truncated.

@@ -20,10 +20,11 @@ use crate::source::{Follower, NamedPipe, Sources};
 /// Find the component that failed first in the logs of pods
 ///
 /// Runs kubectl to fetch the logs of all containers, the logs of containers from before a restart,
-/// and the output of `kubectl describe`, which shows how containers ended.
+/// and the state of the cluster: the selected pods, the namespace's events, workloads and services,
+/// and the nodes. What the account may not read is listed as not read, and the rest is used.
 ///
 /// Exit status, as for `flowlog-analyze`: 0 if the run is healthy, recovered or cancelled; 1 if it
-/// failed; 2 if no log could be read or the arguments are wrong.
+/// failed; 2 if no log could be read or the arguments are wrong; 3 if nothing is proven.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-flowlog", bin_name = "kubectl flowlog", version)]
 #[command(group = ArgGroup::new("which").required(true).multiple(false).args(["selector", "pods"]))]
@@ -50,6 +51,9 @@ pub(super) struct Arguments {
     /// detected; report on Ctrl-C or when all pods are gone
     #[arg(short, long)]
     follow: bool,
+    /// The run is known to have failed: name the best suspect if no failure is proven
+    #[arg(long)]
+    failed: bool,
     /// Only return logs newer than a duration: `5s`, `2m`, `3h`
     #[arg(long, value_name = "AGE")]
     since: Option<String>,
@@ -75,7 +79,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         follow: arguments.follow,
         ..IngestOptions::default()
     };
-    let options = Options { owners: read_owners(&arguments.output.owners)?, ingest };
+    let options = Options {
+        owners: read_owners(&arguments.output.owners)?,
+        ingest,
+        has_failed: arguments.failed,
+        ..Options::default()
+    };
     let mut sources = Sources::default();
     let mut follower = if arguments.follow { Follower::live() } else { Follower::default() };
     let kubectl = Kubectl::of(arguments);
@@ -105,6 +114,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     conclude(&report, &arguments.output)
 }
+
+/// Commands that show the state of the namespace, and of the nodes.
+const STATE: [&[&str]; 4] = [
+    &["get", "events"],
+    &["get", "deployments,statefulsets,daemonsets,jobs,pods", "--output=wide"],
+    &["describe", "services"],
+    &["describe", "nodes"],
+];
 
 /// Builds and runs the kubectl commands.
 struct Kubectl {
@@ -199,6 +216,12 @@ impl Kubectl {
             }
         }
         pipes.push(self.spawn("kubectl describe pods", self.of_pods("describe"), true)?);
+        for words in STATE {
+            let mut command = self.command(words[0]);
+            command.args(&words[1..]);
+            // An account may read a namespace and not its nodes. The report says so.
+            pipes.push(self.spawn(&format!("kubectl {}", words.join(" ")), command, false)?);
+        }
         Ok(pipes)
     }
 

@@ -41,9 +41,18 @@ pub enum Basis {
     Pattern,
     /// The only evidence is a line that relays the failure.
     Relay,
+    /// The state of a Kubernetes object shows the failure.
+    ObjectState,
+    /// The component's share of the time in flows grew, compared with the baseline.
+    Slower,
+    /// The run is known to have failed, and this component is the most suspicious.
+    Suspect,
 }
 
 impl Basis {
+    /// Every basis that decides without flows or rules.
+    pub const OF_UNUSUAL: [Self; 3] = [Self::ObjectState, Self::Slower, Self::Suspect];
+
     /// Every basis that decides in flows; the others are those of rules for lines outside flows.
     pub const OF_FLOWS: [Self; 12] = [
         Self::Recorded,
@@ -76,6 +85,9 @@ impl Basis {
             Self::RuleMatch | Self::ErrorText => "error_message",
             Self::Pattern => "no_progress",
             Self::Relay => "relayed_error",
+            Self::ObjectState => "kubernetes_state",
+            Self::Slower => "slower_than_baseline",
+            Self::Suspect => "best_suspect",
         }
     }
 
@@ -110,6 +122,9 @@ impl Basis {
             }
             Self::Pattern => "progress between the repeated lines, or a request to stop",
             Self::Relay => "the error that the line passes on",
+            Self::ObjectState => "an object that it depends on and that failed before",
+            Self::Slower => "a good run in which it takes as long",
+            Self::Suspect => "the same lines in a good run: compare with `--baseline`",
         }
     }
 
@@ -139,6 +154,9 @@ impl Basis {
             Self::ErrorText => 0.65,
             Self::Pattern => 0.6,
             Self::Relay => 0.55,
+            Self::ObjectState => 0.8,
+            Self::Slower => 0.6,
+            Self::Suspect => 0.4,
         }
     }
 }
@@ -152,7 +170,8 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rules.md");
         let manual = std::fs::read_to_string(path).unwrap();
         let outcomes = ["flow_ok", "flow_cancelled", "flow_rejected", "flow_unfinished"];
-        for rule in Basis::OF_FLOWS.map(Basis::rule).into_iter().chain(outcomes) {
+        let bases = Basis::OF_FLOWS.into_iter().chain(Basis::OF_UNUSUAL);
+        for rule in bases.map(Basis::rule).chain(outcomes) {
             assert!(manual.contains(&format!("\n### {rule}\n")), "{rule}");
         }
     }

@@ -261,7 +261,7 @@ fn fault_step(tree: &Tree<'_>, fault: &Fault<'_>, model: &RunModel) -> Step {
                 (FailureKind::Hang, false) => {
                     format!("{name} logged nothing more about this call after {since}")
                 }
-                (FailureKind::Error | FailureKind::Run, _) => {
+                (FailureKind::Error | FailureKind::Run | FailureKind::Slow, _) => {
                     format!("the stream of {name} broke and was restarted")
                 }
             }

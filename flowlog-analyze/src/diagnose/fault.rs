@@ -106,7 +106,9 @@ impl<'a> Fault<'a> {
             FailureKind::Crash => {
                 "process exited without a shutdown while this request was in flight"
             }
-            FailureKind::Error | FailureKind::Run => "stream broke and was restarted",
+            FailureKind::Error | FailureKind::Run | FailureKind::Slow => {
+                "stream broke and was restarted"
+            }
         };
         message.into()
     }

@@ -6,6 +6,7 @@ use compact_str::{CompactString, format_compact};
 use flowlog_schema::report::FailureKind;
 
 use super::FirstFailure;
+use crate::secrets;
 
 /// Returns the fingerprint, version 1: 64-bit FNV-1a of kind, component, state, error type and
 /// masked message, each terminated by a zero byte.
@@ -33,6 +34,8 @@ const MAX_MASKED_BYTES: usize = 200;
 /// Returns the first line of `message` with IDs, addresses and numbers masked.
 pub fn mask(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
+    let line = secrets::mask(line);
+    let line = line.as_ref();
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(c) = rest.chars().next() {

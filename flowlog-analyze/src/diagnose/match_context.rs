@@ -152,6 +152,28 @@ impl<'t> MatchContext<'t> {
         }
     }
 
+    /// Returns whether the line is of a program that nobody taught: it logs with levels, in formats
+    /// that any program may use. Its good runs may have the same errors.
+    pub(super) fn is_of_unknown_program(&self) -> bool {
+        let activity = self.activity;
+        let process = self.model.process(self.model.of_producer(self.producer_id));
+        let is_of_inference = |name: &str| component_names::is_of_inference(name);
+        activity.has_any_logger
+            && !activity.has_known_format
+            && !is_of_inference(&process.component)
+            && !is_of_inference(self.component)
+            && !activity
+                .libraries
+                .iter()
+                .chain(&activity.components)
+                .any(|name| is_of_inference(name))
+    }
+
+    /// Returns whether the line shows that a process ended, whatever program it runs.
+    pub(super) fn is_of_ended_process(&self) -> bool {
+        matches!(self.class, RuleClass::Panic | RuleClass::Killed | RuleClass::Fatal)
+    }
+
     /// Returns whether the producer matched one of the `better` classes after the last of these
     /// matches.
     pub(super) fn recovered_later(&self, better: &[RuleClass]) -> bool {

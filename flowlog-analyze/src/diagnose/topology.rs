@@ -7,8 +7,8 @@ use foldhash::fast::FixedState;
 
 use super::availability::{self, DownKind, Downtime};
 use super::clock_skew;
+use super::identity::Identity;
 use crate::component_names;
-use crate::envelope::Producer;
 use crate::flow::{
     Activity, CallCounts, LogPosition, NamedStats, PeerStats, ProcessActivity, ProducerId,
     ServiceInstance, SkewBounds, Span, Table,
@@ -24,6 +24,8 @@ pub struct Process {
     pub instance: CompactString,
     /// Whether a line named the instance.
     pub named: bool,
+    /// Whether the component is only the name of a file, which may be any.
+    pub is_named_by_file: bool,
     /// Activity and lifecycle, by the process's own clock.
     pub activity: ProcessActivity,
     /// How far its wall clock is ahead, in nanoseconds.
@@ -116,6 +118,7 @@ impl RunModel {
                 component: component.clone(),
                 instance: instance.clone(),
                 named: true,
+                is_named_by_file: false,
                 activity: activity.clone(),
                 skew: 0,
                 downtimes: Vec::new(),
@@ -259,36 +262,11 @@ impl RunModel {
                 .get(producer_id.source as usize)
                 .map(|source| component_names::of_file(&source.name))
                 .unwrap_or_default();
-            let producer = activity.name.as_ref();
-            let pod = producer.map(|producer| producer.pod.as_str()).filter(|pod| !pod.is_empty());
-            let process = producer
-                .map(|producer| producer.process.as_str())
-                .filter(|process| !process.is_empty());
-            // A file named after a machine holds the journal of many processes; any other file
-            // belongs to one process.
-            let of_file = Some(file.instance.as_str()).filter(|name| {
-                !name.is_empty() && producer.is_none_or(|producer| producer.host.is_empty())
-            });
-            let instance = CompactString::from(pod.or(of_file).or(process).unwrap_or_default());
-            let by_producer_name = producer.and_then(Producer::component);
-            let component = if activity.components.contains("frontend") {
-                CompactString::from("frontend")
-            } else if let Some(component) = activity.components.first() {
-                component.clone()
-            } else if let Some(component) = by_producer_name.or(file.component) {
-                CompactString::from(component)
-            } else if let Some(library) =
-                ENGINES.iter().find(|engine| activity.libraries.contains(**engine))
-            {
-                CompactString::from(*library)
-            } else if let Some(library) = activity.libraries.first() {
-                library.clone()
-            } else {
-                component_of_stem(&instance)
-            };
+            let identity = Identity::of(activity, &file);
+            let Identity { component, instance, pod, is_named_by_file } = identity;
             // One pod may be in several files.
             let key = (component.clone(), instance.clone());
-            if let Some(index) = pods.get(&key).copied().filter(|_| pod.is_some())
+            if let Some(index) = pods.get(&key).copied().filter(|_| pod)
                 && let Some(process) = self.process_mut(index)
             {
                 process.activity.merge(&activity.unnamed_lines);
@@ -299,12 +277,13 @@ impl RunModel {
                 component,
                 instance,
                 named: false,
+                is_named_by_file,
                 activity: activity.unnamed_lines.clone(),
                 skew: 0,
                 downtimes: Vec::new(),
             });
             self.by_producer.insert(*producer_id, index);
-            if pod.is_some() {
+            if pod {
                 pods.insert(key, index);
             }
         }
@@ -366,6 +345,7 @@ impl RunModel {
             component: CompactString::const_new("unknown"),
             instance: CompactString::const_new(""),
             named: false,
+            is_named_by_file: false,
             activity: ProcessActivity::EMPTY,
             skew: 0,
             downtimes: Vec::new(),
@@ -479,36 +459,4 @@ fn goes_on_after(ends: &[i64], time: i64, end: i64) -> bool {
     let middle = time.midpoint(end);
     let later = ends.len() - ends.partition_point(|last| *last <= middle);
     time < end && later > 0 && later * 2 + 1 >= ends.len()
-}
-
-/// Libraries that are the engine of a worker, and therefore identify it better than any other.
-const ENGINES: [&str; 3] = ["vllm", "sglang", "trtllm"];
-
-/// Derives the component from the name of a file or instance: `agent-0` is an `agent`. Names that
-/// fit any log give `unknown`.
-fn component_of_stem(stem: &str) -> CompactString {
-    let name = stem.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '-' | '_' | '.'));
-    if name.is_empty() || component_names::is_generic(name) {
-        CompactString::const_new("unknown")
-    } else {
-        CompactString::from(name).to_lowercase()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn components_are_derived_from_file_stems() {
-        for (stem, component) in [
-            ("worker-0", "worker"),
-            ("Frontend", "frontend"),
-            ("kvbm", "kvbm"),
-            ("0", "unknown"),
-            ("", "unknown"),
-        ] {
-            assert_eq!(component_of_stem(stem), component, "{stem}");
-        }
-    }
 }

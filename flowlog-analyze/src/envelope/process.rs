@@ -1,5 +1,7 @@
 //! Prefixes that launchers and frameworks add to the lines of their processes: names, PIDs, ranks.
 
+use compact_str::CompactString;
+
 use super::{Envelope, Example, Inner, Stream, name};
 use crate::component_names;
 use crate::timestamp;
@@ -9,7 +11,7 @@ pub(super) const PARENTHESES: Envelope = Envelope {
     name: "process",
     peel: |line, meta| {
         let inner = line.strip_prefix(b"(")?;
-        let end = memchr::memchr(b')', inner.get(..inner.len().min(MAX_NAME_BYTES))?)?;
+        let end = closing(inner)?;
         let words = std::str::from_utf8(inner.get(..end)?).ok()?;
         // Ray's own services have no PID.
         let (label_text, rest) = match words.split_once("pid=") {
@@ -36,13 +38,14 @@ pub(super) const PARENTHESES: Envelope = Envelope {
         {
             return None;
         }
-        // Names repeat across nodes, so an address is added. Some prefixes have only a PID.
-        let process = match (label_text, ends.split_once("ip=")) {
-            ("", _) => format!("pid {}", rest.get(..digits)?),
-            (label_text, Some((_, address))) => format!("{label_text} {}", address.trim()),
-            (label_text, None) => label_text.to_owned(),
+        // Some prefixes have only a PID.
+        meta.producer.process = match label_of(words) {
+            Some(process) => process,
+            None if label_text.is_empty() => {
+                name(format!("pid {}", rest.get(..digits)?).as_bytes())
+            }
+            None => name(label_text.as_bytes()),
         };
-        meta.producer.process = name(process.as_bytes());
         Some(Inner::after(1 + end + 1 + usize::from(inner.get(end + 1) == Some(&b' ')), line))
     },
     examples: &[
@@ -61,6 +64,11 @@ pub(super) const PARENTHESES: Envelope = Envelope {
             content: "up",
             expected: "process=RayWorkerEnvelope 10.0.16.95",
         },
+        Example {
+            line: "(MapWorker(MapBatches(f)) pid=7, ip=10.0.16.95) up",
+            content: "up",
+            expected: "process=MapWorker(MapBatches(f)) 10.0.16.95",
+        },
         Example { line: "(pid=776) up", content: "up", expected: "process=pid 776" },
         Example {
             line: "(raylet) A worker died",
@@ -70,7 +78,36 @@ pub(super) const PARENTHESES: Envelope = Envelope {
     ],
 };
 
-const MAX_NAME_BYTES: usize = 160;
+/// Returns the name of a process in a label such as `EngineCore pid=7`, `Worker pid=7, ip=10.0.0.1`;
+/// `None` if it has no name. Names repeat across nodes, so an address is added.
+pub(super) fn label_of(label: &str) -> Option<CompactString> {
+    let (text, ends) = label.split_once("pid=")?;
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    Some(match ends.split_once("ip=") {
+        Some((_, address)) => name(format!("{text} {}", address.trim()).as_bytes()),
+        None => name(text.as_bytes()),
+    })
+}
+
+/// Returns the offset of the parenthesis that closes one that is open.
+pub(super) fn closing(inner: &[u8]) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, byte) in inner.iter().enumerate().take(MAX_LABEL_BYTES) {
+        match byte {
+            b'(' => depth += 1,
+            b')' if depth == 0 => return Some(at),
+            b')' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Maximum length of a label in parentheses, in bytes.
+const MAX_LABEL_BYTES: usize = 200;
 
 /// Rank prefixes: torch's `[rank0]: `, torchrun's `[default0]:`, mpirun's `[1,0]<stderr>:`.
 pub(super) const RANK: Envelope = Envelope {

@@ -143,6 +143,10 @@ pub struct ProducerActivity {
     pub named_instances: BTreeSet<(CompactString, CompactString)>,
     /// Components that are named without an instance.
     pub components: BTreeSet<CompactString>,
+    /// Whether any line is of a format that only known programs write.
+    pub has_known_format: bool,
+    /// Whether any line is of a logger that any program may use, with a level.
+    pub has_any_logger: bool,
     /// Libraries that log through this producer.
     pub libraries: BTreeSet<CompactString>,
     /// Rule matches, by class, by affected component (empty if it is the producer itself) and by
@@ -181,6 +185,8 @@ impl ProducerActivity {
         self.named_instances.extend(other.named_instances);
         self.components.extend(other.components);
         self.libraries.extend(other.libraries);
+        self.has_known_format |= other.has_known_format;
+        self.has_any_logger |= other.has_any_logger;
         if self.name.is_none() {
             self.name = other.name;
         }

@@ -62,6 +62,10 @@ pub(super) struct ChunkWriter {
     pub(super) instance: u32,
     /// Whether the component is a library inside the process that logs.
     is_library: bool,
+    /// Whether any row is of a format that only known programs write.
+    has_known_format: bool,
+    /// See [`ProducerActivity::has_any_logger`].
+    has_any_logger: bool,
     pub(super) activity: ProcessActivity,
 }
 
@@ -178,7 +182,8 @@ impl ChunkDelta {
 
     #[inline]
     fn push(&mut self, flow: FlowId, row: Row<u16>, line: LineRef) {
-        self.touch(row.ids.writer, row.position(line.source, line.producer));
+        let position = row.position(line.source, line.producer);
+        self.touch(row.ids.writer, Format::FLOWLOG_JSON, position);
         if let Some(delta) = self.shards.get_mut(shard_of_id(flow)) {
             delta.rows.push(FlowRow { flow, row });
         }
@@ -263,6 +268,8 @@ impl ChunkDelta {
                         component,
                         instance,
                         is_library,
+                        has_known_format: false,
+                        has_any_logger: false,
                         activity: ProcessActivity::default(),
                     });
                     self.writers.len() - 1
@@ -273,15 +280,19 @@ impl ChunkDelta {
     }
 
     /// Adds a line to the activity of a writer.
-    pub fn touch(&mut self, writer: u16, position: LogPosition) {
+    pub fn touch(&mut self, writer: u16, format: Format, position: LogPosition) {
         if let Some(writer) = self.writers.get_mut(usize::from(writer)) {
+            writer.has_known_format |= !format.is_of_any_program();
+            writer.has_any_logger |= format.is_of_any_logger();
             writer.activity.note(position, None);
         }
     }
 
-    /// Adds one event.
-    pub fn insert(&mut self, event: &ParsedEvent<'_>, position: LogPosition) {
+    /// Adds one event of a format.
+    pub fn insert(&mut self, format: Format, event: &ParsedEvent<'_>, position: LogPosition) {
         let producer = self.producers_by_id.entry(position.line.producer_id()).or_default();
+        producer.has_known_format |= !format.is_of_any_program();
+        producer.has_any_logger |= format.is_of_any_logger() && event.level.is_some();
         producer.all_lines.note(position, event.process);
         match (&event.component, event.instance.as_deref().filter(|instance| !instance.is_empty()))
         {
@@ -363,6 +374,8 @@ impl ChunkDelta {
         for writer in &self.writers {
             let producer = self.producers_by_id.entry(writer.producer_id(self.source)).or_default();
             producer.all_lines.merge(&writer.activity);
+            producer.has_known_format |= writer.has_known_format;
+            producer.has_any_logger |= writer.has_any_logger;
             let (component, instance) =
                 (self.names.resolve(writer.component), self.names.resolve(writer.instance));
             if instance.is_empty() || component.is_empty() {

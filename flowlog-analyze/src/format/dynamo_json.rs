@@ -30,7 +30,7 @@ pub(super) const JSON: LogFormat = LogFormat {
     ],
 };
 
-/// Parses an object with a time, a level and a message that is not a flowlog record.
+/// Parses an object with a time, a level, a target and a message that is not a flowlog record.
 fn read(line: &str) -> Option<ParsedEvent<'_>> {
     if !line.starts_with('{') {
         return None;
@@ -43,6 +43,7 @@ fn read(line: &str) -> Option<ParsedEvent<'_>> {
     let level = Level::parse(&data.level?)?;
     let time = Time::parse(&data.time?)?;
     let message = data.message?;
+    data.target.as_ref()?;
     if data.event && flowlog::json(line).is_some() {
         return None;
     }

@@ -20,7 +20,7 @@ pub(super) const ETCD: LogFormat = LogFormat {
     read: |text| {
         if text.starts_with('{') {
             let zap = zap(text)?;
-            return (!zap.is_controller).then(|| zap.into_event("etcd"));
+            return (zap.is_of_etcd && !zap.is_controller).then(|| zap.into_event("etcd"));
         }
         capnslog(text)
     },
@@ -49,7 +49,49 @@ pub(super) struct Zap<'a> {
     error: Option<Cow<'a, str>>,
     /// Whether it has a key or a logger name that controllers use.
     pub is_controller: bool,
+    /// Whether it comes from one of etcd's packages. Any program in Go may use zap.
+    is_of_etcd: bool,
 }
+
+/// etcd's packages, as its callers name them.
+const PACKAGES: [&str; 36] = [
+    "etcdserver",
+    "raft",
+    "rafthttp",
+    "embed",
+    "etcdmain",
+    "mvcc",
+    "wal",
+    "membership",
+    "v3rpc",
+    "lease",
+    "lessor",
+    "auth",
+    "flags",
+    "fileutil",
+    "snap",
+    "backend",
+    "traceutil",
+    "osutil",
+    "schema",
+    "verify",
+    "clientv3",
+    "transport",
+    "pkg",
+    "api3",
+    "v3compactor",
+    "compactor",
+    "v2store",
+    "v3client",
+    "v3lock",
+    "v3election",
+    "tlsutil",
+    "cmd",
+    "snapshot",
+    "version",
+    "leasehttp",
+    "zapraft",
+];
 
 impl<'a> Zap<'a> {
     pub(super) fn into_event(self, component: &'static str) -> ParsedEvent<'a> {
@@ -99,7 +141,16 @@ pub(super) fn zap(text: &str) -> Option<Zap<'_>> {
             other => Cow::Owned(other.to_text().into_owned()),
         });
     }
-    is_controller |= logger.is_some_and(|logger| !logger.starts_with("etcd"));
+    let is_of_etcd = logger.as_deref().is_some_and(|logger| logger.starts_with("etcd"))
+        || place.as_deref().is_some_and(|place| {
+            let package = place.split('/').next().unwrap_or_default();
+            PACKAGES.contains(&package)
+        });
+    is_controller |= logger.is_some_and(|logger| {
+        ["controller", "setup", "webhook", "operator", "manager", "reconcil"]
+            .iter()
+            .any(|word| logger.contains(word))
+    });
     Some(Zap {
         time: time_of(&ts?)?,
         level: level(&name?)?,
@@ -107,6 +158,7 @@ pub(super) fn zap(text: &str) -> Option<Zap<'_>> {
         place: place.unwrap_or_default(),
         error,
         is_controller,
+        is_of_etcd,
     })
 }
 

@@ -3,6 +3,8 @@
 
 use compact_str::CompactString;
 
+use flowlog_schema::SpanId;
+
 use crate::event::FlowKey;
 
 /// Words that introduce a request ID.
@@ -100,6 +102,56 @@ fn add_flow(first: &str, word: &[u8], keys: &mut Vec<FlowKey>) {
     if is_word && id.len() < after.len() && !is_nothing {
         add(id, keys, false);
     }
+}
+
+/// Parses a trace ID: hexadecimal, a `traceparent`, or the end of a path, as Google writes it.
+pub(super) fn trace_key(text: &str) -> Option<FlowKey> {
+    let last = text.rsplit('/').next().unwrap_or(text);
+    let parts: Vec<&str> = last.split('-').collect();
+    let id = match parts[..] {
+        [version, id, _, _] if version.len() == 2 && id.len() == 32 => id,
+        _ => last,
+    };
+    let is_nothing = id.bytes().all(|byte| matches!(byte, b'0' | b'-'));
+    (id.len() >= 8 && !is_nothing && SpanId::parse(id).is_ok() || id.len() > 8 && !is_nothing)
+        .then(|| FlowKey::parse(id))
+        .flatten()
+}
+
+/// Returns every flow and request ID in the first line of a message, or else its trace ID in any
+/// spelling.
+pub(super) fn in_line(words: &str) -> Vec<FlowKey> {
+    let found = in_message(words);
+    if found.is_empty() {
+        return trace_in(words.lines().next().unwrap_or_default()).into_iter().collect();
+    }
+    found
+}
+
+/// Returns the trace ID in a line, introduced by any spelling of its name: `traceId: `,
+/// `trace.id=`, `"TraceID":"`.
+pub(super) fn trace_in(line: &str) -> Option<FlowKey> {
+    let bytes = line.as_bytes();
+    for found in memchr::memmem::find_iter(bytes, b"race") {
+        let before = found.checked_sub(1).and_then(|at| bytes.get(at)).copied();
+        if !matches!(before, Some(b't' | b'T')) {
+            continue;
+        }
+        let Some(rest) = line.get(found - 1..) else { continue };
+        let name = rest.get(5..).unwrap_or_default().trim_start_matches(['_', '.', '-', ' ']);
+        if !has_prefix(name, "id") {
+            continue;
+        }
+        let value = name.get(2..).unwrap_or_default();
+        let id = value.trim_start_matches([' ', '=', ':', '"', '\'', '[']);
+        let end = id.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(id.len());
+        if id.len() < value.len()
+            && let Some(key) = id.get(..end).and_then(trace_key)
+        {
+            return Some(key);
+        }
+    }
+    None
 }
 
 fn has_prefix(text: &str, word: &str) -> bool {

@@ -36,6 +36,11 @@ pub(super) const KUBECTL: LogFormat = LogFormat {
             text: "      Reason:       OOMKilled",
             expected: "ERROR       Reason:       OOMKilled",
         },
+        Example { text: "Namespace:        default", expected: "INFO Namespace:        default" },
+        Example {
+            text: "NAME       READY   STATUS    RESTARTS   AGE",
+            expected: "INFO NAME       READY   STATUS    RESTARTS   AGE",
+        },
         Example { text: "      Exit Code:    137", expected: "ERROR       Exit Code:    137" },
     ],
 };
@@ -55,7 +60,10 @@ const BAD: [&str; 9] = [
 
 fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let first = text.lines().next()?;
-    let level = errors(first).or_else(|| row(first)).or_else(|| condition(first))?;
+    let level = errors(first)
+        .or_else(|| row(first))
+        .or_else(|| condition(first))
+        .or_else(|| object(first))?;
     Some(leveled(level, text))
 }
 
@@ -75,13 +83,15 @@ fn row(line: &str) -> Option<Level> {
     if !line.contains("   ") && !line.contains("  Warning  ") && !line.contains("  Normal  ") {
         return None;
     }
-    // The age comes first, or the indentation of `describe`.
-    let aged = line
-        .split(['m', 's', 'h', 'd'])
-        .next()
-        .is_some_and(|age| !age.is_empty() && age.bytes().all(|b| b.is_ascii_digit()));
     let columns: Vec<&str> =
         line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
+    // The age comes first, or after the namespace; `describe` indents.
+    let is_age = |column: &&&str| {
+        let digits = column.bytes().take_while(u8::is_ascii_digit).count();
+        let unit = column.as_bytes().get(digits);
+        digits > 0 && unit.is_some_and(|unit| matches!(unit, b'm' | b's' | b'h' | b'd'))
+    };
+    let aged = columns.iter().take(2).any(|column| is_age(&column));
     let kind = columns.iter().take(3).find_map(|column| match *column {
         "Warning" => Some(Level::Warn),
         "Normal" => Some(Level::Info),
@@ -100,6 +110,35 @@ fn row(line: &str) -> Option<Level> {
     })?;
     Some(if BAD.contains(state) || *state == "Error" { Level::Error } else { Level::Info })
 }
+
+/// Classifies a field of `describe`, the header of a table, or the first line of a manifest.
+fn object(line: &str) -> Option<Level> {
+    let bare = line.trim_start();
+    let indent = line.len() - bare.len();
+    let is_header = indent == 0
+        && HEADERS.iter().any(|head| bare.starts_with(head))
+        && bare.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b' ' | b'-' | b'(' | b')'));
+    let is_field = indent <= 8
+        && indent.is_multiple_of(2)
+        && bare.split_once(':').is_some_and(|(key, value)| {
+            (2..=40).contains(&key.len())
+                && key.starts_with(|c: char| c.is_ascii_uppercase() || indent > 0)
+                && key.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b' ' | b'-'))
+                && key.bytes().any(|b| b.is_ascii_lowercase())
+                && value.starts_with("  ")
+                && !value.trim().is_empty()
+        });
+    // `cpu   100m (1%)   200m (2%)`, of a node's allocated resources.
+    let is_allocation = indent >= 2
+        && bare.matches("%)").count() >= 2
+        && bare.split("  ").next().is_some_and(|name| !name.contains(' '));
+    let is_manifest =
+        bare == "apiVersion: v1" || bare == "\"apiVersion\": \"v1\"," || bare == "kind: List";
+    (is_header || is_field || is_allocation || is_manifest).then_some(Level::Info)
+}
+
+/// Beginnings of the headers of tables.
+const HEADERS: [&str; 3] = ["NAME  ", "NAMESPACE  ", "LAST SEEN  "];
 
 /// Classifies a line of `describe pod` that shows how a container ended.
 fn condition(line: &str) -> Option<Level> {

@@ -7,7 +7,7 @@ use super::stack;
 
 /// Parts of paths and the component that owns the code there. The leftmost match in a path wins: a
 /// package belongs to its owner, whatever it wraps.
-const PATHS: [(&str, &str); 27] = [
+const PATHS: [(&str, &str); 30] = [
     ("/nixl/", "nixl"),
     ("/nixl_cu", "nixl"),
     ("nixl_connect/", "nixl"),
@@ -32,6 +32,9 @@ const PATHS: [(&str, &str); 27] = [
     ("/sgl_kernel/", "sglang"),
     ("/tensorrt_llm/", "trtllm"),
     ("/trtllm/", "trtllm"),
+    ("/kserve/", "kserve"),
+    ("/kfserving/", "kserve"),
+    ("/sklearnserver/", "kserve"),
     ("/aiperf/", "client"),
     ("/genai_perf/", "client"),
     ("/openai/", "client"),

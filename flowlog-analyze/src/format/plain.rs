@@ -29,7 +29,7 @@ impl<'a> PlainLine<'a> {
             time: self.time,
             level: self.level,
             // A server numbers its own connections, routes and calls.
-            flows: if self.server { Vec::new() } else { ids::in_message(self.message) },
+            flows: if self.server { Vec::new() } else { ids::in_line(self.message) },
             component: (!self.component.is_empty()).then_some(Cow::Borrowed(self.component)),
             is_library: !self.server,
             target: Cow::Borrowed(self.target),

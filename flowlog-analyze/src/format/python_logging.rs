@@ -2,6 +2,7 @@
 //! `[TIME] LEVEL FILE:LINE: NAME: MESSAGE`, `TIME [LEVEL] [NAME] MESSAGE`, and those of gunicorn,
 //! Ray and loguru.
 
+use super::generic::{Header, MAX_BYTES};
 use super::plain::{PlainLine, beginning, is_source_location, level};
 use super::{EventStart, Example, LogFormat};
 use crate::timestamp::{self, Timestamp};
@@ -207,6 +208,12 @@ fn loose(text: &str) -> Option<Head<'_>> {
             let behind = text.get(at + word.len()..)?;
             let body =
                 text.len() - behind.trim_start_matches(|c: char| is_end(c) || c == '-').len();
+            // A Java program's line has more to say.
+            if Header::read(beginning(text.as_bytes(), MAX_BYTES))
+                .is_some_and(|header| header.is_of_java())
+            {
+                return None;
+            }
             // A name in brackets is more useful in the message than as a guessed target.
             return Some(Head { time: Some(time), level: word, target: "", body });
         }

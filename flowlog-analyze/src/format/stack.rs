@@ -216,6 +216,29 @@ pub fn is_inside(line: &[u8]) -> bool {
         || memchr::memmem::find(line, b"Traceback (most recent").is_some()
 }
 
+/// Returns whether a text has the frames of a stack, in any language, below its first line.
+pub fn has_frames(text: &str) -> bool {
+    if memchr::memchr(b'\n', text.as_bytes()).is_none() {
+        return false;
+    }
+    text.lines().skip(1).take(MAX_LINES_TO_FRAME).any(|line| {
+        let bare = line.trim_start();
+        bare.starts_with("File \"")
+            || bare.starts_with("Traceback (most recent call last)")
+            || bare.starts_with("goroutine ")
+            || bare.starts_with("stack backtrace:")
+            || bare.len() < line.len()
+                && (bare.starts_with("at ")
+                    || bare.starts_with("from ")
+                    || bare.starts_with("... "))
+            || bare.starts_with("#0 ")
+            || bare.starts_with("Caused by: ")
+    })
+}
+
+/// Lines of an event in which its first frame is looked for.
+const MAX_LINES_TO_FRAME: usize = 30;
+
 /// Returns whether the next stack belongs to the same failure.
 pub fn is_chain(line: &[u8]) -> bool {
     starts(line, &CHAINS) || is_child(line) || starts(line, &STARTS[1..6])

@@ -8,6 +8,7 @@ use super::chunk_error::ChunkError;
 use super::chunk_result::ChunkResult;
 use super::reader::{Reader, SourceContext};
 use super::schedule::Task;
+use crate::envelope::Layout;
 use crate::flow::ChunkDelta;
 use crate::lines::{Chunk, read_chunk};
 use crate::multiline::read_events;
@@ -39,11 +40,12 @@ impl Pool {
 /// first attempt turns out to need it.
 pub(super) fn read_part(
     context: SourceContext<'_>,
+    layout: &Layout,
     pool: &Pool,
     task: &Task,
     options: &IngestOptions,
 ) -> Result<ChunkResult, String> {
-    let read = |with_lookbehind| read_with(context, pool, task, with_lookbehind, options);
+    let read = |with_lookbehind| read_with(context, layout, pool, task, with_lookbehind, options);
     match read(false) {
         Err(ChunkError::NeedsLookbehind) => read(true),
         other => other,
@@ -56,6 +58,7 @@ const LOOKAHEAD_BYTES: u64 = 64 * 1024;
 
 fn read_with(
     context: SourceContext<'_>,
+    layout: &Layout,
     pool: &Pool,
     task: &Task,
     with_lookbehind: bool,
@@ -71,7 +74,7 @@ fn read_with(
         with_lookbehind,
         BUFFER.take(),
     )?;
-    let chunk = Chunk { quiescent_at: task.quiescent_at, ..chunk };
+    let chunk = Chunk { quiescent_at: task.quiescent_at, layout: layout.clone(), ..chunk };
     let end = source.size.min(task.next_quiescence);
     let part = ChunkResult::new(pool.take(number), number, chunk.chunk_start);
     let mut reader = Reader::new(
@@ -81,7 +84,7 @@ fn read_with(
         TEMPLATES.take().unwrap_or_default(),
         options,
     );
-    reader.result.input.bytes = chunk.start + chunk.bytes.len() as u64 - chunk.chunk_start;
+    reader.result.input.bytes = chunk.end - chunk.chunk_start;
     let mut ahead = |from: u64| {
         if from >= end {
             Ok(None)

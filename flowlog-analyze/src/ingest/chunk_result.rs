@@ -6,6 +6,8 @@ use super::alert::Alert;
 use super::event_row::EventRow;
 use crate::flow::{ChunkDelta, LineStats};
 use crate::format::Format;
+use crate::patterns::Patterns;
+use crate::traces::Traces;
 
 /// Result of reading one chunk.
 pub(super) struct ChunkResult {
@@ -20,6 +22,12 @@ pub(super) struct ChunkResult {
     pub(super) first: Option<i64>,
     pub(super) last: Option<i64>,
     pub(super) line_stats: LineStats,
+    /// Message patterns of the lines.
+    pub(super) patterns: Patterns,
+    /// Lines with the ID of a flow.
+    pub(super) traces: Traces,
+    /// Range in which kubectl shows objects.
+    pub(super) objects: Option<(u64, u64)>,
     /// Spans that reported a failure.
     pub(super) failures: u64,
     /// See [`IngestOptions::follow`](super::IngestOptions::follow).
@@ -41,6 +49,9 @@ impl ChunkResult {
             first: None,
             last: None,
             line_stats: LineStats::default(),
+            patterns: Patterns::default(),
+            traces: Traces::default(),
+            objects: None,
             failures: 0,
             alerts: Vec::new(),
             events: Vec::new(),
@@ -58,6 +69,12 @@ impl ChunkResult {
         self.formats[format.number()] -= 1;
         self.input.lines -= 1;
         self.input.records -= 1;
+    }
+
+    /// Extends the range in which kubectl shows objects.
+    pub(super) fn note_object(&mut self, at: u64) {
+        let (from, to) = self.objects.unwrap_or((at, at));
+        self.objects = Some((from.min(at), to.max(at)));
     }
 
     /// Extends the time range by a record's time.

@@ -7,6 +7,7 @@ use super::alert::name_of;
 use crate::envelope::Producer;
 use crate::event::{ParsedEvent, SpanUpdate, truncate};
 use crate::flow::{LineRef, LogPosition};
+use crate::secrets;
 
 /// One event of a log. Unknown values are empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct EventRow {
     pub format: &'static str,
     /// Component of the producer, from the line, its envelope or the file's name.
     pub component: CompactString,
+    /// Logger, module or program that wrote the line.
+    pub target: CompactString,
     /// Instance of the component, from the line or its envelope.
     pub instance: CompactString,
     /// Display ID of the flow.
@@ -51,6 +54,9 @@ impl EventRow {
             span.and_then(|span| span.component.as_deref()).or(event.component.as_deref());
         let component =
             component.filter(|name| !name.is_empty()).or_else(|| producer.component()).or(of_file);
+        let component = component.or_else(|| {
+            Some(producer.process.as_str()).filter(|name| !name.is_empty() && !name.contains(' '))
+        });
         let instance = span.and_then(|span| span.instance.as_deref()).or(event.instance.as_deref());
         let (event_name, error_detail) = match &event.update {
             SpanUpdate::Start => ("start", None),
@@ -82,6 +88,7 @@ impl EventRow {
             level: event.level,
             format,
             component: component.unwrap_or_default().into(),
+            target: event.target.as_ref().into(),
             instance: instance.unwrap_or_else(|| name_of(producer)).into(),
             flow: event.flows.first().map(|flow| flow.to_compact_string()).unwrap_or_default(),
             event: event_name,
@@ -89,7 +96,7 @@ impl EventRow {
             error_type: error_detail
                 .map(|error_detail| error_detail.kind.as_ref().into())
                 .unwrap_or_default(),
-            message: truncate(words, MAX_MESSAGE_BYTES).into(),
+            message: secrets::mask(truncate(words, MAX_MESSAGE_BYTES)).into(),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
+use flowlog_schema::Level;
+
 use super::IngestOptions;
 use super::alert::Alert;
-use super::chunk_error::ChunkError;
 use super::chunk_result::ChunkResult;
 use super::event_row::EventRow;
 use super::recent_times::RecentTimes;
@@ -15,8 +16,9 @@ use crate::envelope::Producer;
 use crate::event::{ParsedEvent, SpanUpdate};
 use crate::flow::{LineRef, LogPosition, ProducerId};
 use crate::format::{self, Format};
-use crate::lines::{MAX_EVENT_BYTES, MAX_LINE_BYTES};
-use crate::multiline::{AcceptedLine, EventSink, RawEvent, TemplateOwner};
+use crate::lines::MAX_LINE_BYTES;
+use crate::multiline::RawEvent;
+use crate::patterns::{PatternLine, pattern_hash};
 use crate::rules;
 use crate::source::Sources;
 use crate::templates::TemplateCache;
@@ -26,33 +28,33 @@ use crate::timestamp_inference::{TimestampResolvers, YearCache};
 /// Sink that builds a chunk's result from its events.
 pub(super) struct Reader<'t> {
     pub(super) result: ChunkResult,
-    source: u32,
-    sources: &'t Sources,
-    resolvers: &'t TimestampResolvers,
-    recent_times: RecentTimes,
+    pub(super) source: u32,
+    pub(super) sources: &'t Sources,
+    pub(super) resolvers: &'t TimestampResolvers,
+    pub(super) recent_times: RecentTimes,
     /// See [`IngestOptions::collect_line_stats`].
-    collect_line_stats: bool,
+    pub(super) collect_line_stats: bool,
     /// See [`IngestOptions::follow`].
-    follow: bool,
+    pub(super) follow: bool,
     /// See [`IngestOptions::collect_events`].
-    collect_events: bool,
+    pub(super) collect_events: bool,
     /// See [`IngestOptions::fast_path`]. Off if line statistics or events are collected, which need
     /// every line.
-    fast_path: bool,
+    pub(super) fast_path: bool,
     /// Requested times.
-    span: RangeInclusive<i64>,
+    pub(super) span: RangeInclusive<i64>,
     /// Requested components.
-    components: &'t ComponentFilter,
+    pub(super) components: &'t ComponentFilter,
     /// Component that the source's name indicates.
-    of_file: Option<&'static str>,
+    pub(super) of_file: Option<&'static str>,
     /// Whether the lines before the chunk were read.
-    has_lookbehind: bool,
-    templates: Box<TemplateCache>,
+    pub(super) has_lookbehind: bool,
+    pub(super) templates: Box<TemplateCache>,
     /// Writer and producer key by template index.
-    writers: Vec<Option<(u16, u32)>>,
-    year: YearCache,
+    pub(super) writers: Vec<Option<(u16, u32)>>,
+    pub(super) year: YearCache,
     /// Generation of the templates that the indexes above refer to.
-    generation: u32,
+    pub(super) generation: u32,
 }
 
 /// The sources, and what was learned about their timestamps.
@@ -60,118 +62,12 @@ pub(super) type SourceContext<'t> = (&'t Sources, &'t TimestampResolvers);
 
 /// Time of an event, as resolved from a timestamp.
 #[derive(Clone, Copy)]
-struct ResolvedTime {
+pub(super) struct ResolvedTime {
     /// Nanoseconds since the epoch.
-    ns: i64,
-    resolution_ns: u32,
+    pub(super) ns: i64,
+    pub(super) resolution_ns: u32,
     /// Whether an event before it can change the result.
-    needs_earlier_event: bool,
-}
-
-impl<'c> EventSink<'c> for Reader<'_> {
-    type Error = ChunkError;
-
-    fn on_event(&mut self, raw: &RawEvent<'c>) -> Result<(), ChunkError> {
-        let needs_past = self.take(raw);
-        // Without lookbehind, every event begins in the chunk.
-        if needs_past
-            && !self.has_lookbehind
-            && raw.at - self.result.offset <= MAX_EVENT_BYTES as u64
-        {
-            Err(ChunkError::NeedsLookbehind)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn try_record(&mut self, at: u64, line: &[u8]) -> bool {
-        if !self.fast_path {
-            return false;
-        }
-        let line_ref = LineRef { source: self.source, offset: at, producer: 0 };
-        if at < self.result.offset {
-            return false;
-        }
-        let found = self.result.delta.try_record(
-            line.trim_ascii_end(),
-            line_ref,
-            &self.span,
-            self.components,
-        );
-        let Some((format, time, counts)) = found else { return false };
-        self.note_record(format, time, at, counts);
-        true
-    }
-
-    fn match_template(&mut self, line: &[u8]) -> Option<usize> {
-        if self.fast_path { self.templates.match_template(line) } else { None }
-    }
-
-    fn template_owner(&self, number: usize) -> Option<TemplateOwner<'_>> {
-        self.templates.template_owner(number)
-    }
-
-    fn note_pending_time(&mut self, raw: &RawEvent<'c>) {
-        let line = raw.text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let text =
-            String::from_utf8_lossy(line.get(..line.len().min(MAX_LINE_BYTES)).unwrap_or_default());
-        let own = format::read(text.trim_end()).1.and_then(|event| event.time);
-        let recent = self.recent_times.latest_before(raw.at);
-        if let Some(resolved) = self.resolve_time(own, raw.meta.time, recent) {
-            self.recent_times.record(resolved.ns, resolved.resolution_ns, raw.at);
-        }
-    }
-
-    fn accept_template_line(
-        &mut self,
-        number: usize,
-        at: u64,
-        line: &[u8],
-    ) -> Option<AcceptedLine> {
-        let (own, envelope) = self.templates.timestamps(number, line)?;
-        let (writer, producer) = self.writer(number)?;
-        let recent = self.recent_times.latest_before(at);
-        let resolved = self.resolve_time(own, envelope, recent);
-        let stamp = own.or(envelope);
-        let (time_ns, resolution_ns) =
-            resolved.map(|time| (time.ns, time.resolution_ns)).or(recent)?;
-        if recent.is_none() && resolved.is_none_or(|time| time.needs_earlier_event) {
-            return None;
-        }
-        let format = self.templates.template(number)?.format;
-        let is_time_inferred = stamp.is_some_and(|stamp| !stamp.is_complete());
-        if let Some(resolved) = resolved {
-            self.recent_times.record(resolved.ns, resolved.resolution_ns, at);
-        }
-        let in_scope = at >= self.result.offset && self.span.contains(&time_ns) && {
-            let known = self.templates.template(number)?;
-            self.counts(
-                Some(known.component.as_str()).filter(|_| !known.is_library),
-                known.producer(),
-            )
-        };
-        if !in_scope {
-            return Some(AcceptedLine { format, is_time_inferred, in_scope });
-        }
-        let line = LineRef { source: self.source, offset: at, producer };
-        self.result
-            .delta
-            .touch(writer, LogPosition { clock: 0, time: time_ns, line, resolution_ns });
-        self.result.count(format, 1);
-        self.result.input.records += 1;
-        self.result.input.problems.inferred_timestamps += u64::from(is_time_inferred);
-        if let Some(resolved) = resolved {
-            self.result.note_time(resolved.ns);
-        }
-        Some(AcceptedLine { format, is_time_inferred, in_scope })
-    }
-
-    fn retract(&mut self, accepted: AcceptedLine) {
-        if accepted.in_scope {
-            self.result.uncount(accepted.format);
-            self.result.input.problems.inferred_timestamps -= u64::from(accepted.is_time_inferred);
-        }
-    }
+    pub(super) needs_earlier_event: bool,
 }
 
 impl<'t> Reader<'t> {
@@ -214,7 +110,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Resolves the time of an event from its own timestamp, or else from its envelope's.
-    fn resolve_time(
+    pub(super) fn resolve_time(
         &mut self,
         own: Option<Timestamp>,
         envelope: Option<Timestamp>,
@@ -234,7 +130,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Returns the writer of a known template and the key of its producer.
-    fn writer(&mut self, number: usize) -> Option<(u16, u32)> {
+    pub(super) fn writer(&mut self, number: usize) -> Option<(u16, u32)> {
         if self.generation != self.templates.generation() {
             self.generation = self.templates.generation();
             self.writers.clear();
@@ -261,7 +157,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Processes an event. Returns whether it lacks a time that an earlier event could provide.
-    fn take(&mut self, raw: &RawEvent<'_>) -> bool {
+    pub(super) fn take(&mut self, raw: &RawEvent<'_>) -> bool {
         if raw.text.is_empty() {
             let in_scope = raw.starts_in_chunk
                 && self.counts(None, &raw.meta.producer)
@@ -284,6 +180,11 @@ impl<'t> Reader<'t> {
             std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
         let (format, event) = format::read(text.trim_end());
         let event = event.filter(|event| !self.is_fragment(raw, event));
+        // A line that an envelope gives a time is read, whatever it says.
+        let format = match (&event, raw.meta.time) {
+            (None, Some(_)) => Format::GENERIC,
+            _ => format,
+        };
         let recent = self.recent_times.latest_before(raw.at);
         let envelope = raw.meta.time;
         let own = event.as_ref().and_then(|event| event.time);
@@ -316,6 +217,9 @@ impl<'t> Reader<'t> {
             return needs_past;
         }
         self.result.count(format, raw.lines);
+        if format == Format::KUBECTL {
+            self.result.note_object(raw.at);
+        }
         let input = &mut self.result.input;
         input.problems.invalid_utf8 += u64::from(matches!(text, Cow::Owned(_)));
         input.problems.truncated_lines += u64::from(kept.len() < whole.len());
@@ -336,14 +240,21 @@ impl<'t> Reader<'t> {
                 position,
             );
         }
+        if format == Format::OTLP {
+            self.take_otlp(&text, raw, position);
+            return needs_past;
+        }
         let Some(mut event) = event else {
             // Text that no format accepts may still be the one line that explains the failure: a
             // build tool's or a shell's.
-            let words = ParsedEvent { message: text, ..ParsedEvent::default() };
+            let level = raw.meta.level;
+            let words = ParsedEvent { message: text, level, ..ParsedEvent::default() };
             self.collect_event("", &words, &raw.meta.producer, position);
+            self.note_pattern("", &words, position);
             self.note_rule_match("", &words, &raw.meta.producer, position);
             return needs_past;
         };
+        event.level = event.level.or(raw.meta.level);
         input.records += 1;
         input.problems.duplicate_keys += u64::from(event.problems.duplicate_keys);
         input.problems.bad_values += u64::from(event.problems.bad_values);
@@ -355,13 +266,40 @@ impl<'t> Reader<'t> {
             flow.set_source(self.source);
         }
         self.collect_event(format.name(), &event, &raw.meta.producer, position);
+        // The state of objects is examined as a whole.
+        if event.span.is_none() && format != Format::KUBECTL {
+            self.note_pattern(format.name(), &event, position);
+        }
+        if format.is_generic() && event.level.is_none_or(|level| level < Level::Error) {
+            // The lines of any logger say that they belong to a flow, not what became of it.
+            event.flows.clear();
+        }
         self.result.failures += u64::from(matches!(event.update, SpanUpdate::Fail(_)));
-        self.result.delta.insert(&event, position);
+        self.result.delta.insert(format, &event, position);
         if self.follow {
             self.result.alerts.extend(Alert::of_span(&event, &raw.meta.producer, position));
         }
         self.note_rule_match(format.name(), &event, &raw.meta.producer, position);
         needs_past
+    }
+
+    /// Processes the logs or spans of a line of OTLP.
+    fn take_otlp(&mut self, text: &str, raw: &RawEvent<'_>, position: LogPosition) {
+        self.result.input.records += 1;
+        for event in format::otlp::events(text).unwrap_or_default() {
+            let time = event.time.map(|stamp| stamp.ns);
+            if let Some(time) = time {
+                self.result.note_time(time);
+            }
+            let position = LogPosition { time: time.unwrap_or(position.time), ..position };
+            self.collect_event(Format::OTLP.name(), &event, &raw.meta.producer, position);
+            self.result.failures += u64::from(matches!(event.update, SpanUpdate::Fail(_)));
+            if event.span.is_none() {
+                self.note_pattern(Format::OTLP.name(), &event, position);
+            }
+            self.result.delta.insert(Format::OTLP, &event, position);
+            self.note_rule_match("json", &event, &raw.meta.producer, position);
+        }
     }
 
     /// Returns whether an event is the rest of a line of which the beginning was cut off with all that
@@ -388,6 +326,32 @@ impl<'t> Reader<'t> {
     ) {
         if self.collect_events {
             self.result.events.push(EventRow::of(format, event, self.of_file, producer, position));
+        }
+    }
+
+    /// Adds an event to its pattern, and to its flow's lines.
+    fn note_pattern(&mut self, format: &str, event: &ParsedEvent<'_>, position: LogPosition) {
+        let message = event.full_message();
+        let pattern = pattern_hash(&event.target, &message);
+        let severity = rules::severity_of(format, event);
+        let key = (position.line.producer_id(), pattern);
+        let own = event.component.as_deref().filter(|_| !event.is_library);
+        self.result.patterns.add(
+            key,
+            &PatternLine {
+                component: own.unwrap_or_default(),
+                instance: event.instance.as_deref().unwrap_or_default(),
+                target: &event.target,
+                level: event.level,
+                is_error: severity.is_error,
+                has_stack: severity.has_stack,
+                is_generic: format.is_empty() || format == "generic" || format == "json",
+                position,
+                message: &message,
+            },
+        );
+        if let (Some(flow), Some(time)) = (event.flows.first(), position.time()) {
+            self.result.traces.add(flow, time, position.line, pattern);
         }
     }
 
@@ -437,7 +401,7 @@ impl<'t> Reader<'t> {
 
     /// Returns whether the component of an event is requested: the one that the event names, or
     /// else the one that its envelopes or its file's name indicate.
-    fn counts(&self, named: Option<&str>, producer: &Producer) -> bool {
+    pub(super) fn counts(&self, named: Option<&str>, producer: &Producer) -> bool {
         self.components.is_all() || {
             let named = named.filter(|name| !name.is_empty());
             named
@@ -447,7 +411,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn note_record(&mut self, format: Format, time: i64, at: u64, counts: bool) {
+    pub(super) fn note_record(&mut self, format: Format, time: i64, at: u64, counts: bool) {
         self.recent_times.record(time, 1, at);
         if !counts {
             return;

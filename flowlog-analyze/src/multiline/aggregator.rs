@@ -9,9 +9,7 @@ use super::line::{Fragment, Line, Region};
 use super::pending::{Kind, MAX_REORDER_BYTES, PendingEvent, may_continue, rebuild, within_pause};
 use super::slot::Slot;
 use super::{EventSink, NeedsLookbehind, RawEvent};
-use crate::envelope::{
-    EnvelopeMeta, Peeled, Producer, has_no_envelope, peel, peel_rest, peel_task_label,
-};
+use crate::envelope::{EnvelopeMeta, Layout, Peeled, Producer, has_no_envelope, peel_rest};
 use crate::format::{EventStart, classify_start};
 use crate::lines::{Chunk, MAX_EVENT_BYTES};
 
@@ -21,8 +19,8 @@ pub(super) struct LineAggregator<'e, 'c, H> {
     /// Offset of the chunk. `has_lookbehind` is whether the lines before it were read.
     chunk_start: u64,
     has_lookbehind: bool,
-    /// See [`Chunk::has_task_labels`].
-    has_task_labels: bool,
+    /// See [`Chunk::layout`].
+    layout: Layout,
     /// State of the lines that no envelope attributes to a producer.
     anonymous: Slot<'c>,
     /// States by producer and stream.
@@ -51,7 +49,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
             sink,
             chunk_start: chunk.chunk_start,
             has_lookbehind: chunk.has_lookbehind || chunk.quiescent_at == Some(chunk.chunk_start),
-            has_task_labels: chunk.has_task_labels,
+            layout: chunk.layout.clone(),
             anonymous: Slot::Unknown,
             streams: FnvHashMap::default(),
             open: 0,
@@ -72,7 +70,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
     }
 
     fn peel<'l>(&self, line: &'l [u8]) -> Peeled<'l> {
-        if self.has_task_labels { peel_task_label(line) } else { peel(line) }
+        self.layout.peel(line)
     }
 
     /// Returns whether nothing before the chunk can affect the line at `offset`.
@@ -86,7 +84,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
     /// Pending events reach the sink after such a line, which can depend on nothing but their
     /// times.
     pub(super) fn match_known(&mut self, offset: u64, line: &'c [u8]) -> Result<bool, H::Error> {
-        if self.has_task_labels || self.fragments.values().any(Option::is_some) {
+        if !self.layout.is_plain() || self.fragments.values().any(Option::is_some) {
             return Ok(false);
         }
         if self.sink.try_record(offset, line) {
@@ -144,7 +142,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
 
     /// Tries the fast path for a line after the chunk: it closes the pending event of its stream.
     fn match_known_ahead(&mut self, offset: u64, line: &[u8]) -> Result<bool, H::Error> {
-        if self.has_task_labels || self.fragments.values().any(Option::is_some) {
+        if !self.layout.is_plain() || self.fragments.values().any(Option::is_some) {
             return Ok(false);
         }
         let Some(number) = self.sink.match_template(line) else { return Ok(false) };
@@ -163,7 +161,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
         region: Region,
     ) -> Result<(), H::Error> {
         let end = offset + line.len() as u64;
-        if !self.has_task_labels && has_no_envelope(line) {
+        if self.layout.is_plain() && has_no_envelope(line) {
             let start = classify_start(line);
             if self.latest.0 != 0 {
                 self.latest = (0, Producer::default());

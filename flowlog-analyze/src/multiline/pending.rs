@@ -104,7 +104,9 @@ impl<'c> PendingEvent<'c> {
         if repeats_header {
             return false;
         }
-        let cut = first.is_ascii_lowercase()
+        // The lines of syslog are whole.
+        let is_of_host = !self.event.meta.producer.host.is_empty();
+        let cut = first.is_ascii_lowercase() && !is_of_host
             || matches!(first, b'_' | b',' | b')' | b']' | b'}' | b'"' | b'\'');
         !self.blank
             && (may_have_stack || cut)

@@ -93,4 +93,8 @@ pub struct AcceptedLine {
     /// Whether the line was counted: it is neither in the lookbehind nor outside the requested
     /// times.
     pub in_scope: bool,
+    /// Hash of the line's pattern, and the key of its producer.
+    pub pattern: (u64, u32),
+    /// Time of the line.
+    pub time: i64,
 }

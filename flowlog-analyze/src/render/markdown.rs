@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use flowlog_schema::report::{Evidence, Report};
 
+use super::text::shows_suspects;
 use crate::evidence::{sanitize, summarize_line};
 
 /// Maximum number of failures in the table.
@@ -60,6 +61,21 @@ pub(super) fn render(report: &Report) -> String {
                 out,
                 "\n{} more failures are in the JSON report.",
                 report.failures.len() - MAX_ROWS
+            );
+        }
+        out.push('\n');
+    }
+    if shows_suspects(report) {
+        out.push_str("Suspects:\n\n");
+        for suspect in &report.suspects {
+            let instance = suspect.instance.as_deref().unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "- {} {} (score {:.2}): {}",
+                escape(&suspect.component, 60),
+                escape(instance, 60),
+                suspect.score,
+                escape(&suspect.reasons.join("; "), 400)
             );
         }
         out.push('\n');

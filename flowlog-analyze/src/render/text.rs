@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use flowlog_schema::report::{Evidence, Explanation, Failure, Owner, Report, RunOutcome};
+use flowlog_schema::report::{Evidence, Explanation, Failure, Owner, Report, RunOutcome, Suspect};
 
 use super::columns::columns;
 use super::style::Style;
+use crate::diagnose::Basis;
 use crate::evidence::{sanitize, summarize_line};
 
 /// Maximum number of failures in the table; the rest are counted.
@@ -23,7 +24,9 @@ pub(super) fn render(report: &Report, style: Style) -> String {
     let word = verdict.outcome.as_str().to_ascii_uppercase();
     let word = match verdict.outcome {
         RunOutcome::Failed => style.red(&word),
-        RunOutcome::Recovered | RunOutcome::Cancelled => style.yellow(&word),
+        RunOutcome::Recovered | RunOutcome::Cancelled | RunOutcome::Inconclusive => {
+            style.yellow(&word)
+        }
         RunOutcome::Healthy => style.green(&word),
     };
     let _ = writeln!(
@@ -79,8 +82,53 @@ pub(super) fn render(report: &Report, style: Style) -> String {
             );
         }
     }
+    if shows_suspects(report) {
+        suspects(&mut out, &report.suspects, style);
+    }
     footer(&mut out, report, style);
     out
+}
+
+/// Returns whether the suspects say more than the verdict: nothing is proven, or one is guessed.
+pub(super) fn shows_suspects(report: &Report) -> bool {
+    let is_guess = |failure: &Failure| failure.why.rule == Basis::Suspect.rule();
+    !report.suspects.is_empty()
+        && match report.verdict.outcome {
+            RunOutcome::Inconclusive => true,
+            RunOutcome::Failed => report.failures.first().is_none_or(is_guess),
+            RunOutcome::Healthy | RunOutcome::Recovered | RunOutcome::Cancelled => false,
+        }
+}
+
+/// Maximum number of suspects; the JSON report has ten.
+const MAX_SUSPECTS: usize = 5;
+
+fn suspects(out: &mut String, suspects: &[Suspect], style: Style) {
+    let _ = writeln!(out, "\n{}", style.bold("Suspects"));
+    for suspect in suspects.iter().take(MAX_SUSPECTS) {
+        let name = match &suspect.instance {
+            Some(instance) => format!("{}/{instance}", suspect.component),
+            None => suspect.component.clone(),
+        };
+        let score = style.dim(&format!("(score {:.2})", suspect.score));
+        let _ = writeln!(out, "  {} {score}", style.bold(&sanitize(&name, 100)));
+        for reason in suspect.reasons.iter().take(3) {
+            let _ = writeln!(out, "    {}", sanitize(reason, 220));
+        }
+        let shown = suspect.evidence.get(..2.min(suspect.evidence.len())).unwrap_or_default();
+        evidence(out, shown, "    ", style);
+    }
+    let hint = match suspects.len() {
+        0..=MAX_SUSPECTS => String::new(),
+        more => format!("; {} more in --format json", more - MAX_SUSPECTS),
+    };
+    let _ = writeln!(
+        out,
+        "{}",
+        style.dim(&format!(
+            "A good run's logs tell what is usual: --baseline PATH. If the run failed: --failed{hint}"
+        ))
+    );
 }
 
 /// Writes the rule of an explanation, and its steps, each with its line.

@@ -1,9 +1,9 @@
 //! Rules for failures that no component owns, by the CI areas of the owners' table.
 
-use super::rule::RuleClass::{Fatal, Infrastructure, Killed, Relay};
+use super::rule::RuleClass::{Error, Fatal, Infrastructure, Killed, Relay};
 use super::rule::{Attribution::Named, Attribution::Producer, Rule};
 
-pub(super) const RULES: [Rule; 18] = [
+pub(super) const RULES: [Rule; 20] = [
     Rule::new(
         "image_pull",
         Infrastructure,
@@ -191,6 +191,59 @@ pub(super) const RULES: [Rule; 18] = [
         "[ 1234.567890] NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.",
         "[ 1234.567890] NVRM: loading NVIDIA UNIX x86_64 Kernel Module",
     ),
+    Rule::new(
+        "package_install",
+        Infrastructure,
+        Named("docker_build"),
+        &[
+            "subprocess-exited-with-error",
+            "metadata-generation-failed",
+            "failed building wheel for",
+            "failed to build installable wheels",
+            "could not build wheels for",
+            "no matching distribution found for",
+            "resolutionimpossible",
+            "externally-managed-environment",
+            "checksum mismatch",
+            "missing go.sum entry",
+            "go: cannot find module",
+            "go.mod requires go >=",
+            "npm err! code",
+            "npm error code",
+            "err_pnpm_",
+            "e: unable to locate package",
+            "e: failed to fetch",
+            "e: some index files failed to download",
+            "e: unable to correct problems",
+            "has no installation candidate",
+            "unable to find a match:",
+            "error: failed to download metadata",
+            "error: could not compile",
+            "error: failed to select a version for",
+            "error: failed to get `",
+            "error: failed to run custom build command for",
+            "urlopen error retrieval incomplete",
+        ],
+    )
+    .example(
+        "error: subprocess-exited-with-error",
+        "Successfully built wheel for flowlog",
+    ),
+    Rule::new(
+        "test_setup",
+        Error,
+        Named("test_fail"),
+        &[
+            "error at setup of",
+            "error at teardown of",
+            "error collecting",
+            "internalerror>",
+            "error during collection",
+            "errors during collection",
+            "keyboardinterrupt !!!",
+        ],
+    )
+    .example("____ ERROR at setup of test_disagg ____", "collected 12 items"),
     Rule::new(
         "cloud",
         Infrastructure,

@@ -72,6 +72,7 @@ pub(super) const RULES: [Rule; 8] = [
             "command not found",
         ],
     )
+    .none_of(&["using internal", "no plugin found", "falling back to"])
     .example(
         "Traceback (most recent call last):\n  File \"/app/run.py\", line 1, in <module>\nModuleNotFoundError: No module named 'nixl'",
         "2025-11-22T08:27:15.705Z  INFO worker.main: module nixl found",

@@ -1,5 +1,4 @@
-//! Properties of a whole source, found in its first lines: their order, and whether they have task
-//! labels.
+//! The order of a source's lines, found in the first ones.
 //!
 //! Logs that are ordered newest first are reversed: an event's lines belong in the order in which
 //! they were written.
@@ -7,8 +6,8 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
-use super::{Bytes, Source};
-use crate::envelope::{has_task_labels, is_newest_first};
+use super::{Bytes, LongLines, Source};
+use crate::envelope::is_newest_first;
 
 /// Bytes of a source that are probed.
 pub(super) const SAMPLE_BYTES: usize = 64 * 1024;
@@ -22,7 +21,7 @@ pub(super) fn at(source: Source) -> io::Result<Source> {
     let filled = source.read_at(0, &mut sample)?;
     let sample = sample.get(..filled).unwrap_or_default();
     if !is_newest_first(sample) {
-        return Ok(Source { has_task_labels: has_task_labels(sample), ..source });
+        return Ok(source);
     }
     let mut file = BufWriter::new(tempfile::tempfile()?);
     let lines = turn(&source, &mut file)?;
@@ -33,8 +32,8 @@ pub(super) fn at(source: Source) -> io::Result<Source> {
         name: source.name,
         size,
         bytes: Bytes::Spool(file),
-        has_task_labels: false,
         reversed_lines: Some(lines),
+        long_lines: LongLines::default(),
     })
 }
 

@@ -12,7 +12,7 @@ use super::archive::{ExpansionLimit, is_packed};
 use super::probe::SAMPLE_BYTES;
 use super::wakeup::Wakeup;
 use super::{Bytes, Source, Sources, find};
-use crate::envelope::{has_task_labels, is_newest_first};
+use crate::envelope::is_newest_first;
 
 /// Input that is copied into one source.
 #[derive(Debug)]
@@ -246,11 +246,7 @@ impl SpooledInput {
             }
             Ok(source) => {
                 self.mode = ReadMode::Streaming(sources.read.len());
-                sources.read.push(Source {
-                    size: 0,
-                    has_task_labels: has_task_labels(sample),
-                    ..source
-                });
+                sources.read.push(Source { size: 0, ..source });
             }
             Err(error) => {
                 self.mode = ReadMode::Done;

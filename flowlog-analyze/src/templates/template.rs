@@ -2,9 +2,13 @@
 
 use super::timestamp_slots::TimestampSlot;
 use crate::envelope::{EnvelopeMeta, Producer, peel_whole};
+use crate::event::truncate;
 use crate::format::{self, EventStart, Format, stack};
-use crate::rules;
+use crate::patterns::pattern_hash;
+use crate::rules::{self, Severity};
 use crate::timestamp::Timestamp;
+
+use flowlog_schema::Level;
 
 /// Properties of a line without information.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,12 +21,32 @@ pub struct Template {
     pub is_library: bool,
     /// Instance that the line names; empty if none.
     pub instance: String,
+    /// Logger of the line.
+    pub target: String,
+    /// Severity of the line.
+    pub level: Option<Level>,
+    /// How serious the line is, by itself.
+    pub severity: Severity,
+    /// Hash of the line's pattern.
+    pub pattern: u64,
+    /// Message of the line that was learned; others differ in digits.
+    pub message: Sample,
     pub(super) meta: EnvelopeMeta,
     pub(super) start: EventStart,
     pub(super) own_slot: Option<TimestampSlot>,
     pub(super) envelope_slot: Option<TimestampSlot>,
     /// Stream key of the line.
     pub(super) stream_key: u64,
+}
+
+/// Text of one of several equivalent lines, so that any two are equal.
+#[derive(Debug, Clone)]
+pub struct Sample(pub Box<str>);
+
+impl PartialEq for Sample {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
 }
 
 impl Template {
@@ -37,6 +61,9 @@ impl Template {
             == *self
     }
 }
+
+/// Maximum length of the message that a template keeps, in bytes.
+const MAX_SAMPLE_BYTES: usize = 400;
 
 /// Returns the meaning of a line that shows nothing but activity of its producer.
 ///
@@ -75,6 +102,11 @@ pub(super) fn read(line: &[u8]) -> Option<(Template, [Option<Timestamp>; 2])> {
         component: event.component.as_deref().unwrap_or_default().to_owned(),
         is_library: event.is_library,
         instance: event.instance.as_deref().unwrap_or_default().to_owned(),
+        target: event.target.clone().into_owned(),
+        level: event.level,
+        severity: rules::severity_of(format.name(), &event),
+        pattern: pattern_hash(&event.target, &event.full_message()),
+        message: Sample(truncate(&event.full_message(), MAX_SAMPLE_BYTES).into()),
         start,
         own_slot: None,
         envelope_slot: None,

@@ -45,6 +45,7 @@ if _TYPE_CHECKING:
         Report,
         Rows,
         Step,
+        Suspect,
         Verdict,
     )
 
@@ -67,6 +68,7 @@ __all__ = [
     "Rows",
     "Sink",
     "Step",
+    "Suspect",
     "Table",
     "Verdict",
     "__version__",

@@ -29,6 +29,8 @@ def analyze(
     memory_limit: int | None = None,
     threads: int = 0,
     progress: Callable[[int, int, int], object] | None = None,
+    failed: bool = False,
+    baseline: _Path | Iterable[_Path] = (),
 ) -> Report:
     """Reads logs once and reports what failed, where it failed first, and who owns it.
 
@@ -43,6 +45,10 @@ def analyze(
     threads: number of threads; 0 means one per core.
     progress: called about 20 times a second with the bytes read, the total bytes, and the failed
         spans so far.
+    failed: the run is known to have failed, so that the best suspect is named if no failure is
+        proven.
+    baseline: logs of good runs to compare with, or profiles as ``flowlog-analyze profile`` writes
+        them.
 
     Ctrl-C, or any exception that ``progress`` raises, stops the analysis. Raises FileNotFoundError
     if no source could be read, and ValueError for an invalid flow ID or table of owners.
@@ -57,6 +63,8 @@ def analyze(
         memory_limit=memory_limit,
         threads=threads,
         progress=progress,
+        failed=failed,
+        baseline=_paths(baseline),
     )
     return Report.of(analysis)
 

@@ -162,5 +162,7 @@ def analyze(
     memory_limit: int | None,
     threads: int,
     progress: Callable[[int, int, int], object] | None,
+    failed: bool,
+    baseline: list[str],
 ) -> Analysis: ...
 def events(paths: list[str], *, since: int | None, until: int | None, components: list[str], flows: list[str], threads: int) -> Events: ...

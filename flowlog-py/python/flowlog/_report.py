@@ -40,7 +40,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Summary of the analysis. ``outcome`` is failed, recovered, cancelled or healthy."""
+    """Summary of the analysis. ``outcome`` is failed, recovered, cancelled, healthy or inconclusive."""
 
     outcome: str
     component: str | None
@@ -140,6 +140,21 @@ class FlowFailure:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A component whose lines are unusual, though nothing proves that it failed."""
+
+    component: str
+    instance: str | None
+    score: float
+    reasons: tuple[str, ...]
+    template: str | None
+    count: int
+    first: str | None
+    owner: Owner
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
 class ReadError:
     """A source that could not be read, or not to its end, with the reason."""
 
@@ -236,6 +251,7 @@ class Report:
     flows: FlowCounts
     failures: Rows[Failure]
     flow_failures: Rows[FlowFailure]
+    suspects: tuple[Suspect, ...]
     trends: tuple[Mapping[str, Any], ...]
     _analysis: Analysis = field(repr=False, compare=False)
     _raw: Mapping[str, Any] = field(repr=False, compare=False)
@@ -254,6 +270,7 @@ class Report:
             flows=FlowCounts(**raw["flows"]),
             failures=Rows(raw["failures"], _failure, analysis.failures()),
             flow_failures=Rows(raw["flow_failures"], lambda flow: FlowFailure(**flow), analysis.flow_failures()),
+            suspects=tuple(_suspect(suspect) for suspect in raw["suspects"]),
             trends=tuple(raw["trends"]),
             _analysis=analysis,
             _raw=raw,
@@ -285,12 +302,13 @@ class Report:
         text = Text(self.to_text())
         text.highlight_regex(r"^(FAILED|RECOVERED)", "bold red")
         text.highlight_regex(r"^(HEALTHY|CANCELLED)", "bold green")
+        text.highlight_regex(r"^INCONCLUSIVE", "bold yellow")
         return text
 
     def _repr_html_(self) -> str:
         """Renders the report for notebooks. All values come from untrusted logs and are escaped."""
         verdict = self.verdict
-        color = {"failed": "#b00020", "recovered": "#b06000"}.get(verdict.outcome, "#006b3c")
+        color = {"failed": "#b00020", "recovered": "#b06000", "inconclusive": "#b06000"}.get(verdict.outcome, "#006b3c")
         shown = [f'<p><b style="color:{color}">{escape(verdict.outcome.upper())}</b> {escape(verdict.summary)}</p>']
         if self.failures:
             head = "".join(f"<th>{name}</th>" for name in ("component", "instances", "what", "flows", "PIC", "where"))
@@ -318,6 +336,10 @@ def _explanation(raw: Mapping[str, Any]) -> Explanation:
     steps = tuple(Step(**_with_line(step)) for step in raw["steps"])
     rejected = tuple(Alternative(**_with_line(each)) for each in raw["rejected"])
     return Explanation(raw["rule"], steps, raw["contradicted_by"], rejected)
+
+
+def _suspect(raw: Mapping[str, Any]) -> Suspect:
+    return Suspect(**{**_with_lines(raw), "reasons": tuple(raw["reasons"])})
 
 
 def _failure(raw: Mapping[str, Any]) -> Failure:

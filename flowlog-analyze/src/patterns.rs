@@ -1,0 +1,263 @@
+//! Message patterns: messages without their variable parts, with counts, places and rates.
+//!
+//! Every line of a format that names no flow by structure belongs to a pattern. What is unusual in
+//! a run is found by its patterns: new ones, ones that are missing, and ones that come more often.
+//!
+//! Merging does not depend on the order of the parts: counts are sums, places are minima and
+//! maxima, and when there are too many patterns, those with the largest hashes are dropped, which
+//! are the same in any order.
+
+mod mask;
+mod rate;
+
+use std::collections::BTreeMap;
+
+use compact_str::CompactString;
+use flowlog_schema::Level;
+
+use crate::event::truncate;
+use crate::flow::{LogPosition, ProducerId};
+
+pub use mask::{masked, pattern_hash};
+pub use rate::Rate;
+
+/// Identity of a pattern within a run: who logged it, and a hash of logger and masked message.
+pub type PatternKey = (ProducerId, u64);
+
+/// Lines of one producer with one pattern.
+#[derive(Debug, Clone)]
+pub struct PatternStats {
+    /// Component that the lines name as their own; empty if none.
+    pub component: CompactString,
+    /// Instance that the lines name; empty if none.
+    pub instance: CompactString,
+    /// Logger, module or program.
+    pub target: CompactString,
+    /// Severity.
+    pub level: Option<Level>,
+    /// Whether the lines report a failure: by their level, a stack, or the type of an error.
+    pub is_error: bool,
+    /// Whether an exception's stack follows.
+    pub has_stack: bool,
+    /// Whether the lines are of a format that any program may write.
+    pub is_generic: bool,
+    /// Number of lines.
+    pub count: u64,
+    /// Earliest line and its message.
+    pub first: (LogPosition, Box<str>),
+    /// Latest line.
+    pub last: LogPosition,
+    /// When the lines were logged.
+    pub rate: Rate,
+}
+
+impl PatternStats {
+    /// Merges the lines of another part of the input.
+    fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        if other.first.0 < self.first.0 {
+            self.first = other.first;
+            self.component = other.component;
+            self.instance = other.instance;
+            self.target = other.target;
+        }
+        self.level = self.level.max(other.level);
+        self.is_error |= other.is_error;
+        self.has_stack |= other.has_stack;
+        self.is_generic &= other.is_generic;
+        self.last = self.last.max(other.last);
+        self.rate.merge(other.rate);
+    }
+}
+
+/// A line to add.
+#[derive(Debug, Clone, Copy)]
+pub struct PatternLine<'a> {
+    /// Component that the line names as its own; empty if none.
+    pub component: &'a str,
+    /// Instance that the line names; empty if none.
+    pub instance: &'a str,
+    /// Logger, module or program; empty if none.
+    pub target: &'a str,
+    /// Severity.
+    pub level: Option<Level>,
+    /// See [`PatternStats::is_error`].
+    pub is_error: bool,
+    /// See [`PatternStats::has_stack`].
+    pub has_stack: bool,
+    /// See [`PatternStats::is_generic`].
+    pub is_generic: bool,
+    /// Place of the line.
+    pub position: LogPosition,
+    /// Message, with the error.
+    pub message: &'a str,
+}
+
+/// Maximum length of the message that a pattern keeps, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// Maximum number of patterns, of which half may be errors.
+const MAX_PATTERNS: usize = 32_768;
+
+/// All patterns of a part of the input.
+#[derive(Debug, Clone, Default)]
+pub struct Patterns {
+    stats: BTreeMap<PatternKey, PatternStats>,
+    /// Patterns of errors, and others, with a hash that has more leading zeros than this are kept.
+    depths: [u32; 2],
+    counts: [usize; 2],
+}
+
+impl Patterns {
+    /// Iterates over the patterns, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&PatternKey, &PatternStats)> {
+        self.stats.iter()
+    }
+
+    /// Returns whether patterns were dropped because there were too many.
+    pub fn is_sampled(&self) -> bool {
+        self.depths.iter().any(|depth| *depth > 0)
+    }
+
+    /// Adds one line.
+    pub fn add(&mut self, key: PatternKey, line: &PatternLine<'_>) {
+        let position = line.position;
+        if let Some(stats) = self.stats.get_mut(&key) {
+            stats.count += 1;
+            stats.is_error |= line.is_error;
+            stats.has_stack |= line.has_stack;
+            stats.is_generic &= line.is_generic;
+            stats.level = stats.level.max(line.level);
+            if position < stats.first.0 {
+                stats.first.0 = position;
+            }
+            stats.last = stats.last.max(position);
+            if let Some(time) = position.time() {
+                stats.rate.add(time, 1);
+            }
+            return;
+        }
+        let mut rate = Rate::default();
+        if let Some(time) = position.time() {
+            rate.add(time, 1);
+        }
+        let message = truncate(line.message, MAX_MESSAGE_BYTES);
+        self.insert(
+            key,
+            PatternStats {
+                component: line.component.into(),
+                instance: line.instance.into(),
+                target: line.target.into(),
+                level: line.level,
+                is_error: line.is_error,
+                has_stack: line.has_stack,
+                is_generic: line.is_generic,
+                count: 1,
+                first: (position, message.into()),
+                last: position,
+                rate,
+            },
+        );
+    }
+
+    /// Takes back a line that is added again as a part of a longer event.
+    pub fn take_back(&mut self, key: PatternKey, time: i64) {
+        if let Some(stats) = self.stats.get_mut(&key) {
+            stats.count = stats.count.saturating_sub(1);
+            stats.rate.take_back(time);
+        }
+    }
+
+    /// Merges the patterns of another part of the input.
+    pub fn merge(&mut self, other: Self) {
+        for class in 0..2 {
+            if other.depths[class] > self.depths[class] {
+                self.depths[class] = other.depths[class];
+                self.drop_shallow(class);
+            }
+        }
+        for (key, stats) in other.stats {
+            self.insert(key, stats);
+        }
+    }
+
+    fn insert(&mut self, key: PatternKey, stats: PatternStats) {
+        let class = usize::from(!stats.is_error);
+        if depth_of(key) < self.depths[class] {
+            return;
+        }
+        match self.stats.entry(key) {
+            std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().merge(stats),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(stats);
+                self.counts[class] += 1;
+            }
+        }
+        while self.counts[class] > MAX_PATTERNS / 2 {
+            self.depths[class] += 1;
+            self.drop_shallow(class);
+        }
+    }
+
+    fn drop_shallow(&mut self, class: usize) {
+        let depth = self.depths[class];
+        let counts = &mut self.counts;
+        self.stats.retain(|key, stats| {
+            let is_kept = usize::from(!stats.is_error) != class || depth_of(*key) >= depth;
+            counts[class] -= usize::from(!is_kept);
+            is_kept
+        });
+    }
+}
+
+/// Returns the number of leading zeros of a key's hash: half of all keys have one or more.
+fn depth_of(key: PatternKey) -> u32 {
+    // The lower bits vary as much as the upper ones, which the hash's last step mixes less.
+    key.1.reverse_bits().leading_zeros()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::LineRef;
+
+    fn stats(at: u64, is_error: bool) -> PatternStats {
+        let line = LineRef { source: 0, offset: at, producer: 0 };
+        let position =
+            LogPosition { clock: 0, time: 1_000_000_000 * at as i64, line, resolution_ns: 1 };
+        let mut rate = Rate::default();
+        rate.add(position.time, 1);
+        PatternStats {
+            component: CompactString::default(),
+            instance: CompactString::default(),
+            target: CompactString::default(),
+            level: None,
+            is_error,
+            has_stack: false,
+            is_generic: true,
+            count: 1,
+            first: (position, format!("m{at}").into()),
+            last: position,
+            rate,
+        }
+    }
+
+    #[test]
+    fn dropping_patterns_does_not_depend_on_the_order() {
+        let keys: Vec<PatternKey> = (0..60_000u64)
+            .map(|at| (ProducerId { source: 0, producer: 0 }, pattern_hash(&at.to_string(), "x y")))
+            .collect();
+        let build = |order: &mut dyn Iterator<Item = usize>| {
+            let mut patterns = Patterns::default();
+            for at in order {
+                let key = (keys[at].0, keys[at].1 ^ at as u64);
+                patterns.insert(key, stats(at as u64, at % 100 == 0));
+            }
+            let kept: Vec<PatternKey> = patterns.stats.keys().copied().collect();
+            (kept, patterns.depths)
+        };
+        let forward = build(&mut (0..keys.len()));
+        assert_eq!(forward, build(&mut (0..keys.len()).rev()));
+        assert!(forward.0.len() <= MAX_PATTERNS && forward.1[1] > 0 && forward.1[0] == 0);
+    }
+}

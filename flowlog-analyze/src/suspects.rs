@@ -1,0 +1,168 @@
+//! Suspects: components whose lines are unusual, where no rule and no flow proves a failure.
+//!
+//! Each [`Finding`] is one reason. `messages` finds errors, and messages that are new, missing or
+//! more frequent than usual; `timing` finds components that became slower, `order` those whose work took
+//! another way; `silence` finds those that stopped logging or started again. `callees` moves suspicion from the component that reports a lost call to
+//! the one that it names. A suspect is a component with all its findings.
+
+mod callees;
+mod messages;
+mod order;
+mod silence;
+mod timing;
+
+use std::collections::BTreeMap;
+
+use compact_str::CompactString;
+
+use callees::{Calls, Successors};
+
+use crate::diagnose::RunModel;
+use crate::flow::LineRef;
+use crate::ingest::Ingested;
+use crate::profile::{self, Profile, RunPatterns};
+
+pub use timing::Slowdown;
+
+/// What is unusual about a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FindingKind {
+    /// An error, or another message.
+    Message,
+    /// Messages that are missing, or come in another order.
+    EndsEarly,
+    /// It became slower.
+    Slow,
+    /// It logs less than usual.
+    Less,
+    /// It stopped logging, or started again.
+    Stopped,
+    /// Another component reports that its call failed.
+    Reported,
+    /// State of a Kubernetes object.
+    Object,
+}
+
+impl FindingKind {
+    /// Returns the least score with which a component is taken for the one that others miss. What a
+    /// component logs less may be because nobody calls it.
+    fn least_of_callee(self) -> f64 {
+        match self {
+            Self::Stopped | Self::Object => 0.3,
+            Self::Slow => 0.45,
+            Self::Message | Self::EndsEarly | Self::Less | Self::Reported => f64::INFINITY,
+        }
+    }
+}
+
+/// One reason to suspect a component.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// What is unusual.
+    pub kind: FindingKind,
+    /// Component.
+    pub component: CompactString,
+    /// Instance of the component, if known.
+    pub instance: Option<CompactString>,
+    /// How suspicious it is by itself, from 0 to 1.
+    pub score: f64,
+    /// The reason as a sentence.
+    pub reason: String,
+    /// Message without its variable parts, if the reason is one.
+    pub template: Option<String>,
+    /// Number of lines.
+    pub count: u64,
+    /// Time of the first line, in nanoseconds.
+    pub first: Option<i64>,
+    /// Lines that show it.
+    pub evidence: Vec<LineRef>,
+}
+
+/// A component and why it is suspicious.
+#[derive(Debug, Clone)]
+pub struct Suspect {
+    /// How suspicious it is, from 0 to 1.
+    pub score: f64,
+    /// Findings, the strongest first; there is at least one.
+    pub findings: Vec<Finding>,
+}
+
+impl Suspect {
+    /// Returns the strongest finding.
+    pub fn best(&self) -> Option<&Finding> {
+        self.findings.first()
+    }
+}
+
+/// Maximum number of suspects.
+const MAX_SUSPECTS: usize = 10;
+
+/// Result of the search for suspects.
+#[derive(Debug, Clone, Default)]
+pub struct Suspects {
+    /// Suspects, the most suspicious first.
+    pub list: Vec<Suspect>,
+    /// The component that became slower, if one clearly did.
+    pub slowdown: Option<Slowdown>,
+}
+
+/// Ranks the components of a run. `baselines` are profiles of good runs, if there are any.
+pub fn rank(
+    ingested: &Ingested,
+    patterns: &RunPatterns<'_>,
+    model: &RunModel,
+    baselines: &[Profile],
+    others: Vec<Finding>,
+) -> Suspects {
+    let seconds = profile::seconds(model);
+    let flows = ingested.traces.flows();
+    let mut findings = messages::find(patterns, model, baselines, seconds, &flows);
+    let steps = profile::steps(&flows, patterns);
+    let (slow, slowdown) = timing::find(&steps, baselines);
+    findings.extend(slow);
+    if !baselines.is_empty() {
+        findings.extend(order::find(&profile::sequences(&flows, patterns), baselines));
+    }
+    findings.extend(silence::find(model, baselines, patterns, seconds));
+    let calls = Calls::of(&steps, baselines, patterns);
+    let successors = Successors::of(&steps, baselines);
+    let unanswered = callees::unanswered(&flows, patterns, &successors);
+    callees::move_to_callees(&mut findings, patterns, &calls, &unanswered);
+    findings.extend(others);
+    Suspects { list: ranked(findings), slowdown }
+}
+
+/// Groups findings by component, and orders them.
+fn ranked(findings: Vec<Finding>) -> Vec<Suspect> {
+    let mut by_component: BTreeMap<CompactString, Vec<Finding>> = BTreeMap::new();
+    for finding in findings {
+        by_component.entry(finding.component.clone()).or_default().push(finding);
+    }
+    let mut list: Vec<Suspect> = by_component
+        .into_values()
+        .map(|mut findings| {
+            findings.sort_by(|a, b| {
+                b.score
+                    .total_cmp(&a.score)
+                    .then_with(|| a.first.cmp(&b.first))
+                    .then_with(|| a.reason.cmp(&b.reason))
+            });
+            // The second and third reason add less and less.
+            let at = |index: usize| findings.get(index).map_or(0.0, |finding| finding.score);
+            let score = (at(0) + 0.12 * at(1) + 0.05 * at(2)).min(0.99);
+            Suspect { score, findings }
+        })
+        .collect();
+    let first = |suspect: &Suspect| suspect.best().and_then(|finding| finding.first);
+    list.sort_by(|a, b| {
+        b.score
+            .total_cmp(&a.score)
+            .then_with(|| first(a).unwrap_or(i64::MAX).cmp(&first(b).unwrap_or(i64::MAX)))
+            .then_with(|| {
+                let name = |suspect: &Suspect| suspect.best().map(|best| best.component.clone());
+                name(a).cmp(&name(b))
+            })
+    });
+    list.truncate(MAX_SUSPECTS);
+    list
+}

@@ -1,0 +1,331 @@
+//! Unusual messages: errors, and messages that are new, missing or more frequent than usual.
+
+use std::collections::BTreeMap;
+
+use compact_str::CompactString;
+
+use super::{Finding, FindingKind};
+use crate::diagnose::RunModel;
+use crate::flow::LogPosition;
+use crate::patterns::masked;
+use crate::profile::{Profile, RunPattern, RunPatterns};
+use crate::traces::FlowLines;
+
+/// Score of an error that the baseline does not have.
+const NEW_ERROR: f64 = 0.78;
+
+/// Score of an error that is more frequent than in the baseline.
+const MORE_ERRORS: f64 = 0.62;
+
+/// Score of an error in a run without a baseline.
+const ERROR: f64 = 0.5;
+
+/// Score of an error that goes on steadily from the beginning to the end.
+const STEADY_ERROR: f64 = 0.12;
+
+/// Score of messages that are missing, at most.
+const MISSING: f64 = 0.66;
+
+/// Score of a warning that the baseline does not have.
+const NEW_WARNING: f64 = 0.42;
+
+/// Score of any other message that the baseline does not have.
+const NEW_MESSAGE: f64 = 0.22;
+
+/// Maximum number of findings of one kind and component.
+const MAX_PER_COMPONENT: usize = 6;
+
+/// Finds unusual messages.
+pub(super) fn find(
+    patterns: &RunPatterns<'_>,
+    model: &RunModel,
+    baselines: &[Profile],
+    seconds: f64,
+    flows: &FlowLines,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let totals = totals(patterns);
+    // The same message of several pods is one.
+    let mut joined: BTreeMap<(&str, u64), Vec<&RunPattern<'_>>> = BTreeMap::new();
+    for pattern in patterns.iter() {
+        joined.entry((&pattern.component, pattern.key.1)).or_default().push(pattern);
+    }
+    let origins = Origins::of(patterns, flows, baselines);
+    for ((component, hash), same) in &joined {
+        let Some(main) = same.iter().min_by_key(|pattern| pattern.stats.first.0) else { continue };
+        let count: u64 = same.iter().map(|pattern| pattern.stats.count).sum();
+        let is_error = same.iter().any(|pattern| pattern.stats.is_error);
+        let lines = totals.get(component).copied().unwrap_or(0);
+        let verdict = if is_error {
+            Some(error(main, component, *hash, count, baselines, seconds, lines, model))
+        } else if baselines.is_empty() {
+            None
+        } else {
+            new_message(main, component, *hash, count, baselines)
+        };
+        let Some((mut score, reason)) = verdict else { continue };
+        if is_error {
+            score *= origins.factor(component);
+        }
+        let evidence = same.iter().map(|pattern| pattern.stats.first.0.line);
+        let last = main.stats.last.line;
+        let mut evidence: Vec<_> = evidence.take(3).collect();
+        if !evidence.contains(&last) {
+            evidence.push(last);
+        }
+        findings.push(Finding {
+            kind: FindingKind::Message,
+            component: CompactString::from(*component),
+            instance: main.instance.clone(),
+            score,
+            reason,
+            template: Some(masked(&main.stats.first.1)),
+            count,
+            first: main.stats.first.0.time(),
+            evidence,
+        });
+    }
+    findings.extend(missing(&joined, &totals, baselines, patterns));
+    strongest(findings)
+}
+
+/// Keeps the strongest findings of each component.
+fn strongest(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.first.cmp(&b.first)));
+    let mut counts: BTreeMap<CompactString, usize> = BTreeMap::new();
+    findings.retain(|finding| {
+        let count = counts.entry(finding.component.clone()).or_default();
+        *count += 1;
+        *count <= MAX_PER_COMPONENT
+    });
+    findings
+}
+
+/// Returns the number of lines of each component.
+fn totals<'p>(patterns: &'p RunPatterns<'_>) -> BTreeMap<&'p str, u64> {
+    let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
+    for pattern in patterns.iter() {
+        *totals.entry(&pattern.component).or_default() += pattern.stats.count;
+    }
+    totals
+}
+
+/// Returns how often a baseline has a pattern, scaled to the run: the most of all baselines.
+#[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
+fn expected(
+    component: &str,
+    hash: u64,
+    baselines: &[Profile],
+    seconds: f64,
+    lines: u64,
+) -> Option<f64> {
+    let of = |profile: &Profile| {
+        let count = profile.count(component, hash) as f64;
+        let by_lines = lines as f64 / (profile.lines(component) as f64).max(1.0);
+        let by_time = if profile.seconds > 1.0 { seconds / profile.seconds } else { 1.0 };
+        count * by_lines.max(by_time)
+    };
+    baselines.iter().map(of).max_by(f64::total_cmp)
+}
+
+#[expect(clippy::too_many_arguments, reason = "everything that weighs an error")]
+#[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
+fn error(
+    main: &RunPattern<'_>,
+    component: &str,
+    hash: u64,
+    count: u64,
+    baselines: &[Profile],
+    seconds: f64,
+    lines: u64,
+    model: &RunModel,
+) -> (f64, String) {
+    let stats = main.stats;
+    let stack = if stats.has_stack { 0.05 } else { 0.0 };
+    if let Some(expected) = expected(component, hash, baselines, seconds, lines) {
+        if expected == 0.0 {
+            let repeated = ((count as f64).ln() / 60.0).min(0.08);
+            return (
+                NEW_ERROR + stack + repeated,
+                format!("an error that the baseline does not have, {}", times(count)),
+            );
+        }
+        if count as f64 > 3.0 * expected + 4.0 {
+            let reason = format!(
+                "an error that the baseline has about {expected:.0} times, here {}",
+                times(count)
+            );
+            return (MORE_ERRORS + stack, reason);
+        }
+        return (STEADY_ERROR, format!("an error that the baseline has as well, {}", times(count)));
+    }
+    let process = model.process(model.of_producer(main.key.0));
+    let begins = process.activity.first.and_then(LogPosition::time);
+    let ends = process.activity.activity.last();
+    let span = begins.zip(ends).map_or(0, |(begins, ends)| ends.saturating_sub(begins));
+    let (first, last) = (stats.first.0.time(), stats.last.time());
+    let at = |time: Option<i64>| {
+        time.zip(begins)
+            .filter(|_| span > 0)
+            .map(|(time, begins)| time.saturating_sub(begins) as f64 / span as f64)
+    };
+    let is_early = at(first).is_some_and(|at| at < 0.2);
+    let is_late = at(last).is_some_and(|at| at > 0.8);
+    if is_early && is_late && count >= 4 && span > 20_000_000_000 && !grows(main) {
+        // The more of its lines are errors, the less it is background noise.
+        let share = (count as f64 / lines.max(1) as f64).min(0.9);
+        let reason = format!("an error from the beginning to the end, {}", times(count));
+        return (STEADY_ERROR + 0.4 * share, reason);
+    }
+    // A process whose last words are an error ended by it.
+    let is_end = ends.zip(last).is_some_and(|(ends, last)| {
+        ends.saturating_sub(last) < 2_000_000_000 && span > 0 && count <= 3
+    });
+    let late = if is_end { 0.12 } else { 0.0 };
+    let reason = if is_end {
+        format!("the log ends with an error, {}", times(count))
+    } else if stats.has_stack {
+        format!("an exception with its stack, {}", times(count))
+    } else {
+        format!("an error, {}", times(count))
+    };
+    (ERROR + 2.0 * stack + late, reason)
+}
+
+/// Returns whether most lines of a pattern come in one half of its time.
+fn grows(main: &RunPattern<'_>) -> bool {
+    let (Some(first), Some(last)) = (main.stats.first.0.time(), main.stats.last.time()) else {
+        return false;
+    };
+    let middle = first.midpoint(last);
+    let late = main.stats.rate.within(middle, i64::MAX);
+    late * 4 > main.stats.count * 3
+}
+
+#[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
+fn new_message(
+    main: &RunPattern<'_>,
+    component: &str,
+    hash: u64,
+    count: u64,
+    baselines: &[Profile],
+) -> Option<(f64, String)> {
+    use flowlog_schema::Level;
+    let known = baselines.iter().any(|profile| profile.count(component, hash) > 0);
+    // A component that the baseline does not know has nothing but new messages.
+    let is_known_component = baselines.iter().any(|profile| profile.lines(component) > 0);
+    if known || !is_known_component {
+        return None;
+    }
+    match main.stats.level {
+        // A warning that comes once may be one of many that are rare.
+        Some(Level::Warn) => Some((
+            NEW_WARNING * (0.45 + 0.55 * ((count as f64).min(6.0) - 1.0) / 5.0),
+            format!("a warning that the baseline does not have, {}", times(count)),
+        )),
+        Some(Level::Debug | Level::Trace) => None,
+        _ if count >= 2 => Some((
+            NEW_MESSAGE,
+            format!("a message that the baseline does not have, {}", times(count)),
+        )),
+        _ => None,
+    }
+}
+
+/// Finds messages that a component logs far less often than in the baseline, relative to its other
+/// messages: its work ended early.
+#[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
+fn missing(
+    joined: &BTreeMap<(&str, u64), Vec<&RunPattern<'_>>>,
+    totals: &BTreeMap<&str, u64>,
+    baselines: &[Profile],
+    patterns: &RunPatterns<'_>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(first) = baselines.first() else { return findings };
+    for (component, usual) in &first.components {
+        let Some(lines) = totals.get(component.as_str()).copied() else { continue };
+        for (hash, pattern) in &usual.patterns {
+            let found: u64 = joined
+                .get(&(component.as_str(), *hash))
+                .map_or(0, |same| same.iter().map(|pattern| pattern.stats.count).sum());
+            // The least share of all baselines, so that a message that varies by itself is none.
+            let share = baselines
+                .iter()
+                .map(|profile| {
+                    profile.count(component, *hash) as f64
+                        / (profile.lines(component) as f64).max(1.0)
+                })
+                .min_by(f64::total_cmp)
+                .unwrap_or(0.0);
+            let expected = share * lines as f64;
+            let drop = 1.0 - found as f64 / expected.max(1e-9);
+            let deviations = (expected - found as f64) / expected.max(1.0).sqrt();
+            if expected < 8.0 || drop < 0.3 || deviations < 4.0 {
+                continue;
+            }
+            let places = patterns.iter().filter(|other| *other.component == **component);
+            let main = places.min_by_key(|other| other.stats.first.0);
+            findings.push(Finding {
+                kind: FindingKind::EndsEarly,
+                component: CompactString::from(component.as_str()),
+                instance: None,
+                score: MISSING * (0.55 + 0.45 * drop) * (1.0 - 4.0 / (4.0 + deviations)).sqrt(),
+                reason: format!(
+                    "a message that is missing: {found} lines, about {expected:.0} by the baseline"
+                ),
+                template: Some(pattern.text.clone()),
+                count: found,
+                first: main.and_then(|main| main.stats.first.0.time()),
+                evidence: main.map(|main| main.stats.first.0.line).into_iter().collect(),
+            });
+        }
+    }
+    findings
+}
+
+/// In which component the first error of each flow was logged.
+struct Origins {
+    first: BTreeMap<CompactString, u64>,
+    later: BTreeMap<CompactString, u64>,
+}
+
+impl Origins {
+    fn of(patterns: &RunPatterns<'_>, flows: &FlowLines, baselines: &[Profile]) -> Self {
+        let mut origins = Self { first: BTreeMap::new(), later: BTreeMap::new() };
+        for flow in flows {
+            let mut seen: Vec<&CompactString> = Vec::new();
+            for row in flow {
+                let Some(pattern) = patterns.of_line(row.line, row.pattern) else { continue };
+                let is_usual = baselines
+                    .iter()
+                    .any(|profile| profile.count(&pattern.component, row.pattern) > 0);
+                if pattern.stats.is_error && !is_usual && !seen.contains(&&pattern.component) {
+                    let side =
+                        if seen.is_empty() { &mut origins.first } else { &mut origins.later };
+                    *side.entry(pattern.component.clone()).or_default() += 1;
+                    seen.push(&pattern.component);
+                }
+            }
+        }
+        origins
+    }
+
+    /// Returns the factor for the errors of a component: smaller if others had errors before it in
+    /// the same flows.
+    #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
+    fn factor(&self, component: &str) -> f64 {
+        let of =
+            |side: &BTreeMap<CompactString, u64>| side.get(component).copied().unwrap_or(0) as f64;
+        let (first, later) = (of(&self.first), of(&self.later));
+        if first + later < 2.0 { 1.0 } else { 0.6 + 0.4 * first / (first + later) }
+    }
+}
+
+fn times(count: u64) -> String {
+    match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        _ => format!("{count} times"),
+    }
+}
