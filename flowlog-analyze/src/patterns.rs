@@ -39,8 +39,6 @@ pub struct PatternStats {
     pub is_error: bool,
     /// Whether an exception's stack follows.
     pub has_stack: bool,
-    /// Whether the lines are of a format that any program may write.
-    pub is_generic: bool,
     /// Number of lines.
     pub count: u64,
     /// Earliest line and its message.
@@ -64,7 +62,6 @@ impl PatternStats {
         self.level = self.level.max(other.level);
         self.is_error |= other.is_error;
         self.has_stack |= other.has_stack;
-        self.is_generic &= other.is_generic;
         self.last = self.last.max(other.last);
         self.rate.merge(other.rate);
     }
@@ -85,8 +82,6 @@ pub struct PatternLine<'a> {
     pub is_error: bool,
     /// See [`PatternStats::has_stack`].
     pub has_stack: bool,
-    /// See [`PatternStats::is_generic`].
-    pub is_generic: bool,
     /// Place of the line.
     pub position: LogPosition,
     /// Message, with the error.
@@ -126,7 +121,6 @@ impl Patterns {
             stats.count += 1;
             stats.is_error |= line.is_error;
             stats.has_stack |= line.has_stack;
-            stats.is_generic &= line.is_generic;
             stats.level = stats.level.max(line.level);
             if position < stats.first.0 {
                 stats.first.0 = position;
@@ -151,7 +145,6 @@ impl Patterns {
                 level: line.level,
                 is_error: line.is_error,
                 has_stack: line.has_stack,
-                is_generic: line.is_generic,
                 count: 1,
                 first: (position, message.into()),
                 last: position,
@@ -234,7 +227,6 @@ mod tests {
             level: None,
             is_error,
             has_stack: false,
-            is_generic: true,
             count: 1,
             first: (position, format!("m{at}").into()),
             last: position,

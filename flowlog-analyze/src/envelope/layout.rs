@@ -167,7 +167,7 @@ impl Prefix {
                         meta.time.get_or_insert(stamp);
                         len
                     }
-                    None => clock_len(rest)?,
+                    None => timestamp::time_of_day(rest)?,
                 };
                 let behind = rest.get(end..)?;
                 let behind = if open == 1 { behind.strip_prefix(b"]")? } else { behind };
@@ -223,27 +223,6 @@ impl Prefix {
             }
         }
     }
-}
-
-/// Returns the length of a time of day without a date.
-fn clock_len(text: &[u8]) -> Option<usize> {
-    let digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
-    let colon = |at: usize| text.get(at) == Some(&b':');
-    let is_clock = digit(0)
-        && digit(1)
-        && colon(2)
-        && digit(3)
-        && digit(4)
-        && colon(5)
-        && digit(6)
-        && digit(7);
-    let fraction = match text.get(8) {
-        Some(b'.' | b',') => {
-            1 + text.iter().skip(9).take_while(|byte| byte.is_ascii_digit()).count()
-        }
-        _ => 0,
-    };
-    is_clock.then_some(8 + fraction)
 }
 
 #[cfg(test)]

@@ -108,7 +108,6 @@ impl<'c> EventSink<'c> for Reader<'_> {
                 level: known.level,
                 is_error: known.severity.is_error,
                 has_stack: known.severity.has_stack,
-                is_generic: format.is_generic(),
                 position,
                 message: &known.message.0,
             },

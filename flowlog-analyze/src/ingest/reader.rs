@@ -345,7 +345,6 @@ impl<'t> Reader<'t> {
                 level: event.level,
                 is_error: severity.is_error,
                 has_stack: severity.has_stack,
-                is_generic: format.is_empty() || format == "generic" || format == "json",
                 position,
                 message: &message,
             },

@@ -11,7 +11,7 @@ use super::super::fields::is_name;
 use super::super::plain;
 use super::words::{
     Label, group_len, has_extension, is_logger, is_number, is_thread, is_word, level,
-    named_before_colon, program, service_and_trace, time_of_day, trace_label,
+    named_before_colon, program, service_and_trace, trace_label,
 };
 use crate::timestamp::{self, Timestamp};
 
@@ -146,7 +146,7 @@ impl<'a> Scan<'a> {
             header.time.get_or_insert(stamp);
             return self.accept(len);
         }
-        if let Some(len) = time_of_day(rest.as_bytes()) {
+        if let Some(len) = timestamp::time_of_day(rest.as_bytes()) {
             header.has_clock = true;
             return self.accept(len);
         }

@@ -108,30 +108,6 @@ pub(super) fn group_len(text: &str) -> Option<usize> {
 /// Maximum length of a group in brackets, in bytes.
 const MAX_GROUP_BYTES: usize = 200;
 
-/// Parses a time of day without a date: `08:27:15.705`. Returns its length.
-pub(super) fn time_of_day(text: &[u8]) -> Option<usize> {
-    let digits = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
-    let is_clock = digits(0)
-        && digits(1)
-        && text.get(2) == Some(&b':')
-        && digits(3)
-        && digits(4)
-        && text.get(5) == Some(&b':')
-        && digits(6)
-        && digits(7);
-    if !is_clock {
-        return None;
-    }
-    let fraction = match text.get(8) {
-        Some(b'.' | b',') => {
-            1 + text.iter().skip(9).take_while(|byte| byte.is_ascii_digit()).count()
-        }
-        _ => 0,
-    };
-    let end = 8 + fraction;
-    text.get(end).is_none_or(|byte| !byte.is_ascii_alphanumeric()).then_some(end)
-}
-
 /// Parses a program with its process ID. Returns its name, and the length with what follows.
 pub(super) fn program(text: &str) -> Option<(&str, usize)> {
     let bytes = text.as_bytes();
