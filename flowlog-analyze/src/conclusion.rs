@@ -8,6 +8,7 @@ use flowlog_schema::report::{FailureKind, Input, RunOutcome};
 
 use crate::diagnose::{Basis, Cause, Diagnosis, Unusual};
 use crate::format::Format;
+use crate::source::Incomplete;
 use crate::suspects::{Suspect, Suspects};
 
 /// What the caller knows about the run.
@@ -106,10 +107,14 @@ pub fn conclude(
     let went_well = has_flows
         || diagnosis.shows_success
         || score < WEAK && (known.has_baseline || known_share(input) >= 0.5);
+    let cut_at_limit =
+        input.incomplete.iter().find(|cut| cut.error == Incomplete::SizeLimit.reason());
     let reason = if input.lines == 0 {
         "there are no log lines".to_owned()
     } else if understood < if has_flows { MIN_UNDERSTOOD_WITH_FLOWS } else { MIN_UNDERSTOOD } {
         format!("{:.0} % of the lines are in no known format", (1.0 - understood) * 100.0)
+    } else if let Some(cut) = cut_at_limit {
+        format!("{}: {}", cut.source, cut.error)
     } else if !went_well {
         "no flow ended, no service reported that it was ready, and no test passed".to_owned()
     } else if score >= STRONG && !has_flows {

@@ -30,7 +30,7 @@ use crate::flow::{LineStats, Table};
 use crate::format::Format;
 use crate::lines::LineIndex;
 use crate::patterns::Patterns;
-use crate::source::{Source, Sources};
+use crate::source::{Incomplete, Source, Sources};
 use crate::timestamp_inference::{TimestampResolvers, byte_range_between, earliest_time};
 use crate::traces::Traces;
 pub use alert::Alert;
@@ -125,6 +125,8 @@ pub struct Ingested {
     pub traces: Traces,
     /// Ranges, by source, in which kubectl shows objects.
     pub objects: BTreeMap<u32, (u64, u64)>,
+    /// Sources whose end is missing, by index.
+    pub incomplete: BTreeMap<u32, Incomplete>,
 }
 
 /// Progress of reading.
@@ -324,6 +326,12 @@ impl<'p> IngestState<'p> {
         input.read_errors = read_errors;
         input.first = accumulator.first.map(|time| Time(time).to_string());
         input.last = accumulator.last.map(|time| Time(time).to_string());
+        let incomplete = sources.incomplete().clone();
+        let named = |(index, incomplete): (&u32, &Incomplete)| {
+            let source = sources.read.get(*index as usize)?.name.clone();
+            Some(ReadError { source, error: incomplete.reason().to_owned() })
+        };
+        input.incomplete = incomplete.iter().filter_map(named).collect();
         for format in Format::all() {
             let lines = accumulator.formats.get(format.number()).copied().unwrap_or(0);
             // Omit formats that do not occur.
@@ -339,6 +347,7 @@ impl<'p> IngestState<'p> {
             patterns: accumulator.patterns,
             traces: accumulator.traces,
             objects: accumulator.objects,
+            incomplete,
         }
     }
 }

@@ -53,6 +53,9 @@ pub struct PatternProfile {
     pub count: u64,
     /// Message without its variable parts.
     pub text: String,
+    /// Whether it is an error.
+    #[serde(default)]
+    pub is_error: bool,
 }
 
 /// A profile that cannot be read.
@@ -79,6 +82,7 @@ impl Profile {
                 .or_insert_with(|| PatternProfile {
                     count: 0,
                     text: crate::secrets::mask(&masked(&pattern.stats.first.1)).into_owned(),
+                    is_error: pattern.stats.is_error,
                 })
                 .count += pattern.stats.count;
         }

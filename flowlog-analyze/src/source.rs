@@ -10,6 +10,7 @@ mod follow;
 mod probe;
 mod spill;
 mod archive;
+mod incomplete;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -17,7 +18,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +28,7 @@ use walkdir::WalkDir;
 
 use archive::ExpansionLimit;
 pub use follow::{Follower, Growth, NamedPipe};
+pub use incomplete::Incomplete;
 pub use spill::Spill;
 
 /// One file, or the content of a pipe.
@@ -146,6 +148,7 @@ pub struct Sources {
     pub read: Vec<Source>,
     /// Input that could not be read.
     pub read_errors: Vec<ReadError>,
+    incomplete: OnceLock<BTreeMap<u32, Incomplete>>,
 }
 
 /// Opens all paths and waits for the end of every pipe.
@@ -221,6 +224,12 @@ impl Sources {
         }
         sources.sort();
         Ok(sources)
+    }
+
+    /// Returns the sources whose end is missing, by index. Call it when everything was read: the
+    /// sources are examined once.
+    pub fn incomplete(&self) -> &BTreeMap<u32, Incomplete> {
+        self.incomplete.get_or_init(|| incomplete::of(self))
     }
 
     fn sort(&mut self) {

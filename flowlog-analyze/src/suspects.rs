@@ -8,6 +8,7 @@
 mod callees;
 mod messages;
 mod order;
+mod relatives;
 mod silence;
 mod timing;
 
@@ -123,7 +124,13 @@ pub fn rank(
     if !baselines.is_empty() {
         findings.extend(order::find(&profile::sequences(&flows, patterns), baselines));
     }
-    findings.extend(silence::find(model, baselines, patterns, seconds));
+    findings.extend(silence::find(
+        model,
+        baselines,
+        patterns,
+        &ingested.incomplete,
+        seconds,
+    ));
     let calls = Calls::of(&steps, baselines, patterns);
     let successors = Successors::of(&steps, baselines);
     let unanswered = callees::unanswered(&flows, patterns, &successors);

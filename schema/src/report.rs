@@ -57,6 +57,9 @@ plain! {
         pub formats: BTreeMap<String, u64>,
         /// Sources that could not be read completely.
         pub read_errors: Vec<ReadError>,
+        /// Sources that were read, but whose end is missing: what follows their last line is unknown.
+        #[serde(default)]
+        pub incomplete: Vec<ReadError>,
         /// Earliest time in the logs.
         pub first: Option<String>,
         /// Latest time in the logs.

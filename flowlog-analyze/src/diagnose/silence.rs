@@ -142,6 +142,10 @@ pub(super) fn longest_peer(tree: &Tree<'_>, at: usize, model: &RunModel) -> Opti
 /// Returns whether a span has been silent for longer than any of its peers took.
 fn outlasts(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) -> bool {
     let node = &tree.spans[at];
+    // What follows the last line is unknown.
+    if model.process(node.process).has_incomplete_log {
+        return false;
+    }
     let last = model
         .time(node.span.last, node.process)
         .filter(|last| *last <= until)
@@ -234,6 +238,10 @@ pub(super) fn of_span(tree: &Tree<'_>, at: usize, until: i64, model: &RunModel) 
             whole_process: true,
             since: last_active,
         });
+    }
+    // What the process logged afterwards is missing.
+    if process.has_incomplete_log && !logs_again {
+        return None;
     }
     let hung_before = had_hung(last_active);
     let has_fallen_silent = process_silent > silence_limit && !shut_down && !hung_before;

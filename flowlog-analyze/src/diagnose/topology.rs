@@ -28,6 +28,8 @@ pub struct Process {
     pub is_named_by_file: bool,
     /// Activity and lifecycle, by the process's own clock.
     pub activity: ProcessActivity,
+    /// Whether the end of its log is missing, so that its last line is not its end.
+    pub has_incomplete_log: bool,
     /// How far its wall clock is ahead, in nanoseconds.
     pub skew: i64,
     /// When it was dead or frozen, by the common clock, in order.
@@ -120,6 +122,7 @@ impl RunModel {
                 named: true,
                 is_named_by_file: false,
                 activity: activity.clone(),
+                has_incomplete_log: false,
                 skew: 0,
                 downtimes: Vec::new(),
             });
@@ -132,7 +135,13 @@ impl RunModel {
         };
         model.end = model.processes.iter().filter_map(last).max().unwrap_or(i64::MIN);
         for process in &mut model.processes {
-            let own = availability::of(&process.activity, model.end.saturating_add(process.skew));
+            process.has_incomplete_log = process
+                .activity
+                .last
+                .is_some_and(|last| sources.incomplete().contains_key(&last.line.source));
+            let mut own =
+                availability::of(&process.activity, model.end.saturating_add(process.skew));
+            own.retain(|down| down.until < i64::MAX || !process.has_incomplete_log);
             let common = |time: i64| match time {
                 i64::MAX => time,
                 _ => time.saturating_sub(process.skew),
@@ -279,6 +288,7 @@ impl RunModel {
                 named: false,
                 is_named_by_file,
                 activity: activity.unnamed_lines.clone(),
+                has_incomplete_log: false,
                 skew: 0,
                 downtimes: Vec::new(),
             });
@@ -347,6 +357,7 @@ impl RunModel {
             named: false,
             is_named_by_file: false,
             activity: ProcessActivity::EMPTY,
+            has_incomplete_log: false,
             skew: 0,
             downtimes: Vec::new(),
         };

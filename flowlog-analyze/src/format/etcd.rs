@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
 use flowlog_schema::{Scalar, json};
 
+use super::ownership;
 use super::plain::{PlainLine, beginning, is_object, level};
 use super::{EventStart, Example, LogFormat};
 use crate::event::ParsedEvent;
@@ -47,6 +49,8 @@ pub(super) struct Zap<'a> {
     message: Cow<'a, str>,
     place: Cow<'a, str>,
     error: Option<Cow<'a, str>>,
+    /// Program that the stack names.
+    program: Option<CompactString>,
     /// Whether it has a key or a logger name that controllers use.
     pub is_controller: bool,
     /// Whether it comes from one of etcd's packages. Any program in Go may use zap.
@@ -103,7 +107,9 @@ impl<'a> Zap<'a> {
             ..PlainLine::default()
         };
         let process = super::lifecycle::of_message(&self.message);
+        let program = self.program.map(|name| Cow::Owned(name.into()));
         ParsedEvent {
+            component: program.or(Some(Cow::Borrowed(component))),
             message: self.message,
             target: self.place,
             error: self.error,
@@ -119,8 +125,8 @@ pub(super) fn zap(text: &str) -> Option<Zap<'_>> {
         return None;
     }
     let (fields, _) = json::flat_object(text.as_bytes()).ok()?;
-    let (mut ts, mut name, mut message, mut place, mut error, mut logger) =
-        (None, None, None, None, None, None);
+    let (mut ts, mut name, mut message, mut place, mut error, mut logger, mut stack) =
+        (None, None, None, None, None, None, None);
     let mut is_controller = false;
     for (key, value) in fields {
         let slot = match key.as_ref() {
@@ -130,6 +136,7 @@ pub(super) fn zap(text: &str) -> Option<Zap<'_>> {
             "caller" => &mut place,
             "error" => &mut error,
             "logger" => &mut logger,
+            "stacktrace" => &mut stack,
             "controller" | "reconcileID" | "controllerKind" => {
                 is_controller = true;
                 continue;
@@ -157,6 +164,7 @@ pub(super) fn zap(text: &str) -> Option<Zap<'_>> {
         message: message?,
         place: place.unwrap_or_default(),
         error,
+        program: stack.as_deref().and_then(ownership::of_stack).map(CompactString::from),
         is_controller,
         is_of_etcd,
     })

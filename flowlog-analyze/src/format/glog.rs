@@ -29,6 +29,7 @@ pub(super) const GLOG: LogFormat = LogFormat {
             PlainLine {
                 time: Some(head.time),
                 level: Some(head.level),
+                component: if is_mooncake(head.place) { "mooncake" } else { "" },
                 target: head.place,
                 message,
                 ..PlainLine::default()
@@ -46,8 +47,34 @@ pub(super) const GLOG: LogFormat = LogFormat {
             expected: "2000-11-22T08:27:15.705274Z-year-zone INFO libtensorrtllm.cc:184: \"TRITONBACKEND_ModelInstanceInitialize\"",
         },
         Example {
+            text: "E1122 08:27:15.705274 112112 rdma_transport.cpp:343] Failed to open session",
+            expected: "2000-11-22T08:27:15.705274Z-year-zone ERROR mooncake rdma_transport.cpp:343: Failed to open session",
+        },
+        Example {
             text: "W20251122 08:27:15.705274  7 x.cc:1] old",
             expected: "2025-11-22T08:27:15.705274Z-zone WARN x.cc:1: old",
         },
     ],
 };
+
+/// Returns whether a source location is in a file of Mooncake's transfer engine or store, which log
+/// in the processes that use them.
+fn is_mooncake(place: &str) -> bool {
+    const FILES: [&str; 14] = [
+        "transfer_engine",
+        "transfer_metadata",
+        "transfer_task.cpp",
+        "transport.cpp",
+        "multi_transport.cpp",
+        "rdma_context.cpp",
+        "rdma_endpoint.cpp",
+        "worker_pool.cpp",
+        "master_client.cpp",
+        "master_service.cpp",
+        "master.cpp",
+        "client_service.cpp",
+        "store_py.cpp",
+        "mooncake",
+    ];
+    place.contains(".cpp:") && FILES.iter().any(|file| place.contains(file))
+}

@@ -7,7 +7,7 @@ use super::stack;
 
 /// Parts of paths and the component that owns the code there. The leftmost match in a path wins: a
 /// package belongs to its owner, whatever it wraps.
-const PATHS: [(&str, &str); 30] = [
+const PATHS: [(&str, &str); 31] = [
     ("/nixl/", "nixl"),
     ("/nixl_cu", "nixl"),
     ("nixl_connect/", "nixl"),
@@ -27,7 +27,8 @@ const PATHS: [(&str, &str); 30] = [
     ("/vllm/", "vllm"),
     ("vllm_worker", "vllm"),
     ("/vllm_", "vllm"),
-    ("/lmcache/", "vllm"),
+    ("/lmcache/", "lmcache"),
+    ("/mooncake/", "mooncake"),
     ("/sglang/", "sglang"),
     ("/sgl_kernel/", "sglang"),
     ("/tensorrt_llm/", "trtllm"),
@@ -41,7 +42,7 @@ const PATHS: [(&str, &str); 30] = [
 ];
 
 /// Prefixes of logging modules and the component that owns them.
-const MODULES: [(&str, &str); 24] = [
+const MODULES: [(&str, &str); 29] = [
     ("dynamo_llm::block_manager", "kvbm"),
     ("dynamo_kvbm", "kvbm"),
     ("kvbm", "kvbm"),
@@ -66,6 +67,11 @@ const MODULES: [(&str, &str); 24] = [
     ("dynamo.sglang", "sglang"),
     ("dynamo.trtllm", "trtllm"),
     ("dynamo.frontend", "frontend"),
+    ("ray.", "ray"),
+    ("raylet", "ray"),
+    ("lmcache", "lmcache"),
+    ("LMCache", "lmcache"),
+    ("mooncake", "mooncake"),
 ];
 
 /// Parts of error messages that only one library produces, and that library.
@@ -82,12 +88,23 @@ const WORDS: [(&str, &str); 10] = [
     ("tensorrt_llm::", "trtllm"),
 ];
 
+/// Names in the files of shared libraries and the component that owns the code there.
+const LIBRARIES: [(&str, &str); 5] = [
+    ("libnccl", "nccl"),
+    ("libnixl", "nixl"),
+    ("libtensorrt_llm", "trtllm"),
+    ("libnvinfer_plugin_tensorrt_llm", "trtllm"),
+    ("mooncake", "mooncake"),
+];
+
 /// Returns the component that owns the code in a stack: the owner of the innermost frame with one,
 /// in the first block of the chain. Without such a frame, returns the Dynamo component that runs
-/// the code.
+/// the code, or Ray, which runs that of others.
+///
+/// Of a Go stack, returns the program that runs it; of a native one, the owner of a library.
 pub fn of_stack(text: &str) -> Option<&str> {
     if !text.contains("File \"") {
-        return None;
+        return of_go_stack(text).or_else(|| of_native_stack(text));
     }
     let first = stack::first_of_chain(text);
     let calls_in = !first.contains("most recent call first");
@@ -105,6 +122,45 @@ pub fn of_stack(text: &str) -> Option<&str> {
             .rsplit_once("/site-packages/dynamo/")
             .or_else(|| first.rsplit_once("/dist-packages/dynamo/"))?;
         below.split(['/', '.', '"']).next().filter(|name| !name.is_empty())
+    })
+    .or_else(|| first.contains("-packages/ray/").then_some("ray"))
+}
+
+/// Returns the program that runs a goroutine: the repository of the outermost frame outside of
+/// Go's own packages. Inner frames may be in libraries, which any program may use.
+fn of_go_stack(text: &str) -> Option<&str> {
+    if !text.contains(".go:") {
+        return None;
+    }
+    let calls = text.lines().filter(|line| !line.starts_with([' ', '\t']));
+    calls.filter_map(|call| of_go_package(call.strip_prefix("created by ").unwrap_or(call))).last()
+}
+
+/// Returns the program that a Go package belongs to, by its import path; `None` for packages of
+/// many programs.
+fn of_go_package(path: &str) -> Option<&str> {
+    if path.starts_with("go.etcd.io/") {
+        return Some("etcd");
+    }
+    let (owner, rest) = path.strip_prefix("github.com/")?.split_once('/')?;
+    let repository = rest.split(['/', '.', '(']).next().filter(|name| !name.is_empty())?;
+    match owner {
+        "nats-io" => Some("nats"),
+        "ai-dynamo" => Some("operator"),
+        "ray-project" | "kserve" | "kubernetes" | "coredns" | "llm-d" | "NVIDIA" => {
+            Some(repository)
+        }
+        _ => None,
+    }
+}
+
+/// Returns the owner of the innermost library in a native stack that has one.
+fn of_native_stack(text: &str) -> Option<&'static str> {
+    text.lines().skip(1).find_map(|line| {
+        let at = line.find("lib")?;
+        let file = line.get(at..)?;
+        file.contains(".so").then_some(())?;
+        LIBRARIES.iter().find(|(name, _)| file.contains(name)).map(|(_, component)| *component)
     })
 }
 
@@ -177,7 +233,28 @@ mod tests {
             ),
             (frame("/x/site-packages/dynamo/nothing_known/main.py"), Some("nothing_known")),
             (frame("/x/uvloop/loop.pyx"), None),
+            (frame("/x/site-packages/ray/_private/worker.py"), Some("ray")),
+            (
+                frame("/x/site-packages/vllm/engine.py")
+                    + &frame("/x/site-packages/ray/_private/worker.py"),
+                Some("vllm"),
+            ),
             ("no stack in /vllm/ at all".to_owned(), None),
+            (
+                "panic: freelist\n\ngoroutine 7 [running]:\ngo.etcd.io/bbolt.(*freelist).read(0xc0)\n\t/go/pkg/mod/bbolt/freelist.go:7 +0x1\ncreated by go.etcd.io/bbolt.(*DB).loadFreelist"
+                    .to_owned(),
+                Some("etcd"),
+            ),
+            (
+                "panic: boom\n\ngoroutine 1 [running]:\ngithub.com/redis/go-redis.f(0xc0)\n\t/go/a.go:7 +0x1\nmain.main()"
+                    .to_owned(),
+                None,
+            ),
+            (
+                "Caught signal 11\n 0 /lib/libucs.so.0(ucs_handle_error+0x1)\n 1 /x/libnccl.so.2(ncclInit+0x2)"
+                    .to_owned(),
+                Some("nccl"),
+            ),
         ] {
             assert_eq!(of_stack(&text), component, "{text}");
         }

@@ -21,6 +21,7 @@ pub(super) const PYTHON_LOGGING: LogFormat = LogFormat {
             PlainLine {
                 time: head.time,
                 level: level(head.level),
+                component: if head.is_ray { "ray" } else { "" },
                 target: head.target,
                 message: text.get(head.body..)?,
                 ..PlainLine::default()
@@ -59,11 +60,11 @@ pub(super) const PYTHON_LOGGING: LogFormat = LogFormat {
         },
         Example {
             text: "[2025-11-22 08:27:15,705 E 19394 19394] logging.cc:361: *** SIGSEGV received",
-            expected: "2025-11-22T08:27:15.705000Z-zone ERROR logging.cc:361: *** SIGSEGV received",
+            expected: "2025-11-22T08:27:15.705000Z-zone ERROR ray logging.cc:361: *** SIGSEGV received",
         },
         Example {
             text: "2025-11-22 08:27:15,705\tINFO worker.py:1564 -- Connecting to existing Ray cluster",
-            expected: "2025-11-22T08:27:15.705000Z-zone INFO worker.py:1564: Connecting to existing Ray cluster",
+            expected: "2025-11-22T08:27:15.705000Z-zone INFO ray worker.py:1564: Connecting to existing Ray cluster",
         },
         Example {
             text: "2025-11-22 08:27:15.705 | ERROR    | app:main:7 - boom",
@@ -97,6 +98,8 @@ struct Head<'a> {
     level: &'a str,
     target: &'a str,
     body: usize,
+    /// Whether only Ray's own loggers have this layout.
+    is_ray: bool,
 }
 
 fn head(text: &str) -> Option<Head<'_>> {
@@ -128,14 +131,14 @@ fn live(text: &str) -> Option<Head<'_>> {
     // The level is padded to eight columns, and a space follows.
     let padded = text.len() - level.len() - rest.trim_start().len() + level.len() == 9;
     (padded && is_name(name) && source.contains(".py:") && is_source_location(source))
-        .then(|| Head { time: None, level, target: place, body: text.len() - words.len() })
+        .then(|| Head { time: None, level, target: place, body: text.len() - words.len(), is_ray: false })
 }
 
 /// Parses the layout of `basicConfig` without arguments: `LEVEL:NAME:MESSAGE`.
 fn basic(text: &str) -> Option<Head<'_>> {
     let (level, rest) = text.split_once(':').filter(|(level, _)| is_level(level))?;
     let (target, _) = rest.split_once(':').filter(|(name, _)| is_name(name))?;
-    Some(Head { time: None, level, target, body: level.len() + 1 + target.len() + 1 })
+    Some(Head { time: None, level, target, body: level.len() + 1 + target.len() + 1, is_ray: false })
 }
 
 /// Parses layouts with the time in brackets.
@@ -167,7 +170,13 @@ fn bracketed(text: &str) -> Option<Head<'_>> {
     if let Some((tags, rest)) = rest.strip_prefix(' ').and_then(|rest| rest.split_once("] ")) {
         let level = tags.get(..1).filter(|_| tags.as_bytes().get(1) == Some(&b' '))?;
         let (place, rest) = rest.split_once(": ").filter(|(place, _)| is_source_location(place))?;
-        return Some(Head { time: Some(time), level, target: place, body: at(rest) });
+        return Some(Head {
+            time: Some(time),
+            level,
+            target: place,
+            body: at(rest),
+            is_ray: true,
+        });
     }
     let rest = rest.strip_prefix("] ")?;
     if let Some((pid, rest)) = rest.strip_prefix('[').and_then(|rest| rest.split_once("] [")) {
@@ -177,15 +186,16 @@ fn bracketed(text: &str) -> Option<Head<'_>> {
             level,
             target: pid,
             body: at(rest),
+            is_ray: false,
         });
     }
     let (first, rest) = rest.split_once(' ')?;
     if is_level(first) {
         let (place, rest) = rest.split_once(": ").filter(|(place, _)| is_name(place))?;
-        return Some(Head { time: Some(time), level: first, target: place, body: at(rest) });
+        return Some(Head { time: Some(time), level: first, target: place, body: at(rest), is_ray: false });
     }
     let (level, rest) = rest.split_once(": ").filter(|(level, _)| is_level(level))?;
-    is_name(first).then_some(Head { time: Some(time), level, target: first, body: at(rest) })
+    is_name(first).then_some(Head { time: Some(time), level, target: first, body: at(rest), is_ray: false })
 }
 
 /// Parses any other layout: a level among the first words after the time, in any brackets.
@@ -215,7 +225,7 @@ fn loose(text: &str) -> Option<Head<'_>> {
                 return None;
             }
             // A name in brackets is more useful in the message than as a guessed target.
-            return Some(Head { time: Some(time), level: word, target: "", body });
+            return Some(Head { time: Some(time), level: word, target: "", body, is_ray: false });
         }
         at += word.len();
     }
@@ -228,7 +238,7 @@ fn stamped(text: &str) -> Option<Head<'_>> {
     let rest = text.get(end..)?;
     let at = |rest: &str| text.len() - rest.len();
     let head =
-        |level, target, rest: &str| Some(Head { time: Some(time), level, target, body: at(rest) });
+        |level, target, rest: &str| Some(Head { time: Some(time), level, target, body: at(rest), is_ray: false });
     if let Some(rest) = rest.strip_prefix(" - ") {
         let (first, rest) = rest.split_once(" - ")?;
         if is_level(first) {
@@ -252,12 +262,15 @@ fn stamped(text: &str) -> Option<Head<'_>> {
         };
         return head(level.trim(), target, rest);
     }
-    let ray = rest.starts_with('\t');
+    let has_tab = rest.starts_with('\t');
     let (level, rest) = rest.get(1..)?.split_once(' ').filter(|(level, _)| is_level(level))?;
-    if ray {
-        let (target, rest) =
-            rest.split_once(" -- ").filter(|(place, _)| is_source_location(place))?;
-        return head(level, target, rest);
+    // Ray's layout has a tab, which copies turn into a space.
+    let ray = rest.split_once(" -- ").filter(|(place, _)| is_source_location(place));
+    if let Some((target, rest)) = ray {
+        return head(level, target, rest).map(|head| Head { is_ray: true, ..head });
+    }
+    if has_tab {
+        return None;
     }
     // The timestamp has a space for the `T`; Dynamo's own lines have a `T` and a zone.
     if text.as_bytes().get(10) != Some(&b' ') {

@@ -33,7 +33,7 @@ pub(super) const UCX: LogFormat = LogFormat {
         },
         Example {
             text: "[gpu-node-1:594314:0:594797] Caught signal 11 (Segmentation fault: address not mapped to object)\n==== backtrace (tid: 594797) ====",
-            expected: "ERROR ucx Caught signal 11 (Segmentation fault: address not mapped to object)\n==== backtrace (tid: 594797) ====",
+            expected: "ERROR Caught signal 11 (Segmentation fault: address not mapped to object)\n==== backtrace (tid: 594797) ====",
         },
     ],
 };
@@ -70,14 +70,20 @@ fn fatal(text: &str) -> Option<ParsedEvent<'_>> {
         })
     };
     let (tid, _, pid) = (parts.next(), parts.next()?, parts.next());
-    if !number(tid)
-        || !number(pid)
+    // UCX handles the signals of whatever process it is in.
+    let is_signal = message.starts_with("Caught signal ");
+    if !is_signal && (!number(tid) || !number(pid))
         || parts.next().is_none_or(|host| host.is_empty() || host.contains(' '))
     {
         return None;
     }
     Some(
-        PlainLine { level: Some(Level::Error), component: "ucx", message, ..PlainLine::default() }
-            .into_event(),
+        PlainLine {
+            level: Some(Level::Error),
+            component: if is_signal { "" } else { "ucx" },
+            message,
+            ..PlainLine::default()
+        }
+        .into_event(),
     )
 }

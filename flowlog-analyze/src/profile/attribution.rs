@@ -82,9 +82,10 @@ fn attribute(
     }
     let owner = ownership::of_module(&stats.target)
         .or_else(|| ownership::of_message(&stats.first.1))
+        .or_else(|| ownership::of_stack(&stats.first.1))
         .or_else(|| component_names::component_in(&stats.target));
     if let Some(owner) = owner {
-        return (CompactString::const_new(owner), instance);
+        return (CompactString::from(owner), instance);
     }
     let logger = component_names::of_logger(&stats.target)
         .or_else(|| component_names::of_frames(&stats.first.1))

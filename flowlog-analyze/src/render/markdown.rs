@@ -102,6 +102,14 @@ pub(super) fn render(report: &Report) -> String {
             escape(&read_error.error, 200)
         );
     }
+    for part in &report.input.incomplete {
+        let _ = writeln!(
+            out,
+            "\nIncomplete: {} ({})",
+            escape(&part.source, 200),
+            escape(&part.error, 200)
+        );
+    }
     out
 }
 

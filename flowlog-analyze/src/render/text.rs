@@ -260,6 +260,15 @@ fn footer(out: &mut String, report: &Report, style: Style) {
             sanitize(&error.error, 200)
         );
     }
+    for part in &input.incomplete {
+        let _ = writeln!(
+            out,
+            "{}  {}: {}",
+            style.yellow("Cut off"),
+            sanitize(&part.source, 200),
+            sanitize(&part.error, 200)
+        );
+    }
     let problems = &input.problems;
     let warnings = [
         ("duplicate keys", problems.duplicate_keys),

@@ -71,5 +71,6 @@ pub(super) fn component_from_code<'o>(
         component => Some(component),
     };
     let drawn = || ownership::of_drawn_frame(first);
-    library.or_else(stack).or_else(panic).or_else(drawn).or_else(module).or_else(own)
+    let kind = || ownership::of_module(summary.kind);
+    library.or_else(stack).or_else(panic).or_else(drawn).or_else(module).or_else(own).or_else(kind)
 }

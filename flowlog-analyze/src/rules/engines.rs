@@ -131,7 +131,8 @@ pub(super) const RULES: [Rule; 15] = [
         "INFO 11-22 08:27:15 [pynccl.py:1] vLLM is using nccl==2.27.3",
     ),
     Rule::new("crashed", Fatal, Producer, &[
-        "segmentation fault", "code=dumped", "code=killed, status=9", "failed with result 'signal'", "caught signal 11",
+        "segmentation fault", "code=dumped", "code=killed, status=9", "failed with result 'signal'", "caught signal 4 (", "caught signal 6 (",
+        "caught signal 7 (", "caught signal 8 (", "caught signal 11",
         "core dumped", "sigsegv", "sigabrt", "double free or corruption", "terminate called after throwing",
     ])
         .example(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 
+use super::relatives::Relatives;
 use super::{Finding, FindingKind};
 use crate::diagnose::RunModel;
 use crate::flow::LogPosition;
@@ -11,8 +12,14 @@ use crate::patterns::masked;
 use crate::profile::{Profile, RunPattern, RunPatterns};
 use crate::traces::FlowLines;
 
-/// Score of an error that the baseline does not have.
+/// Score of an error that the baseline does not have and that comes several times.
 const NEW_ERROR: f64 = 0.78;
+
+/// Factor for an error that comes once: rare ones come in good runs, too.
+const ONCE: f64 = 0.75;
+
+/// Factor for an error that comes twice.
+const TWICE: f64 = 0.88;
 
 /// Score of an error that is more frequent than in the baseline.
 const MORE_ERRORS: f64 = 0.62;
@@ -50,18 +57,19 @@ pub(super) fn find(
     for pattern in patterns.iter() {
         joined.entry((&pattern.component, pattern.key.1)).or_default().push(pattern);
     }
-    let origins = Origins::of(patterns, flows, baselines);
+    let usual = Usual::of(&joined, patterns, baselines, seconds);
+    let origins = Origins::of(patterns, flows, &usual);
     for ((component, hash), same) in &joined {
         let Some(main) = same.iter().min_by_key(|pattern| pattern.stats.first.0) else { continue };
         let count: u64 = same.iter().map(|pattern| pattern.stats.count).sum();
         let is_error = same.iter().any(|pattern| pattern.stats.is_error);
         let lines = totals.get(component).copied().unwrap_or(0);
-        let verdict = if is_error {
-            Some(error(main, component, *hash, count, baselines, seconds, lines, model))
+        let verdict = if !is_error {
+            new_message(main, component, *hash, count, &usual)
         } else if baselines.is_empty() {
-            None
+            Some(error_without_baseline(main, count, lines, model))
         } else {
-            new_message(main, component, *hash, count, baselines)
+            Some(error(main, component, *hash, count, lines, &usual))
         };
         let Some((mut score, reason)) = verdict else { continue };
         if is_error {
@@ -110,55 +118,117 @@ fn totals<'p>(patterns: &'p RunPatterns<'_>) -> BTreeMap<&'p str, u64> {
     totals
 }
 
-/// Returns how often a baseline has a pattern, scaled to the run: the most of all baselines.
-#[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
-fn expected(
-    component: &str,
-    hash: u64,
-    baselines: &[Profile],
+/// What the baselines have of each message.
+struct Usual<'b> {
+    baselines: &'b [Profile],
+    /// Duration of the run.
     seconds: f64,
-    lines: u64,
-) -> Option<f64> {
-    let of = |profile: &Profile| {
-        let count = profile.count(component, hash) as f64;
-        let by_lines = lines as f64 / (profile.lines(component) as f64).max(1.0);
-        let by_time = if profile.seconds > 1.0 { seconds / profile.seconds } else { 1.0 };
-        count * by_lines.max(by_time)
-    };
-    baselines.iter().map(of).max_by(f64::total_cmp)
+    /// By component and pattern: the patterns of the baselines that differ from a new one only in
+    /// values, and how many lines of the run are like it.
+    relatives: BTreeMap<(&'b str, u64), (Vec<u64>, u64)>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "everything that weighs an error")]
+impl<'b> Usual<'b> {
+    fn of(
+        joined: &BTreeMap<(&'b str, u64), Vec<&RunPattern<'_>>>,
+        patterns: &'b RunPatterns<'_>,
+        baselines: &'b [Profile],
+        seconds: f64,
+    ) -> Self {
+        let search = Relatives::of(baselines, patterns);
+        let mut relatives: BTreeMap<(&str, u64), (Vec<u64>, u64)> = BTreeMap::new();
+        // Lines of the run that are like a pattern of the baselines.
+        let mut alike: BTreeMap<(&str, u64), u64> = BTreeMap::new();
+        for ((component, hash), same) in joined {
+            let count: u64 = same.iter().map(|pattern| pattern.stats.count).sum();
+            *alike.entry((component, *hash)).or_default() += count;
+            if baselines.iter().any(|profile| profile.count(component, *hash) > 0) {
+                continue;
+            }
+            let Some(main) = same.first() else { continue };
+            let found = search.find(component, main.stats);
+            for known in &found {
+                *alike.entry((component, *known)).or_default() += count;
+            }
+            if !found.is_empty() {
+                relatives.insert((component, *hash), (found, 0));
+            }
+        }
+        for ((component, _), (found, lines)) in &mut relatives {
+            let most = found.iter().filter_map(|known| alike.get(&(*component, *known)));
+            *lines = most.copied().max().unwrap_or(0);
+        }
+        Self { baselines, seconds, relatives }
+    }
+
+    /// Returns whether a baseline has a message, or one that differs only in values.
+    fn is_known(&self, component: &str, hash: u64) -> bool {
+        self.baselines.iter().any(|profile| profile.count(component, hash) > 0)
+            || self.relatives.contains_key(&(component, hash))
+    }
+
+    /// Returns how many lines of the run are like a message, and how many the baseline with the most
+    /// has, scaled to the run.
+    #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
+    fn compare(&self, component: &str, hash: u64, count: u64, lines: u64) -> (u64, f64) {
+        let own = (vec![hash], count);
+        let (hashes, count) = self.relatives.get(&(component, hash)).unwrap_or(&own);
+        let of = |profile: &Profile| {
+            let usual: u64 = hashes.iter().map(|hash| profile.count(component, *hash)).sum();
+            let by_lines = lines as f64 / (profile.lines(component) as f64).max(1.0);
+            let by_time =
+                if profile.seconds > 1.0 { self.seconds / profile.seconds } else { 1.0 };
+            usual as f64 * by_lines.max(by_time)
+        };
+        (*count, self.baselines.iter().map(of).max_by(f64::total_cmp).unwrap_or(0.0))
+    }
+}
+
+/// Returns the score of an error and the reason, by how often the baselines have it.
 #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
 fn error(
     main: &RunPattern<'_>,
     component: &str,
     hash: u64,
     count: u64,
-    baselines: &[Profile],
-    seconds: f64,
+    lines: u64,
+    usual: &Usual<'_>,
+) -> (f64, String) {
+    let stack = if main.stats.has_stack { 0.05 } else { 0.0 };
+    let (alike, expected) = usual.compare(component, hash, count, lines);
+    if expected == 0.0 {
+        let rarity = match count {
+            _ if main.stats.has_stack => 1.0,
+            1 => ONCE,
+            2 => TWICE,
+            _ => 1.0,
+        };
+        let repeated = ((count as f64).ln() / 60.0).min(0.08);
+        return (
+            NEW_ERROR * rarity + stack + repeated,
+            format!("an error that the baseline does not have, {}", times(count)),
+        );
+    }
+    if alike as f64 > 3.0 * expected + 4.0 {
+        let reason = format!(
+            "an error that the baseline has about {expected:.0} times, here {}",
+            times(alike)
+        );
+        return (MORE_ERRORS + stack, reason);
+    }
+    (STEADY_ERROR, format!("an error that the baseline has as well, {}", times(count)))
+}
+
+/// Returns the score of an error and the reason, by its place in the run.
+#[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
+fn error_without_baseline(
+    main: &RunPattern<'_>,
+    count: u64,
     lines: u64,
     model: &RunModel,
 ) -> (f64, String) {
     let stats = main.stats;
     let stack = if stats.has_stack { 0.05 } else { 0.0 };
-    if let Some(expected) = expected(component, hash, baselines, seconds, lines) {
-        if expected == 0.0 {
-            let repeated = ((count as f64).ln() / 60.0).min(0.08);
-            return (
-                NEW_ERROR + stack + repeated,
-                format!("an error that the baseline does not have, {}", times(count)),
-            );
-        }
-        if count as f64 > 3.0 * expected + 4.0 {
-            let reason = format!(
-                "an error that the baseline has about {expected:.0} times, here {}",
-                times(count)
-            );
-            return (MORE_ERRORS + stack, reason);
-        }
-        return (STEADY_ERROR, format!("an error that the baseline has as well, {}", times(count)));
-    }
     let process = model.process(model.of_producer(main.key.0));
     let begins = process.activity.first.and_then(LogPosition::time);
     let ends = process.activity.activity.last();
@@ -208,13 +278,12 @@ fn new_message(
     component: &str,
     hash: u64,
     count: u64,
-    baselines: &[Profile],
+    usual: &Usual<'_>,
 ) -> Option<(f64, String)> {
     use flowlog_schema::Level;
-    let known = baselines.iter().any(|profile| profile.count(component, hash) > 0);
     // A component that the baseline does not know has nothing but new messages.
-    let is_known_component = baselines.iter().any(|profile| profile.lines(component) > 0);
-    if known || !is_known_component {
+    let is_known_component = usual.baselines.iter().any(|profile| profile.lines(component) > 0);
+    if usual.is_known(component, hash) || !is_known_component {
         return None;
     }
     match main.stats.level {
@@ -291,15 +360,13 @@ struct Origins {
 }
 
 impl Origins {
-    fn of(patterns: &RunPatterns<'_>, flows: &FlowLines, baselines: &[Profile]) -> Self {
+    fn of(patterns: &RunPatterns<'_>, flows: &FlowLines, usual: &Usual<'_>) -> Self {
         let mut origins = Self { first: BTreeMap::new(), later: BTreeMap::new() };
         for flow in flows {
             let mut seen: Vec<&CompactString> = Vec::new();
             for row in flow {
                 let Some(pattern) = patterns.of_line(row.line, row.pattern) else { continue };
-                let is_usual = baselines
-                    .iter()
-                    .any(|profile| profile.count(&pattern.component, row.pattern) > 0);
+                let is_usual = usual.is_known(&pattern.component, row.pattern);
                 if pattern.stats.is_error && !is_usual && !seen.contains(&&pattern.component) {
                     let side =
                         if seen.is_empty() { &mut origins.first } else { &mut origins.later };

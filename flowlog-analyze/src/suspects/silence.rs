@@ -10,6 +10,7 @@ use crate::diagnose::RunModel;
 use crate::flow::LogPosition;
 use crate::patterns::masked;
 use crate::profile::{Profile, RunPatterns};
+use crate::source::Incomplete;
 
 /// Score of a component that stopped logging.
 const SILENT: f64 = 0.58;
@@ -59,6 +60,7 @@ pub(super) fn find(
     model: &RunModel,
     baselines: &[Profile],
     patterns: &RunPatterns<'_>,
+    incomplete: &BTreeMap<u32, Incomplete>,
     seconds: f64,
 ) -> Vec<Finding> {
     let end = model.end;
@@ -130,7 +132,9 @@ pub(super) fn find(
             .map(|profile| per_second(profile.lines(component), profile.seconds))
             .min_by(f64::total_cmp);
         let is_expected = usual.is_none_or(|usual| usual * silence as f64 / 1e9 >= 15.0);
+        let is_incomplete = incomplete.contains_key(&lines.last.line.source);
         if lines.count >= MIN_LINES
+            && !is_incomplete
             && silence > MIN_SILENCE_NS
             && silence > pause.saturating_mul(20)
             && is_expected
@@ -141,7 +145,7 @@ pub(super) fn find(
             findings.push(finding(FindingKind::Stopped, SILENT, reason, lines.last));
             continue;
         }
-        if let Some(usual) = usual {
+        if let Some(usual) = usual.filter(|_| !is_incomplete) {
             let late = per_second(lines.late, seconds / 2.0);
             let expected = usual * load(component).min(1.5);
             if expected * seconds / 2.0 >= 12.0 && late < 0.4 * expected {

@@ -189,6 +189,7 @@ class Input:
     records: int
     formats: Mapping[str, int]
     read_errors: tuple[ReadError, ...]
+    incomplete: tuple[ReadError, ...]
     first: str | None
     last: str | None
     problems: Problems
@@ -263,9 +264,17 @@ class Report:
 
         raw = json.loads(analysis.json())
         read_errors = tuple(ReadError(**error) for error in raw["input"]["read_errors"])
+        incomplete = tuple(ReadError(**error) for error in raw["input"]["incomplete"])
         problems = Problems(**raw["input"]["problems"])
         return cls(
-            input=Input(**{**raw["input"], "read_errors": read_errors, "problems": problems}),
+            input=Input(
+                **{
+                    **raw["input"],
+                    "read_errors": read_errors,
+                    "incomplete": incomplete,
+                    "problems": problems,
+                }
+            ),
             verdict=Verdict(**_with_lines(raw["verdict"])),
             flows=FlowCounts(**raw["flows"]),
             failures=Rows(raw["failures"], _failure, analysis.failures()),
