@@ -136,6 +136,14 @@ pub fn of_logger(target: &str) -> Option<String> {
     name.bytes().any(|b| b.is_ascii_alphabetic()).then(|| name.to_ascii_lowercase())
 }
 
+/// Returns whether a name is the other with more words: `billing-gateway` refines `billing`.
+pub fn refines(name: &str, other: &str) -> bool {
+    let mut words = name.split(['-', '_', '.']);
+    let mut others = other.split(['-', '_', '.']);
+    words.next().zip(others.next()).is_some_and(|(own, other)| own == other)
+        && name.len() >= other.len()
+}
+
 /// Returns the package of the innermost frame of a Python traceback that is neither the
 /// interpreter's nor a general framework's.
 pub fn of_frames(text: &str) -> Option<String> {

@@ -9,7 +9,7 @@ use flowlog_schema::report::{FailureKind, Input, RunOutcome};
 use crate::diagnose::{Basis, Cause, Diagnosis, Unusual};
 use crate::format::Format;
 use crate::source::Incomplete;
-use crate::suspects::{Suspect, Suspects};
+use crate::suspects::{Finding, Suspect, Suspects};
 
 /// What the caller knows about the run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,7 +21,10 @@ pub struct Known {
 }
 
 /// Minimum score of a suspect against which no other evidence makes a run healthy.
-const STRONG: f64 = 0.72;
+const STRONG: f64 = 0.6;
+
+/// The same for a run that was asked to stop: a shutdown is loud.
+const STRONG_AT_STOP: f64 = 0.72;
 
 /// Minimum share of lines that must be understood.
 const MIN_UNDERSTOOD: f64 = 0.5;
@@ -94,14 +97,20 @@ pub fn conclude(
                 }
                 _ => FailureKind::Run,
             };
-            let message = best.best().map(describe).unwrap_or_default();
+            let message = best.best().map(Finding::describe).unwrap_or_default();
             fail(diagnosis, kind, Basis::Suspect, confidence, message, Some(best));
         }
         return None;
     }
-    if !matches!(diagnosis.outcome, RunOutcome::Healthy) {
+    // One client that disconnects explains no other error.
+    let is_only_a_client = diagnosis.outcome == RunOutcome::Cancelled
+        && diagnosis.counts.total == 0
+        && !diagnosis.was_stopped
+        && score >= STRONG_AT_STOP;
+    if diagnosis.outcome != RunOutcome::Healthy && !is_only_a_client {
         return None;
     }
+    let strong = if diagnosis.was_stopped { STRONG_AT_STOP } else { STRONG };
     let understood = understood(input);
     let has_flows = diagnosis.counts.ok + diagnosis.counts.rejected > 0;
     let went_well = has_flows
@@ -117,7 +126,7 @@ pub fn conclude(
         format!("{}: {}", cut.source, cut.error)
     } else if !went_well {
         "no flow ended, no service reported that it was ready, and no test passed".to_owned()
-    } else if score >= STRONG && !has_flows {
+    } else if score >= strong && !has_flows {
         "there are errors, and nothing shows what became of them".to_owned()
     } else {
         return None;
@@ -153,7 +162,7 @@ fn prefer_suspect(diagnosis: &mut Diagnosis, suspects: &Suspects, known: Known) 
         .find(|suspect| suspect.best().map(|first| &first.component) == component.as_ref());
     let own_score = own.map_or(0.0, |suspect| suspect.score);
     if known.has_baseline && is_weak && best.score > own_score + 0.15 {
-        let message = best.best().map(describe).unwrap_or_default();
+        let message = best.best().map(Finding::describe).unwrap_or_default();
         let confidence = confidence(suspects);
         fail(diagnosis, FailureKind::Run, Basis::Suspect, confidence, message, Some(best));
     }
@@ -173,7 +182,7 @@ fn fail(
         .map(|suspect| suspect.findings.as_slice())
         .unwrap_or_default()
         .iter()
-        .map(|finding| (describe(finding), finding.evidence.first().copied()))
+        .map(|finding| (finding.describe(), finding.evidence.first().copied()))
         .collect();
     diagnosis.outcome = RunOutcome::Failed;
     diagnosis.confidence = confidence;
@@ -191,13 +200,6 @@ fn fail(
             evidence: first.evidence.clone(),
         }),
     );
-}
-
-fn describe(finding: &crate::suspects::Finding) -> String {
-    match &finding.template {
-        Some(template) => format!("{}: {template}", finding.reason),
-        None => finding.reason.clone(),
-    }
 }
 
 /// Returns the confidence in the best suspect: less than its score, and less if the second comes

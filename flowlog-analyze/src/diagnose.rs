@@ -47,7 +47,7 @@ pub use confidence::Basis;
 pub use explanation::{Alternative, Explanation, Step, name_of};
 pub use fingerprint::mask;
 pub use first_failure::Outcome;
-pub use topology::{ProcessIndex, RunModel};
+pub use topology::{Process, ProcessIndex, RunModel};
 pub use tree::Tree;
 
 /// The first failure of one flow, or of the run.
@@ -271,6 +271,8 @@ pub struct Diagnosis {
     pub explained: Option<ExplainedFlow>,
     /// Whether a process reported that it was ready or worked, or tests passed.
     pub shows_success: bool,
+    /// Whether the run was cancelled as a whole, or asked to stop.
+    pub was_stopped: bool,
     /// Processes, clocks and usual durations.
     pub model: RunModel,
 }
@@ -408,6 +410,7 @@ pub fn diagnose(
         evicted: evicted + unknown + unreadable,
         explained,
         shows_success: shows_success(table),
+        was_stopped: findings.was_stopped,
         model,
     }
 }

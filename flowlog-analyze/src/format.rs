@@ -1,6 +1,7 @@
 //! Log formats, which determine what a line means: one file per format, collected in one table.
 
 mod ci;
+mod chain;
 pub mod ownership;
 mod controller_runtime;
 mod dynamo;
@@ -48,6 +49,7 @@ use flowlog_schema::{CachedRecord, FastRecord, Level, RecordCache};
 
 use crate::event::ParsedEvent;
 
+pub use chain::root_cause;
 pub use error::{
     ClientFault, client_fault, is_caller_gone, is_lost, is_refused, is_timeout, reports_failed_call,
 };

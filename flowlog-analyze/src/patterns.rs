@@ -17,6 +17,7 @@ use flowlog_schema::Level;
 
 use crate::event::truncate;
 use crate::flow::{LogPosition, ProducerId};
+use crate::format::{ownership, root_cause};
 
 pub use mask::{masked, pattern_hash};
 pub use rate::Rate;
@@ -43,6 +44,10 @@ pub struct PatternStats {
     pub count: u64,
     /// Earliest line and its message.
     pub first: (LogPosition, Box<str>),
+    /// Component that owns the code in the stack of the earliest line; empty if none is known.
+    pub code_owner: CompactString,
+    /// Root cause of the chain of exceptions in the earliest line; empty if there is none.
+    pub root_cause: Box<str>,
     /// Latest line.
     pub last: LogPosition,
     /// When the lines were logged.
@@ -55,6 +60,8 @@ impl PatternStats {
         self.count += other.count;
         if other.first.0 < self.first.0 {
             self.first = other.first;
+            self.root_cause = other.root_cause;
+            self.code_owner = other.code_owner;
             self.component = other.component;
             self.instance = other.instance;
             self.target = other.target;
@@ -90,6 +97,9 @@ pub struct PatternLine<'a> {
 
 /// Maximum length of the message that a pattern keeps, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// Maximum length of the root cause that a pattern keeps, in bytes.
+const MAX_ROOT_BYTES: usize = 256;
 
 /// Maximum number of patterns, of which half may be errors.
 const MAX_PATTERNS: usize = 32_768;
@@ -136,6 +146,9 @@ impl Patterns {
             rate.add(time, 1);
         }
         let message = truncate(line.message, MAX_MESSAGE_BYTES);
+        let stack = line.has_stack.then_some(line.message);
+        let (root_cause, code_owner) =
+            (stack.and_then(root_cause), stack.and_then(ownership::of_stack));
         self.insert(
             key,
             PatternStats {
@@ -147,6 +160,8 @@ impl Patterns {
                 has_stack: line.has_stack,
                 count: 1,
                 first: (position, message.into()),
+                code_owner: code_owner.unwrap_or_default().into(),
+                root_cause: truncate(root_cause.unwrap_or_default(), MAX_ROOT_BYTES).into(),
                 last: position,
                 rate,
             },
@@ -229,6 +244,8 @@ mod tests {
             has_stack: false,
             count: 1,
             first: (position, format!("m{at}").into()),
+            code_owner: CompactString::default(),
+            root_cause: Box::default(),
             last: position,
             rate,
         }

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnose::RunModel;
+use crate::diagnose::{Process, RunModel};
 use crate::flow::LogPosition;
 use crate::ingest::Ingested;
 use crate::patterns::masked;
+use crate::traces::FlowLines;
 
 pub use attribution::{RunPattern, RunPatterns};
 pub use sequences::{Sequence, SequenceKey, sequences};
@@ -72,10 +73,22 @@ pub enum ProfileError {
 impl Profile {
     /// Makes the profile of a run.
     pub fn of(ingested: &Ingested, patterns: &RunPatterns<'_>, seconds: f64) -> Self {
+        Self::of_part(&ingested.traces.flows(), patterns, seconds, i64::MAX)
+    }
+
+    /// Makes the profile of the part of a run before a time, of the flows in that part.
+    fn of_part(flows: &FlowLines, patterns: &RunPatterns<'_>, seconds: f64, until: i64) -> Self {
         let mut components: BTreeMap<String, ComponentProfile> = BTreeMap::new();
         for pattern in patterns.iter() {
+            let count = match until {
+                i64::MAX => pattern.stats.count,
+                _ => pattern.stats.rate.within(i64::MIN, until),
+            };
+            if count == 0 {
+                continue;
+            }
             let component = components.entry(pattern.component.to_string()).or_default();
-            component.lines += pattern.stats.count;
+            component.lines += count;
             component
                 .patterns
                 .entry(pattern.key.1)
@@ -84,17 +97,16 @@ impl Profile {
                     text: crate::secrets::mask(&masked(&pattern.stats.first.1)).into_owned(),
                     is_error: pattern.stats.is_error,
                 })
-                .count += pattern.stats.count;
+                .count += count;
         }
-        let flows = ingested.traces.flows();
-        let mut sequences: Vec<(SequenceKey, u64)> = sequences(&flows, patterns)
+        let mut sequences: Vec<(SequenceKey, u64)> = sequences(flows, patterns)
             .into_iter()
             .map(|(key, sequence)| (key, sequence.count))
             .collect();
         sequences.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         sequences.truncate(MAX_STEPS);
         let mut steps: Vec<(StepKey, StepStats)> =
-            steps(&flows, patterns).into_iter().map(|(key, step)| (key, step.stats)).collect();
+            steps(flows, patterns).into_iter().map(|(key, step)| (key, step.stats)).collect();
         // The rarest say the least.
         steps.sort_by(|a, b| b.1.count.cmp(&a.1.count).then_with(|| a.0.cmp(&b.0)));
         steps.truncate(MAX_STEPS);
@@ -149,13 +161,59 @@ const SCHEMA: &str = "flowlog.profile";
 /// Beginning of a profile.
 const PREFIX: &str = "{\"schema\":\"flowlog.profile\"";
 
+/// The earlier part of a run as a baseline of the later part.
+pub struct EarlierPart {
+    /// Profile of the earlier part.
+    pub profile: Profile,
+    /// Flows that ended later.
+    pub later_flows: FlowLines,
+    /// End of the earlier part, in nanoseconds.
+    pub until: i64,
+}
+
+impl EarlierPart {
+    /// Returns how many of so many lines in the earlier part would come in the later part at the same
+    /// rate.
+    #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
+    pub fn expected_later(&self, lines: u64) -> f64 {
+        lines as f64 * (1.0 - EARLIER) / EARLIER
+    }
+}
+
+/// Share of the run that is its earlier part.
+const EARLIER: f64 = 0.3;
+
+/// Minimum duration of the earlier part, in seconds.
+const MIN_EARLIER_SECONDS: f64 = 20.0;
+
+/// Returns the earlier part of a run, if it is long enough to say what is usual.
+pub fn earlier_part(
+    flows: &FlowLines,
+    patterns: &RunPatterns<'_>,
+    model: &RunModel,
+) -> Option<EarlierPart> {
+    let seconds = EARLIER * seconds(model);
+    if seconds < MIN_EARLIER_SECONDS {
+        return None;
+    }
+    let begin = first_time(model)?;
+    #[expect(clippy::cast_possible_truncation, reason = "less than the duration of the run")]
+    let until = begin.saturating_add((seconds * 1e9) as i64);
+    let (earlier, later_flows): (FlowLines, FlowLines) =
+        flows.iter().cloned().partition(|flow| flow.last().is_some_and(|last| last.time < until));
+    let profile = Profile::of_part(&earlier, patterns, seconds, until);
+    Some(EarlierPart { profile, later_flows, until })
+}
+
+/// Returns the time of the first line of a run.
+fn first_time(model: &RunModel) -> Option<i64> {
+    let first = |process: &Process| process.activity.first.and_then(LogPosition::time);
+    model.processes.iter().filter_map(first).min()
+}
+
 /// Returns the time from the first line to the last, in seconds.
 pub fn seconds(model: &RunModel) -> f64 {
-    let first = model
-        .processes
-        .iter()
-        .filter_map(|process| process.activity.first.and_then(LogPosition::time))
-        .min();
+    let first = first_time(model);
     #[expect(clippy::cast_precision_loss, reason = "a duration tolerates rounding")]
     first.map_or(0.0, |first| model.end.saturating_sub(first).max(0) as f64 / 1e9)
 }

@@ -117,6 +117,9 @@ fn failure(cause: &Cause, lines: &EvidenceLines, owners: &Owners) -> Failure {
     }
 }
 
+/// Maximum length of a reason, in bytes.
+const MAX_REASON_BYTES: usize = 560;
+
 fn suspect(found: &suspects::Suspect, lines: &EvidenceLines, owners: &Owners) -> Option<Suspect> {
     let best = found.best()?;
     let mut evidence: Vec<Evidence> = Vec::new();
@@ -128,10 +131,8 @@ fn suspect(found: &suspects::Suspect, lines: &EvidenceLines, owners: &Owners) ->
             evidence.push(line.clone());
         }
     }
-    let reasons = found.findings.iter().take(MAX_REASONS).map(|finding| match &finding.template {
-        Some(template) => format!("{}: {}", finding.reason, sanitize(template, 160)),
-        None => finding.reason.clone(),
-    });
+    let reasons = found.findings.iter().take(MAX_REASONS);
+    let reasons = reasons.map(|finding| sanitize(&finding.describe(), MAX_REASON_BYTES));
     Some(Suspect {
         component: best.component.to_string(),
         instance: best.instance.as_ref().map(ToString::to_string),

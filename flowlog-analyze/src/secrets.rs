@@ -90,6 +90,17 @@ static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
         .ok()
 });
 
+/// Returns whether a name is one of a key with a secret value: `db_password`. Only beside its name is
+/// the value known to be a secret.
+pub fn is_key(name: &str) -> bool {
+    FINDER.as_ref().is_some_and(|finder| {
+        finder.find_iter(name).any(|hit| {
+            let trigger = TRIGGERS.get(hit.pattern().as_usize());
+            trigger.is_some_and(|(_, kind)| matches!(kind, Kind::Value | Kind::Header))
+        })
+    })
+}
+
 /// Returns a text with every secret replaced by [`MASK`]. Takes linear time.
 pub fn mask(text: &str) -> Cow<'_, str> {
     let Some(finder) = FINDER.as_ref() else { return Cow::Borrowed(MASK) };
@@ -129,9 +140,11 @@ fn secret(text: &str, trigger: Range<usize>, kind: Kind) -> Option<Range<usize>>
             }
             let found = text.get(trigger.clone())?;
             // The case of a prefix is fixed.
-            let is_exact = TRIGGERS.iter().any(|(text, _)| *text == found);
+            if !TRIGGERS.iter().any(|(text, _)| *text == found) {
+                return None;
+            }
             let len = token_len(behind);
-            (is_exact && found.len() + len >= least).then(|| trigger.start..trigger.end + len)
+            (found.len() + len >= least).then(|| trigger.start..trigger.end + len)
         }
         Kind::Scheme => {
             if is_inside {
@@ -180,13 +193,16 @@ fn secret(text: &str, trigger: Range<usize>, kind: Kind) -> Option<Range<usize>>
                 .then(|| start..start + len)
         }
         Kind::Header => {
+            if is_inside {
+                return None;
+            }
             let (start, quote) = value_start(text, trigger.end)?;
             let value = text.get(start..)?;
             let len = match quote {
                 Some(quote) => quoted_len(text, start, quote),
                 None => value.find(['\n', '\r', '"', '\'']).unwrap_or(value.len()),
             };
-            (!is_inside && len > 0).then(|| start..start + len)
+            (len > 0).then(|| start..start + len)
         }
         Kind::Url => {
             let end = behind
@@ -316,6 +332,19 @@ mod tests {
             ("the secret of success", "the secret of success"),
         ] {
             assert_eq!(mask(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_of_secrets() {
+        for (name, expected) in [
+            ("db_password", true),
+            ("HF_TOKEN", true),
+            ("Cookie", true),
+            ("orders", false),
+            ("sk-", false),
+        ] {
+            assert_eq!(is_key(name), expected, "{name}");
         }
     }
 

@@ -19,9 +19,10 @@ use compact_str::CompactString;
 use callees::{Calls, Successors};
 
 use crate::diagnose::RunModel;
+use crate::event::truncate;
 use crate::flow::LineRef;
 use crate::ingest::Ingested;
-use crate::profile::{self, Profile, RunPatterns};
+use crate::profile::{self, EarlierPart, Profile, RunPatterns};
 
 pub use timing::Slowdown;
 
@@ -71,12 +72,28 @@ pub struct Finding {
     pub reason: String,
     /// Message without its variable parts, if the reason is one.
     pub template: Option<String>,
+    /// Root cause of the exception in the message, as it is printed; empty if there is none.
+    pub root_cause: String,
     /// Number of lines.
     pub count: u64,
     /// Time of the first line, in nanoseconds.
     pub first: Option<i64>,
     /// Lines that show it.
     pub evidence: Vec<LineRef>,
+}
+
+impl Finding {
+    /// Returns the reason as a sentence, with its message.
+    pub fn describe(&self) -> String {
+        let mut text = self.reason.clone();
+        if let Some(template) = &self.template {
+            text = format!("{text}: {}", truncate(template, MAX_TEMPLATE_BYTES));
+        }
+        if !self.root_cause.is_empty() {
+            text = format!("{text} (root cause: {})", self.root_cause);
+        }
+        text
+    }
 }
 
 /// A component and why it is suspicious.
@@ -94,6 +111,9 @@ impl Suspect {
         self.findings.first()
     }
 }
+
+/// Maximum length of a message in a reason, in bytes.
+const MAX_TEMPLATE_BYTES: usize = 200;
 
 /// Maximum number of suspects.
 const MAX_SUSPECTS: usize = 10;
@@ -117,26 +137,41 @@ pub fn rank(
 ) -> Suspects {
     let seconds = profile::seconds(model);
     let flows = ingested.traces.flows();
-    let mut findings = messages::find(patterns, model, baselines, seconds, &flows);
+    let earlier =
+        baselines.is_empty().then(|| profile::earlier_part(&flows, patterns, model)).flatten();
+    let run = messages::Run { patterns, model, flows: &flows, earlier: earlier.as_ref(), seconds };
+    let mut findings = messages::find(&run, baselines);
     let steps = profile::steps(&flows, patterns);
     let (slow, slowdown) = timing::find(&steps, baselines);
     findings.extend(slow);
     if !baselines.is_empty() {
         findings.extend(order::find(&profile::sequences(&flows, patterns), baselines));
     }
-    findings.extend(silence::find(
-        model,
-        baselines,
-        patterns,
-        &ingested.incomplete,
-        seconds,
-    ));
+    if let Some(earlier) = &earlier {
+        findings.extend(since_earlier(earlier, patterns));
+    }
+    findings.extend(silence::find(model, baselines, patterns, &ingested.incomplete, seconds));
     let calls = Calls::of(&steps, baselines, patterns);
     let successors = Successors::of(&steps, baselines);
     let unanswered = callees::unanswered(&flows, patterns, &successors);
     callees::move_to_callees(&mut findings, patterns, &calls, &unanswered);
     findings.extend(others);
     Suspects { list: ranked(findings), slowdown }
+}
+
+/// Factor for findings against the earlier part of a run, in which the failure may have begun.
+const EARLIER: f64 = 0.85;
+
+/// Finds what changed since the earlier part of a run, which is its baseline if there is no other.
+fn since_earlier(earlier: &EarlierPart, patterns: &RunPatterns<'_>) -> Vec<Finding> {
+    let usual = std::slice::from_ref(&earlier.profile);
+    let (mut findings, _) = timing::find(&profile::steps(&earlier.later_flows, patterns), usual);
+    findings.extend(order::find(&profile::sequences(&earlier.later_flows, patterns), usual));
+    for finding in &mut findings {
+        finding.score *= EARLIER;
+        finding.reason = finding.reason.replace("in the baseline", "earlier in the run");
+    }
+    findings
 }
 
 /// Groups findings by component, and orders them.

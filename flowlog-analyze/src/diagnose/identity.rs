@@ -41,6 +41,16 @@ impl Identity {
             .filter(|_| !activity.has_known_format && activity.components.is_empty())
             .map(|name| if name.is_empty() { container } else { name })
             .filter(|name| !name.is_empty());
+        // A file's name with a role in it, such as `export-worker`, is that of another program.
+        let named_by_role = (workload.is_none()
+            && file.component.is_some_and(|role| !component_names::is_of_inference(role))
+            && by_producer_name.is_none()
+            && activity.has_any_logger
+            && !activity.has_known_format
+            && activity.components.is_empty()
+            && activity.libraries.is_empty())
+        .then(|| component_of_stem(&instance))
+        .filter(|name| name.contains(['-', '_']));
         let is_named_by_file = pod.is_none()
             && activity.components.is_empty()
             && !component_names::is_pod_like(&instance)
@@ -48,6 +58,8 @@ impl Identity {
             && activity.libraries.is_empty();
         let component = if let Some(workload) = workload {
             CompactString::from(workload).to_lowercase()
+        } else if let Some(name) = named_by_role {
+            name
         } else if activity.components.contains("frontend") {
             CompactString::from("frontend")
         } else if let Some(component) = activity.components.first() {

@@ -32,6 +32,8 @@ pub(super) struct RunFindings {
     pub recovered: Option<FirstFailure>,
     /// Whether a caller disconnected, or the run was cancelled.
     pub caller_gone: bool,
+    /// Whether the run was cancelled as a whole, or asked to stop.
+    pub was_stopped: bool,
 }
 
 /// Evaluates all rule matches outside flows. `judged` is whether flows show the outcome of the run.
@@ -49,6 +51,8 @@ pub(super) fn find(table: &Table, model: &RunModel, has_classified_flows: bool) 
             candidates.push(context.candidate(severity));
         }
         findings.caller_gone |= context.class == RuleClass::CallerGone && !has_classified_flows;
+        findings.was_stopped |= context.class == RuleClass::StopRequested
+            || context.match_stats.first.2 == "job_cancelled";
         let lost = || {
             matches!(context.class, RuleClass::Unreachable | RuleClass::Infrastructure)
                 && context.recovered_later(&[RuleClass::Healthy])
@@ -120,7 +124,8 @@ fn in_causal_order(mut candidates: Vec<Candidate>) -> Vec<FirstFailure> {
         .filter(|at| may_be_reason(&candidates[*at]) && candidates[*at].from < first_until)
         .min_by_key(|at| rank(&candidates[*at]));
     let Some(first) = first else { return Vec::new() };
-    let first = candidates.remove(first);
+    let mut first = candidates.remove(first);
+    attribute_to_step(&mut first.failure, &candidates);
     let outage = first.failure.process.is_none()
         || candidates.iter().any(|candidate| candidate.failure.process.is_none());
     let mut failures = vec![first.failure];
@@ -148,6 +153,25 @@ fn in_causal_order(mut candidates: Vec<Candidate>) -> Vec<FirstFailure> {
         first.affected = affected;
     }
     failures
+}
+
+/// Attributes the failure of a program without a name to the step of the CI job that failed with it:
+/// a compiler that crashes in the build of an image belongs to the build.
+fn attribute_to_step(failure: &mut FirstFailure, others: &[Candidate]) {
+    const STEPS: [&str; 2] = ["docker_build", "test_fail"];
+    if failure.component != "unknown" {
+        return;
+    }
+    let source = failure.evidence.first().map(|line| line.source);
+    let in_same_log =
+        |other: &&Candidate| other.failure.evidence.first().map(|line| line.source) == source;
+    let has_failed = |step: &&&str| {
+        others.iter().filter(in_same_log).any(|other| other.failure.component == ***step)
+    };
+    let step = STEPS.iter().find(has_failed);
+    if let Some(step) = step {
+        failure.component = CompactString::const_new(step);
+    }
 }
 
 fn follows_outage(failure: &FirstFailure) -> bool {

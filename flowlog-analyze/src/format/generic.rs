@@ -10,8 +10,10 @@ use std::borrow::Cow;
 pub(super) use header::{Header, MAX_BYTES};
 
 use super::fields::LogFields;
-use super::plain::beginning;
-use super::{EventStart, Example, LogFormat, ids, lifecycle};
+use flowlog_schema::Level;
+
+use super::plain::{beginning, leveled};
+use super::{EventStart, Example, LogFormat, chain, ids, lifecycle};
 use crate::event::ParsedEvent;
 
 /// Lines that no specific format accepts.
@@ -40,6 +42,10 @@ pub(super) const GENERIC: LogFormat = LogFormat {
             text: "[22/Nov/2025:08:27:15 +0000] [error] [client 10.0.0.7] file does not exist",
             expected: "2025-11-22T08:27:15.000000Z ERROR file does not exist",
         },
+        Example {
+            text: "/app/run.rb:7:in `run': batch aborted (Batch::Failed)\n\tfrom /app/run.rb:9:in `<main>'",
+            expected: "ERROR /app/run.rb:7:in `run': batch aborted (Batch::Failed)\n\tfrom /app/run.rb:9:in `<main>'",
+        },
         Example { text: "ERROR vllm: engine died", expected: "ERROR vllm: engine died" },
         Example {
             text: "severity=error when=2025-11-22T08:27:15Z svc=cart text=\"no such item\"",
@@ -53,6 +59,9 @@ pub(super) const GENERIC: LogFormat = LogFormat {
 };
 
 fn classify_start(line: &[u8]) -> Option<EventStart> {
+    if chain::begins(line) {
+        return Some(EventStart::Stack);
+    }
     let head = beginning(line, MAX_BYTES);
     if let Some(header) = Header::read(head) {
         let start = EventStart::logged(header.target.as_bytes(), header.body, header.level);
@@ -69,6 +78,9 @@ fn classify_start(line: &[u8]) -> Option<EventStart> {
 
 fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let first = text.lines().next()?;
+    if chain::begins(first.as_bytes()) {
+        return Some(leveled(Level::Error, text));
+    }
     let head = text.get(..first.len().min(text.floor_char_boundary(MAX_BYTES)))?;
     if let Some(header) = Header::read(head) {
         return Some(of_header(&header, text));

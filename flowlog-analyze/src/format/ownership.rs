@@ -42,7 +42,7 @@ const PATHS: [(&str, &str); 31] = [
 ];
 
 /// Prefixes of logging modules and the component that owns them.
-const MODULES: [(&str, &str); 29] = [
+const MODULES: [(&str, &str); 27] = [
     ("dynamo_llm::block_manager", "kvbm"),
     ("dynamo_kvbm", "kvbm"),
     ("kvbm", "kvbm"),
@@ -69,8 +69,6 @@ const MODULES: [(&str, &str); 29] = [
     ("dynamo.frontend", "frontend"),
     ("ray.", "ray"),
     ("raylet", "ray"),
-    ("lmcache", "lmcache"),
-    ("LMCache", "lmcache"),
     ("mooncake", "mooncake"),
 ];
 
@@ -117,13 +115,14 @@ pub fn of_stack(text: &str) -> Option<&str> {
     } else {
         frames.by_ref().find_map(of_path)
     };
-    found.or_else(|| {
-        let (_, below) = first
-            .rsplit_once("/site-packages/dynamo/")
-            .or_else(|| first.rsplit_once("/dist-packages/dynamo/"))?;
-        below.split(['/', '.', '"']).next().filter(|name| !name.is_empty())
-    })
-    .or_else(|| first.contains("-packages/ray/").then_some("ray"))
+    found
+        .or_else(|| {
+            let (_, below) = first
+                .rsplit_once("/site-packages/dynamo/")
+                .or_else(|| first.rsplit_once("/dist-packages/dynamo/"))?;
+            below.split(['/', '.', '"']).next().filter(|name| !name.is_empty())
+        })
+        .or_else(|| first.contains("-packages/ray/").then_some("ray"))
 }
 
 /// Returns the program that runs a goroutine: the repository of the outermost frame outside of
@@ -132,8 +131,8 @@ fn of_go_stack(text: &str) -> Option<&str> {
     if !text.contains(".go:") {
         return None;
     }
-    let calls = text.lines().filter(|line| !line.starts_with([' ', '\t']));
-    calls.filter_map(|call| of_go_package(call.strip_prefix("created by ").unwrap_or(call))).last()
+    let mut calls = text.lines().rev().filter(|line| !line.starts_with([' ', '\t']));
+    calls.find_map(|call| of_go_package(call.strip_prefix("created by ").unwrap_or(call)))
 }
 
 /// Returns the program that a Go package belongs to, by its import path; `None` for packages of

@@ -5,6 +5,7 @@
 use super::generic::{Header, MAX_BYTES};
 use super::plain::{PlainLine, beginning, is_source_location, level};
 use super::{EventStart, Example, LogFormat};
+use crate::secrets;
 use crate::timestamp::{self, Timestamp};
 
 /// Lines of `logging` with a level.
@@ -118,6 +119,7 @@ fn is_level(name: &str) -> bool {
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() < 128
+        && !secrets::is_key(name)
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'/' | b':'))
@@ -130,15 +132,22 @@ fn live(text: &str) -> Option<Head<'_>> {
     let (name, source) = place.split_once(':')?;
     // The level is padded to eight columns, and a space follows.
     let padded = text.len() - level.len() - rest.trim_start().len() + level.len() == 9;
-    (padded && is_name(name) && source.contains(".py:") && is_source_location(source))
-        .then(|| Head { time: None, level, target: place, body: text.len() - words.len(), is_ray: false })
+    (padded && is_name(name) && source.contains(".py:") && is_source_location(source)).then(|| {
+        Head { time: None, level, target: place, body: text.len() - words.len(), is_ray: false }
+    })
 }
 
 /// Parses the layout of `basicConfig` without arguments: `LEVEL:NAME:MESSAGE`.
 fn basic(text: &str) -> Option<Head<'_>> {
     let (level, rest) = text.split_once(':').filter(|(level, _)| is_level(level))?;
     let (target, _) = rest.split_once(':').filter(|(name, _)| is_name(name))?;
-    Some(Head { time: None, level, target, body: level.len() + 1 + target.len() + 1, is_ray: false })
+    Some(Head {
+        time: None,
+        level,
+        target,
+        body: level.len() + 1 + target.len() + 1,
+        is_ray: false,
+    })
 }
 
 /// Parses layouts with the time in brackets.
@@ -170,13 +179,7 @@ fn bracketed(text: &str) -> Option<Head<'_>> {
     if let Some((tags, rest)) = rest.strip_prefix(' ').and_then(|rest| rest.split_once("] ")) {
         let level = tags.get(..1).filter(|_| tags.as_bytes().get(1) == Some(&b' '))?;
         let (place, rest) = rest.split_once(": ").filter(|(place, _)| is_source_location(place))?;
-        return Some(Head {
-            time: Some(time),
-            level,
-            target: place,
-            body: at(rest),
-            is_ray: true,
-        });
+        return Some(Head { time: Some(time), level, target: place, body: at(rest), is_ray: true });
     }
     let rest = rest.strip_prefix("] ")?;
     if let Some((pid, rest)) = rest.strip_prefix('[').and_then(|rest| rest.split_once("] [")) {
@@ -192,10 +195,22 @@ fn bracketed(text: &str) -> Option<Head<'_>> {
     let (first, rest) = rest.split_once(' ')?;
     if is_level(first) {
         let (place, rest) = rest.split_once(": ").filter(|(place, _)| is_name(place))?;
-        return Some(Head { time: Some(time), level: first, target: place, body: at(rest), is_ray: false });
+        return Some(Head {
+            time: Some(time),
+            level: first,
+            target: place,
+            body: at(rest),
+            is_ray: false,
+        });
     }
     let (level, rest) = rest.split_once(": ").filter(|(level, _)| is_level(level))?;
-    is_name(first).then_some(Head { time: Some(time), level, target: first, body: at(rest), is_ray: false })
+    is_name(first).then_some(Head {
+        time: Some(time),
+        level,
+        target: first,
+        body: at(rest),
+        is_ray: false,
+    })
 }
 
 /// Parses any other layout: a level among the first words after the time, in any brackets.
@@ -237,8 +252,9 @@ fn stamped(text: &str) -> Option<Head<'_>> {
     let (time, end) = timestamp::iso(text.as_bytes())?;
     let rest = text.get(end..)?;
     let at = |rest: &str| text.len() - rest.len();
-    let head =
-        |level, target, rest: &str| Some(Head { time: Some(time), level, target, body: at(rest), is_ray: false });
+    let head = |level, target, rest: &str| {
+        Some(Head { time: Some(time), level, target, body: at(rest), is_ray: false })
+    };
     if let Some(rest) = rest.strip_prefix(" - ") {
         let (first, rest) = rest.split_once(" - ")?;
         if is_level(first) {

@@ -4,6 +4,7 @@
 //! of glibc, UCX, c10 and TensorRT-LLM.
 
 use super::EventStart;
+use super::chain;
 use super::error::is_typed;
 
 /// Prefixes of a stack that bypassed every logger.
@@ -54,10 +55,11 @@ const CHAINS: [&str; 2] =
 
 /// Classifies a line without a header as the start or a part of a stack, or as neither.
 pub(super) fn classify_start(line: &[u8]) -> Option<EventStart> {
-    if starts(line, &STARTS) || is_child(line) {
+    if starts(line, &STARTS) || is_child(line) || chain::begins(line) {
         return Some(EventStart::Stack);
     }
     (starts(line, &PARTS)
+        || chain::is_part(line)
         || is_frame(line)
         || is_call(line)
         || is_location_line(line)
@@ -194,6 +196,8 @@ pub(super) fn is_foreign(text: &[u8]) -> bool {
         "panic({",
     ];
     is_native(text)
+        || chain::begins(text)
+        || chain::is_part(text)
         || starts(text, &OTHERS)
         || is_call(text.split(|b| *b == b'\n').next().unwrap_or_default())
 }
@@ -213,6 +217,8 @@ pub fn is_inside(line: &[u8]) -> bool {
     line.first().is_some_and(u8::is_ascii_whitespace)
         || is_location_line(line)
         || starts(line, &STARTS)
+        || chain::begins(line)
+        || chain::is_part(line)
         || memchr::memmem::find(line, b"Traceback (most recent").is_some()
 }
 
@@ -238,6 +244,11 @@ pub fn has_frames(text: &str) -> bool {
 
 /// Lines of an event in which its first frame is looked for.
 const MAX_LINES_TO_FRAME: usize = 30;
+
+/// Returns whether a line after a stack belongs to the same chain of exceptions.
+pub fn continues_chain(line: &[u8]) -> bool {
+    chain::goes_on(line)
+}
 
 /// Returns whether the next stack belongs to the same failure.
 pub fn is_chain(line: &[u8]) -> bool {

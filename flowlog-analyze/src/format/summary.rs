@@ -29,6 +29,10 @@ pub fn error_of(words: &str) -> ErrorSummary<'_> {
             if message.is_empty() { Cow::Owned(stack.frame) } else { Cow::Borrowed(message) };
         return ErrorSummary { kind: if kind.is_empty() { "Exception" } else { kind }, message };
     }
+    if let Some(root) = super::root_cause(words) {
+        let (kind, message) = typed(root).unwrap_or(("", root));
+        return ErrorSummary { kind, message: message.into() };
+    }
     if first.contains(" panicked at ") {
         return ErrorSummary {
             kind: "panic",
@@ -69,6 +73,11 @@ mod tests {
                 "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError",
                 "KeyError",
                 "a.py:f",
+            ),
+            (
+                "boot failed\na.B: x\n\tat a.C.d(C.java:7)\nCaused by: a.PoolException: no seat\n\t... 7 more",
+                "a.PoolException",
+                "no seat",
             ),
             ("thread 'main' panicked at x.rs:1:1:\nboom", "panic", "boom"),
             ("no type at all", "", "no type at all"),

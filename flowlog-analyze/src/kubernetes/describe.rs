@@ -167,6 +167,9 @@ impl Reading {
                 value.clone_into(&mut container.last_reason);
                 container.line = Some(line.at);
             }
+            (_, "Finished") if self.state == "Last State" => {
+                container.last_finished = time_of(value);
+            }
             (_, "Message") if !self.state.is_empty() => value.clone_into(&mut container.message),
             (_, "Exit Code") if self.state == "State" => container.exit_code = value.parse().ok(),
             (_, "Exit Code") if self.state == "Last State" => {
@@ -265,4 +268,9 @@ fn replicas(text: &str) -> Option<(u64, u64)> {
     let desired = number(" desired").or_else(|| number("desired"))?;
     let available = number(" available").or_else(|| number(" current")).unwrap_or(desired);
     Some((available, desired))
+}
+/// Parses `Sat, 22 Nov 2025 08:27:15 +0000`.
+fn time_of(text: &str) -> Option<i64> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    i64::try_from(time.as_nanosecond()).ok()
 }

@@ -53,10 +53,15 @@ struct Candidate<'c> {
 
 pub(super) fn judge(cluster: &Cluster, patterns: &RunPatterns<'_>) -> ClusterFindings {
     let mut candidates: BTreeMap<String, Candidate<'_>> = BTreeMap::new();
+    let ends = cluster.objects.values().flat_map(|object| &object.containers);
+    let newest = ends
+        .filter_map(|container| container.last_finished)
+        .chain(patterns.iter().filter_map(|pattern| pattern.stats.last.time()))
+        .max();
     for object in cluster.objects.values() {
         let name = object.workload().to_owned();
         let well = trouble::is_well(object);
-        let found = trouble::of(object, cluster);
+        let found = trouble::of(object, cluster, newest);
         let candidate = candidates.entry(name).or_insert(Candidate {
             score: 0.0,
             troubles: Vec::new(),
@@ -385,6 +390,7 @@ fn finding(name: &str, candidate: &Candidate<'_>) -> Option<Finding> {
         score: candidate.score.min(0.95),
         reason: worst.reason.clone(),
         template: None,
+        root_cause: String::new(),
         count: 1,
         first: None,
         evidence: vec![worst.line],

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::line::Line;
 use super::object::{Cluster, Container, Event, Kind, Object};
+use crate::timestamp;
 
 /// Maximum length of a manifest in bytes.
 const MAX_BYTES: usize = 16 << 20;
@@ -170,6 +171,8 @@ fn container(status: &Value, is_init: bool, line: crate::flow::LineRef) -> Conta
         message: text(&path("message")).to_owned(),
         exit_code: status.pointer(&path("exitCode")).and_then(Value::as_i64),
         last_reason: text("/lastState/terminated/reason").to_owned(),
+        last_finished: timestamp::iso(text("/lastState/terminated/finishedAt").as_bytes())
+            .map(|(time, _)| time.ns),
         last_exit_code: status.pointer("/lastState/terminated/exitCode").and_then(Value::as_i64),
         restarts: status.get("restartCount").and_then(Value::as_u64).unwrap_or(0),
         ready: status.get("ready").and_then(Value::as_bool),

@@ -51,6 +51,8 @@ pub(super) struct Container {
     /// Reason and exit code of the last termination.
     pub last_reason: String,
     pub last_exit_code: Option<i64>,
+    /// When the last termination was, in nanoseconds.
+    pub last_finished: Option<i64>,
     pub restarts: u64,
     pub ready: Option<bool>,
     pub line: Option<LineRef>,
@@ -81,6 +83,8 @@ pub(super) struct Object {
     pub node: String,
     /// Phase or status: `Running`, `Pending`, `CrashLoopBackOff`, `NotReady`.
     pub status: String,
+    /// A status that an earlier table shows, with its line, if it is another one.
+    pub past_status: Option<(String, LineRef)>,
     /// Ready replicas or containers, and how many there should be.
     pub ready: Option<(u64, u64)>,
     pub restarts: u64,
@@ -112,6 +116,7 @@ impl Object {
             owner: String::new(),
             node: String::new(),
             status: String::new(),
+            past_status: None,
             ready: None,
             restarts: 0,
             conditions: Vec::new(),

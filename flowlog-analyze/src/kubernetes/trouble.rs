@@ -22,10 +22,12 @@ pub(super) struct Trouble {
 const PAST: f64 = 0.15;
 
 /// Returns everything that is wrong with an object, the worst first.
-pub(super) fn of(object: &Object, cluster: &Cluster) -> Vec<Trouble> {
+///
+/// `newest` is the time of the newest line or change, in nanoseconds.
+pub(super) fn of(object: &Object, cluster: &Cluster, newest: Option<i64>) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     match object.kind {
-        Kind::Pod => pod(object, &mut troubles),
+        Kind::Pod => pod(object, newest, &mut troubles),
         Kind::Node => node(object, cluster, &mut troubles),
         Kind::Workload | Kind::Job => workload(object, &mut troubles),
         Kind::Service => service(object, cluster, &mut troubles),
@@ -33,6 +35,10 @@ pub(super) fn of(object: &Object, cluster: &Cluster) -> Vec<Trouble> {
             if matches!(object.status.as_str(), "Pending" | "Lost") {
                 troubles.push(hard(0.8, format!("the claim is {}", object.status), object.line));
             }
+        }
+        Kind::Other if object.is_terminating || object.status == "Terminating" => {
+            let what = "it is being deleted, and does not end".to_owned();
+            troubles.push(soft(0.75, what, object.line));
         }
         Kind::Autoscaler | Kind::Other => {}
     }
@@ -175,6 +181,8 @@ fn of_event(event: &Event) -> Option<(f64, bool)> {
         "Preempted" => (0.85, false),
         "NodeNotReady" => (0.4, true),
         "OOMKilling" | "SystemOOM" => (0.6, false),
+        // The kubelet has not measured the file system yet.
+        "ImageGCFailed" | "ContainerGCFailed" if has("invalid capacity") => (0.08, true),
         "EvictionThresholdMet" | "FreeDiskSpaceFailed" | "ImageGCFailed" | "ContainerGCFailed" => {
             (0.8, false)
         }
@@ -205,7 +213,10 @@ fn of_event(event: &Event) -> Option<(f64, bool)> {
     })
 }
 
-fn pod(object: &Object, troubles: &mut Vec<Trouble>) {
+/// How long ago a container may have ended to matter now, in nanoseconds.
+const RECENT_NS: i64 = 3_600_000_000_000;
+
+fn pod(object: &Object, newest: Option<i64>, troubles: &mut Vec<Trouble>) {
     for container in &object.containers {
         let line = container.line.unwrap_or(object.line);
         let named = |what: String| {
@@ -241,7 +252,15 @@ fn pod(object: &Object, troubles: &mut Vec<Trouble>) {
                 2..=3 => 0.55,
                 _ => 0.8,
             };
-            let factor = if container.ready == Some(false) { 0.9 } else { factor };
+            let is_old = container
+                .last_finished
+                .zip(newest)
+                .is_some_and(|(finished, newest)| newest.saturating_sub(finished) > RECENT_NS);
+            let factor = match container.ready {
+                Some(false) => 0.9,
+                _ if is_old => 0.15,
+                _ => factor,
+            };
             let reason = named(format!("ended before, {} restarts: {what}", container.restarts));
             troubles.push(Trouble {
                 score: score * factor,
@@ -251,6 +270,13 @@ fn pod(object: &Object, troubles: &mut Vec<Trouble>) {
                 line,
             });
         }
+    }
+    if let Some((past, line)) = &object.past_status
+        && let Some((score, what)) = of_exit(past, None)
+    {
+        // What restarted and is not ready yet may fail again.
+        let factor = if is_well(object) { 0.4 } else { 0.8 };
+        troubles.push(soft(score * factor, format!("it failed before: {what}"), *line));
     }
     let line = object.line;
     let status = object.status.as_str();
@@ -356,6 +382,10 @@ fn of_exit(reason: &str, code: Option<i64>) -> Option<(f64, String)> {
             Some((0.9, format!("its command cannot be run (exit code {code})")))
         }
         (_, Some(0)) | ("", None) => None,
+        // The kubelet does not know how it ended: the node restarted.
+        ("Unknown" | "ContainerStatusUnknown", _) => {
+            Some((0.5, "it ended with its node".to_owned()))
+        }
         (_, Some(code)) => Some((0.78, format!("it ended with exit code {code}"))),
         (_, None) => Some((0.7, format!("it ended ({reason})"))),
     }

@@ -82,7 +82,9 @@ impl<'c> PendingEvent<'c> {
                 may_have_stack || self.in_stack || self.expects_more
             }
             (Kind::Raw, Some(EventStart::Part)) => true,
-            (Kind::Raw, Some(EventStart::Stack)) => self.chained,
+            (Kind::Raw, Some(EventStart::Stack)) => {
+                self.chained || self.in_stack && stack::continues_chain(line)
+            }
             (_, None) => self.accepts_text(line),
         };
         goes_on.then_some(0)
@@ -96,9 +98,9 @@ impl<'c> PendingEvent<'c> {
         }
         // Other text follows a blank line, and also a stack.
         let Kind::Logged { may_have_stack, repeats_header, .. } = self.kind else {
-            return self.in_stack && stack::is_last(line);
+            return self.in_stack && (stack::is_last(line) || stack::continues_chain(line));
         };
-        if self.in_stack && stack::is_last(line) {
+        if self.in_stack && (stack::is_last(line) || stack::continues_chain(line)) {
             return true;
         }
         if repeats_header {

@@ -82,15 +82,21 @@ fn attribute(
     }
     let owner = ownership::of_module(&stats.target)
         .or_else(|| ownership::of_message(&stats.first.1))
-        .or_else(|| ownership::of_stack(&stats.first.1))
-        .or_else(|| component_names::component_in(&stats.target));
+        .or_else(|| Some(stats.code_owner.as_str()).filter(|owner| !owner.is_empty()))
+        .or_else(|| {
+            component_names::component_in(&stats.target)
+                .filter(|name| component_names::is_of_inference(name))
+        });
     if let Some(owner) = owner {
         return (CompactString::from(owner), instance);
     }
     let logger = component_names::of_logger(&stats.target)
         .or_else(|| component_names::of_frames(&stats.first.1))
         .map(CompactString::from);
-    if process.component == "unknown" || is_single {
+    // `billing-gateway.log` says more than its logger `Billing`.
+    let is_refined =
+        logger.as_ref().is_some_and(|logger| component_names::refines(&process.component, logger));
+    if (process.component == "unknown" || is_single) && !is_refined {
         return (logger.unwrap_or_else(|| process.component.clone()), instance);
     }
     (process.component.clone(), instance)

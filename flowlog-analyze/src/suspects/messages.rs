@@ -9,7 +9,7 @@ use super::{Finding, FindingKind};
 use crate::diagnose::RunModel;
 use crate::flow::LogPosition;
 use crate::patterns::masked;
-use crate::profile::{Profile, RunPattern, RunPatterns};
+use crate::profile::{EarlierPart, Profile, RunPattern, RunPatterns};
 use crate::traces::FlowLines;
 
 /// Score of an error that the baseline does not have and that comes several times.
@@ -30,6 +30,9 @@ const ERROR: f64 = 0.5;
 /// Score of an error that goes on steadily from the beginning to the end.
 const STEADY_ERROR: f64 = 0.12;
 
+/// Score of an error that came as often in the earlier part of the run.
+const USUAL_EARLIER: f64 = 0.3;
+
 /// Score of messages that are missing, at most.
 const MISSING: f64 = 0.66;
 
@@ -42,14 +45,20 @@ const NEW_MESSAGE: f64 = 0.22;
 /// Maximum number of findings of one kind and component.
 const MAX_PER_COMPONENT: usize = 6;
 
+/// The run whose messages are searched.
+pub(super) struct Run<'r, 'p> {
+    pub patterns: &'r RunPatterns<'p>,
+    pub model: &'r RunModel,
+    pub flows: &'r FlowLines,
+    /// Its earlier part, if there is no baseline.
+    pub earlier: Option<&'r EarlierPart>,
+    /// Its duration.
+    pub seconds: f64,
+}
+
 /// Finds unusual messages.
-pub(super) fn find(
-    patterns: &RunPatterns<'_>,
-    model: &RunModel,
-    baselines: &[Profile],
-    seconds: f64,
-    flows: &FlowLines,
-) -> Vec<Finding> {
+pub(super) fn find(run: &Run<'_, '_>, baselines: &[Profile]) -> Vec<Finding> {
+    let Run { patterns, flows, seconds, .. } = *run;
     let mut findings = Vec::new();
     let totals = totals(patterns);
     // The same message of several pods is one.
@@ -67,7 +76,7 @@ pub(super) fn find(
         let verdict = if !is_error {
             new_message(main, component, *hash, count, &usual)
         } else if baselines.is_empty() {
-            Some(error_without_baseline(main, count, lines, model))
+            Some(error_without_baseline(main, count, lines, run))
         } else {
             Some(error(main, component, *hash, count, lines, &usual))
         };
@@ -88,6 +97,7 @@ pub(super) fn find(
             score,
             reason,
             template: Some(masked(&main.stats.first.1)),
+            root_cause: main.stats.root_cause.to_string(),
             count,
             first: main.stats.first.0.time(),
             evidence,
@@ -176,8 +186,7 @@ impl<'b> Usual<'b> {
         let of = |profile: &Profile| {
             let usual: u64 = hashes.iter().map(|hash| profile.count(component, *hash)).sum();
             let by_lines = lines as f64 / (profile.lines(component) as f64).max(1.0);
-            let by_time =
-                if profile.seconds > 1.0 { self.seconds / profile.seconds } else { 1.0 };
+            let by_time = if profile.seconds > 1.0 { self.seconds / profile.seconds } else { 1.0 };
             usual as f64 * by_lines.max(by_time)
         };
         (*count, self.baselines.iter().map(of).max_by(f64::total_cmp).unwrap_or(0.0))
@@ -225,8 +234,9 @@ fn error_without_baseline(
     main: &RunPattern<'_>,
     count: u64,
     lines: u64,
-    model: &RunModel,
+    run: &Run<'_, '_>,
 ) -> (f64, String) {
+    let model = run.model;
     let stats = main.stats;
     let stack = if stats.has_stack { 0.05 } else { 0.0 };
     let process = model.process(model.of_producer(main.key.0));
@@ -247,6 +257,15 @@ fn error_without_baseline(
         let reason = format!("an error from the beginning to the end, {}", times(count));
         return (STEADY_ERROR + 0.4 * share, reason);
     }
+    let early = run.earlier.map(|earlier| (earlier, stats.rate.within(i64::MIN, earlier.until)));
+    if let Some((earlier, early)) = early
+        && early > 0
+        && ((count - early) as f64) < 3.0 * earlier.expected_later(early) + 4.0
+    {
+        let reason = format!("an error that came earlier in the run, too, {}", times(count));
+        return (USUAL_EARLIER + stack, reason);
+    }
+    let since = if early.is_some_and(|(_, early)| early == 0) { 0.1 } else { 0.0 };
     // A process whose last words are an error ended by it.
     let is_end = ends.zip(last).is_some_and(|(ends, last)| {
         ends.saturating_sub(last) < 2_000_000_000 && span > 0 && count <= 3
@@ -259,7 +278,7 @@ fn error_without_baseline(
     } else {
         format!("an error, {}", times(count))
     };
-    (ERROR + 2.0 * stack + late, reason)
+    (ERROR + 2.0 * stack + late + since, reason)
 }
 
 /// Returns whether most lines of a pattern come in one half of its time.
@@ -344,6 +363,7 @@ fn missing(
                     "a message that is missing: {found} lines, about {expected:.0} by the baseline"
                 ),
                 template: Some(pattern.text.clone()),
+                root_cause: String::new(),
                 count: found,
                 first: main.and_then(|main| main.stats.first.0.time()),
                 evidence: main.map(|main| main.stats.first.0.line).into_iter().collect(),

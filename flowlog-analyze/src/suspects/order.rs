@@ -76,6 +76,7 @@ pub(super) fn find(found: &BTreeMap<SequenceKey, Sequence>, baselines: &[Profile
                      times: work ended early or took another way"
                 ),
                 template: None,
+                root_cause: String::new(),
                 count: most.count,
                 first: None,
                 evidence: vec![most.example],

@@ -124,8 +124,8 @@ fn in_common(words: &[&str], other: &[&str]) -> Vec<bool> {
         {
             j += 1;
         }
-        let is_shared = other.get(j) == Some(word)
-            && get(&lengths, i, j) == get(&lengths, i + 1, j + 1) + 1;
+        let is_shared =
+            other.get(j) == Some(word) && get(&lengths, i, j) == get(&lengths, i + 1, j + 1) + 1;
         j += usize::from(is_shared);
         common.push(is_shared);
     }

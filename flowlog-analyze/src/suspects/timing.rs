@@ -148,6 +148,7 @@ pub(super) fn find(
                 share * 100.0
             ),
             template: None,
+            root_cause: String::new(),
             count: excess.count,
             first: None,
             evidence: vec![line],

@@ -13,6 +13,7 @@ use super::words::{
     Label, group_len, has_extension, is_logger, is_number, is_thread, is_word, level,
     named_before_colon, program, service_and_trace, trace_label,
 };
+use crate::secrets;
 use crate::timestamp::{self, Timestamp};
 
 /// Maximum length of a header in bytes.
@@ -74,6 +75,11 @@ impl<'a> Header<'a> {
             || header.has_clock && (header.level.is_some() || header.has_origin)
             || header.level.is_some()
                 && (header.has_origin || header.is_target_certain || scan.is_level_marked(&header));
+        // `db_password: x` is no logger: its value is a secret only beside its name.
+        if is_header && secrets::is_key(header.target) {
+            header.body = line.find(header.target).unwrap_or(header.body);
+            header.target = "";
+        }
         is_header.then_some(header)
     }
 
