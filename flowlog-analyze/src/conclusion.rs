@@ -106,7 +106,7 @@ pub fn conclude(
     let is_only_a_client = diagnosis.outcome == RunOutcome::Cancelled
         && diagnosis.counts.total == 0
         && !diagnosis.was_stopped
-        && score >= STRONG_AT_STOP;
+        && score >= STRONG;
     if diagnosis.outcome != RunOutcome::Healthy && !is_only_a_client {
         return None;
     }

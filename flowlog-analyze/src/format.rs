@@ -240,31 +240,35 @@ impl Format {
 
     /// Returns the format's name in the report.
     pub fn name(self) -> &'static str {
-        all_formats().nth(self.0).map_or("unrecognised", |format| format.name)
+        let fallback = || FALLBACKS.get(self.0.checked_sub(FORMATS.len())?);
+        FORMATS.get(self.0).or_else(fallback).map_or("unrecognised", |format| format.name)
     }
+
+    /// Formats of loggers that any program may use, apart from the generic ones.
+    const OF_ANY_LOGGER: [Self; 3] =
+        [Self::named("python_logging"), Self::named("logfmt"), Self::named("glog")];
+
+    /// Other formats that any program may write.
+    const OF_ANY_PROGRAM: [Self; 6] = [
+        Self::named("python_traceback"),
+        Self::named("uvicorn"),
+        Self::named("go_panic"),
+        Self::named("rust_panic"),
+        Self::named("native_abort"),
+        Self::named("exit_status"),
+    ];
 
     /// Returns whether any program may write the format, so that it does not tell which program
     /// does.
     pub fn is_of_any_program(self) -> bool {
-        self.is_generic()
+        self.is_of_any_logger()
             || self == Self::UNRECOGNISED
-            || matches!(
-                self.name(),
-                "python_logging"
-                    | "python_traceback"
-                    | "logfmt"
-                    | "glog"
-                    | "uvicorn"
-                    | "go_panic"
-                    | "rust_panic"
-                    | "native_abort"
-                    | "exit_status"
-            )
+            || Self::OF_ANY_PROGRAM.contains(&self)
     }
 
     /// Returns whether the format is that of a logger that any program may use.
     pub fn is_of_any_logger(self) -> bool {
-        self.is_generic() || matches!(self.name(), "python_logging" | "logfmt" | "glog")
+        self.is_generic() || Self::OF_ANY_LOGGER.contains(&self)
     }
 
     /// Returns whether the format accepts the lines of any logger, so that its levels and IDs prove

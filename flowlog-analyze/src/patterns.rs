@@ -10,10 +10,11 @@
 mod mask;
 mod rate;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use compact_str::CompactString;
 use flowlog_schema::Level;
+use foldhash::fast::FixedState;
 
 use crate::event::truncate;
 use crate::flow::{LogPosition, ProducerId};
@@ -107,7 +108,7 @@ const MAX_PATTERNS: usize = 32_768;
 /// All patterns of a part of the input.
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {
-    stats: BTreeMap<PatternKey, PatternStats>,
+    stats: HashMap<PatternKey, PatternStats, FixedState>,
     /// Patterns of errors, and others, with a hash that has more leading zeros than this are kept.
     depths: [u32; 2],
     counts: [usize; 2],
@@ -116,7 +117,9 @@ pub struct Patterns {
 impl Patterns {
     /// Iterates over the patterns, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&PatternKey, &PatternStats)> {
-        self.stats.iter()
+        let mut stats: Vec<(&PatternKey, &PatternStats)> = self.stats.iter().collect();
+        stats.sort_unstable_by_key(|(key, _)| **key);
+        stats.into_iter()
     }
 
     /// Returns whether patterns were dropped because there were too many.
@@ -195,8 +198,8 @@ impl Patterns {
             return;
         }
         match self.stats.entry(key) {
-            std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().merge(stats),
-            std::collections::btree_map::Entry::Vacant(entry) => {
+            std::collections::hash_map::Entry::Occupied(mut entry) => entry.get_mut().merge(stats),
+            std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(stats);
                 self.counts[class] += 1;
             }
@@ -262,7 +265,7 @@ mod tests {
                 let key = (keys[at].0, keys[at].1 ^ at as u64);
                 patterns.insert(key, stats(at as u64, at % 100 == 0));
             }
-            let kept: Vec<PatternKey> = patterns.stats.keys().copied().collect();
+            let kept: Vec<PatternKey> = patterns.iter().map(|(key, _)| *key).collect();
             (kept, patterns.depths)
         };
         let forward = build(&mut (0..keys.len()));

@@ -184,7 +184,7 @@ impl EarlierPart {
 const EARLIER: f64 = 0.3;
 
 /// Minimum duration of the earlier part, in seconds.
-const MIN_EARLIER_SECONDS: f64 = 20.0;
+const MIN_EARLIER_SECONDS: f64 = 15.0;
 
 /// Returns the earlier part of a run, if it is long enough to say what is usual.
 pub fn earlier_part(

@@ -281,6 +281,36 @@ fn a_worker_that_never_logs_again_crashed() {
 }
 
 #[test]
+fn a_worker_whose_log_is_cut_off_neither_hangs_nor_crashed() {
+    let frontend: String =
+        (0_u32..60).flat_map(|at| served(f64::from(at), 100 + u64::from(at))).collect();
+    let open = line("30 frontend/f 7 1 start receive") + &line("30.02 vllm/v-1 7 3<1 start long");
+    let beats = |until: u64| -> String {
+        let beat = |at: u64| {
+            line(&format!("{at}.1 vllm/v-1 4{at} 4{at}3 start free"))
+                + &line(&format!("{at}.2 vllm/v-1 4{at} 4{at}3 end free"))
+        };
+        (0..until).map(beat).collect()
+    };
+    let (caller, callee) = open.split_at(open.find('\n').unwrap() + 1);
+    let worker = beats(30) + callee;
+    let outcome = |worker: &str| {
+        let sources = [
+            ("frontend.log", frontend.clone() + caller),
+            ("other.log", beats(60).replace("v-1", "v-2")),
+            ("worker.log", worker.to_owned()),
+        ];
+        let sources = sources.iter().map(|(name, text)| (*name, text.as_bytes()));
+        let sources = Sources::from_texts(sources).unwrap();
+        let report = analyze(&sources, &Options::default(), &|_| ());
+        (answer(&report), report.input.incomplete.len())
+    };
+    assert_eq!(outcome(&worker), ("vllm/v-1 crash Failed".to_owned(), 0));
+    let (answer, incomplete) = outcome(&format!("{worker}2025-11-22T08:30:30.1"));
+    assert!(!answer.contains("crash") && incomplete == 1, "{answer}");
+}
+
+#[test]
 fn failures_caused_by_a_dead_worker() {
     // v-0 logs last at 10.02, and all other processes go on.
     let dead = "10.02 vllm/v-0 6 3<2 start decode";

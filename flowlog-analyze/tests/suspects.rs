@@ -208,6 +208,40 @@ fn an_export_and_otlp_are_read() {
 }
 
 #[test]
+fn a_job_whose_log_was_cut_is_not_healthy() {
+    let job = "2025-11-22T08:27:15.123456Z 00O INFO:     Started server process [7]\n\
+               2025-11-22T08:27:16.123456Z 00O INFO:     Application startup complete.\n";
+    let cut = format!("{job}\u{1b}[0;33mJob's log exceeded limit of 4194304 bytes.\n");
+    for (text, outcome, incomplete) in
+        [(job, RunOutcome::Healthy, 0), (cut.as_str(), RunOutcome::Inconclusive, 1)]
+    {
+        let sources = Sources::from_texts([("job.log", text.as_bytes())]).unwrap();
+        let report = judge(&sources, false, Vec::new());
+        assert_eq!(report.verdict.outcome, outcome, "{text}");
+        assert_eq!(report.input.incomplete.len(), incomplete, "{text}");
+    }
+}
+
+#[test]
+fn the_earlier_part_of_a_run_is_its_baseline() {
+    // The fault begins after 120 of 300 requests.
+    let report = judge(&run(7, Fault::Slow), true, Vec::new());
+    assert_eq!(report.verdict.component.as_deref(), Some("payments"), "{:?}", report.suspects);
+    assert!(report.suspects[0].reasons[0].contains("earlier in the run"), "{:?}", report.suspects);
+}
+
+#[test]
+fn a_root_cause_is_named() {
+    let log = "2025-11-22 08:27:15 INFO [main] a.b.Cart : up\n\
+               2025-11-22 08:27:16 ERROR [main] a.b.Cart : no cart\na.b.CartException: no cart\n\
+               \tat a.b.Cart.get(Cart.java:7)\nCaused by: java.net.ConnectException: refused\n\t... 7 more\n";
+    let sources = Sources::from_texts([("cart.log", log.as_bytes())]).unwrap();
+    let report = judge(&sources, true, Vec::new());
+    let reason = &report.suspects[0].reasons[0];
+    assert!(reason.ends_with("(root cause: java.net.ConnectException: refused)"), "{reason}");
+}
+
+#[test]
 fn a_run_that_failed_is_never_called_healthy() {
     for text in ["", "hello\n", "INFO all is well\n"] {
         let sources = Sources::from_texts([("input.log", text.as_bytes())]).unwrap();

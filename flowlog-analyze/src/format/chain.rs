@@ -28,12 +28,21 @@ const PARTS: [&str; 9] = [
 /// Returns whether a line is the beginning of an exception that nothing caught, or that a chain
 /// continues with: in Ruby, each exception of a chain begins alike.
 pub(super) fn begins(line: &[u8]) -> bool {
-    UNCAUGHT.iter().any(|word| line.starts_with(word.as_bytes())) || is_ruby(line)
+    // Most lines begin with another letter.
+    matches!(line.first(), Some(b'P' | b'F' | b'U'))
+        && UNCAUGHT.iter().any(|word| line.starts_with(word.as_bytes()))
+        || is_ruby(line)
 }
 
 /// Returns whether a line belongs to the chain before it.
 pub(super) fn is_part(line: &[u8]) -> bool {
-    PARTS.iter().any(|word| line.starts_with(word.as_bytes())) || is_php_frame(line)
+    match line.first() {
+        Some(b'#') => is_php_frame(line),
+        Some(b' ' | b'[' | b'C' | b'S' | b'W') => {
+            PARTS.iter().any(|word| line.starts_with(word.as_bytes()))
+        }
+        _ => false,
+    }
 }
 
 /// Returns whether a line, after a blank one, goes on with the chain before it: `Next X: …` in PHP.
@@ -48,13 +57,16 @@ pub(super) fn goes_on(line: &[u8]) -> bool {
 
 /// Returns whether a line is `FILE.rb:LINE:in 'METHOD': MESSAGE (CLASS)`.
 fn is_ruby(line: &[u8]) -> bool {
-    let Some(at) = memchr::memmem::find(line, b".rb:") else { return false };
-    let rest = line.get(at + 4..).unwrap_or_default();
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let is_path = line.get(..at).is_some_and(|path| !path.contains(&b' '));
-    is_path
+    if line.last() != Some(&b')') {
+        return false;
+    }
+    let Some(end) = memchr::memchr(b':', line) else { return false };
+    let (path, rest) = line.split_at(end);
+    let digits = rest.iter().skip(1).take_while(|byte| byte.is_ascii_digit()).count();
+    path.ends_with(b".rb")
+        && !path.contains(&b' ')
         && digits > 0
-        && rest.get(digits..).is_some_and(|rest| {
+        && rest.get(1 + digits..).is_some_and(|rest| {
             rest.starts_with(b":in ") && memchr::memmem::find(rest, b"': ").is_some()
         })
 }

@@ -195,11 +195,12 @@ pub(super) fn is_foreign(text: &[u8]) -> bool {
         "exit status ",
         "panic({",
     ];
+    let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     is_native(text)
-        || chain::begins(text)
-        || chain::is_part(text)
+        || chain::begins(first)
+        || chain::is_part(first)
         || starts(text, &OTHERS)
-        || is_call(text.split(|b| *b == b'\n').next().unwrap_or_default())
+        || is_call(first)
 }
 
 /// Returns whether a message after the same header continues the event before it: as more of a

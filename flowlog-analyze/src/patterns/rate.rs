@@ -1,7 +1,5 @@
 //! When the lines of a pattern were logged: a histogram that coarsens as it grows.
 
-use std::collections::BTreeMap;
-
 /// Maximum number of buckets.
 const MAX_BUCKETS: usize = 48;
 
@@ -13,22 +11,41 @@ const MAX_BUCKETS: usize = 48;
 pub struct Rate {
     /// Logarithm of the width in seconds.
     width: u32,
-    buckets: BTreeMap<i64, u64>,
+    /// Buckets in order, each with its lines.
+    buckets: Vec<(i64, u64)>,
 }
 
 impl Rate {
     /// Adds lines at a time in nanoseconds.
     pub fn add(&mut self, time: i64, count: u64) {
-        let second = time.div_euclid(1_000_000_000);
-        *self.buckets.entry(second >> self.width).or_default() += count;
+        let bucket = time.div_euclid(1_000_000_000) >> self.width;
+        // Most lines come in order.
+        if let Some((last, lines)) = self.buckets.last_mut()
+            && *last == bucket
+        {
+            *lines += count;
+            return;
+        }
+        self.add_to(bucket, count);
         self.shrink();
+    }
+
+    fn add_to(&mut self, bucket: i64, count: u64) {
+        match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+            Ok(at) => {
+                if let Some((_, lines)) = self.buckets.get_mut(at) {
+                    *lines += count;
+                }
+            }
+            Err(at) => self.buckets.insert(at, (bucket, count)),
+        }
     }
 
     /// Takes back one line.
     pub fn take_back(&mut self, time: i64) {
         let bucket = time.div_euclid(1_000_000_000) >> self.width;
-        if let Some(count) = self.buckets.get_mut(&bucket) {
-            *count = count.saturating_sub(1);
+        if let Some((_, lines)) = self.buckets.iter_mut().rev().find(|(own, _)| *own == bucket) {
+            *lines = lines.saturating_sub(1);
         }
     }
 
@@ -39,7 +56,7 @@ impl Rate {
         }
         let shift = self.width - other.width;
         for (bucket, count) in other.buckets {
-            *self.buckets.entry(bucket >> shift).or_default() += count;
+            self.add_to(bucket >> shift, count);
         }
         self.shrink();
     }
@@ -63,11 +80,12 @@ impl Rate {
 
     fn coarsen(&mut self) {
         self.width += 1;
-        let mut coarse = BTreeMap::new();
-        for (bucket, count) in std::mem::take(&mut self.buckets) {
-            *coarse.entry(bucket >> 1).or_default() += count;
-        }
-        self.buckets = coarse;
+        self.buckets.iter_mut().for_each(|(bucket, _)| *bucket >>= 1);
+        self.buckets.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            kept.1 += if is_same { next.1 } else { 0 };
+            is_same
+        });
     }
 }
 
