@@ -35,7 +35,7 @@ const MIN_UNDERSTOOD_WITH_FLOWS: f64 = 0.1;
 /// Maximum score of the best suspect of a run that is like its baseline.
 const WEAK: f64 = 0.45;
 
-/// Minimum share of the additional time, and factor, of a slowdown that is a failure by itself.
+/// Minimum share of the additional time of a slowdown that is a failure by itself.
 const CLEAR_SHARE: f64 = 0.6;
 
 /// Minimum factor by which the slowest step of a slowdown that is a failure by itself is slower.
@@ -138,23 +138,21 @@ pub fn conclude(
 
 /// Returns whether the failure is known only from the text of a line.
 fn is_text_only(diagnosis: &Diagnosis) -> bool {
+    let text = [Basis::ErrorText, Basis::Relay, Basis::Pattern, Basis::RuleMatch];
+    rests_on(diagnosis, &text)
+}
+
+/// Returns whether no flow failed, and the first cause rests on one of these bases.
+fn rests_on(diagnosis: &Diagnosis, bases: &[Basis]) -> bool {
     diagnosis.counts.failed == 0
-        && diagnosis.causes.first().is_some_and(|cause| {
-            matches!(
-                cause.failure.basis,
-                Basis::ErrorText | Basis::Relay | Basis::Pattern | Basis::RuleMatch
-            )
-        })
+        && diagnosis.causes.first().is_some_and(|cause| bases.contains(&cause.failure.basis))
 }
 
 /// Puts the best suspect first if the failure is known only from the text of a line, and the
 /// baseline has that line, too, or shows something more unusual.
 fn prefer_suspect(diagnosis: &mut Diagnosis, suspects: &Suspects, known: Known) {
     let Some(best) = suspects.list.first() else { return };
-    let is_weak = diagnosis.counts.failed == 0
-        && diagnosis.causes.first().is_some_and(|cause| {
-            matches!(cause.failure.basis, Basis::ErrorText | Basis::Relay | Basis::Pattern)
-        });
+    let is_weak = rests_on(diagnosis, &[Basis::ErrorText, Basis::Relay, Basis::Pattern]);
     let component = diagnosis.causes.first().map(|cause| cause.failure.component.clone());
     let own = suspects
         .list
@@ -213,8 +211,13 @@ fn confidence(suspects: &Suspects) -> f64 {
 
 /// Returns the share of lines in formats of known programs, whose failures the rules know.
 fn known_share(input: &Input) -> f64 {
-    let of_known = Format::all().filter(|format| !format.is_of_any_program());
-    let lines: u64 = of_known.filter_map(|format| input.formats.get(format.name())).sum();
+    share_of(input, |format| !format.is_of_any_program())
+}
+
+/// Returns the share of lines in some formats.
+fn share_of(input: &Input, is_counted: impl Fn(Format) -> bool) -> f64 {
+    let counted = Format::all().filter(|format| is_counted(*format));
+    let lines: u64 = counted.filter_map(|format| input.formats.get(format.name())).sum();
     #[expect(clippy::cast_precision_loss, reason = "a ratio tolerates rounding")]
     let share = lines as f64 / input.lines.max(1) as f64;
     share
@@ -222,8 +225,5 @@ fn known_share(input: &Input) -> f64 {
 
 /// Returns the share of lines that some format accepts.
 fn understood(input: &Input) -> f64 {
-    let unknown = input.formats.get("unrecognised").copied().unwrap_or(0);
-    #[expect(clippy::cast_precision_loss, reason = "a ratio tolerates rounding")]
-    let share = 1.0 - unknown as f64 / input.lines.max(1) as f64;
-    share
+    1.0 - share_of(input, |format| format == Format::UNRECOGNISED)
 }

@@ -4,8 +4,8 @@
 //! a run is found by its patterns: new ones, ones that are missing, and ones that come more often.
 //!
 //! Merging does not depend on the order of the parts: counts are sums, places are minima and
-//! maxima, and when there are too many patterns, those with the largest hashes are dropped, which
-//! are the same in any order.
+//! maxima, and when there are too many patterns, they are sampled by their hashes, which gives the
+//! same ones in any order.
 
 mod mask;
 mod rate;
@@ -19,6 +19,7 @@ use foldhash::fast::FixedState;
 use crate::event::truncate;
 use crate::flow::{LogPosition, ProducerId};
 use crate::format::{ownership, root_cause};
+use crate::secrets;
 
 pub use mask::{masked, pattern_hash};
 pub use rate::Rate;
@@ -56,6 +57,19 @@ pub struct PatternStats {
 }
 
 impl PatternStats {
+    /// Takes the earliest line's names and message.
+    fn describe(&mut self, line: &PatternLine<'_>) {
+        self.component = line.component.into();
+        self.instance = line.instance.into();
+        self.target = line.target.into();
+        self.first = (line.position, truncate(line.message, MAX_MESSAGE_BYTES).into());
+        let stack = line.has_stack.then_some(line.message);
+        self.code_owner = stack.and_then(ownership::of_stack).unwrap_or_default().into();
+        // What is cut may be what a secret is known by.
+        let root_cause = secrets::mask(stack.and_then(root_cause).unwrap_or_default());
+        self.root_cause = truncate(&root_cause, MAX_ROOT_BYTES).into();
+    }
+
     /// Merges the lines of another part of the input.
     fn merge(&mut self, other: Self) {
         self.count += other.count;
@@ -132,11 +146,16 @@ impl Patterns {
         let position = line.position;
         if let Some(stats) = self.stats.get_mut(&key) {
             stats.count += 1;
-            stats.is_error |= line.is_error;
+            if line.is_error && !stats.is_error {
+                stats.is_error = true;
+                self.counts[0] += 1;
+                self.counts[1] -= 1;
+            }
             stats.has_stack |= line.has_stack;
             stats.level = stats.level.max(line.level);
-            if position < stats.first.0 {
-                stats.first.0 = position;
+            // A line may come again, as a part of a longer event.
+            if position <= stats.first.0 {
+                stats.describe(line);
             }
             stats.last = stats.last.max(position);
             if let Some(time) = position.time() {
@@ -148,27 +167,22 @@ impl Patterns {
         if let Some(time) = position.time() {
             rate.add(time, 1);
         }
-        let message = truncate(line.message, MAX_MESSAGE_BYTES);
-        let stack = line.has_stack.then_some(line.message);
-        let (root_cause, code_owner) =
-            (stack.and_then(root_cause), stack.and_then(ownership::of_stack));
-        self.insert(
-            key,
-            PatternStats {
-                component: line.component.into(),
-                instance: line.instance.into(),
-                target: line.target.into(),
-                level: line.level,
-                is_error: line.is_error,
-                has_stack: line.has_stack,
-                count: 1,
-                first: (position, message.into()),
-                code_owner: code_owner.unwrap_or_default().into(),
-                root_cause: truncate(root_cause.unwrap_or_default(), MAX_ROOT_BYTES).into(),
-                last: position,
-                rate,
-            },
-        );
+        let mut stats = PatternStats {
+            component: CompactString::default(),
+            instance: CompactString::default(),
+            target: CompactString::default(),
+            level: line.level,
+            is_error: line.is_error,
+            has_stack: line.has_stack,
+            count: 1,
+            first: (position, Box::default()),
+            code_owner: CompactString::default(),
+            root_cause: Box::default(),
+            last: position,
+            rate,
+        };
+        stats.describe(line);
+        self.insert(key, stats);
     }
 
     /// Takes back a line that is added again as a part of a longer event.
@@ -198,7 +212,15 @@ impl Patterns {
             return;
         }
         match self.stats.entry(key) {
-            std::collections::hash_map::Entry::Occupied(mut entry) => entry.get_mut().merge(stats),
+            std::collections::hash_map::Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                if known.is_error != stats.is_error {
+                    // It counts as an error from now on.
+                    self.counts[1] -= usize::from(!known.is_error);
+                    self.counts[0] += usize::from(!known.is_error);
+                }
+                known.merge(stats);
+            }
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(stats);
                 self.counts[class] += 1;
@@ -252,6 +274,62 @@ mod tests {
             last: position,
             rate,
         }
+    }
+
+    #[test]
+    fn the_earliest_line_describes_a_pattern_in_any_order_and_in_any_parts() {
+        let key: PatternKey = (ProducerId { source: 0, producer: 0 }, 7);
+        let line = |at: i64, message: &'static str| PatternLine {
+            component: "",
+            instance: "",
+            target: "",
+            level: None,
+            is_error: at == 10,
+            has_stack: true,
+            position: LogPosition {
+                clock: 0,
+                time: at,
+                line: LineRef { source: 0, offset: 0, producer: 0 },
+                resolution_ns: 1,
+            },
+            message,
+        };
+        let late = line(10, "x\na.BException: x\n\tat a.b(C.java:1)\nCaused by: a.DError: late");
+        let early = line(5, "x\na.BException: x\n\tat a.b(C.java:1)\nCaused by: a.DError: early");
+        let part = |lines: &[PatternLine<'_>]| {
+            let mut part = Patterns::default();
+            lines.iter().for_each(|line| part.add(key, line));
+            part
+        };
+        let mut merged = part(&[late]);
+        merged.merge(part(&[early]));
+        for patterns in [part(&[late, early]), part(&[early, late]), merged] {
+            let (_, stats) = patterns.iter().next().unwrap();
+            assert_eq!((&*stats.root_cause, stats.first.0.time), ("a.DError: early", 5));
+            assert_eq!((stats.is_error, patterns.counts), (true, [1, 0]));
+        }
+    }
+
+    #[test]
+    fn a_root_cause_is_masked_before_it_is_cut() {
+        let padding = "x".repeat(MAX_ROOT_BYTES - 60);
+        let message = format!(
+            "x\na.BException: x\n\tat a.b(C.java:1)\nCaused by: a.DError: {padding} postgres://app:hunter22hunter22hunter22hunter22hunter22@db/x"
+        );
+        let mut patterns = Patterns::default();
+        let line = PatternLine {
+            component: "",
+            instance: "",
+            target: "",
+            level: None,
+            is_error: true,
+            has_stack: true,
+            position: stats(1, true).first.0,
+            message: &message,
+        };
+        patterns.add((ProducerId { source: 0, producer: 0 }, 7), &line);
+        let (_, stats) = patterns.iter().next().unwrap();
+        assert!(!stats.root_cause.contains("hunter"), "{}", stats.root_cause);
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Profile {
             component
                 .patterns
                 .entry(pattern.key.1)
+                .and_modify(|known| known.is_error |= pattern.stats.is_error)
                 .or_insert_with(|| PatternProfile {
                     count: 0,
                     text: crate::secrets::mask(&masked(&pattern.stats.first.1)).into_owned(),

@@ -96,7 +96,8 @@ pub fn is_key(name: &str) -> bool {
     FINDER.as_ref().is_some_and(|finder| {
         finder.find_iter(name).any(|hit| {
             let trigger = TRIGGERS.get(hit.pattern().as_usize());
-            trigger.is_some_and(|(_, kind)| matches!(kind, Kind::Value | Kind::Header))
+            hit.end() == name.len()
+                && trigger.is_some_and(|(_, kind)| matches!(kind, Kind::Value | Kind::Header))
         })
     })
 }
@@ -343,6 +344,8 @@ mod tests {
             ("Cookie", true),
             ("orders", false),
             ("sk-", false),
+            ("tokenizer", false),
+            ("token-service", false),
         ] {
             assert_eq!(is_key(name), expected, "{name}");
         }

@@ -142,10 +142,10 @@ pub fn rank(
     let run = messages::Run { patterns, model, flows: &flows, earlier: earlier.as_ref(), seconds };
     let mut findings = messages::find(&run, baselines);
     let steps = profile::steps(&flows, patterns);
-    let (slow, slowdown) = timing::find(&steps, baselines);
+    let (slow, slowdown) = timing::find(&steps, baselines, IN_BASELINE);
     findings.extend(slow);
     if !baselines.is_empty() {
-        findings.extend(order::find(&profile::sequences(&flows, patterns), baselines));
+        findings.extend(order::find(&profile::sequences(&flows, patterns), baselines, IN_BASELINE));
     }
     if let Some(earlier) = &earlier {
         findings.extend(since_earlier(earlier, patterns));
@@ -159,18 +159,22 @@ pub fn rank(
     Suspects { list: ranked(findings), slowdown }
 }
 
+/// What other runs are, in a reason.
+const IN_BASELINE: &str = "in the baseline";
+
+/// What the earlier part of the run is, in a reason.
+const EARLIER_IN_RUN: &str = "earlier in the run";
+
 /// Factor for findings against the earlier part of a run, in which the failure may have begun.
 const EARLIER: f64 = 0.85;
 
 /// Finds what changed since the earlier part of a run, which is its baseline if there is no other.
 fn since_earlier(earlier: &EarlierPart, patterns: &RunPatterns<'_>) -> Vec<Finding> {
     let usual = std::slice::from_ref(&earlier.profile);
-    let (mut findings, _) = timing::find(&profile::steps(&earlier.later_flows, patterns), usual);
-    findings.extend(order::find(&profile::sequences(&earlier.later_flows, patterns), usual));
-    for finding in &mut findings {
-        finding.score *= EARLIER;
-        finding.reason = finding.reason.replace("in the baseline", "earlier in the run");
-    }
+    let flows = &earlier.later_flows;
+    let (mut findings, _) = timing::find(&profile::steps(flows, patterns), usual, EARLIER_IN_RUN);
+    findings.extend(order::find(&profile::sequences(flows, patterns), usual, EARLIER_IN_RUN));
+    findings.iter_mut().for_each(|finding| finding.score *= EARLIER);
     findings
 }
 

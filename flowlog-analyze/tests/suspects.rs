@@ -132,7 +132,7 @@ fn a_fault_in_an_unknown_service_is_found_by_comparison_with_good_runs() {
     for (fault, reason) in [
         (Fault::Error, "an error that the baseline does not have"),
         (Fault::Slow, "takes longer"),
-        (Fault::EndsEarly, "as in no baseline"),
+        (Fault::EndsEarly, "as never in the baseline"),
         (Fault::Dead, "payments"),
     ] {
         for seed in [11, 12, 13] {

@@ -91,6 +91,13 @@ pub(super) fn of(process: &ProcessActivity, end: i64) -> Vec<Downtime> {
     found
 }
 
+/// Returns whether a process that logs as often as this one may be active still at a time after its
+/// last line, by its own clock.
+pub(super) fn may_pause(process: &ProcessActivity, until: i64) -> bool {
+    let last = process.activity.last();
+    last.is_none_or(|last| !is_unlikely(&process.activity, until.saturating_sub(last)))
+}
+
 /// Returns the times at which a process started: the first of each group of reports.
 fn starts(times: &Activity) -> impl Iterator<Item = i64> + '_ {
     times.intervals().map(|(first, _)| first)

@@ -125,7 +125,7 @@ fn in_causal_order(mut candidates: Vec<Candidate>) -> Vec<FirstFailure> {
         .min_by_key(|at| rank(&candidates[*at]));
     let Some(first) = first else { return Vec::new() };
     let mut first = candidates.remove(first);
-    attribute_to_step(&mut first.failure, &candidates);
+    attribute_to_step(&mut first, &candidates);
     let outage = first.failure.process.is_none()
         || candidates.iter().any(|candidate| candidate.failure.process.is_none());
     let mut failures = vec![first.failure];
@@ -155,22 +155,28 @@ fn in_causal_order(mut candidates: Vec<Candidate>) -> Vec<FirstFailure> {
     failures
 }
 
+/// Maximum time between the failure of a step of a CI job and that of a program that it runs, in
+/// nanoseconds. A test runner prints the output of a test after its result.
+const STEP_WINDOW_NS: i64 = 60 * SECOND_NS;
+
 /// Attributes the failure of a program without a name to the step of the CI job that failed with it:
 /// a compiler that crashes in the build of an image belongs to the build.
-fn attribute_to_step(failure: &mut FirstFailure, others: &[Candidate]) {
+fn attribute_to_step(first: &mut Candidate, others: &[Candidate]) {
     const STEPS: [&str; 2] = ["docker_build", "test_fail"];
-    if failure.component != "unknown" {
+    let log = |candidate: &Candidate| candidate.failure.evidence.first().map(|line| line.source);
+    if first.failure.component != "unknown" || log(first).is_none() {
         return;
     }
-    let source = failure.evidence.first().map(|line| line.source);
-    let in_same_log =
-        |other: &&Candidate| other.failure.evidence.first().map(|line| line.source) == source;
-    let has_failed = |step: &&&str| {
-        others.iter().filter(in_same_log).any(|other| other.failure.component == ***step)
-    };
-    let step = STEPS.iter().find(has_failed);
-    if let Some(step) = step {
-        failure.component = CompactString::const_new(step);
+    let (from, until) =
+        (first.from.saturating_sub(STEP_WINDOW_NS), first.from.saturating_add(STEP_WINDOW_NS));
+    let step = others
+        .iter()
+        .filter(|other| log(other) == log(first) && (from..=until).contains(&other.from))
+        // Errors that nothing else explains belong to the tests, so that a build says more.
+        .filter_map(|other| STEPS.iter().position(|step| other.failure.component == *step))
+        .min();
+    if let Some(step) = step.and_then(|step| STEPS.get(step)) {
+        first.failure.component = CompactString::const_new(step);
     }
 }
 

@@ -134,11 +134,19 @@ impl RunModel {
             process.activity.activity.last().map(|last| last.saturating_sub(process.skew))
         };
         model.end = model.processes.iter().filter_map(last).max().unwrap_or(i64::MIN);
+        // When the last line of each source without an end was logged.
+        let mut cut_at: BTreeMap<u32, i64> = BTreeMap::new();
+        for last in model.processes.iter().filter_map(|process| process.activity.last) {
+            if sources.incomplete().contains_key(&last.line.source) {
+                let cut = cut_at.entry(last.line.source).or_insert(last.time);
+                *cut = last.time.max(*cut);
+            }
+        }
         for process in &mut model.processes {
-            process.has_incomplete_log = process
-                .activity
-                .last
-                .is_some_and(|last| sources.incomplete().contains_key(&last.line.source));
+            process.has_incomplete_log = process.activity.last.is_some_and(|last| {
+                let cut = cut_at.get(&last.line.source);
+                cut.is_some_and(|cut| availability::may_pause(&process.activity, *cut))
+            });
             let mut own =
                 availability::of(&process.activity, model.end.saturating_add(process.skew));
             own.retain(|down| down.until < i64::MAX || !process.has_incomplete_log);

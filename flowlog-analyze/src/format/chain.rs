@@ -13,13 +13,12 @@ const UNCAUGHT: [&str; 5] = [
 ];
 
 /// Prefixes of lines that occur only inside a chain.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 8] = [
     "Wrapped by: ",
     "Suppressed: ",
     "Stack trace:",
     "[stacktrace]",
     "[previous exception] ",
-    " ---> ",
     "   --- End of ",
     "Causes:",
     "  thrown in ",
@@ -38,6 +37,12 @@ pub(super) fn begins(line: &[u8]) -> bool {
 pub(super) fn is_part(line: &[u8]) -> bool {
     match line.first() {
         Some(b'#') => is_php_frame(line),
+        // The classic builder of Docker writes ` ---> Running in 0123`.
+        Some(b' ') if line.starts_with(b" ---> ") => {
+            let kind =
+                line.get(6..).and_then(|rest| rest.split(|b| matches!(b, b':' | b' ')).next());
+            kind.is_some_and(|kind| std::str::from_utf8(kind).is_ok_and(is_typed))
+        }
         Some(b' ' | b'[' | b'C' | b'S' | b'W') => {
             PARTS.iter().any(|word| line.starts_with(word.as_bytes()))
         }
@@ -81,7 +86,13 @@ fn is_php_frame(line: &[u8]) -> bool {
     digits > 0
         && (rest.starts_with(b"{main}")
             || rest.starts_with(b"[internal function]")
-            || memchr::memmem::find(rest, b"): ").is_some())
+            || memchr::memmem::find(rest, b"): ").is_some_and(|end| {
+                let number =
+                    rest.get(..end).unwrap_or_default().rsplit(|byte| *byte == b'(').next();
+                number.is_some_and(|number| {
+                    !number.is_empty() && number.iter().all(u8::is_ascii_digit)
+                })
+            }))
 }
 
 /// Returns the exception that the others of a chain were raised for, as it is printed: its type and
@@ -92,6 +103,7 @@ pub fn root_cause(text: &str) -> Option<&str> {
         .or_else(|| of_dotnet(text))
         .or_else(|| of_causes(text))
         .or_else(|| of_group(text))
+        .or_else(|| of_python(text))
         .or_else(|| of_ruby(text))?;
     let root = root.trim().trim_end_matches(['{', ' ']);
     (!root.is_empty()).then_some(root)
@@ -151,6 +163,15 @@ fn of_object(words: &str) -> Option<&str> {
     Some(object.rsplit_once(" at /").map_or(object, |(words, _)| words))
 }
 
+/// Python prints the root first, then each exception that was raised for it or while it was handled.
+fn of_python(text: &str) -> Option<&str> {
+    const CHAINS: [&str; 2] =
+        ["\nThe above exception was the direct cause", "\nDuring handling of the above exception"];
+    let end = CHAINS.iter().filter_map(|sentence| text.find(sentence)).min()?;
+    let last = text.get(..end)?.lines().rev().find(|line| !line.trim().is_empty())?;
+    is_typed(last.split(": ").next().unwrap_or(last)).then_some(last)
+}
+
 /// Node.js and Python list the exceptions of a group below it. The first is as good as any.
 fn of_group(text: &str) -> Option<&str> {
     if let Some((_, errors)) = text.split_once("[errors]: [") {
@@ -169,7 +190,8 @@ fn of_group(text: &str) -> Option<&str> {
 
 /// Ruby prints a chain from the outermost exception to the root, each with its frames.
 fn of_ruby(text: &str) -> Option<&str> {
-    let last = text.lines().rev().find(|line| is_ruby(line.as_bytes()))?;
+    let mut exceptions = text.lines().rev().filter(|line| is_ruby(line.as_bytes()));
+    let (last, _) = (exceptions.next()?, exceptions.next()?);
     last.split_once("': ").map(|(_, words)| words)
 }
 
@@ -229,6 +251,11 @@ mod tests {
                 "  + Exception Group Traceback (most recent call last):\n  |   File \"/srv/a.py\", line 7, in main\n  | ExceptionGroup: errors in a TaskGroup (1 sub-exception)\n  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File \"/srv/a.py\", line 3, in parse\n    |     return raw.decode()\n    | UnicodeDecodeError: invalid start byte\n    | \n    | The above exception was the direct cause of the following exception:\n    | \n    | ParseError: x",
                 Some("UnicodeDecodeError: invalid start byte"),
             ),
+            (
+                "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError: 'CHF'\n\nThe above exception was the direct cause of the following exception:\n\nTraceback (most recent call last):\n  File \"a.py\", line 3, in g\nRunError: x",
+                Some("KeyError: 'CHF'"),
+            ),
+            ("app.rb:7:in `run': alone (Batch::Failed)\n\tfrom app.rb:9:in `<main>'", None),
             ("java.lang.IllegalStateException: alone\n\tat a.B.c(B.java:7)", None),
             ("no exception ---> at all", None),
             ("", None),
@@ -248,6 +275,9 @@ mod tests {
             ("#0 /srv/a.php(7): f()", false, true, false),
             ("#5 {main}", false, true, false),
             ("#5 is the fifth", false, false, false),
+            ("#14 9.8 /src/A.cs(7,3): error CS0103: x", false, false, false),
+            (" ---> Running in 0123456789ab", false, false, false),
+            (" ---> System.IO.IOException: x", false, true, false),
             ("Next App\\RunException: x", false, false, true),
             ("Next up: tests", false, false, false),
             ("Next step: x", false, false, false),

@@ -60,21 +60,25 @@ pub(super) const GLOG: LogFormat = LogFormat {
 /// Returns whether a source location is in a file of Mooncake's transfer engine or store, which log
 /// in the processes that use them.
 fn is_mooncake(place: &str) -> bool {
-    const FILES: [&str; 14] = [
+    const FILES: [&str; 17] = [
         "transfer_engine",
+        "transfer_engine_impl",
+        "transfer_engine_py",
         "transfer_metadata",
-        "transfer_task.cpp",
-        "transport.cpp",
-        "multi_transport.cpp",
-        "rdma_context.cpp",
-        "rdma_endpoint.cpp",
-        "worker_pool.cpp",
-        "master_client.cpp",
-        "master_service.cpp",
-        "master.cpp",
-        "client_service.cpp",
-        "store_py.cpp",
-        "mooncake",
+        "transfer_metadata_plugin",
+        "transfer_task",
+        "multi_transport",
+        "rdma_transport",
+        "tcp_transport",
+        "nvlink_transport",
+        "ascend_direct_transport",
+        "rdma_context",
+        "rdma_endpoint",
+        "client_service",
+        "master_service",
+        "real_client",
+        "store_py",
     ];
-    place.contains(".cpp:") && FILES.iter().any(|file| place.contains(file))
+    let file = place.rsplit('/').next().unwrap_or(place).split_once(".cpp:");
+    file.is_some_and(|(stem, _)| FILES.contains(&stem) || stem.contains("mooncake"))
 }

@@ -125,33 +125,38 @@ pub fn of_stack(text: &str) -> Option<&str> {
         .or_else(|| first.contains("-packages/ray/").then_some("ray"))
 }
 
-/// Returns the program that runs a goroutine: the repository of the outermost frame outside of
-/// Go's own packages. Inner frames may be in libraries, which any program may use.
-fn of_go_stack(text: &str) -> Option<&str> {
+/// Returns the program that runs the first goroutine of a stack: the owner of the outermost frame
+/// outside of Go's own packages. Inner frames may be in libraries, which any program may use.
+fn of_go_stack(text: &str) -> Option<&'static str> {
     if !text.contains(".go:") {
         return None;
     }
-    let mut calls = text.lines().rev().filter(|line| !line.starts_with([' ', '\t']));
-    calls.find_map(|call| of_go_package(call.strip_prefix("created by ").unwrap_or(call)))
+    let mut goroutines = text.match_indices("\ngoroutine ").map(|(at, _)| at);
+    let end = goroutines.by_ref().nth(1).unwrap_or(text.len());
+    let calls = text.get(..end)?.lines().rev().filter(|line| !line.starts_with([' ', '\t']));
+    let mut packages = calls
+        .map(|call| call.strip_prefix("created by ").unwrap_or(call))
+        .filter(|call| call.contains('/') && call.contains('.') && !call.contains(": "))
+        .filter(|call| {
+            !["net/", "runtime/", "golang.org/"].iter().any(|own| call.starts_with(own))
+        });
+    let outermost = packages.next()?;
+    GO_PROGRAMS
+        .iter()
+        .find(|(path, _)| outermost.starts_with(path))
+        .map(|(_, component)| *component)
 }
 
-/// Returns the program that a Go package belongs to, by its import path; `None` for packages of
-/// many programs.
-fn of_go_package(path: &str) -> Option<&str> {
-    if path.starts_with("go.etcd.io/") {
-        return Some("etcd");
-    }
-    let (owner, rest) = path.strip_prefix("github.com/")?.split_once('/')?;
-    let repository = rest.split(['/', '.', '(']).next().filter(|name| !name.is_empty())?;
-    match owner {
-        "nats-io" => Some("nats"),
-        "ai-dynamo" => Some("operator"),
-        "ray-project" | "kserve" | "kubernetes" | "coredns" | "llm-d" | "NVIDIA" => {
-            Some(repository)
-        }
-        _ => None,
-    }
-}
+/// Import paths of programs in Go.
+const GO_PROGRAMS: [(&str, &str); 7] = [
+    ("go.etcd.io/bbolt", "etcd"),
+    ("go.etcd.io/etcd/server", "etcd"),
+    ("github.com/coreos/etcd/etcdserver", "etcd"),
+    ("github.com/nats-io/nats-server", "nats"),
+    ("github.com/ai-dynamo/dynamo", "operator"),
+    ("github.com/ray-project/kuberay", "kuberay"),
+    ("github.com/kserve/kserve", "kserve"),
+];
 
 /// Returns the owner of the innermost library in a native stack that has one.
 fn of_native_stack(text: &str) -> Option<&'static str> {
@@ -246,6 +251,11 @@ mod tests {
             ),
             (
                 "panic: boom\n\ngoroutine 1 [running]:\ngithub.com/redis/go-redis.f(0xc0)\n\t/go/a.go:7 +0x1\nmain.main()"
+                    .to_owned(),
+                None,
+            ),
+            (
+                "panic: boom\n\ngoroutine 1 [running]:\ngo.etcd.io/etcd/client/v3.f(0xc0)\n\t/go/a.go:7 +0x1\ngithub.com/acme/app.g(0xc0)\n\t/go/b.go:7 +0x1\nmain.main()"
                     .to_owned(),
                 None,
             ),

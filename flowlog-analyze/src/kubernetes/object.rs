@@ -83,7 +83,9 @@ pub(super) struct Object {
     pub node: String,
     /// Phase or status: `Running`, `Pending`, `CrashLoopBackOff`, `NotReady`.
     pub status: String,
-    /// A status that an earlier table shows, with its line, if it is another one.
+    /// Row of the table that shows the status.
+    pub status_line: Option<LineRef>,
+    /// Another status that an earlier table shows, with its row.
     pub past_status: Option<(String, LineRef)>,
     /// Ready replicas or containers, and how many there should be.
     pub ready: Option<(u64, u64)>,
@@ -116,6 +118,7 @@ impl Object {
             owner: String::new(),
             node: String::new(),
             status: String::new(),
+            status_line: None,
             past_status: None,
             ready: None,
             restarts: 0,

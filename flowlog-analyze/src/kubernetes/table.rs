@@ -149,9 +149,14 @@ fn row(cells: &[(&str, &str)], line: &Line, cluster: &mut Cluster) {
     {
         let object = cluster.object(Kind::Pod, namespace, name, line.at);
         object.ready = pair(ready).or(object.ready);
-        if is_hard(&object.status) && object.status != status {
-            object.past_status = Some((std::mem::take(&mut object.status), object.line));
+        // Only within one source is it known which table came first.
+        if let Some(before) = object.status_line.filter(|before| before.source == line.at.source)
+            && is_failure(&object.status)
+            && object.status != status
+        {
+            object.past_status = Some((std::mem::take(&mut object.status), before));
         }
+        object.status_line = Some(line.at);
         status.clone_into(&mut object.status);
         object.is_terminating |= status == "Terminating";
         object.restarts = restarts.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
@@ -170,9 +175,6 @@ fn row(cells: &[(&str, &str)], line: &Line, cluster: &mut Cluster) {
         if let Some(found) = found {
             cluster.object(Kind::Workload, namespace, name, line.at).ready = Some(found);
         }
-    } else if get("READY").is_none() && get("STATUS") == Some("Terminating") {
-        // A namespace.
-        cluster.object(Kind::Other, "", name, line.at).is_terminating = true;
     } else if get("CLUSTER-IP").is_some() {
         let object = cluster.object(Kind::Service, namespace, name, line.at);
         for pair in get("SELECTOR").unwrap_or_default().split(',') {
@@ -193,11 +195,14 @@ fn row(cells: &[(&str, &str)], line: &Line, cluster: &mut Cluster) {
         let object = cluster.object(Kind::Job, namespace, name, line.at);
         object.ready = pair(completions);
         get("STATUS").unwrap_or_default().clone_into(&mut object.status);
+    } else if get("STATUS") == Some("Terminating") && get("AGE").is_some() {
+        // A namespace.
+        cluster.object(Kind::Other, namespace, name, line.at).is_terminating = true;
     }
 }
 
-/// Returns whether the status of a pod shows a failure that a restart does not undo.
-fn is_hard(status: &str) -> bool {
+/// Returns whether the status of a pod shows that a container failed.
+fn is_failure(status: &str) -> bool {
     matches!(status, "OOMKilled" | "Error" | "ContainerCannotRun" | "StartError" | "Evicted")
 }
 

@@ -37,8 +37,7 @@ pub(super) fn of(object: &Object, cluster: &Cluster, newest: Option<i64>) -> Vec
             }
         }
         Kind::Other if object.is_terminating || object.status == "Terminating" => {
-            let what = "it is being deleted, and does not end".to_owned();
-            troubles.push(soft(0.75, what, object.line));
+            troubles.push(soft(0.6, "it is being deleted".to_owned(), object.line));
         }
         Kind::Autoscaler | Kind::Other => {}
     }

@@ -94,21 +94,12 @@ pub(super) fn render(report: &Report) -> String {
         report.input.lines,
         report.input.sources
     );
-    for read_error in &report.input.read_errors {
-        let _ = writeln!(
-            out,
-            "\nNot read: {} ({})",
-            escape(&read_error.source, 200),
-            escape(&read_error.error, 200)
-        );
-    }
-    for part in &report.input.incomplete {
-        let _ = writeln!(
-            out,
-            "\nIncomplete: {} ({})",
-            escape(&part.source, 200),
-            escape(&part.error, 200)
-        );
+    let input = &report.input;
+    for (label, parts) in [("Not read", &input.read_errors), ("Incomplete", &input.incomplete)] {
+        for part in parts {
+            let (source, error) = (escape(&part.source, 200), escape(&part.error, 200));
+            let _ = writeln!(out, "\n{label}: {source} ({error})");
+        }
     }
     out
 }

@@ -251,23 +251,16 @@ fn footer(out: &mut String, report: &Report, style: Style) {
         input.lines,
         if formats.is_empty() { String::new() } else { format!(" ({})", formats.join(", ")) }
     );
-    for error in &input.read_errors {
-        let _ = writeln!(
-            out,
-            "{}  {}: {}",
-            style.yellow("Unread "),
-            sanitize(&error.source, 200),
-            sanitize(&error.error, 200)
-        );
-    }
-    for part in &input.incomplete {
-        let _ = writeln!(
-            out,
-            "{}  {}: {}",
-            style.yellow("Cut off"),
-            sanitize(&part.source, 200),
-            sanitize(&part.error, 200)
-        );
+    for (label, parts) in [("Unread ", &input.read_errors), ("Cut off", &input.incomplete)] {
+        for part in parts {
+            let _ = writeln!(
+                out,
+                "{}  {}: {}",
+                style.yellow(label),
+                sanitize(&part.source, 200),
+                sanitize(&part.error, 200)
+            );
+        }
     }
     let problems = &input.problems;
     let warnings = [

@@ -84,8 +84,10 @@ fn end_of(tail: &[u8]) -> End {
     let line = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
     let line = tail.get(line..).unwrap_or_default().trim_ascii();
     match line.first() {
-        Some(b'{') if line.last() == Some(&b'}') => End::Complete,
-        Some(b'{') => End::InsideObject,
+        Some(b'{') if [&b"}"[..], b"}]", b"},"].iter().any(|end| line.ends_with(end)) => {
+            End::Complete
+        }
+        Some(b'{') if line.starts_with(b"{\"") => End::InsideObject,
         _ => End::WithoutLineFeed,
     }
 }
@@ -102,6 +104,8 @@ mod tests {
             ("a\nb", End::WithoutLineFeed),
             ("{\"a\":1}\n{\"a\":1}", End::Complete),
             ("{\"a\":1}\n{\"a\":", End::InsideObject),
+            ("[{\"a\":1},\n{\"a\":1}]", End::Complete),
+            ("{job} done", End::WithoutLineFeed),
             (
                 "step\n\u{1b}[0;33mJob's log exceeded limit of 4194304 bytes.\nJob execution will \
                  continue but no more output will be collected.\n",

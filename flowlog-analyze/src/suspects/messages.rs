@@ -76,7 +76,7 @@ pub(super) fn find(run: &Run<'_, '_>, baselines: &[Profile]) -> Vec<Finding> {
         let verdict = if !is_error {
             new_message(main, component, *hash, count, &usual)
         } else if baselines.is_empty() {
-            Some(error_without_baseline(main, count, lines, run))
+            Some(error_without_baseline(same, main, count, lines, run))
         } else {
             Some(error(main, component, *hash, count, lines, &usual))
         };
@@ -155,8 +155,9 @@ impl<'b> Usual<'b> {
             if baselines.iter().any(|profile| profile.count(component, *hash) > 0) {
                 continue;
             }
-            let Some(main) = same.first() else { continue };
-            let found = search.find(component, main.stats);
+            let Some(main) = same.iter().min_by_key(|one| one.stats.first.0) else { continue };
+            let is_error = same.iter().any(|one| one.stats.is_error);
+            let found = search.find(component, &main.stats.first.1, is_error);
             for known in &found {
                 *alike.entry((component, *known)).or_default() += count;
             }
@@ -231,6 +232,7 @@ fn error(
 /// Returns the score of an error and the reason, by its place in the run.
 #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
 fn error_without_baseline(
+    same: &[&RunPattern<'_>],
     main: &RunPattern<'_>,
     count: u64,
     lines: u64,
@@ -257,13 +259,21 @@ fn error_without_baseline(
         let reason = format!("an error from the beginning to the end, {}", times(count));
         return (STEADY_ERROR + 0.4 * share, reason);
     }
-    let early = run.earlier.map(|earlier| (earlier, stats.rate.within(i64::MIN, earlier.until)));
+    // What comes at the same rate as before is background noise; what does not come again may be
+    // what everything else follows from.
+    let early = run.earlier.map(|earlier| {
+        let lines = same.iter().map(|one| one.stats.rate.within(i64::MIN, earlier.until));
+        (earlier, lines.sum::<u64>())
+    });
     if let Some((earlier, early)) = early
         && early > 0
-        && ((count - early) as f64) < 3.0 * earlier.expected_later(early) + 4.0
     {
-        let reason = format!("an error that came earlier in the run, too, {}", times(count));
-        return (USUAL_EARLIER + stack, reason);
+        let later = count.saturating_sub(early) as f64;
+        let expected = earlier.expected_later(early);
+        if later >= 0.3 * expected && later < 3.0 * expected + 4.0 {
+            let reason = format!("an error that came earlier in the run, too, {}", times(count));
+            return (USUAL_EARLIER + stack, reason);
+        }
     }
     let since = if early.is_some_and(|(_, early)| early == 0) { 0.1 } else { 0.0 };
     // A process whose last words are an error ended by it.

@@ -24,9 +24,14 @@ struct NewOrders<'s> {
     most: Option<&'s Sequence>,
 }
 
-/// Finds components whose lines follow each other in another order than in the baseline.
+/// Finds components whose lines follow each other in another order than in the baselines. `when` says
+/// in words what these are.
 #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
-pub(super) fn find(found: &BTreeMap<SequenceKey, Sequence>, baselines: &[Profile]) -> Vec<Finding> {
+pub(super) fn find(
+    found: &BTreeMap<SequenceKey, Sequence>,
+    baselines: &[Profile],
+    when: &str,
+) -> Vec<Finding> {
     // What follows a line in the baselines: how often in all, and how many things only once.
     let mut counts: BTreeMap<&SequenceKey, u64> = BTreeMap::new();
     for (key, count) in baselines.iter().flat_map(|profile| &profile.sequences) {
@@ -72,7 +77,7 @@ pub(super) fn find(found: &BTreeMap<SequenceKey, Sequence>, baselines: &[Profile
                 instance: None,
                 score: NEW_ORDER * (1.0 - (-surprise / 10.0).exp()),
                 reason: format!(
-                    "its lines for a request end or follow each other as in no baseline, {found} \
+                    "its lines for a request end or follow each other as never {when}, {found} \
                      times: work ended early or took another way"
                 ),
                 template: None,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::patterns::{PatternStats, masked};
+use crate::patterns::masked;
 use crate::profile::{Profile, RunPatterns};
 
 /// Minimum share of words that two messages have in common.
@@ -15,9 +15,9 @@ const MIN_WORDS: usize = 3;
 /// Words of a message that are compared.
 const MAX_WORDS: usize = 32;
 
-/// Patterns of a component that are compared with each message. The cost is bounded, and a
-/// component with more of them has few that are alike.
-const MAX_PATTERNS: usize = 512;
+/// Patterns with the same first word that are compared with each message, so that the cost is
+/// bounded.
+const MAX_PATTERNS: usize = 128;
 
 /// A pattern of a baseline, as its hash and its words.
 type Known<'b> = (u64, Vec<&'b str>);
@@ -32,15 +32,21 @@ pub(super) struct Relatives<'b> {
 
 impl<'b> Relatives<'b> {
     pub(super) fn of(baselines: &'b [Profile], patterns: &'b RunPatterns<'_>) -> Self {
-        let mut known: BTreeMap<(&str, &str, bool), Vec<Known<'b>>> = BTreeMap::new();
+        // The same ones in any order of the baselines.
+        let mut by_hash: BTreeMap<(&str, u64), (&str, bool)> = BTreeMap::new();
         for (component, usual) in baselines.iter().flat_map(|profile| &profile.components) {
             for (hash, pattern) in &usual.patterns {
-                let words = words_of(&pattern.text);
-                let Some(first) = words.first().copied() else { continue };
-                let same = known.entry((component, first, pattern.is_error)).or_default();
-                if same.len() < MAX_PATTERNS && same.iter().all(|(known, _)| known != hash) {
-                    same.push((*hash, words));
-                }
+                let known = by_hash.entry((component, *hash)).or_insert((&pattern.text, false));
+                known.1 |= pattern.is_error;
+            }
+        }
+        let mut known: BTreeMap<(&str, &str, bool), Vec<Known<'b>>> = BTreeMap::new();
+        for ((component, hash), (text, is_error)) in by_hash {
+            let words = words_of(text);
+            let Some(first) = words.first().copied() else { continue };
+            let same = known.entry((component, first, is_error)).or_default();
+            if same.len() < MAX_PATTERNS {
+                same.push((hash, words));
             }
         }
         let components = patterns.iter().map(|pattern| pattern.component.as_str()).collect();
@@ -49,11 +55,11 @@ impl<'b> Relatives<'b> {
 
     /// Returns the hashes of the baseline's patterns that differ from one of a component only in
     /// values.
-    pub(super) fn find(&self, component: &str, stats: &PatternStats) -> Vec<u64> {
-        let text = masked(&stats.first.1);
+    pub(super) fn find(&self, component: &str, message: &str, is_error: bool) -> Vec<u64> {
+        let text = masked(message);
         let words = words_of(&text);
         let Some(first) = words.first() else { return Vec::new() };
-        let Some(known) = self.known.get(&(component, *first, stats.is_error)) else {
+        let Some(known) = self.known.get(&(component, *first, is_error)) else {
             return Vec::new();
         };
         let is_alike = |(hash, other): &Known<'_>| self.is_alike(&words, other).then_some(*hash);
@@ -61,11 +67,14 @@ impl<'b> Relatives<'b> {
     }
 
     fn is_alike(&self, words: &[&str], other: &[&str]) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "a ratio tolerates rounding")]
+        let share = |shared: usize| 2.0 * shared as f64 / (words.len() + other.len()).max(1) as f64;
+        if share(words.len().min(other.len())) < MIN_SHARE {
+            return false;
+        }
         let common = in_common(words, other);
         let shared = common.iter().filter(|shared| **shared).count();
-        #[expect(clippy::cast_precision_loss, reason = "a ratio tolerates rounding")]
-        let share = 2.0 * shared as f64 / (words.len() + other.len()).max(1) as f64;
-        share >= MIN_SHARE
+        share(shared) >= MIN_SHARE
             && shared >= MIN_WORDS
             && words.iter().zip(&common).all(|(word, shared)| *shared || self.is_value(word))
     }
@@ -97,10 +106,9 @@ fn words_of(text: &str) -> Vec<&str> {
 
 /// Returns which words of the first list belong to its longest common subsequence with the other.
 fn in_common(words: &[&str], other: &[&str]) -> Vec<bool> {
-    let width = other.len() + 1;
     // Length of the longest common subsequence of what follows, by position.
-    let mut lengths = vec![0_u8; (words.len() + 1) * width];
-    let at = |i: usize, j: usize| i * width + j;
+    let mut lengths = [0_u8; (MAX_WORDS + 1) * (MAX_WORDS + 1)];
+    let at = |i: usize, j: usize| i * (MAX_WORDS + 1) + j;
     let get = |lengths: &[u8], i, j| lengths.get(at(i, j)).copied().unwrap_or(0);
     for (i, word) in words.iter().enumerate().rev() {
         for (j, theirs) in other.iter().enumerate().rev() {

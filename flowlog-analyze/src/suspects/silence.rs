@@ -87,6 +87,13 @@ pub(super) fn find(
     if by_component.len() < 3 {
         return Vec::new();
     }
+    let mut cut_at: BTreeMap<u32, i64> = BTreeMap::new();
+    for last in by_component.values().map(|lines| lines.last) {
+        if incomplete.contains_key(&last.line.source) {
+            let cut = cut_at.entry(last.line.source).or_insert(last.time);
+            *cut = last.time.max(*cut);
+        }
+    }
     let mut findings = Vec::new();
     let goes_on = |component: &str, time: i64| {
         let others = by_component
@@ -133,7 +140,10 @@ pub(super) fn find(
             .map(|profile| per_second(profile.lines(component), profile.seconds))
             .min_by(f64::total_cmp);
         let is_expected = usual.is_none_or(|usual| usual * silence as f64 / 1e9 >= 15.0);
-        let is_incomplete = incomplete.contains_key(&lines.last.line.source);
+        // What it logged after its log was cut is unknown.
+        let is_incomplete = cut_at
+            .get(&lines.last.line.source)
+            .is_some_and(|cut| cut.saturating_sub(lines.last.time) <= MIN_SILENCE_NS);
         if lines.count >= MIN_LINES
             && !is_incomplete
             && silence > MIN_SILENCE_NS

@@ -95,11 +95,13 @@ impl Excess {
     }
 }
 
-/// Finds components that became slower, and the one that clearly is the slow one.
+/// Finds components that became slower, and the one that clearly is the slow one. `when` says in
+/// words what the baselines are.
 #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
 pub(super) fn find(
     found: &BTreeMap<StepKey, Step>,
     baselines: &[Profile],
+    when: &str,
 ) -> (Vec<Finding>, Option<Slowdown>) {
     let usual = usual(baselines);
     if usual.is_empty() {
@@ -140,7 +142,7 @@ pub(super) fn find(
             instance: None,
             score: SLOW * share.sqrt() * weight * certainty,
             reason: format!(
-                "its work takes longer than in the baseline, {} times: up to {:.1} ms instead of \
+                "its work takes longer than {when}, {} times: up to {:.1} ms instead of \
                  {:.1} ms on average; {:.0} % of all additional time",
                 excess.count,
                 stats.max,
