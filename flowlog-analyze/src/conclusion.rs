@@ -8,6 +8,7 @@ use flowlog_schema::report::{FailureKind, Input, RunOutcome};
 
 use crate::diagnose::{Basis, Cause, Diagnosis, Unusual};
 use crate::format::Format;
+use crate::ingest::Ingested;
 use crate::source::Incomplete;
 use crate::suspects::{Finding, Suspect, Suspects};
 
@@ -47,9 +48,10 @@ pub fn conclude(
     diagnosis: &mut Diagnosis,
     suspects: &Suspects,
     objects: Option<Unusual>,
-    input: &Input,
+    ingested: &Ingested,
     known: Known,
 ) -> Option<String> {
+    let input = &ingested.input;
     if let Some(failure) = objects
         && (diagnosis.outcome != RunOutcome::Failed || is_text_only(diagnosis))
     {
@@ -116,8 +118,11 @@ pub fn conclude(
     let went_well = has_flows
         || diagnosis.shows_success
         || score < WEAK && (known.has_baseline || known_share(input) >= 0.5);
-    let cut_at_limit =
-        input.incomplete.iter().find(|cut| cut.error == Incomplete::SizeLimit.reason());
+    let cut_at_limit = ingested
+        .incomplete
+        .values()
+        .zip(&input.incomplete)
+        .find_map(|(why, cut)| (*why == Incomplete::SizeLimit).then_some(cut));
     let reason = if input.lines == 0 {
         "there are no log lines".to_owned()
     } else if understood < if has_flows { MIN_UNDERSTOOD_WITH_FLOWS } else { MIN_UNDERSTOOD } {

@@ -258,8 +258,7 @@ impl Format {
         Self::named("exit_status"),
     ];
 
-    /// Returns whether any program may write the format, so that it does not tell which program
-    /// does.
+    /// Returns whether any program may write the format, so that it identifies none.
     pub fn is_of_any_program(self) -> bool {
         self.is_of_any_logger()
             || self == Self::UNRECOGNISED

@@ -162,8 +162,7 @@ fn judge_unproven(
     diagnosis.shows_success |= cluster.is_well;
     let known =
         Known { has_failed: options.has_failed, has_baseline: !options.baselines.is_empty() };
-    let unproven =
-        conclusion::conclude(diagnosis, &suspects, cluster.failure, &ingested.input, known);
+    let unproven = conclusion::conclude(diagnosis, &suspects, cluster.failure, ingested, known);
     (suspects, unproven)
 }
 

@@ -154,6 +154,9 @@ impl Profile {
     }
 }
 
+/// Maximum number of lines of one flow: an ID that occurs more often is not that of a request.
+const MAX_FLOW_LINES: usize = 2_000;
+
 /// Maximum number of kinds of steps and of sequences in a profile.
 const MAX_STEPS: usize = 20_000;
 
@@ -173,8 +176,7 @@ pub struct EarlierPart {
 }
 
 impl EarlierPart {
-    /// Returns how many of so many lines in the earlier part would come in the later part at the same
-    /// rate.
+    /// Scales a number of lines of the earlier part to the duration of the later part.
     #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
     pub fn expected_later(&self, lines: u64) -> f64 {
         lines as f64 * (1.0 - EARLIER) / EARLIER

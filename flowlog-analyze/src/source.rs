@@ -28,7 +28,7 @@ use walkdir::WalkDir;
 
 use archive::ExpansionLimit;
 pub use follow::{Follower, Growth, NamedPipe};
-pub use incomplete::Incomplete;
+pub use incomplete::{Incomplete, cut_times};
 pub use spill::Spill;
 
 /// One file, or the content of a pipe.

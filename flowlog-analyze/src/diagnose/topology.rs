@@ -13,7 +13,7 @@ use crate::flow::{
     Activity, CallCounts, LogPosition, NamedStats, PeerStats, ProcessActivity, ProducerId,
     ServiceInstance, SkewBounds, Span, Table,
 };
-use crate::source::Sources;
+use crate::source::{Sources, cut_times};
 
 /// One process of the run.
 #[derive(Debug)]
@@ -134,14 +134,9 @@ impl RunModel {
             process.activity.activity.last().map(|last| last.saturating_sub(process.skew))
         };
         model.end = model.processes.iter().filter_map(last).max().unwrap_or(i64::MIN);
-        // When the last line of each source without an end was logged.
-        let mut cut_at: BTreeMap<u32, i64> = BTreeMap::new();
-        for last in model.processes.iter().filter_map(|process| process.activity.last) {
-            if sources.incomplete().contains_key(&last.line.source) {
-                let cut = cut_at.entry(last.line.source).or_insert(last.time);
-                *cut = last.time.max(*cut);
-            }
-        }
+        let last_lines = model.processes.iter().filter_map(|process| process.activity.last);
+        let last_lines = last_lines.map(|last| (last.line.source, last.time));
+        let cut_at = cut_times(sources.incomplete(), last_lines);
         for process in &mut model.processes {
             process.has_incomplete_log = process.activity.last.is_some_and(|last| {
                 let cut = cut_at.get(&last.line.source);

@@ -44,7 +44,7 @@ fn read(text: &str) -> Option<ParsedEvent<'_>> {
     Some(fields.into_event(text))
 }
 
-/// Returns the fields of an object, nested ones by their path; `None` if the text is no object.
+/// Returns the fields of an object, nested ones by their path; `None` if the text is not an object.
 pub(super) fn fields_of(text: &str) -> Option<LogFields<'_>> {
     let mut fields = LogFields::default();
     let mut path = String::new();

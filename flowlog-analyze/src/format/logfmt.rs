@@ -2,9 +2,7 @@
 //! and `ts=… caller=main.go:7 level=info msg=up` of go-kit (Loki, Prometheus). Keys come in any
 //! order.
 
-use std::borrow::Cow;
-
-use super::plain::{PlainLine, level};
+use super::plain::{PlainLine, level, split_quoted, unescape};
 use super::{EventStart, Example, LogFormat, ids, lifecycle};
 use crate::event::ParsedEvent;
 use crate::timestamp;
@@ -65,10 +63,10 @@ fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let time = time
         .and_then(|time| timestamp::iso(time.as_bytes()).filter(|(_, end)| *end == time.len()))?
         .0;
-    let level = level(unquote(name?).as_ref())?;
-    let error = error.map(unquote);
-    let message = message.map(unquote).or_else(|| error.clone())?;
-    let target = target.map(unquote).unwrap_or_default();
+    let level = level(unescape(name?).as_ref())?;
+    let error = error.map(unescape);
+    let message = message.map(unescape).or_else(|| error.clone())?;
+    let target = target.map(unescape).unwrap_or_default();
     let words = PlainLine { time: Some(time), level: Some(level), error, ..PlainLine::default() };
     Some(ParsedEvent {
         flows: ids::in_message(&message),
@@ -93,20 +91,6 @@ fn pair(text: &str) -> Option<(&str, &str, &str)> {
         let end = rest.find(' ').unwrap_or(rest.len());
         return Some((key, rest.get(..end)?, rest.get(end..)?));
     };
-    let mut escaped = false;
-    let end = quoted.bytes().position(|b| {
-        let ends = b == b'"' && !escaped;
-        escaped = b == b'\\' && !escaped;
-        ends
-    })?;
-    Some((key, quoted.get(..end)?, quoted.get(end + 1..)?))
-}
-
-/// Resolves Go's escapes in a value, if there are any.
-fn unquote(value: &str) -> Cow<'_, str> {
-    if !value.contains('\\') {
-        return Cow::Borrowed(value);
-    }
-    // A quoted string in Go is close enough to one in JSON.
-    serde_json::from_str(&format!("\"{value}\"")).map_or(Cow::Borrowed(value), Cow::Owned)
+    let (value, rest) = split_quoted(quoted)?;
+    Some((key, value, rest))
 }

@@ -53,6 +53,27 @@ pub(super) fn beginning(line: &[u8], max_bytes: usize) -> &str {
     head.utf8_chunks().next().map_or("", |chunk| chunk.valid())
 }
 
+/// Splits the text behind an opening quote at the closing one. Returns the value as written, and the
+/// rest.
+pub(super) fn split_quoted(text: &str) -> Option<(&str, &str)> {
+    let mut escaped = false;
+    let end = text.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    })?;
+    Some((text.get(..end)?, text.get(end + 1..)?))
+}
+
+/// Resolves the escapes in a quoted value, if there are any.
+pub(super) fn unescape(value: &str) -> Cow<'_, str> {
+    if !value.contains('\\') {
+        return Cow::Borrowed(value);
+    }
+    // A quoted string in Go is close enough to one in JSON.
+    serde_json::from_str(&format!("\"{value}\"")).map_or(Cow::Borrowed(value), Cow::Owned)
+}
+
 /// Parses a level by any of its names: in full, cut to three or four letters, or an initial.
 pub(super) fn level(name: &str) -> Option<Level> {
     Some(match name.to_ascii_uppercase().as_str() {

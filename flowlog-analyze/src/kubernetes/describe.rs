@@ -1,4 +1,4 @@
-//! `kubectl describe`: a tree by indentation, of which the kind is told by its fields.
+//! `kubectl describe`: an indented tree, whose fields show the kind of the object.
 
 use super::line::{Line, columns};
 use super::object::{Cluster, Container, Event, Kind, Object, event_age};

@@ -40,7 +40,7 @@ pub(super) fn read(sources: &Sources, number: u32, (from, to): (u64, u64), clust
         lines.push(Line { at: line_ref, text: String::from_utf8_lossy(&content).into_owned() });
         at += line.len() as u64 + 1;
     }
-    // A cut first line is no line.
+    // The first line may have lost its beginning.
     if start > 0 && !lines.is_empty() {
         lines.remove(0);
     }

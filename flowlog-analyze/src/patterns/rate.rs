@@ -62,7 +62,7 @@ impl Rate {
     }
 
     /// Returns the number of lines with a time in `from..until`, in nanoseconds, as far as the
-    /// buckets can tell: a bucket counts if it begins there.
+    /// buckets can tell: a bucket counts if it starts there.
     pub fn within(&self, from: i64, until: i64) -> u64 {
         let width_ns = 1_000_000_000_i64.saturating_mul(1 << self.width);
         self.buckets

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::MAX_FLOW_LINES;
 use super::attribution::RunPatterns;
 use crate::flow::LineRef;
 use crate::traces::FlowLines;
@@ -31,13 +32,10 @@ pub struct Sequence {
     pub example: LineRef,
 }
 
-/// Maximum number of lines of one flow: an ID that occurs more often is not that of a request.
-const MAX_LINES: usize = 2_000;
-
 /// Returns the sequences of all flows.
 pub fn sequences(flows: &FlowLines, patterns: &RunPatterns<'_>) -> BTreeMap<SequenceKey, Sequence> {
     let mut all: BTreeMap<(&str, u64, Option<u64>), Sequence> = BTreeMap::new();
-    for flow in flows.iter().filter(|flow| flow.len() <= MAX_LINES) {
+    for flow in flows.iter().filter(|flow| flow.len() <= MAX_FLOW_LINES) {
         let mut latest: BTreeMap<&str, (u64, LineRef)> = BTreeMap::new();
         let mut add = |component, from: (u64, LineRef), to| {
             all.entry((component, from.0, to))

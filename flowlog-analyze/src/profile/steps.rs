@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
+use super::MAX_FLOW_LINES;
 use super::attribution::RunPatterns;
 use crate::flow::LineRef;
 use crate::traces::FlowLines;
@@ -53,19 +54,13 @@ impl Step {
     }
 }
 
-/// Maximum number of lines of one flow: an ID that occurs more often is not that of a request.
-const MAX_LINES: usize = 2_000;
-
 /// Owner, line before and line after of a step: components and patterns.
 type Kind<'p> = (&'p str, (&'p str, u64), (&'p str, u64));
 
 /// Returns the steps between neighboring lines of all flows, by kind.
 pub fn steps(flows: &FlowLines, patterns: &RunPatterns<'_>) -> BTreeMap<StepKey, Step> {
     let mut all: BTreeMap<Kind<'_>, Vec<(f64, LineRef)>> = BTreeMap::new();
-    for flow in flows {
-        if flow.len() > MAX_LINES {
-            continue;
-        }
+    for flow in flows.iter().filter(|flow| flow.len() <= MAX_FLOW_LINES) {
         let mut seen: HashSet<&str, FixedState> = HashSet::default();
         let mut before: Option<(&str, u64, i64)> = None;
         for row in flow {

@@ -44,10 +44,24 @@ enum End {
     InsideObject,
 }
 
+/// Returns when the last line of each source whose end is missing was logged, by index. `lines` are
+/// the last lines of whatever logs there, each with its source and its time.
+pub fn cut_times(
+    incomplete: &BTreeMap<u32, Incomplete>,
+    lines: impl Iterator<Item = (u32, i64)>,
+) -> BTreeMap<u32, i64> {
+    let mut times = BTreeMap::new();
+    for (source, time) in lines.filter(|(source, _)| incomplete.contains_key(source)) {
+        let cut = times.entry(source).or_insert(time);
+        *cut = time.max(*cut);
+    }
+    times
+}
+
 /// Returns the sources whose end is missing, by index.
 ///
 /// A line feed proves that the last line is complete. Its absence proves nothing if most sources
-/// lack it: then it is the habit of whoever collected them.
+/// lack it: then whatever collected them writes none.
 pub(super) fn of(sources: &Sources) -> BTreeMap<u32, Incomplete> {
     let ends: Vec<End> = sources.read.par_iter().map(end).collect();
     let without = ends.iter().filter(|end| **end == End::WithoutLineFeed).count();
@@ -68,7 +82,7 @@ pub(super) fn of(sources: &Sources) -> BTreeMap<u32, Incomplete> {
 fn end(source: &Source) -> End {
     let size = source.size.min(TAIL_BYTES);
     let mut tail = vec![0; usize::try_from(size).unwrap_or(0)];
-    // An error of reading is reported by whoever reads the whole source.
+    // The reader of the whole source reports errors.
     let filled = source.read_at(source.size - size, &mut tail).unwrap_or(0);
     end_of(tail.get(..filled).unwrap_or_default())
 }

@@ -61,30 +61,24 @@ pub(super) fn find(run: &Run<'_, '_>, baselines: &[Profile]) -> Vec<Finding> {
     let Run { patterns, flows, seconds, .. } = *run;
     let mut findings = Vec::new();
     let totals = totals(patterns);
-    // The same message of several pods is one.
-    let mut joined: BTreeMap<(&str, u64), Vec<&RunPattern<'_>>> = BTreeMap::new();
-    for pattern in patterns.iter() {
-        joined.entry((&pattern.component, pattern.key.1)).or_default().push(pattern);
-    }
-    let usual = Usual::of(&joined, patterns, baselines, seconds);
+    let messages = Message::of_all(patterns);
+    let usual = Usual::of(&messages, patterns, baselines, seconds);
     let origins = Origins::of(patterns, flows, &usual);
-    for ((component, hash), same) in &joined {
-        let Some(main) = same.iter().min_by_key(|pattern| pattern.stats.first.0) else { continue };
-        let count: u64 = same.iter().map(|pattern| pattern.stats.count).sum();
-        let is_error = same.iter().any(|pattern| pattern.stats.is_error);
+    for ((component, hash), message) in &messages {
+        let (main, count) = (message.main, message.count);
         let lines = totals.get(component).copied().unwrap_or(0);
-        let verdict = if !is_error {
+        let verdict = if !message.is_error {
             new_message(main, component, *hash, count, &usual)
         } else if baselines.is_empty() {
-            Some(error_without_baseline(same, main, count, lines, run))
+            Some(error_without_baseline(message, lines, run))
         } else {
             Some(error(main, component, *hash, count, lines, &usual))
         };
         let Some((mut score, reason)) = verdict else { continue };
-        if is_error {
+        if message.is_error {
             score *= origins.factor(component);
         }
-        let evidence = same.iter().map(|pattern| pattern.stats.first.0.line);
+        let evidence = message.patterns.iter().map(|pattern| pattern.stats.first.0.line);
         let last = main.stats.last.line;
         let mut evidence: Vec<_> = evidence.take(3).collect();
         if !evidence.contains(&last) {
@@ -103,8 +97,41 @@ pub(super) fn find(run: &Run<'_, '_>, baselines: &[Profile]) -> Vec<Finding> {
             evidence,
         });
     }
-    findings.extend(missing(&joined, &totals, baselines, patterns));
+    findings.extend(missing(&messages, &totals, baselines, patterns));
     strongest(findings)
+}
+
+/// A message of a component: the same pattern in all of its pods.
+struct Message<'r, 'p> {
+    patterns: Vec<&'r RunPattern<'p>>,
+    /// The pattern with the earliest line.
+    main: &'r RunPattern<'p>,
+    /// Number of lines.
+    count: u64,
+    /// Whether the lines of any pod are errors.
+    is_error: bool,
+}
+
+impl<'r, 'p> Message<'r, 'p> {
+    /// Returns the messages of a run, by component and pattern.
+    fn of_all(patterns: &'r RunPatterns<'p>) -> BTreeMap<(&'r str, u64), Self> {
+        let mut messages: BTreeMap<(&str, u64), Self> = BTreeMap::new();
+        for pattern in patterns.iter() {
+            let message = messages.entry((&pattern.component, pattern.key.1)).or_insert(Self {
+                patterns: Vec::new(),
+                main: pattern,
+                count: 0,
+                is_error: false,
+            });
+            if pattern.stats.first.0 < message.main.stats.first.0 {
+                message.main = pattern;
+            }
+            message.patterns.push(pattern);
+            message.count += pattern.stats.count;
+            message.is_error |= pattern.stats.is_error;
+        }
+        messages
+    }
 }
 
 /// Keeps the strongest findings of each component.
@@ -140,7 +167,7 @@ struct Usual<'b> {
 
 impl<'b> Usual<'b> {
     fn of(
-        joined: &BTreeMap<(&'b str, u64), Vec<&RunPattern<'_>>>,
+        messages: &BTreeMap<(&'b str, u64), Message<'_, '_>>,
         patterns: &'b RunPatterns<'_>,
         baselines: &'b [Profile],
         seconds: f64,
@@ -149,17 +176,14 @@ impl<'b> Usual<'b> {
         let mut relatives: BTreeMap<(&str, u64), (Vec<u64>, u64)> = BTreeMap::new();
         // Lines of the run that are like a pattern of the baselines.
         let mut alike: BTreeMap<(&str, u64), u64> = BTreeMap::new();
-        for ((component, hash), same) in joined {
-            let count: u64 = same.iter().map(|pattern| pattern.stats.count).sum();
-            *alike.entry((component, *hash)).or_default() += count;
+        for ((component, hash), message) in messages {
+            *alike.entry((component, *hash)).or_default() += message.count;
             if baselines.iter().any(|profile| profile.count(component, *hash) > 0) {
                 continue;
             }
-            let Some(main) = same.iter().min_by_key(|one| one.stats.first.0) else { continue };
-            let is_error = same.iter().any(|one| one.stats.is_error);
-            let found = search.find(component, &main.stats.first.1, is_error);
+            let found = search.find(component, &message.main.stats.first.1, message.is_error);
             for known in &found {
-                *alike.entry((component, *known)).or_default() += count;
+                *alike.entry((component, *known)).or_default() += message.count;
             }
             if !found.is_empty() {
                 relatives.insert((component, *hash), (found, 0));
@@ -232,13 +256,12 @@ fn error(
 /// Returns the score of an error and the reason, by its place in the run.
 #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
 fn error_without_baseline(
-    same: &[&RunPattern<'_>],
-    main: &RunPattern<'_>,
-    count: u64,
+    message: &Message<'_, '_>,
     lines: u64,
     run: &Run<'_, '_>,
 ) -> (f64, String) {
     let model = run.model;
+    let Message { main, count, .. } = *message;
     let stats = main.stats;
     let stack = if stats.has_stack { 0.05 } else { 0.0 };
     let process = model.process(model.of_producer(main.key.0));
@@ -262,7 +285,8 @@ fn error_without_baseline(
     // What comes at the same rate as before is background noise; what does not come again may be
     // what everything else follows from.
     let early = run.earlier.map(|earlier| {
-        let lines = same.iter().map(|one| one.stats.rate.within(i64::MIN, earlier.until));
+        let rates = message.patterns.iter().map(|pattern| &pattern.stats.rate);
+        let lines = rates.map(|rate| rate.within(i64::MIN, earlier.until));
         (earlier, lines.sum::<u64>())
     });
     if let Some((earlier, early)) = early
@@ -334,7 +358,7 @@ fn new_message(
 /// messages: its work ended early.
 #[expect(clippy::cast_precision_loss, reason = "statistics tolerate rounding")]
 fn missing(
-    joined: &BTreeMap<(&str, u64), Vec<&RunPattern<'_>>>,
+    messages: &BTreeMap<(&str, u64), Message<'_, '_>>,
     totals: &BTreeMap<&str, u64>,
     baselines: &[Profile],
     patterns: &RunPatterns<'_>,
@@ -344,9 +368,8 @@ fn missing(
     for (component, usual) in &first.components {
         let Some(lines) = totals.get(component.as_str()).copied() else { continue };
         for (hash, pattern) in &usual.patterns {
-            let found: u64 = joined
-                .get(&(component.as_str(), *hash))
-                .map_or(0, |same| same.iter().map(|pattern| pattern.stats.count).sum());
+            let found =
+                messages.get(&(component.as_str(), *hash)).map_or(0, |message| message.count);
             // The least share of all baselines, so that a message that varies by itself is none.
             let share = baselines
                 .iter()

@@ -56,6 +56,9 @@ impl<'b> Relatives<'b> {
     /// Returns the hashes of the baseline's patterns that differ from one of a component only in
     /// values.
     pub(super) fn find(&self, component: &str, message: &str, is_error: bool) -> Vec<u64> {
+        if self.known.is_empty() {
+            return Vec::new();
+        }
         let text = masked(message);
         let words = words_of(&text);
         let Some(first) = words.first() else { return Vec::new() };

@@ -10,7 +10,7 @@ use crate::diagnose::RunModel;
 use crate::flow::LogPosition;
 use crate::patterns::masked;
 use crate::profile::{Profile, RunPatterns};
-use crate::source::Incomplete;
+use crate::source::{Incomplete, cut_times};
 
 /// Score of a component that stopped logging.
 const SILENT: f64 = 0.58;
@@ -87,13 +87,8 @@ pub(super) fn find(
     if by_component.len() < 3 {
         return Vec::new();
     }
-    let mut cut_at: BTreeMap<u32, i64> = BTreeMap::new();
-    for last in by_component.values().map(|lines| lines.last) {
-        if incomplete.contains_key(&last.line.source) {
-            let cut = cut_at.entry(last.line.source).or_insert(last.time);
-            *cut = last.time.max(*cut);
-        }
-    }
+    let last_lines = by_component.values().map(|lines| (lines.last.line.source, lines.last.time));
+    let cut_at = cut_times(incomplete, last_lines);
     let mut findings = Vec::new();
     let goes_on = |component: &str, time: i64| {
         let others = by_component

@@ -75,7 +75,7 @@ impl<'a> Header<'a> {
             || header.has_clock && (header.level.is_some() || header.has_origin)
             || header.level.is_some()
                 && (header.has_origin || header.is_target_certain || scan.is_level_marked(&header));
-        // `db_password: x` is no logger: its value is a secret only beside its name.
+        // In `db_password: x`, the name is not a logger: only the name marks the value as a secret.
         if is_header && secrets::is_key(header.target) {
             header.body = line.find(header.target).unwrap_or(header.body);
             header.target = "";

@@ -1,8 +1,7 @@
 //! `key=value` pairs, as logfmt writes them, with keys of any name.
 
-use std::borrow::Cow;
-
 use super::super::fields::{LogFields, Value};
+use super::super::plain::{split_quoted, unescape};
 
 /// Returns whether a text begins with two pairs.
 pub(super) fn begins(text: &str) -> bool {
@@ -27,7 +26,7 @@ pub(super) fn read<'a>(text: &'a str, fields: &mut LogFields<'a>) {
         };
         let value = match value.parse::<f64>() {
             Ok(number) => Value::Number(number),
-            Err(_) => Value::Text(unescaped(value)),
+            Err(_) => Value::Text(unescape(value)),
         };
         fields.add(name, value);
         rest = behind;
@@ -42,21 +41,9 @@ fn pair(text: &str) -> Option<(&str, &str, &str)> {
     let key = text.get(..end).filter(|key| !key.is_empty())?;
     let rest = text.get(end..)?.strip_prefix('=')?;
     if let Some(quoted) = rest.strip_prefix('"') {
-        let mut escaped = false;
-        let end = quoted.bytes().position(|byte| {
-            let ends = byte == b'"' && !escaped;
-            escaped = byte == b'\\' && !escaped;
-            ends
-        })?;
-        return Some((key, quoted.get(..end)?, quoted.get(end + 1..)?));
+        let (value, rest) = split_quoted(quoted)?;
+        return Some((key, value, rest));
     }
     let end = rest.find([' ', ',', ';']).unwrap_or(rest.len());
     Some((key, rest.get(..end)?, rest.get(end..)?))
-}
-
-fn unescaped(value: &str) -> Cow<'_, str> {
-    if !value.contains('\\') {
-        return Cow::Borrowed(value);
-    }
-    serde_json::from_str(&format!("\"{value}\"")).map_or(Cow::Borrowed(value), Cow::Owned)
 }
