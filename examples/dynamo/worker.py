@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import flowlog
 from dynamo.llm import ModelInput, ModelType, register_model
 from dynamo.llm import WorkerType as Stage
-from dynamo.runtime import Context, DistributedRuntime, dynamo_worker
+from dynamo.runtime import Context, DistributedRuntime
 
 TOKENS_PER_SECOND = 50
 
@@ -59,8 +60,14 @@ class Worker:
         flow.record(generated=count)
 
 
-@dynamo_worker()
-async def serve(runtime: DistributedRuntime, arguments: argparse.Namespace) -> None:
+async def serve(arguments: argparse.Namespace) -> None:
+    # `dynamo_worker` ignores DYN_EVENT_PLANE, and waits for NATS.
+    runtime = DistributedRuntime(
+        asyncio.get_running_loop(),
+        os.environ.get("DYN_DISCOVERY_BACKEND", "etcd"),
+        os.environ.get("DYN_REQUEST_PLANE", "tcp"),
+        event_plane=os.environ.get("DYN_EVENT_PLANE"),
+    )
     endpoint = runtime.endpoint("dynamo.backend.generate")
     flowlog.init("backend", str(endpoint.connection_id()), {"dynamo": version("ai-dynamo-runtime")})
     # The start is a flow of its own, which records its duration, and its error if it fails.

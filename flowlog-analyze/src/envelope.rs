@@ -236,10 +236,11 @@ struct Example {
 }
 
 /// All envelopes. Where two could match a line, the outer one comes first.
-const ENVELOPES: [&Envelope; 23] = [
+const ENVELOPES: [&Envelope; 24] = [
     &terminal::CONTROL,
     &terminal::BORDER,
     &terminal::PROGRESS,
+    &terminal::GREP_NUMBER,
     &kubernetes::TIMESTAMPS,
     &kubernetes::PREFIX,
     &kubernetes::STERN,

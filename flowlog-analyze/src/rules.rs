@@ -23,6 +23,7 @@ mod shutdown;
 use compact_str::CompactString;
 use flowlog_schema::Level;
 
+use crate::component_names;
 use crate::event::ParsedEvent;
 use crate::format::{self, ownership, stack};
 use attribution::{attribution, component_from_code};
@@ -117,9 +118,7 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
             rule_match(rule.name, rule.class, attribution(rule, event, words, error, process))
         });
     }
-    // The levels and stacks of programs that nobody taught prove nothing: good runs have them, too.
-    // They make suspects.
-    if detail || matches!(format, "generic" | "json") {
+    if detail {
         return None;
     }
     let is_error = |words| match format {
@@ -138,6 +137,13 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
     } else {
         return None;
     };
+    let owner = component_from_code(event, words, error);
+    // The levels and stacks of programs that nobody taught prove nothing: good runs have them, too.
+    // They make suspects.
+    if matches!(format, "generic" | "json") && !owner.is_some_and(component_names::is_of_inference)
+    {
+        return None;
+    }
     let layer = stack_layer::of(format, event, process);
     // Without a better attribution, a line of a test or CI job is attributed to the tests.
     let step = (layer == StackLayer::Step && !format.is_empty()).then_some("test_fail");
@@ -145,9 +151,7 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
     Some(rule_match(
         name,
         class,
-        component_from_code(event, words, error)
-            .or(step)
-            .map_or_else(CompactString::default, CompactString::from),
+        owner.or(step).map_or_else(CompactString::default, CompactString::from),
     ))
 }
 

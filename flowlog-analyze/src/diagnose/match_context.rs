@@ -308,6 +308,14 @@ impl<'t> MatchContext<'t> {
         {
             return (CompactString::from(named), None, process);
         }
+        // The source file of a panic says more than the name of the log's file.
+        let panicked = Some(words)
+            .filter(|_| self.class == RuleClass::Panic && producer.is_named_by_file)
+            .and_then(place_of_panic)
+            .and_then(component_names::component_in);
+        if let Some(component) = panicked {
+            return (CompactString::from(component), known(&producer.instance), process);
+        }
         if producer.component != "unknown" {
             return (producer.component.clone(), known(&producer.instance), process);
         }
@@ -410,6 +418,13 @@ fn shut_down_before(activity: &ProducerActivity, match_stats: &MatchStats) -> bo
         .shutdowns
         .first()
         .is_some_and(|stop| match_stats.first.0.time().is_some_and(|time| stop < time))
+}
+
+/// Returns the source file of a Rust panic, if it is one of the program's own.
+fn place_of_panic(words: &str) -> Option<&str> {
+    let (_, place) = words.split_once("panicked at ")?;
+    let file = place.split(".rs:").next()?;
+    (!file.starts_with('/') && !file.contains(' ')).then_some(file)
 }
 
 /// Returns when the producer began to stop in order, or else when its log ends.

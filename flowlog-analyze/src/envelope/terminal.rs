@@ -22,6 +22,35 @@ pub(super) const CONTROL: Envelope = Envelope {
     ],
 };
 
+/// Line numbers of `grep -n`, before a line of a log or an event that `kubectl describe` prints.
+pub(super) const GREP_NUMBER: Envelope = Envelope {
+    name: "grep",
+    peel: |line, _| {
+        let digits = line.iter().take(8).take_while(|byte| byte.is_ascii_digit()).count();
+        if !(1..8).contains(&digits) || line.get(digits) != Some(&b':') {
+            return None;
+        }
+        let content = line.get(digits + 1..)?;
+        let is_event = [b"  Warning  ".as_slice(), b"  Normal  "]
+            .iter()
+            .any(|start| content.starts_with(start));
+        let is_log = is_event || timestamp::looks_like_start(content);
+        is_log.then(|| Inner::after(digits + 1, line))
+    },
+    examples: &[
+        Example {
+            line: "61:  Warning  Unhealthy  10s  kubelet  Liveness probe failed",
+            content: "  Warning  Unhealthy  10s  kubelet  Liveness probe failed",
+            expected: "",
+        },
+        Example {
+            line: "7:2025-11-22T08:27:15.705274Z ERROR x: boom",
+            content: "2025-11-22T08:27:15.705274Z ERROR x: boom",
+            expected: "",
+        },
+    ],
+};
+
 /// Text redrawn after carriage returns.
 ///
 /// The last drawing counts, unless one of them is a logger's line that a progress bar drew over.

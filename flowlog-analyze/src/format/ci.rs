@@ -31,6 +31,14 @@ pub(super) const CI: LogFormat = LogFormat {
             expected: "ERROR Job failed (system failure): pod is gone",
         },
         Example { text: "Job succeeded", expected: "INFO Job succeeded" },
+        Example {
+            text: " => ERROR [build 3/14] RUN make",
+            expected: "ERROR => ERROR [build 3/14] RUN",
+        },
+        Example {
+            text: " => CACHED [build 2/14] COPY . .",
+            expected: "INFO => CACHED [build 2/14] COPY",
+        },
     ],
 };
 
@@ -46,6 +54,22 @@ fn read(text: &str) -> Option<ParsedEvent<'_>> {
     }
     if first == "Job succeeded" {
         return to_event(Level::Info, "", first);
+    }
+    // BuildKit's steps, as it draws them on a terminal.
+    if let Some(step) = first.trim_start().strip_prefix("=> ") {
+        let level = match step.trim_start_matches("=> ").split(' ').next()? {
+            "ERROR" => Level::Error,
+            "CANCELED" => Level::Warn,
+            word if word == "CACHED" || word.starts_with('[') => Level::Info,
+            _ => return None,
+        };
+        // The words of the command are not the builder's: `else echo "Skipping"`.
+        let step = first.trim_start();
+        let command = step.find("] ").map_or(step.len(), |at| {
+            let word = step.get(at + 2..).and_then(|rest| rest.find(' '));
+            word.map_or(step.len(), |len| at + 2 + len)
+        });
+        return to_event(level, "", step.get(..command).unwrap_or(step));
     }
     let (command, message) = if let Some(rest) = first.strip_prefix("##[") {
         rest.split_once(']')?

@@ -33,6 +33,70 @@ pub(super) fn read(lines: &[Line], cluster: &mut Cluster) -> usize {
     used
 }
 
+/// Returns whether a line is of the events of a description whose beginning is missing: people paste
+/// only the events.
+pub(super) fn begins_events(line: &str) -> bool {
+    line == "Events:"
+        || line.starts_with("  ")
+            && matches!(columns(line).as_slice(), ["Warning" | "Normal", _, age, _, ..] if event_age(age).0.is_some())
+}
+
+/// Reads the events of a description whose beginning is missing. `command` is the command that
+/// printed it, if it is known. Returns the number of its lines.
+pub(super) fn read_events(lines: &[Line], command: &str, cluster: &mut Cluster) -> usize {
+    let Some(first) = lines.first() else { return 0 };
+    let mut reading = Reading::new(Object::new(Kind::Pod, "", "", first.at));
+    "Events".clone_into(&mut reading.section);
+    let mut used = 0;
+    for line in lines {
+        let text = line.text.trim_end();
+        if !text.is_empty() && !text.starts_with("  ") && text != "Events:" {
+            break;
+        }
+        if text.starts_with(' ') {
+            reading.event_line(line, text.trim_start());
+        }
+        used += 1;
+    }
+    let mut object = reading.object;
+    if object.events.is_empty() {
+        return used.max(1);
+    }
+    let (namespace, name) = object
+        .events
+        .iter()
+        .find_map(|event| named_pod(&event.message))
+        .or_else(|| Some((String::new(), described(command)?)))
+        .unwrap_or_else(|| (String::new(), "k8s".to_owned()));
+    object.namespace = namespace;
+    object.name = name;
+    cluster.object(object.kind, &object.namespace, &object.name, object.line).merge(object);
+    used
+}
+
+/// Returns the namespace and the name of the pod that an event's message names:
+/// `Successfully assigned shop/cart-0 to node-1`, `... in pod cart-0_shop(<uid>)`.
+fn named_pod(message: &str) -> Option<(String, String)> {
+    if let Some(rest) = message.strip_prefix("Successfully assigned ") {
+        let (namespace, name) = rest.split(' ').next()?.split_once('/')?;
+        return Some((namespace.to_owned(), name.to_owned()));
+    }
+    let (_, rest) = message.split_once(" in pod ")?;
+    let (name, namespace) = rest.split(['(', ' ', ',']).next()?.split_once('_')?;
+    Some((namespace.to_owned(), name.to_owned()))
+}
+
+/// Returns the object that a command describes: `kubectl -n shop describe pod cart-0`.
+fn described(command: &str) -> Option<String> {
+    let (_, arguments) = command.split_once(" describe ")?;
+    let mut words = arguments.split_whitespace();
+    let object = words.next()?;
+    let name = object.split_once('/').map(|(_, name)| name).or_else(|| words.next())?;
+    let is_name =
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    (is_name && !name.starts_with('-')).then(|| name.to_owned())
+}
+
 /// State of reading a description.
 struct Reading {
     object: Object,

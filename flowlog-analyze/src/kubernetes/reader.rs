@@ -50,7 +50,11 @@ pub(super) fn read(sources: &Sources, number: u32, (from, to): (u64, u64), clust
 /// Divides lines into manifests, descriptions and tables, and reads each.
 fn divide(lines: &[Line], cluster: &mut Cluster) {
     let mut at = 0;
+    let mut command = "";
     while let Some(line) = lines.get(at) {
+        if line.text.contains("kubectl ") {
+            command = &line.text;
+        }
         let rest = lines.get(at..).unwrap_or_default();
         let used = if manifest::begins(rest) {
             manifest::read(rest, cluster)
@@ -58,6 +62,8 @@ fn divide(lines: &[Line], cluster: &mut Cluster) {
             describe::read(rest, cluster)
         } else if table::is_header(&line.text) {
             table::read(rest, cluster)
+        } else if describe::begins_events(&line.text) {
+            describe::read_events(rest, command, cluster)
         } else {
             table::read_bare(line, cluster);
             1

@@ -3,7 +3,7 @@
 use super::rule::RuleClass::{Error, Fatal, Infrastructure, Killed, Relay};
 use super::rule::{Attribution::Named, Attribution::Producer, Rule};
 
-pub(super) const RULES: [Rule; 20] = [
+pub(super) const RULES: [Rule; 22] = [
     Rule::new(
         "image_pull",
         Infrastructure,
@@ -26,6 +26,7 @@ pub(super) const RULES: [Rule; 20] = [
         Named("docker_build"),
         &[
             "failed to solve",
+            "=> error [",
             "executor failed running",
             "did not complete successfully: exit code",
             "returned a non-zero code",
@@ -105,6 +106,31 @@ pub(super) const RULES: [Rule; 20] = [
     .none_of(&["etcd", "nats", "cluster.local"])
     .example("curl: (6) Could not resolve host: pypi.org", "2025-11-22T08:27:15.705Z  INFO worker.main: resolved host pypi.org"),
     Rule::new(
+        "no_connection",
+        Infrastructure,
+        Named("infra_fail"),
+        &[
+            "connect etimedout",
+            "connect enetunreach",
+            "connect ehostunreach",
+            "network is unreachable",
+            "tls handshake timeout",
+            "i/o timeout",
+            "connection timed out",
+            "connect timeout",
+            "failed to connect to github.com",
+            "ssl_error_syscall",
+            "gnutls_handshake() failed",
+            "the requested url returned error: 50",
+        ],
+    )
+    .and_any_of(&[":443", "https://", "port 443"])
+    .none_of(&[".svc", "cluster.local", "dial tcp 10.", "dial tcp 172.", "dial tcp 192.168.", "localhost", "127.0.0.1"])
+    .example(
+        "##[error]connect ETIMEDOUT 203.0.113.7:443",
+        "Error: connect ETIMEDOUT 10.0.0.7:6379",
+    ),
+    Rule::new(
         "certificate",
         Infrastructure,
         Named("infra_fail"),
@@ -143,6 +169,24 @@ pub(super) const RULES: [Rule; 20] = [
     .example(
         "  Warning  FailedScheduling  2m38s  default-scheduler  0/8 nodes are available: 8 Insufficient nvidia.com/gpu.",
         "  Normal  Scheduled  2m38s  default-scheduler  Successfully assigned a/worker-0 to gpu-1",
+    ),
+    Rule::new(
+        "admission",
+        Infrastructure,
+        Named("k8s"),
+        &[
+            "failed calling webhook",
+            "failed to call webhook",
+            "denied the request: ",
+            "error: installation failed",
+            "error: upgrade failed",
+            "no matches for kind",
+            "forbidden: exceeded quota",
+        ],
+    )
+    .example(
+        "Error: Internal error occurred: failed calling webhook \"mutate.example.com\": no endpoints available",
+        "webhook mutate.example.com is ready",
     ),
     Rule::new(
         "pod_evicted",
@@ -322,6 +366,6 @@ pub(super) const RULES: [Rule; 20] = [
         &["failed tests/", "error tests/", "assertionerror: ", "failures ====", " failed in ", " failed, "],
     )
     .and_any_of(&["failed tests/", "error tests/", "e       ", "failures ====", " in "])
-    .none_of(&["traceback (most recent"])
+    .none_of(&["traceback (most recent", "file \""])
     .example("FAILED tests/test_a.py::TestC::test_slow - Failed: Timeout (>1.0s)", "3 passed in 75.30s (0:01:15)"),
 ];

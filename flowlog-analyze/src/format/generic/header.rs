@@ -96,6 +96,17 @@ impl<'a> Header<'a> {
     }
 }
 
+/// Returns whether a word is written as products and modules are, not as prose is: `LMCache`,
+/// `kv_router`, `trt-llm`.
+fn is_product_name(word: &str) -> bool {
+    let behind = word.get(1..).unwrap_or_default();
+    let is_shouted = !word.bytes().any(|byte| byte.is_ascii_lowercase());
+    !is_shouted
+        && behind.bytes().any(|byte| {
+            byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+        })
+}
+
 /// A scan of a header.
 struct Scan<'a> {
     line: &'a str,
@@ -268,6 +279,10 @@ impl<'a> Scan<'a> {
             }
             if !header.is_target_certain && self.words > 0 && is_name(self.last_word) {
                 header.target = self.last_word;
+                // `LMCache ERROR: x`, where the name is no word of prose.
+                let is_first = self.line.starts_with(self.last_word) && self.words == 1;
+                header.is_target_certain =
+                    is_first && is_named_by_colon && is_product_name(self.last_word);
             }
             return self.accept(token.len());
         }
