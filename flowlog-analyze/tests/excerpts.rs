@@ -9,7 +9,7 @@ use flowlog_schema::report::{Report, RunOutcome};
 
 /// Description of the case, the log, and the expected answer: `failed COMPONENT`, or another
 /// outcome.
-const CASES: [(&str, &str, &str); 40] = [
+const CASES: [(&str, &str, &str); 47] = [
     (
         "a worker before its engine core within one second, although the core logs first",
         "(EngineCore pid=9) ERROR 11-22 08:27:15 [core.py:7] EngineCore hit an exception.\n\
@@ -249,6 +249,52 @@ const CASES: [(&str, &str, &str); 40] = [
         "routine lines only",
         "INFO 11-22 08:27:15 [x.py:1] Automatically detected platform cuda.\nloading weights: 50 %\n",
         "healthy",
+    ),
+    (
+        "events of a pod, pasted through grep, and the log of a service that stopped when it was asked to",
+        "$ kubectl -n shop describe pod cart-0 | grep -nE 'Unhealthy|BackOff'\n\
+         61:  Warning  Unhealthy  10s (x14 over 3m10s)  kubelet  Liveness probe failed: connection refused\n\
+         62:  Warning  BackOff    9s (x11 over 2m34s)   kubelet  Back-off restarting failed container app in pod cart-0_shop(0b7)\n\
+         $ kubectl -n shop logs cart-0 --previous\n\
+         INFO:     Uvicorn running on http://0.0.0.0:8080 (Press CTRL+C to quit)\n\
+         INFO:     Shutting down\n\
+         INFO:     Application shutdown complete.\n",
+        "failed cart (cart-0)",
+    ),
+    (
+        "events whose pod is only in the command",
+        "$ kubectl describe pod/cart-7d9f8b6c5d-x2x4z\n\
+         Events:\n  Type     Reason   Age   From     Message\n  ----     ------   ----  ----     -------\n  \
+         Warning  Failed   3m (x4 over 5m)  kubelet  Failed to pull image \"shop/cart:9\": manifest unknown\n",
+        "failed cart (cart-7d9f8b6c5d-x2x4z)",
+    ),
+    (
+        "a step of an image build, whose command has words of its own",
+        " => CACHED [build 2/9] COPY . .\n => ERROR [build 3/9] RUN if test -f a; then make; else echo Skipping; fi  0.4s\n\
+         ------\n0.354 the wheel is too large\n",
+        "failed docker_build",
+    ),
+    (
+        "a CI job that cannot reach a public host",
+        "2025-11-22T08:27:15.7050000Z ##[error]Several errors returned\n\
+         2025-11-22T08:27:15.7060000Z ##[error]connect ETIMEDOUT 203.0.113.7:443\n",
+        "failed infra_fail",
+    ),
+    (
+        "an admission webhook that does not answer",
+        "Error: Internal error occurred: failed calling webhook \"validate.models.example\": failed to call webhook: Post \"https://models.serving.svc:443/v\": EOF\n",
+        "failed k8s",
+    ),
+    (
+        "a leader that hands over, in order",
+        "{\"level\":\"info\",\"ts\":1763800035.1,\"caller\":\"raft/node.go:312\",\"msg\":\"raft.node: 7a lost leader 7a at term 4\"}\n\
+         {\"level\":\"info\",\"ts\":1763800035.2,\"caller\":\"raft/node.go:306\",\"msg\":\"raft.node: 7a elected leader 9c at term 4\"}\n",
+        "recovered",
+    ),
+    (
+        "a panic in a log that says nothing else of its program",
+        "starting\nthread 'worker-3' panicked at src/router.rs:589:79:\ncalled `Option::unwrap()` on a `None` value\n",
+        "failed router",
     ),
 ];
 

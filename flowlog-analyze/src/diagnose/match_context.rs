@@ -98,6 +98,8 @@ impl<'t> MatchContext<'t> {
         let ordered = || shut_down_before(activity, match_stats);
         let stops = || ordered() || self.follows_order(signals);
         let handled = || self.recovered_later(&[RuleClass::Healthy, RuleClass::Recovered]);
+        // A service that became ready later did not lack what it looked for.
+        let passed = || handled() || self.recovered_later(&[RuleClass::Ready]);
         let seen = |severity: Severity| {
             if self.layer >= StackLayer::Client { Severity::Observed } else { severity }
         };
@@ -113,7 +115,7 @@ impl<'t> MatchContext<'t> {
                     && goes_on_until_end(activity, match_stats)
                     && !self.works_again()
             } else {
-                !handled()
+                !ordered() && !passed()
             })
             .then_some(Severity::Fatal),
             RuleClass::Fatal | RuleClass::Killed => (!stops()
@@ -128,7 +130,7 @@ impl<'t> MatchContext<'t> {
             })
             .then_some(seen(Severity::Fatal)),
             RuleClass::Infrastructure => {
-                (!has_classified_flows && !handled()).then_some(Severity::Fatal)
+                (!has_classified_flows && !passed()).then_some(Severity::Fatal)
             }
             RuleClass::Error | RuleClass::Relay => {
                 (!has_classified_flows && !stops() && !handled())

@@ -47,6 +47,7 @@ pub(super) const GENERIC: LogFormat = LogFormat {
             expected: "ERROR /app/run.rb:7:in `run': batch aborted (Batch::Failed)\n\tfrom /app/run.rb:9:in `<main>'",
         },
         Example { text: "ERROR vllm: engine died", expected: "ERROR vllm: engine died" },
+        Example { text: "LMCache ERROR: store failed", expected: "ERROR LMCache: store failed" },
         Example {
             text: "severity=error when=2025-11-22T08:27:15Z svc=cart text=\"no such item\"",
             expected: "2025-11-22T08:27:15.000000Z ERROR cart no such item",

@@ -103,12 +103,11 @@ impl<'c> PendingEvent<'c> {
         if self.in_stack && (stack::is_last(line) || stack::continues_chain(line)) {
             return true;
         }
-        if repeats_header {
+        // The lines of syslog are whole.
+        if repeats_header || !self.event.meta.producer.host.is_empty() {
             return false;
         }
-        // The lines of syslog are whole.
-        let is_of_host = !self.event.meta.producer.host.is_empty();
-        let cut = first.is_ascii_lowercase() && !is_of_host
+        let cut = first.is_ascii_lowercase()
             || matches!(first, b'_' | b',' | b')' | b']' | b'}' | b'"' | b'\'');
         !self.blank
             && (may_have_stack || cut)

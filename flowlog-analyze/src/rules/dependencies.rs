@@ -70,6 +70,7 @@ pub(super) const RULES: [Rule; 10] = [
         ),
     Rule::new("etcd_works", Healthy, Named("etcd"), &[
         "established keep-alive stream", "watch stream established", "resynced discovery state",
+        "elected leader",
     ]).none_of(&["failed"]).example(
         "2025-11-22T08:27:15.705Z DEBUG dynamo_runtime::transports::etcd::lease: Established keep-alive stream",
         "2025-11-22T08:27:15.705Z  WARN dynamo_runtime::transports::etcd::lease: Failed to establish keep-alive stream",

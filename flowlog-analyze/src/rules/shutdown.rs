@@ -27,7 +27,7 @@ pub(super) const RULES: [Rule; 4] = [
             "shutdown requested",
         ],
     )
-    .none_of(&["panicked at", "handler", "install", "register", "process received signal", "ignored"])
+    .none_of(&["panicked at", "handler", "install", "register", "process received signal", "ignored", "ctrl+c to ", "ctrl-c to "])
     .example(
         "2025-11-22T08:27:15.705Z  INFO worker.main: Received SIGTERM, shutting down",
         "2025-11-22T08:27:15.705Z  INFO worker.main: Received a prompt",
