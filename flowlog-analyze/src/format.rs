@@ -51,7 +51,8 @@ use crate::event::ParsedEvent;
 
 pub use chain::root_cause;
 pub use error::{
-    ClientFault, client_fault, is_caller_gone, is_lost, is_refused, is_timeout, reports_failed_call,
+    ClientFault, client_fault, is_caller_gone, is_lost, is_own, is_refused, is_timeout,
+    reports_failed_call,
 };
 pub use flowlog::Fields;
 pub use lifecycle::phrases_with_digits;

@@ -12,7 +12,7 @@ use super::silence::{self, Silence};
 use super::topology::{ProcessIndex, RunModel};
 use super::tree::Tree;
 use crate::flow::{Activity, Failure, LogPosition, Span, SpanStatus};
-use crate::format::{is_caller_gone, is_lost, is_timeout};
+use crate::format::{is_caller_gone, is_lost, is_own, is_timeout};
 use crate::rules::is_relay;
 
 /// Collects everything that went wrong in a flow before its caller went away.
@@ -406,9 +406,12 @@ fn lost_since(
         match node.status {
             SpanStatus::Failed => {
                 let failure = node.span.failure()?;
+                // A callee that is only named may never have got the call. `Internal` is any error.
+                let is_own = |kind: &str| is_own(kind) && !kind.eq_ignore_ascii_case("internal");
                 let lost = is_lost(&failure.kind, &failure.message, failure.status)
                     || is_relay(&failure.message)
-                    || is_gone_by(tree, at, failure.position, up, model);
+                    || (tree.spans[at].is_tracked || !is_own(&failure.kind))
+                        && is_gone_by(tree, at, failure.position, up, model);
                 let counts = lost && !follows(tree, up, failure.position, caller_exit, model);
                 return model.time(failure.position, node.process).filter(|_| counts);
             }

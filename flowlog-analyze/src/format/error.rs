@@ -188,11 +188,16 @@ pub fn is_lost(kind: &str, message: &str, status: Option<u16>) -> bool {
         return true;
     }
     // The status substitutes for a type that does not show what went wrong.
-    if !OWN_TYPES.contains(&name.as_str()) && matches!(status, Some(408 | 502..=504)) {
+    if !is_own(kind) && matches!(status, Some(408 | 502..=504)) {
         return true;
     }
     let message = message.to_ascii_lowercase();
     LOST_PHRASES.iter().chain(&REFUSED_PHRASES).any(|words| message.contains(words))
+}
+
+/// Returns whether the type of an error indicates that no other component was involved.
+pub fn is_own(kind: &str) -> bool {
+    OWN_TYPES.contains(&plain(kind).as_str())
 }
 
 /// Phrases of a caller that tries again after a call failed.
@@ -236,9 +241,7 @@ pub fn is_timeout(kind: &str, message: &str, status: Option<u16>) -> bool {
             .iter()
             .any(|words| text.contains(words))
     };
-    says(&name)
-        || says(&message)
-        || (matches!(status, Some(408 | 504)) && !OWN_TYPES.contains(&name.as_str()))
+    says(&name) || says(&message) || (matches!(status, Some(408 | 504)) && !is_own(kind))
 }
 
 /// Phrases that a callee logs when its caller is gone.
