@@ -208,8 +208,9 @@ struct Cursor<'a> {
 impl Cursor<'_> {
     fn digits(&mut self, count: usize) -> Option<i64> {
         let digits = self.text.get(self.at..self.at + count)?;
-        let value = digits.iter().try_fold(0, |value, byte| {
-            byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
+        let value = digits.iter().try_fold(0_i64, |value, byte| {
+            let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
+            value.checked_mul(10)?.checked_add(digit)
         })?;
         self.at += count;
         Some(value)

@@ -1,7 +1,7 @@
 //! The reader as a sink of events, with its fast paths for records and for lines of known templates.
 
 use super::chunk_error::ChunkError;
-use super::reader::Reader;
+use super::reader::{Reader, without_unfinished};
 use crate::flow::{LineRef, LogPosition, ProducerId};
 use crate::format;
 use crate::lines::{MAX_EVENT_BYTES, MAX_LINE_BYTES};
@@ -52,7 +52,8 @@ impl<'c> EventSink<'c> for Reader<'_> {
     }
 
     fn note_pending_time(&mut self, raw: &RawEvent<'c>) {
-        let line = raw.text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = without_unfinished(&raw.text).split(|byte| *byte == b'\n').next();
+        let line = line.unwrap_or_default();
         let text =
             String::from_utf8_lossy(line.get(..line.len().min(MAX_LINE_BYTES)).unwrap_or_default());
         let own = format::read(text.trim_end()).1.and_then(|event| event.time);

@@ -171,10 +171,7 @@ impl<'t> Reader<'t> {
         if self.decode_fast(raw) {
             return false;
         }
-        // A memory-mapped line that its writer did not finish ends in zeros, and the next line
-        // follows them.
-        let whole = memchr::memrchr(0, &raw.text)
-            .map_or(&raw.text[..], |zero| raw.text.get(zero + 1..).unwrap_or_default());
+        let whole = without_unfinished(&raw.text);
         let kept = whole.get(..whole.len().min(MAX_LINE_BYTES)).unwrap_or_default();
         let text =
             std::str::from_utf8(kept).map_or_else(|_| String::from_utf8_lossy(kept), Cow::Borrowed);
@@ -419,4 +416,12 @@ impl<'t> Reader<'t> {
         self.result.input.records += 1;
         self.result.note_time(time);
     }
+}
+
+/// Returns an event without the beginning of its first line that another line overwrote: a
+/// memory-mapped line that its writer did not finish ends in zeros, and the next line follows them.
+pub(super) fn without_unfinished(text: &[u8]) -> &[u8] {
+    let first = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let zero = memchr::memrchr(0, text.get(..first).unwrap_or_default());
+    text.get(zero.map_or(0, |zero| zero + 1)..).unwrap_or_default()
 }
