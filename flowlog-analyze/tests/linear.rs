@@ -1,5 +1,5 @@
-//! The work grows linearly with the length of a line, with the nesting of envelopes and with the
-//! number of lines in one event, counted in instructions by valgrind.
+//! The work grows linearly with the length of a line, with the nesting of envelopes, with the number
+//! of lines in one event and with the number of components, counted in instructions by valgrind.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test panics on an unexpected result")]
 
 use std::fs;
@@ -68,12 +68,33 @@ fn instructions(text: &str) -> f64 {
     digits.parse().unwrap()
 }
 
-/// Returns a message if the work for a shape grows faster than its length.
-fn excess((name, shape): &(&str, &str), startup: f64) -> Option<String> {
-    let work = |bytes: usize| {
-        let text = format!("ERROR {}\n", shape.repeat(bytes / shape.len()));
-        (instructions(&text) - startup).max(1e6)
+/// Returns a line with a text repeated up to a length.
+fn repeated(shape: &str, bytes: usize) -> String {
+    format!("ERROR {}\n", shape.repeat(bytes / shape.len()))
+}
+
+/// Returns lines of a length in all, each of another service, and with the name of yet another one.
+fn services(bytes: usize) -> String {
+    let name = |at: usize| {
+        let letter = |at: usize| char::from(b'a' + u8::try_from(at % 26).unwrap());
+        [at, at / 26, at / 676, at / 17_576].map(letter).iter().collect::<String>()
     };
+    let mut text = String::new();
+    for at in 0.. {
+        if text.len() >= bytes {
+            break;
+        }
+        let (own, other) = (name(at), name(at * 7 + 3));
+        text += &format!(
+            "{{\"time\":\"2025-11-22T08:27:15Z\",\"service\":\"{own}\",\"msg\":\"an order of {other} was passed on\"}}\n"
+        );
+    }
+    text
+}
+
+/// Returns a message if the work for a text grows faster than its length.
+fn excess(name: &str, text: impl Fn(usize) -> String, startup: f64) -> Option<String> {
+    let work = |bytes: usize| (instructions(&text(bytes)) - startup).max(1e6);
     let (short, long) = (work(SHORT), work(SHORT * FACTOR));
     (long / short > MAX_RATIO).then(|| format!("{name}: {short} instructions, then {long}"))
 }
@@ -83,12 +104,17 @@ fn work_is_linear() {
     let startup = instructions("\n");
     let failed: Vec<String> = std::thread::scope(|scope| {
         let start = |shapes: &'static [(&str, &str)]| {
-            scope.spawn(move || shapes.iter().filter_map(|shape| excess(shape, startup)).collect())
+            let excess_of = move |(name, shape): &(&str, &str)| {
+                excess(name, |bytes| repeated(shape, bytes), startup)
+            };
+            scope.spawn(move || shapes.iter().filter_map(excess_of).collect())
         };
         let (first, second) = SHAPES.split_at(SHAPES.len() / 2);
         let halves: [std::thread::ScopedJoinHandle<'_, Vec<String>>; 2] =
             [start(first), start(second)];
         halves.into_iter().flat_map(|half| half.join().unwrap()).collect()
     });
+    let failed: Vec<String> =
+        failed.into_iter().chain(excess("services", services, startup)).collect();
     assert!(failed.is_empty(), "{failed:#?}");
 }

@@ -183,7 +183,7 @@ impl ChunkDelta {
     #[inline]
     fn push(&mut self, flow: FlowId, row: Row<u16>, line: LineRef) {
         let position = row.position(line.source, line.producer);
-        self.touch(row.ids.writer, Format::FLOWLOG_JSON, position);
+        self.touch(row.ids.writer, Format::FLOWLOG_JSON, true, position);
         if let Some(delta) = self.shards.get_mut(shard_of_id(flow)) {
             delta.rows.push(FlowRow { flow, row });
         }
@@ -279,11 +279,11 @@ impl ChunkDelta {
         u16::try_from(self.latest).ok()
     }
 
-    /// Adds a line to the activity of a writer.
-    pub fn touch(&mut self, writer: u16, format: Format, position: LogPosition) {
+    /// Adds a line to the activity of a writer. `has_level` is whether it has a severity.
+    pub fn touch(&mut self, writer: u16, format: Format, has_level: bool, position: LogPosition) {
         if let Some(writer) = self.writers.get_mut(usize::from(writer)) {
             writer.has_known_format |= !format.is_of_any_program();
-            writer.has_any_logger |= format.is_of_any_logger();
+            writer.has_any_logger |= format.is_of_any_logger() && has_level;
             writer.activity.note(position, None);
         }
     }

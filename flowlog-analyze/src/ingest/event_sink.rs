@@ -98,8 +98,8 @@ impl<'c> EventSink<'c> for Reader<'_> {
         }
         let line = LineRef { source: self.source, offset: at, producer };
         let position = LogPosition { clock: 0, time: time_ns, line, resolution_ns };
-        self.result.delta.touch(writer, format, position);
         let known = self.templates.template(number)?;
+        self.result.delta.touch(writer, format, known.level.is_some(), position);
         self.result.patterns.add(
             (line.producer_id(), known.pattern),
             &PatternLine {

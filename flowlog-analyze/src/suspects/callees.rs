@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use compact_str::CompactString;
 
 use super::{Finding, FindingKind};
-use crate::profile::{Profile, RunPatterns, Step, StepKey};
+use crate::flow::LineRef;
+use crate::profile::{Profile, RunPattern, RunPatterns, Step, StepKey};
 use crate::traces::FlowLines;
 
 /// Phrases of errors about a call that got no answer.
@@ -64,14 +65,13 @@ impl Calls {
             .flat_map(|(caller, callees)| callees.iter().chain([caller]))
             .cloned()
             .collect();
-        let components: BTreeSet<&str> =
-            patterns.iter().map(|pattern| pattern.component.as_str()).collect();
+        let services = Services::of(patterns);
         for pattern in patterns.iter().filter(|pattern| !pattern.stats.is_error) {
-            if in_flows.len() == components.len() {
+            if in_flows.len() == services.count {
                 break;
             }
             let message = pattern.stats.first.1.to_ascii_lowercase();
-            if let Some(callee) = component_in(&message, &components, &pattern.component) {
+            if let Some(callee) = services.component_in(&message, &pattern.component) {
                 calls.add(&pattern.component, callee);
             }
         }
@@ -165,8 +165,11 @@ pub(super) fn move_to_callees(
     calls: &Calls,
     unanswered: &Unanswered,
 ) {
-    let components: BTreeSet<&str> =
-        patterns.iter().map(|pattern| pattern.component.as_str()).collect();
+    let services = Services::of(patterns);
+    let by_line: BTreeMap<(&str, LineRef), &RunPattern<'_>> = patterns
+        .iter()
+        .map(|pattern| ((pattern.component.as_str(), pattern.stats.first.0.line), pattern))
+        .collect();
     // Components that stopped or started, became slow, or whose work ended early.
     let own: BTreeMap<CompactString, f64> = findings
         .iter()
@@ -179,20 +182,21 @@ pub(super) fn move_to_callees(
     let mut moved = Vec::new();
     let mut explained: BTreeSet<CompactString> = BTreeSet::new();
     for finding in findings.iter_mut() {
-        let Some(pattern) = pattern_of(finding, patterns) else { continue };
+        let Some(line) = finding.evidence.first() else { continue };
+        let Some(pattern) = by_line.get(&(finding.component.as_str(), *line)) else { continue };
         if !pattern.stats.is_error {
             continue;
         }
         let message = pattern.stats.first.1.to_ascii_lowercase();
         let is_lost = LOST_CALLS.iter().any(|phrase| message.contains(phrase));
-        let named = named(&message, &components, &finding.component);
+        let named = services.named(&message, &finding.component);
         if named.is_none() && !is_lost {
             continue;
         }
         let is_named = named.is_some();
         let callees: Vec<CompactString> = match named {
             Some(callee) => {
-                if !is_lost && !components.contains(callee.as_str()) {
+                if !is_lost && !services.is_known(&callee) {
                     continue;
                 }
                 vec![callee]
@@ -247,77 +251,83 @@ pub(super) fn move_to_callees(
         };
     }
     // Other errors of a component that blames another one are most likely the same failure.
+    let reported: BTreeSet<&[LineRef]> =
+        moved.iter().map(|other: &Finding| other.evidence.as_slice()).collect();
     for finding in findings.iter_mut().filter(|finding| explained.contains(&finding.component)) {
-        if finding.kind == FindingKind::Message
-            && !moved.iter().any(|other: &Finding| other.evidence == finding.evidence)
-        {
+        if finding.kind == FindingKind::Message && !reported.contains(finding.evidence.as_slice()) {
             finding.score *= 0.8;
         }
     }
     findings.extend(moved);
 }
 
-fn pattern_of<'p, 'a>(
-    finding: &Finding,
-    patterns: &'p RunPatterns<'a>,
-) -> Option<&'p crate::profile::RunPattern<'a>> {
-    let line = *finding.evidence.first()?;
-    patterns.iter().find(|pattern| {
-        pattern.component == finding.component && pattern.stats.first.0.line == line
-    })
+/// The components of a run, by their names without the usual suffixes of services.
+struct Services<'c> {
+    by_name: BTreeMap<String, Vec<&'c str>>,
+    /// Number of components.
+    count: usize,
 }
 
-/// Returns the component that a message names: the host of a URL or an address, or else another
-/// component of the run.
-fn named(message: &str, components: &BTreeSet<&str>, own: &str) -> Option<CompactString> {
-    let matching = |host: &str| {
-        components.iter().find(|name| **name != own && is_same_service(name, host)).copied()
-    };
-    if let Some(name) = component_in(message, components, own) {
-        return Some(CompactString::from(name));
+impl<'c> Services<'c> {
+    fn of(patterns: &'c RunPatterns<'_>) -> Self {
+        let components: BTreeSet<&str> =
+            patterns.iter().map(|pattern| pattern.component.as_str()).collect();
+        let mut by_name: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for component in &components {
+            by_name.entry(plain(component)).or_default().push(component);
+        }
+        Self { by_name, count: components.len() }
     }
-    if let Some(host) = host_in(message) {
+
+    /// Returns the first component, other than `own`, of the service that a word names.
+    fn other(&self, word: &str, own: &str) -> Option<&'c str> {
+        let name = Some(plain(word)).filter(|name| !name.is_empty())?;
+        self.by_name.get(&name)?.iter().find(|component| **component != own).copied()
+    }
+
+    fn is_known(&self, component: &str) -> bool {
+        self.by_name.get(&plain(component)).is_some_and(|known| known.contains(&component))
+    }
+
+    /// Returns the component that a message names: the host of a URL or an address, or else another
+    /// component of the run.
+    fn named(&self, message: &str, own: &str) -> Option<CompactString> {
+        if let Some(name) = self.component_in(message, own) {
+            return Some(CompactString::from(name));
+        }
+        let host = host_in(message)?;
         let short = host.split('.').next().unwrap_or(host);
-        if let Some(name) = matching(short) {
+        if let Some(name) = self.other(short, own) {
             return Some(CompactString::from(name));
         }
         let is_name = short.bytes().any(|byte| byte.is_ascii_alphabetic())
             && !short.starts_with("localhost")
             && short.len() > 1;
-        if is_name && !is_same_service(own, short) {
-            return Some(CompactString::from(short));
-        }
+        let is_own = plain(own) == plain(short);
+        (is_name && !is_own).then(|| CompactString::from(short))
     }
-    None
-}
 
-/// Returns the other component that a message names last: in `call to a failed: call to b failed`,
-/// it is the deepest.
-fn component_in<'c>(message: &str, components: &BTreeSet<&'c str>, own: &str) -> Option<&'c str> {
-    let head = message.lines().next().unwrap_or_default();
-    let head = head.get(..head.floor_char_boundary(MAX_HEAD_BYTES)).unwrap_or(head);
-    head.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))
-        .rev()
-        .filter(|word| word.len() >= 3)
-        .find_map(|word| {
-            let word = word.strip_suffix("-client").unwrap_or(word);
-            components.iter().find(|name| **name != own && is_same_service(name, word)).copied()
-        })
+    /// Returns the other component that a message names last: in `call to a failed: call to b failed`,
+    /// it is the deepest.
+    fn component_in(&self, message: &str, own: &str) -> Option<&'c str> {
+        let head = message.lines().next().unwrap_or_default();
+        let head = head.get(..head.floor_char_boundary(MAX_HEAD_BYTES)).unwrap_or(head);
+        head.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))
+            .rev()
+            .filter(|word| word.len() >= 3)
+            .find_map(|word| self.other(word.strip_suffix("-client").unwrap_or(word), own))
+    }
 }
 
 /// Bytes of a message in which other components are looked for.
 const MAX_HEAD_BYTES: usize = 400;
 
-/// Returns whether two names are those of one service, with or without its usual suffixes.
-fn is_same_service(a: &str, b: &str) -> bool {
-    let plain = |name: &str| {
-        let name = name.to_ascii_lowercase().replace('_', "-");
-        let name = name.strip_suffix("-service").unwrap_or(&name);
-        let name = name.strip_suffix("service").unwrap_or(name);
-        name.strip_suffix("-svc").unwrap_or(name).trim_end_matches('-').to_owned()
-    };
-    let (a, b) = (plain(a), plain(b));
-    !a.is_empty() && a == b
+/// Returns a name without case and without the usual suffixes of services.
+fn plain(name: &str) -> String {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let name = name.strip_suffix("-service").unwrap_or(&name);
+    let name = name.strip_suffix("service").unwrap_or(name);
+    name.strip_suffix("-svc").unwrap_or(name).trim_end_matches('-').to_owned()
 }
 
 /// Returns the host of the first URL or `host:port` in a message.
