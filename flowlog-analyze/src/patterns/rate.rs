@@ -61,8 +61,7 @@ impl Rate {
         self.shrink();
     }
 
-    /// Returns the number of lines with a time in `from..until`, in nanoseconds, as far as the
-    /// buckets can tell: a bucket counts if it starts there.
+    /// Returns the number of lines in the buckets that start in `from..until`, in nanoseconds.
     pub fn within(&self, from: i64, until: i64) -> u64 {
         let width_ns = 1_000_000_000_i64.saturating_mul(1 << self.width);
         self.buckets

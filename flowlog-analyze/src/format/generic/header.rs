@@ -279,7 +279,7 @@ impl<'a> Scan<'a> {
             }
             if !header.is_target_certain && self.words > 0 && is_name(self.last_word) {
                 header.target = self.last_word;
-                // `LMCache ERROR: x`, where the name is no word of prose.
+                // `LMCache ERROR: x`: a product's name, not a word of a sentence.
                 let is_first = self.line.starts_with(self.last_word) && self.words == 1;
                 header.is_target_certain =
                     is_first && is_named_by_colon && is_product_name(self.last_word);
