@@ -22,8 +22,8 @@ use foldhash::fast::FixedState;
 pub use self::template::Template;
 
 use self::digit_roles::{
-    DIGIT_PLACEHOLDER, DigitRun, PROBE_DIGITS, changed, find_significant_runs, is_equivalent,
-    numbers, overlaps, role_key, significant_digit_ranges,
+    DIGIT_PLACEHOLDER, DigitRun, PROBES, changed, find_significant_runs, is_equivalent, numbers,
+    overlaps, role_key, significant_digit_ranges,
 };
 use self::template::read;
 use self::timestamp_slots::{TimestampCache, TimestampSlot, bump_last_digit, find};
@@ -205,9 +205,9 @@ impl TemplateCache {
                 if is_free { &mut free } else { &mut literals }.push(range.clone());
             }
             // Numbers that do not matter one by one might matter together.
-            PROBE_DIGITS
+            PROBES
                 .iter()
-                .all(|digit| is_equivalent(&changed(line, &free, *digit), &template))
+                .all(|probe| is_equivalent(&changed(line, &free, *probe), &template))
                 .then_some(template)
         });
         let entry = CacheEntry {

@@ -107,6 +107,43 @@ fn answers(cluster: &Cluster) -> Vec<String> {
     found
 }
 
+/// Two runs of one cluster in the same logs, as after a pause: each process has another error of its
+/// clock in each of them, so the correction of one is wrong for the other.
+#[test]
+fn a_pause_between_two_runs_is_no_freeze() {
+    for seed in 1..=6 {
+        let run = |seed, start_s| {
+            simulate(&flowlog_simulator::Options {
+                seed,
+                start_s,
+                flows: 2_000,
+                format: LogFormat::Json,
+                fault_percent: 2,
+                kills: 0,
+                silent_processes: true,
+                ..Default::default()
+            })
+        };
+        let mut cluster = run(2 * seed, 0);
+        let second = run(2 * seed + 1, 160);
+        for (name, log) in second.logs {
+            match cluster.logs.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, first)) => first.extend(log),
+                None => cluster.logs.push((name, log)),
+            }
+        }
+        cluster.truth.extend(second.truth);
+        let count =
+            |outcome| cluster.truth.iter().filter(|truth| truth.outcome == outcome).count() as u64;
+        let flows = report(&cluster).flows;
+        assert_eq!(
+            (flows.ok, flows.recovered, flows.failed),
+            (count(Outcome::Ok), count(Outcome::Recovered), count(Outcome::Failed)),
+            "seed {seed}"
+        );
+    }
+}
+
 #[test]
 fn wrapped_logs_are_read_as_well_as_bare_ones() {
     for format in [LogFormat::Json, LogFormat::Text, LogFormat::Mixed, LogFormat::Dynamo] {

@@ -167,6 +167,21 @@ fn fast_path_and_full_parser_agree_on_zero_bytes() {
     }
 }
 
+/// A line whose date does not exist has no time; the next one of the same shape has.
+#[test]
+fn fast_path_and_full_parser_agree_on_dates_that_do_not_exist() {
+    let line = |stamp| {
+        format!("3 python_traceback {stamp} ERROR - worker-0/main - | ValueError: bad\n").repeat(4)
+    };
+    let stamps = ["3529-21-22T34:05:16.639060Z", "2011-01-12T08:27:16.650000Z"];
+    let logs = ["a.log", "b.log"].into_iter().zip(stamps);
+    let logs = logs.map(|(name, stamp)| (name.to_owned(), line(stamp).into_bytes())).collect();
+    let cluster = Cluster { logs, truth: Vec::new() };
+    let expected =
+        report(&cluster, IngestOptions { fast_path: false, ..IngestOptions::default() }, 1);
+    assert_eq!(report(&cluster, IngestOptions::default(), 1), expected);
+}
+
 /// Lines with significant numbers, lines that continue and lines that report a failure, as they
 /// occur between others; `{}` is a number.
 const ODD: [&str; 14] = [

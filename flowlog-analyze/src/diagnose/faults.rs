@@ -219,9 +219,13 @@ pub(super) fn outlived_frozen(tree: &Tree<'_>, at: usize, model: &RunModel) -> O
     if caller.status != SpanStatus::Ok || caller.process == node.process {
         return None;
     }
-    let ended = model.time(caller.span.finished()?, caller.process)?;
-    let down = model.process(node.process).downtime_at(ended)?;
-    let finished = node.span.finished().and_then(|end| model.time(end, node.process))?;
+    let (caller_end, end) = (caller.span.finished()?, node.span.finished()?);
+    // By the logical clocks, the callee ended first: the hosts' clocks are wrong, not the caller.
+    if end.clock != 0 && end.clock < caller_end.clock {
+        return None;
+    }
+    let down = model.process(node.process).downtime_at(model.time(caller_end, caller.process)?)?;
+    let finished = model.time(end, node.process)?;
     (down.kind == DownKind::Frozen && finished >= down.until).then_some(down)
 }
 

@@ -20,9 +20,26 @@ pub(super) enum DigitRun {
 /// Placeholder for a digit in a shape.
 pub(super) const DIGIT_PLACEHOLDER: u8 = b'?';
 
-/// Digits that replace numbers: values on both sides of the limits of HTTP and exit statuses, and
-/// zero.
-pub(super) const PROBE_DIGITS: [u8; 6] = *b"012459";
+/// What replaces the numbers of a line.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Probe {
+    /// The same digit everywhere.
+    Digit(u8),
+    /// A year, or two digits that can be a month, a day, an hour, a minute and a second: what looks
+    /// like a timestamp becomes one.
+    Date,
+}
+
+/// Values on both sides of the limits of HTTP and exit statuses, zero, and dates.
+pub(super) const PROBES: [Probe; 7] = [
+    Probe::Digit(b'0'),
+    Probe::Digit(b'1'),
+    Probe::Digit(b'2'),
+    Probe::Digit(b'4'),
+    Probe::Digit(b'5'),
+    Probe::Digit(b'9'),
+    Probe::Date,
+];
 
 /// Returns every run of digits.
 pub(super) fn numbers(line: &[u8]) -> Vec<Range<usize>> {
@@ -60,7 +77,7 @@ pub(super) fn find_significant_runs(
     numbers: &[Range<usize>],
 ) -> Vec<DigitRun> {
     let is_free = |ranges: &[Range<usize>]| {
-        PROBE_DIGITS.iter().all(|digit| is_equivalent(&changed(line, ranges, *digit), template))
+        PROBES.iter().all(|probe| is_equivalent(&changed(line, ranges, *probe), template))
     };
     if is_free(numbers) {
         return vec![DigitRun::Wildcard; numbers.len()];
@@ -77,14 +94,23 @@ pub(super) fn find_significant_runs(
         .collect()
 }
 
-pub(super) fn changed(line: &[u8], ranges: &[Range<usize>], digit: u8) -> Vec<u8> {
+pub(super) fn changed(line: &[u8], ranges: &[Range<usize>], probe: Probe) -> Vec<u8> {
     let mut other = line.to_vec();
     for range in ranges {
-        if let Some(run) = other.get_mut(range.clone()) {
-            run.fill(digit);
-            // JSON does not allow numbers with leading zeros.
-            if run.len() > 1 && digit == b'0' {
-                run[0] = b'1';
+        let Some(run) = other.get_mut(range.clone()) else { continue };
+        match probe {
+            Probe::Digit(digit) => {
+                run.fill(digit);
+                // JSON does not allow numbers with leading zeros.
+                if run.len() > 1 && digit == b'0' {
+                    run[0] = b'1';
+                }
+            }
+            Probe::Date => {
+                run.fill(b'1');
+                if run.len() == 4 {
+                    run.copy_from_slice(b"2020");
+                }
             }
         }
     }
