@@ -133,6 +133,12 @@ pub fn of_logger(target: &str) -> Option<String> {
         .filter(|part| !matches!(*part, "java" | "cpp"))
         .collect();
     let name = parts.first()?;
+    // The type of an exception is not a program: `ValueError`.
+    let is_exception = name.starts_with(|c: char| c.is_ascii_uppercase())
+        && ["Error", "Exception", "Warning"].iter().any(|end| name.ends_with(end));
+    if is_exception {
+        return None;
+    }
     name.bytes().any(|b| b.is_ascii_alphabetic()).then(|| name.to_ascii_lowercase())
 }
 

@@ -86,8 +86,8 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
     let detail = event.level.is_some_and(|level| level <= Level::Debug) && !stacked;
     let rule_match = |rule, class, component: CompactString| {
         let layer = match class {
-            // A shared dependency is below every component.
-            RuleClass::Unreachable => StackLayer::Library,
+            // A shared dependency, and what a component runs on, are below every component.
+            RuleClass::Unreachable | RuleClass::Infrastructure => StackLayer::Library,
             // A stack outside every format, such as one drawn by `rich`, is the program's own.
             RuleClass::Traceback if format.is_empty() => StackLayer::Handler,
             _ => stack_layer::of(format, event, process),
@@ -117,6 +117,11 @@ pub fn of(format: &str, event: &ParsedEvent<'_>, process: &str) -> Option<RuleMa
         return rule.class.is_kept().then(|| {
             rule_match(rule.name, rule.class, attribution(rule, event, words, error, process))
         });
+    }
+    // A panic of Go that no handler stopped ends the process. Its text may be any.
+    if format == "go_panic" && words.starts_with("panic: ") {
+        let owner = component_from_code(event, words, error).unwrap_or_default();
+        return Some(rule_match("panicked", RuleClass::Panic, CompactString::from(owner)));
     }
     if detail {
         return None;

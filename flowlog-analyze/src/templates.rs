@@ -22,8 +22,8 @@ use foldhash::fast::FixedState;
 pub use self::template::Template;
 
 use self::digit_roles::{
-    DIGIT_PLACEHOLDER, DigitRun, PROBES, changed, find_significant_runs, is_equivalent, numbers,
-    overlaps, role_key, significant_digit_ranges,
+    DIGIT_PLACEHOLDER, DigitRun, find_significant_runs, is_free, numbers, overlaps, role_key,
+    significant_digit_ranges,
 };
 use self::template::read;
 use self::timestamp_slots::{TimestampCache, TimestampSlot, bump_last_digit, find};
@@ -45,6 +45,9 @@ pub struct TemplateCache {
     key: Vec<u8>,
     /// Cache of the last timestamps.
     timestamps: TimestampCache,
+    /// How much learning may still cost, in parts of a read of a line ([`READ_COST`]): what matching
+    /// has saved, less what learning took.
+    budget: i64,
     /// Number of times the cache was cleared. Template numbers of another generation are invalid.
     generation: u32,
 }
@@ -71,6 +74,16 @@ const MAX_TEMPLATES: usize = 8192;
 /// Maximum number of entries per shape.
 const MAX_CANDIDATES: usize = 64;
 
+/// Cost of one read of a line. A line that matches no template allows a part of that for learning,
+/// so that logs in which no line occurs twice cost an eighth more, not many times as much.
+const READ_COST: i64 = 8;
+
+/// Cost that learning may have before any line matched.
+const FIRST_BUDGET: i64 = 4_000 * READ_COST;
+
+/// Maximum cost that learning may have at once, however much was saved before.
+const MAX_BUDGET: i64 = 50_000 * READ_COST;
+
 /// Number of hashes of shapes seen once that are kept.
 const SEEN_ONCE_SLOTS: usize = 1 << 14;
 
@@ -83,6 +96,7 @@ impl Default for TemplateCache {
             seen_once: vec![0; SEEN_ONCE_SLOTS].into(),
             key: Vec::with_capacity(MAX_TEMPLATE_BYTES),
             timestamps: TimestampCache::default(),
+            budget: FIRST_BUDGET,
             generation: 0,
         }
     }
@@ -112,13 +126,16 @@ impl TemplateCache {
                     .iter()
                     .all(|range| line.get(range.clone()) == entry.line.get(range.clone()))
             {
-                return next.filter(|_| entry.template.is_some());
+                let found = next.filter(|_| entry.template.is_some());
+                self.allow(if found.is_some() { READ_COST } else { 1 });
+                return found;
             }
             next = entry.previous;
             passed += 1;
         }
+        self.allow(1);
         // Names that never repeat are not worth an entry.
-        if passed >= MAX_CANDIDATES {
+        if passed >= MAX_CANDIDATES || self.budget < 0 {
             return None;
         }
         // Store the upper half of the hash. The lower half selects the slot.
@@ -132,6 +149,11 @@ impl TemplateCache {
         }
         self.learn(hash, line);
         None
+    }
+
+    /// Adds to what learning may cost.
+    fn allow(&mut self, cost: i64) {
+        self.budget = MAX_BUDGET.min(self.budget + cost);
     }
 
     /// Returns a number that changes when template numbers become invalid.
@@ -179,6 +201,7 @@ impl TemplateCache {
             self.digit_roles.clear();
             self.generation = self.generation.wrapping_add(1);
         }
+        let mut reads = 4;
         let template = read(line)
             .and_then(|(template, timestamps)| locate_timestamps(line, template, timestamps));
         let numbers = numbers(line);
@@ -196,7 +219,7 @@ impl TemplateCache {
             let digit_roles = self
                 .digit_roles
                 .entry(key)
-                .or_insert_with(|| find_significant_runs(line, &template, &candidates));
+                .or_insert_with(|| find_significant_runs(line, &template, &candidates, &mut reads));
             let phrases = significant_digit_ranges(&self.key);
             let mut free = Vec::new();
             for (range, role) in candidates.iter().zip(digit_roles.iter()) {
@@ -205,10 +228,7 @@ impl TemplateCache {
                 if is_free { &mut free } else { &mut literals }.push(range.clone());
             }
             // Numbers that do not matter one by one might matter together.
-            PROBES
-                .iter()
-                .all(|probe| is_equivalent(&changed(line, &free, *probe), &template))
-                .then_some(template)
+            is_free(line, &free, &template, &mut reads).then_some(template)
         });
         let entry = CacheEntry {
             template,
@@ -219,6 +239,7 @@ impl TemplateCache {
         };
         self.latest.insert(hash, self.entries.len());
         self.entries.push(entry);
+        self.budget -= reads * READ_COST;
     }
 }
 

@@ -92,6 +92,18 @@ fn services(bytes: usize) -> String {
     text
 }
 
+/// Returns lines of eight times a length in all, each of another process, in which an event may go
+/// on.
+fn processes(bytes: usize) -> String {
+    (0..8 * bytes / 100)
+        .map(|pid| {
+            format!(
+                "(Worker pid={pid}) ERROR 11-22 08:27:15 [core.py:99] the engine lost its connection to a peer.\n"
+            )
+        })
+        .collect()
+}
+
 /// Returns a message if the work for a text grows faster than its length.
 fn excess(name: &str, text: impl Fn(usize) -> String, startup: f64) -> Option<String> {
     let work = |bytes: usize| (instructions(&text(bytes)) - startup).max(1e6);
@@ -114,7 +126,10 @@ fn work_is_linear() {
             [start(first), start(second)];
         halves.into_iter().flat_map(|half| half.join().unwrap()).collect()
     });
-    let failed: Vec<String> =
-        failed.into_iter().chain(excess("services", services, startup)).collect();
+    let failed: Vec<String> = failed
+        .into_iter()
+        .chain(excess("services", services, startup))
+        .chain(excess("processes", processes, startup))
+        .collect();
     assert!(failed.is_empty(), "{failed:#?}");
 }

@@ -34,7 +34,7 @@ impl Identity {
         // Of programs that nobody taught, the workload is the component: `order-worker` is not a
         // worker of Dynamo's.
         let container = producer.map_or("", |producer| producer.container.as_str());
-        let workload = Some(component_names::workload_of(pod.unwrap_or(&file.instance)))
+        let workload = Some(component_names::workload_of(pod.or(of_file).unwrap_or_default()))
             .filter(|name| {
                 *name != instance || pod.is_some() || component_names::is_pod_like(&instance)
             })
@@ -52,6 +52,7 @@ impl Identity {
         .then(|| component_of_stem(&instance))
         .filter(|name| name.contains(['-', '_']));
         let is_named_by_file = pod.is_none()
+            && (of_file.is_some() || process.is_none())
             && activity.components.is_empty()
             && !component_names::is_pod_like(&instance)
             && by_producer_name.is_none()

@@ -176,6 +176,13 @@ impl<'t> MatchContext<'t> {
         matches!(self.class, RuleClass::Panic | RuleClass::Killed | RuleClass::Fatal)
     }
 
+    /// Returns whether the line is the verdict of a CI job, of its test runner or of an image's build,
+    /// which counts whatever programs the job runs.
+    pub(super) fn is_of_job(&self) -> bool {
+        self.component == "docker_build"
+            || matches!(self.match_stats.first.2, "job_failed" | "test_failed" | "test_setup")
+    }
+
     /// Returns whether the producer matched one of the `better` classes after the last of these
     /// matches.
     pub(super) fn recovered_later(&self, better: &[RuleClass]) -> bool {

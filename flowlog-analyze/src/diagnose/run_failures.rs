@@ -43,8 +43,8 @@ pub(super) fn find(table: &Table, model: &RunModel, has_classified_flows: bool) 
     let mut findings = RunFindings::default();
     let mut recovered: Option<FirstFailure> = None;
     for context in MatchContext::every(table, model) {
-        let is_build = context.component == "docker_build";
-        if context.is_of_unknown_program() && !context.is_of_ended_process() && !is_build {
+        if context.is_of_unknown_program() && !context.is_of_ended_process() && !context.is_of_job()
+        {
             continue;
         }
         if let Some(severity) = context.severity(has_classified_flows, &signals) {

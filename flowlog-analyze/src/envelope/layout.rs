@@ -55,6 +55,9 @@ const MIN_SHARE: f64 = 0.6;
 /// Minimum by which the mean understanding of a line must rise, of at most 2.
 const MIN_GAIN: f64 = 0.3;
 
+/// The same for prefixes with a time, which is not lost if nothing else is understood.
+const MIN_GAIN_WITH_TIME: f64 = 0.05;
+
 impl Layout {
     /// Learns the layout of a source from its first bytes. `understanding` says how well a line is
     /// understood without its envelopes, from 0 to 2.
@@ -74,9 +77,11 @@ impl Layout {
             for line in &peeled {
                 let rest = peel_all(prefixes, line, &mut EnvelopeMeta::default());
                 having += f64::from(u8::from(rest.is_some()));
-                sum += f64::from(understanding(
-                    rest.map_or(line, |at| line.get(at..).unwrap_or_default()),
-                ));
+                let understood =
+                    understanding(rest.map_or(line, |at| line.get(at..).unwrap_or_default()));
+                // A line with a time is read, whatever follows.
+                let has_time = rest.is_some() && prefixes.contains(&Prefix::Time);
+                sum += f64::from(understood.max(u8::from(has_time)));
             }
             let count = peeled.len().max(1) as f64;
             (sum / count, having / count)
@@ -85,7 +90,7 @@ impl Layout {
         if peeled.len() < 4 || plain > 2.0 - MIN_GAIN {
             return Self::Plain;
         }
-        let mut best = (plain + MIN_GAIN, Vec::new());
+        let mut best = (plain, Vec::new());
         let mut open: Vec<Vec<Prefix>> = vec![Vec::new()];
         for _ in 0..MAX_PREFIXES {
             let mut longer = Vec::new();
@@ -97,7 +102,11 @@ impl Layout {
                     if having < MIN_SHARE {
                         continue;
                     }
-                    if understood > best.0 {
+                    let has_time = prefixes.contains(&Prefix::Time);
+                    let gained = understood - plain;
+                    if understood > best.0
+                        && gained > if has_time { MIN_GAIN_WITH_TIME } else { MIN_GAIN }
+                    {
                         best = (understood, prefixes.clone());
                     }
                     longer.push(prefixes);

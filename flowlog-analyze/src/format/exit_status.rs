@@ -82,7 +82,9 @@ const LAUNCHERS: [&str; 8] = [
 
 fn read(text: &str) -> Option<ParsedEvent<'_>> {
     let first = text.lines().next()?;
-    let code = CODES.iter().find_map(|words| {
+    // Each of the phrases has one of these words, and few other lines do.
+    let may_have_code = first.contains("code") || first.contains("status");
+    let code = CODES.iter().filter(|_| may_have_code).find_map(|words| {
         let (before, after) = first.split_once(words)?;
         // Prose about exit codes has more text before the number than a name.
         (before.len() < 80 && !before.contains(": ")

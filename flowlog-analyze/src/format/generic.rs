@@ -49,6 +49,14 @@ pub(super) const GENERIC: LogFormat = LogFormat {
         Example { text: "ERROR vllm: engine died", expected: "ERROR vllm: engine died" },
         Example { text: "LMCache ERROR: store failed", expected: "ERROR LMCache: store failed" },
         Example {
+            text: "DEBUG   order-worker: 2025-11-22 08:27:15,705 [main]    ERROR   o.c.Batch(run):25 - no such order",
+            expected: "2025-11-22T08:27:15.705000Z-zone ERROR order-worker o.c.Batch: no such order",
+        },
+        Example {
+            text: "ERROR - no worker became healthy",
+            expected: "ERROR no worker became healthy",
+        },
+        Example {
             text: "severity=error when=2025-11-22T08:27:15Z svc=cart text=\"no such item\"",
             expected: "2025-11-22T08:27:15.000000Z ERROR cart no such item",
         },

@@ -50,7 +50,12 @@ pub(super) fn leveled(level: Level, text: &str) -> ParsedEvent<'_> {
 /// UTF-8.
 pub(super) fn beginning(line: &[u8], max_bytes: usize) -> &str {
     let head = line.get(..max_bytes).unwrap_or(line);
-    head.utf8_chunks().next().map_or("", |chunk| chunk.valid())
+    // `from_utf8` reads ASCII a word at a time; `utf8_chunks` does not.
+    std::str::from_utf8(head).unwrap_or_else(|error| {
+        head.get(..error.valid_up_to())
+            .and_then(|valid| std::str::from_utf8(valid).ok())
+            .unwrap_or_default()
+    })
 }
 
 /// Splits the text behind an opening quote at the closing one. Returns the value as written, and the

@@ -81,6 +81,10 @@ fn level_of(line: &str) -> Option<Level> {
         b'+' => (ruled(line, '+', 10) && line.contains(" Timeout ")).then_some(Level::Error),
         b'~' => (ruled(line, '~', 5) && line.contains(" Stack of ")).then_some(Level::Error),
         b'0'..=b'9' => summary(line),
+        // Details of the assertion in the line before.
+        b'E' if line.starts_with("E     ") && line.get(1..)?.trim_start().starts_with("+ ") => {
+            Some(Level::Info)
+        }
         b'E' if line.starts_with("E    ") && !line.starts_with("E     ")
             || line.starts_with("E       ") =>
         {

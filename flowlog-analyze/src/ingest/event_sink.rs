@@ -1,5 +1,7 @@
 //! The reader as a sink of events, with its fast paths for records and for lines of known templates.
 
+use std::borrow::Cow;
+
 use super::chunk_error::ChunkError;
 use super::reader::{Reader, without_unfinished};
 use crate::flow::{LineRef, LogPosition, ProducerId};
@@ -54,8 +56,9 @@ impl<'c> EventSink<'c> for Reader<'_> {
     fn note_pending_time(&mut self, raw: &RawEvent<'c>) {
         let line = without_unfinished(&raw.text).split(|byte| *byte == b'\n').next();
         let line = line.unwrap_or_default();
+        let line = line.get(..line.len().min(MAX_LINE_BYTES)).unwrap_or_default();
         let text =
-            String::from_utf8_lossy(line.get(..line.len().min(MAX_LINE_BYTES)).unwrap_or_default());
+            std::str::from_utf8(line).map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed);
         let own = format::read(text.trim_end()).1.and_then(|event| event.time);
         let recent = self.recent_times.latest_before(raw.at);
         if let Some(resolved) = self.resolve_time(own, raw.meta.time, recent) {

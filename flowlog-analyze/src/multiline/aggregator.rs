@@ -1,9 +1,9 @@
 //! Joins the lines of a chunk into events, and passes the events on in order.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fnv::FnvHashMap;
+use fnv::{FnvHashMap, FnvHashSet};
 
 use super::line::{Fragment, Line, Region};
 use super::pending::{Kind, MAX_REORDER_BYTES, PendingEvent, may_continue, rebuild, within_pause};
@@ -25,16 +25,18 @@ pub(super) struct LineAggregator<'e, 'c, H> {
     anonymous: Slot<'c>,
     /// States by producer and stream.
     streams: FnvHashMap<u64, Slot<'c>>,
-    /// Number of streams with a pending event.
-    open: usize,
+    /// Streams with a pending event, by the offset of that event.
+    open: BTreeMap<u64, u64>,
     /// Offset before which the sink has received every event, or its time.
     times_noted_up_to: u64,
     /// Stream key and producer of the last line.
     latest: (u64, Producer),
-    /// Lines that may continue, by producer and stream of the envelope that splits them.
-    ///
-    /// An entry of `None` means that a line of that stream was seen.
-    fragments: FnvHashMap<u64, Option<Box<Fragment<'c>>>>,
+    /// Streams whose envelope splits lines, and of which a line was seen.
+    split_streams: FnvHashSet<u64>,
+    /// Lines that may continue, by such a stream.
+    fragments: FnvHashMap<u64, Box<Fragment<'c>>>,
+    /// Offsets of these lines.
+    fragment_offsets: BTreeSet<u64>,
     /// Events that are complete while an earlier one is not.
     reorder_buffer: BTreeMap<u64, RawEvent<'c>>,
     /// Whether no line follows, so that all events go to the reorder buffer, to be passed on in
@@ -52,10 +54,12 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
             layout: chunk.layout.clone(),
             anonymous: Slot::Unknown,
             streams: FnvHashMap::default(),
-            open: 0,
+            open: BTreeMap::new(),
             times_noted_up_to: 0,
             latest: (0, Producer::default()),
+            split_streams: FnvHashSet::default(),
             fragments: FnvHashMap::default(),
+            fragment_offsets: BTreeSet::new(),
             reorder_buffer: BTreeMap::new(),
             flushing: false,
         }
@@ -84,7 +88,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
     /// Pending events reach the sink after such a line, which can depend on nothing but their
     /// times.
     pub(super) fn match_known(&mut self, offset: u64, line: &'c [u8]) -> Result<bool, H::Error> {
-        if !self.layout.is_plain() || self.fragments.values().any(Option::is_some) {
+        if !self.layout.is_plain() || !self.fragments.is_empty() {
             return Ok(false);
         }
         if self.sink.try_record(offset, line) {
@@ -100,7 +104,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
             return Ok(false);
         };
         // A split line from before the chunk may continue here.
-        if splits_lines && !self.fragments.contains_key(&stream_key) && !self.is_certain(offset) {
+        if splits_lines && !self.split_streams.contains(&stream_key) && !self.is_certain(offset) {
             return Ok(false);
         }
         self.note_pending_time();
@@ -108,7 +112,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
             return Ok(false);
         };
         if splits_lines {
-            self.fragments.entry(stream_key).or_insert(None);
+            self.split_streams.insert(stream_key);
         }
         self.note_latest(stream_key, number);
         self.end(stream_key, Slot::Template { accepted, at: offset, line }, offset).map(|()| true)
@@ -116,15 +120,16 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
 
     /// Passes the times of pending events to the sink.
     fn note_pending_time(&mut self) {
-        if self.open == 0 && self.reorder_buffer.is_empty() {
-            return;
-        }
         let from = self.times_noted_up_to;
         let held = self.reorder_buffer.range(from..).map(|(_, event)| event);
-        let slots = std::iter::once(&self.anonymous).chain(self.streams.values());
-        let mut waiting: Vec<&RawEvent<'c>> =
-            held.chain(slots.filter_map(Slot::open).map(|open| &open.event)).collect();
-        waiting.retain(|event| event.at >= from);
+        let open = self.open.range(from..).filter_map(|(_, stream_key)| {
+            let slot = match stream_key {
+                0 => &self.anonymous,
+                _ => self.streams.get(stream_key)?,
+            };
+            slot.open().map(|open| &open.event)
+        });
+        let mut waiting: Vec<&RawEvent<'c>> = held.chain(open).collect();
         waiting.sort_unstable_by_key(|event| event.at);
         for event in waiting {
             self.sink.note_pending_time(event);
@@ -142,7 +147,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
 
     /// Tries the fast path for a line after the chunk: it closes the pending event of its stream.
     fn match_known_ahead(&mut self, offset: u64, line: &[u8]) -> Result<bool, H::Error> {
-        if !self.layout.is_plain() || self.fragments.values().any(Option::is_some) {
+        if !self.layout.is_plain() || !self.fragments.is_empty() {
             return Ok(false);
         }
         let Some(number) = self.sink.match_template(line) else { return Ok(false) };
@@ -229,7 +234,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
     /// that.
     fn fragment_line(&mut self, line: Line<'c>) -> Result<(), H::Error> {
         let stream_key = line.meta.stream_key();
-        if !self.fragments.contains_key(&stream_key)
+        if !self.split_streams.contains(&stream_key)
             && !self.is_certain(line.at)
             && line.region != Region::Lookahead
         {
@@ -239,8 +244,8 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
         let time = line.meta.complete_time();
         // If the envelope marks continuations, only the next line shows that this one is complete.
         let waits = partial || line.meta.marks_continuations;
-        let before = self.fragments.insert(stream_key, None).flatten();
-        if let Some(mut fragment) = before {
+        self.split_streams.insert(stream_key);
+        if let Some(mut fragment) = self.take_fragment(stream_key) {
             let near = line.at - fragment.line.at <= MAX_EVENT_BYTES as u64
                 && line.at.saturating_sub(fragment.line.end) <= MAX_REORDER_BYTES;
             if (fragment.partial || line.meta.is_continuation)
@@ -253,7 +258,7 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
                 fragment.partial = partial;
                 fragment.last = time.or(fragment.last);
                 if waits {
-                    self.fragments.insert(stream_key, Some(fragment));
+                    self.keep_fragment(stream_key, fragment);
                     return Ok(());
                 }
                 return self.finish_line(fragment.line);
@@ -261,11 +266,21 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
             self.finish_line(fragment.line)?;
         }
         if waits {
-            self.fragments
-                .insert(stream_key, Some(Box::new(Fragment { line, partial, last: time })));
+            self.keep_fragment(stream_key, Box::new(Fragment { line, partial, last: time }));
             return Ok(());
         }
         self.finish_line(line)
+    }
+
+    fn keep_fragment(&mut self, stream_key: u64, fragment: Box<Fragment<'c>>) {
+        self.fragment_offsets.insert(fragment.line.at);
+        self.fragments.insert(stream_key, fragment);
+    }
+
+    fn take_fragment(&mut self, stream_key: u64) -> Option<Box<Fragment<'c>>> {
+        let fragment = self.fragments.remove(&stream_key)?;
+        self.fragment_offsets.remove(&fragment.line.at);
+        Some(fragment)
     }
 
     /// Adds a line that is complete again. Its content may have envelopes too.
@@ -346,15 +361,15 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
     }
 
     fn put_open(&mut self, stream_key: u64, open: PendingEvent<'c>) {
-        self.open += 1;
+        self.open.insert(open.event.at, stream_key);
         *self.slot(stream_key) = Slot::Open(Box::new(open));
     }
 
     /// Closes the pending event of a stream.
     fn close(&mut self, stream_key: u64) -> Option<RawEvent<'c>> {
-        let event = self.slot(stream_key).close();
-        self.open -= usize::from(event.is_some());
-        event
+        let event = self.slot(stream_key).close()?;
+        self.open.remove(&event.at);
+        Some(event)
     }
 
     /// Closes the pending event of a stream, releases it, and sets the state to `after`.
@@ -408,14 +423,11 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
         self.reorder_buffer.insert(event.at, event);
         // Do not wait for an event that is too long to continue.
         if earliest.is_some_and(|earliest| now.saturating_sub(earliest) > MAX_EVENT_BYTES as u64) {
-            let late = |at: u64| now.saturating_sub(at) > MAX_EVENT_BYTES as u64;
-            for slot in std::iter::once(&mut self.anonymous).chain(self.streams.values_mut()) {
-                if slot.open().is_some_and(|open| late(open.event.at))
-                    && let Some(event) = slot.close()
-                {
-                    self.open -= 1;
-                    self.reorder_buffer.insert(event.at, event);
-                }
+            let limit = now - MAX_EVENT_BYTES as u64;
+            while let Some((_, stream_key)) = self.open.range(..limit).next()
+                && let Some(event) = self.close(*stream_key)
+            {
+                self.reorder_buffer.insert(event.at, event);
             }
         }
         let earliest = self.earliest_open().unwrap_or(u64::MAX);
@@ -428,29 +440,22 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
     }
 
     fn earliest_open(&self) -> Option<u64> {
-        let fragments = self.fragments.values().flatten().map(|fragment| fragment.line.at);
-        self.slots().filter_map(Slot::open).map(|open| open.event.at).chain(fragments).min()
+        let events = self.open.keys().next();
+        events.into_iter().chain(self.fragment_offsets.first()).min().copied()
     }
 
     /// Returns whether an event of the chunk may continue.
     pub(super) fn is_waiting(&self) -> bool {
         self.slots().any(|slot| slot.is_waiting(self.chunk_start))
-            || self
-                .fragments
-                .values()
-                .flatten()
-                .any(|fragment| fragment.line.region == Region::Chunk)
+            || self.fragments.values().any(|fragment| fragment.line.region == Region::Chunk)
     }
 
     /// Finishes all pending lines and events, which no later line continues, and passes them on.
     pub(super) fn flush(&mut self) -> Result<(), H::Error> {
         self.flushing = true;
-        let mut rest: Vec<Line<'c>> = self
-            .fragments
-            .drain()
-            .filter_map(|(_, fragment)| fragment)
-            .map(|fragment| fragment.line)
-            .collect();
+        self.fragment_offsets.clear();
+        let mut rest: Vec<Line<'c>> =
+            self.fragments.drain().map(|(_, fragment)| fragment.line).collect();
         rest.sort_by_key(|line| line.at);
         for line in rest {
             self.finish_line(line)?;
@@ -463,7 +468,8 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
         for event in std::mem::take(&mut self.reorder_buffer).into_values() {
             self.sink.on_event(&event)?;
         }
-        (self.open, self.flushing) = (0, false);
+        self.open.clear();
+        self.flushing = false;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::rule::RuleClass::{Fatal, Killed, Panic, Relay};
 use super::rule::{Attribution::CodeOr, Attribution::Named, Attribution::Producer, Rule};
 
-pub(super) const RULES: [Rule; 15] = [
+pub(super) const RULES: [Rule; 16] = [
     Rule::new("panicked", Panic, Producer, &[" panicked at ", "fatal python error: ", "panicked with message"]).example(
         "thread 'tokio-runtime-worker' (8229) panicked at src/lib.rs:1:138:\nboom",
         "2025-11-22T08:27:15.705Z  INFO worker.main: no thread panicked",
@@ -134,10 +134,17 @@ pub(super) const RULES: [Rule; 15] = [
         "segmentation fault", "code=dumped", "code=killed, status=9", "failed with result 'signal'", "caught signal 4 (", "caught signal 6 (",
         "caught signal 7 (", "caught signal 8 (", "caught signal 11",
         "core dumped", "sigsegv", "sigabrt", "double free or corruption", "terminate called after throwing",
+        "*** process received signal ***", "signal: aborted (6)", "memory access fault by gpu",
     ])
         .example(
             "[gpu-node-1:594314:0:594797] Caught signal 11 (Segmentation fault: address not mapped to object)",
             "2025-11-22T08:27:15.705Z  INFO worker.main: segmentation of the prompt is done",
+        ),
+    Rule::new("assertion_failed", Fatal, Producer, &["assertion `", "assertion '", "assertion \""])
+        .and_any_of(&["` failed", "' failed", "\" failed"])
+        .example(
+            "worker: pool.c:80: take: Assertion `pool->free > 0' failed.",
+            "2025-11-22T08:27:15.705Z  INFO worker.main: assertion `free > 0' holds",
         ),
     Rule::new("heartbeat_lost", Relay, Producer, &[
         "heartbeat timeout", "missed heartbeat", "heartbeat failed", "no heartbeat received",

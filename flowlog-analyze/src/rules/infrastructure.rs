@@ -3,7 +3,7 @@
 use super::rule::RuleClass::{Error, Fatal, Infrastructure, Killed, Relay};
 use super::rule::{Attribution::Named, Attribution::Producer, Rule};
 
-pub(super) const RULES: [Rule; 22] = [
+pub(super) const RULES: [Rule; 23] = [
     Rule::new(
         "image_pull",
         Infrastructure,
@@ -342,23 +342,36 @@ pub(super) const RULES: [Rule; 22] = [
         "Artifact test-results has been successfully uploaded!",
     ),
     Rule::new(
-        "step_failed",
+        "job_failed",
         Relay,
         Named("test_fail"),
         &[
             "process completed with exit code",
+            "job failed: exit code",
+            "job failed (system failure)",
+            "marked build as failure",
+            "finished: failure",
+            "error: the command exited with status",
+            "exited with code exit status",
+        ],
+    )
+    .none_of(&["exit code 0.", "exit status 0"])
+    .example("##[error]Process completed with exit code 1.", "Process completed with exit code 0."),
+    Rule::new(
+        "step_failed",
+        Relay,
+        Named("test_fail"),
+        &[
             "returned non-zero exit status",
             "exited with code",
             "exited with exit code",
-            "job failed: exit code",
             "terminated with exit code",
-            "finished: failure",
             "make: ***",
             "has timed out after",
         ],
     )
     .none_of(&["exited with code 0", "exit code 0", "exit code: 0"])
-    .example("##[error]Process completed with exit code 1.", "frontend-1 exited with code 0"),
+    .example("The process '/usr/bin/git' exited with code 128", "frontend-1 exited with code 0"),
     Rule::new(
         "test_failed",
         Relay,

@@ -22,7 +22,7 @@ pub(super) const DIGIT_PLACEHOLDER: u8 = b'?';
 
 /// What replaces the numbers of a line.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Probe {
+enum Probe {
     /// The same digit everywhere.
     Digit(u8),
     /// A year, or two digits that can be a month, a day, an hour, a minute and a second: what looks
@@ -31,7 +31,7 @@ pub(super) enum Probe {
 }
 
 /// Values on both sides of the limits of HTTP and exit statuses, zero, and dates.
-pub(super) const PROBES: [Probe; 7] = [
+const PROBES: [Probe; 7] = [
     Probe::Digit(b'0'),
     Probe::Digit(b'1'),
     Probe::Digit(b'2'),
@@ -70,31 +70,38 @@ pub(super) fn role_key(line: &[u8], template: &Template, numbers: usize) -> u64 
     FixedState::default().hash_one((kind, template.format, numbers))
 }
 
-/// Returns which numbers affect the meaning of a line.
+/// Returns which numbers affect the meaning of a line. Adds the number of reads.
 pub(super) fn find_significant_runs(
     line: &[u8],
     template: &Template,
     numbers: &[Range<usize>],
+    reads: &mut i64,
 ) -> Vec<DigitRun> {
-    let is_free = |ranges: &[Range<usize>]| {
-        PROBES.iter().all(|probe| is_equivalent(&changed(line, ranges, *probe), template))
-    };
-    if is_free(numbers) {
+    if is_free(line, numbers, template, reads) {
         return vec![DigitRun::Wildcard; numbers.len()];
     }
-    numbers
-        .iter()
-        .map(|range| {
-            if is_free(std::slice::from_ref(range)) {
-                DigitRun::Wildcard
-            } else {
-                DigitRun::Literal
-            }
-        })
-        .collect()
+    let mut role = |range| {
+        let is_free = is_free(line, std::slice::from_ref(range), template, reads);
+        if is_free { DigitRun::Wildcard } else { DigitRun::Literal }
+    };
+    numbers.iter().map(|range| role(range)).collect()
 }
 
-pub(super) fn changed(line: &[u8], ranges: &[Range<usize>], probe: Probe) -> Vec<u8> {
+/// Returns whether a line keeps its meaning with other numbers in these ranges. Adds the number of
+/// reads.
+pub(super) fn is_free(
+    line: &[u8],
+    ranges: &[Range<usize>],
+    template: &Template,
+    reads: &mut i64,
+) -> bool {
+    PROBES.iter().all(|probe| {
+        *reads += 1;
+        is_equivalent(&changed(line, ranges, *probe), template)
+    })
+}
+
+fn changed(line: &[u8], ranges: &[Range<usize>], probe: Probe) -> Vec<u8> {
     let mut other = line.to_vec();
     for range in ranges {
         let Some(run) = other.get_mut(range.clone()) else { continue };
@@ -117,7 +124,7 @@ pub(super) fn changed(line: &[u8], ranges: &[Range<usize>], probe: Probe) -> Vec
     other
 }
 
-pub(super) fn is_equivalent(line: &[u8], template: &Template) -> bool {
+fn is_equivalent(line: &[u8], template: &Template) -> bool {
     let Some((other, timestamps)) = read(line) else { return false };
     let mut cache = TimestampCache::default();
     let mut is_stamp = |slot: &Option<TimestampSlot>, timestamp: Option<Timestamp>| match slot {

@@ -75,6 +75,22 @@ impl<'a> Header<'a> {
             || header.has_clock && (header.level.is_some() || header.has_origin)
             || header.level.is_some()
                 && (header.has_origin || header.is_target_certain || scan.is_level_marked(&header));
+        // `DEBUG worker: 2025-11-22 08:27:15,705 [main] ERROR …`: a program passes on the lines of
+        // another one, which it names.
+        if is_header
+            && header.time.is_none()
+            && header.is_target_certain
+            && let Some(passed_on) = line.get(header.body..).map(str::trim_start)
+            && timestamp::any(passed_on.as_bytes()).is_some()
+            && let Some(inner) = Self::read(passed_on)
+        {
+            return Some(Self {
+                level: inner.level.or(header.level),
+                service: inner.service.or(Some(header.target).filter(|name| is_name(name))),
+                body: line.len() - passed_on.len() + inner.body,
+                ..inner
+            });
+        }
         // In `db_password: x`, the name is not a logger: only the name marks the value as a secret.
         if is_header && secrets::is_key(header.target) {
             header.body = line.find(header.target).unwrap_or(header.body);
@@ -132,8 +148,11 @@ impl<'a> Scan<'a> {
     fn is_level_marked(&self, header: &Header<'a>) -> bool {
         let Some(head) = self.line.get(..self.body()) else { return false };
         let rest = self.line.get(self.body()..).unwrap_or_default();
-        let marked = head.starts_with('[') || head.starts_with('<');
-        header.level.is_some() && marked && !rest.is_empty()
+        let in_brackets = head.starts_with('[') || head.starts_with('<');
+        let before_dash = self.line.split_once(" - ").is_some_and(|(word, _)| {
+            word.bytes().all(|byte| byte.is_ascii_uppercase()) && level(word).is_some()
+        });
+        header.level.is_some() && (in_brackets || before_dash) && !rest.is_empty()
     }
 
     fn rest(&self) -> &'a str {
