@@ -173,6 +173,7 @@ impl TemplateCache {
             stream_key: template.stream_key,
             producer: template.producer(),
             splits_lines: template.meta.splits_lines,
+            needs_earlier_time: !template.has_complete_time,
         })
     }
 

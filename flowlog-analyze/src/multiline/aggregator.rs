@@ -98,16 +98,16 @@ impl<'e, 'c, H: EventSink<'c>> LineAggregator<'e, 'c, H> {
             return self.end(0, Slot::Closed, offset).map(|()| true);
         }
         let Some(number) = self.sink.match_template(line) else { return Ok(false) };
-        let Some((stream_key, splits_lines)) =
-            self.sink.template_owner(number).map(|known| (known.stream_key, known.splits_lines))
-        else {
-            return Ok(false);
-        };
+        let Some(owner) = self.sink.template_owner(number) else { return Ok(false) };
+        let (stream_key, splits_lines) = (owner.stream_key, owner.splits_lines);
+        let needs_earlier_time = owner.needs_earlier_time;
         // A split line from before the chunk may continue here.
         if splits_lines && !self.split_streams.contains(&stream_key) && !self.is_certain(offset) {
             return Ok(false);
         }
-        self.note_pending_time();
+        if needs_earlier_time {
+            self.note_pending_time();
+        }
         let Some(accepted) = self.sink.accept_template_line(number, offset, line) else {
             return Ok(false);
         };

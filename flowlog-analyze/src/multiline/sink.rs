@@ -81,6 +81,9 @@ pub struct TemplateOwner<'s> {
     pub producer: &'s Producer,
     /// Whether the envelope is one that splits lines. It did not split this one.
     pub splits_lines: bool,
+    /// Whether the time of an earlier event may matter, because the line has none or it lacks its
+    /// year or zone.
+    pub needs_earlier_time: bool,
 }
 
 /// Record of an accepted template line.

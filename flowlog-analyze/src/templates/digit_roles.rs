@@ -80,11 +80,11 @@ pub(super) fn find_significant_runs(
     if is_free(line, numbers, template, reads) {
         return vec![DigitRun::Wildcard; numbers.len()];
     }
-    let mut role = |range| {
+    let role = |range: &Range<usize>| {
         let is_free = is_free(line, std::slice::from_ref(range), template, reads);
         if is_free { DigitRun::Wildcard } else { DigitRun::Literal }
     };
-    numbers.iter().map(|range| role(range)).collect()
+    numbers.iter().map(role).collect()
 }
 
 /// Returns whether a line keeps its meaning with other numbers in these ranges. Adds the number of

@@ -35,6 +35,8 @@ pub struct Template {
     pub(super) start: EventStart,
     pub(super) own_slot: Option<TimestampSlot>,
     pub(super) envelope_slot: Option<TimestampSlot>,
+    /// Whether the line's time has a year and a zone.
+    pub(super) has_complete_time: bool,
     /// Stream key of the line.
     pub(super) stream_key: u64,
 }
@@ -110,6 +112,7 @@ pub(super) fn read(line: &[u8]) -> Option<(Template, [Option<Timestamp>; 2])> {
         start,
         own_slot: None,
         envelope_slot: None,
+        has_complete_time: event.time.or(meta.time).is_some_and(Timestamp::is_complete),
         stream_key: meta.stream_key(),
         meta: EnvelopeMeta { time: None, ..meta.clone() },
     };
