@@ -21,7 +21,7 @@ use crate::flow::{LogPosition, ProducerId};
 use crate::format::{ownership, root_cause};
 use crate::secrets;
 
-pub use mask::{masked, pattern_hash};
+pub use mask::{masked, pattern_hash, without_line};
 pub use rate::Rate;
 
 /// Identity of a pattern within a run: who logged it, and a hash of logger and masked message.

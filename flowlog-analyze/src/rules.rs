@@ -193,15 +193,20 @@ pub fn severity_of(format: &str, event: &ParsedEvent<'_>) -> Severity {
     Severity { is_error: is_error && !is_handled(), has_stack }
 }
 
-/// Iterates over the phrases of rules that contain digits, in which numbers are significant.
-pub fn phrases_with_digits() -> impl Iterator<Item = &'static str> {
-    let words = RULES
-        .iter()
-        .flat_map(|rules| rules.iter())
-        .flat_map(|rule| [rule.any_of, rule.and_any_of, rule.none_of])
-        .flatten()
-        .copied();
-    words.filter(|word| word.bytes().any(|byte| byte.is_ascii_digit()))
+/// Returns the phrases with digits of the rules that may match a line, in which numbers are
+/// significant. `has_phrase` is whether the line has a phrase, with any digits.
+pub fn phrases_with_digits(has_phrase: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let has_digits = |phrase: &&&str| phrase.bytes().any(|byte| byte.is_ascii_digit());
+    let mut found = Vec::new();
+    for rule in RULES.iter().flat_map(|rules| rules.iter()) {
+        let mut phrases = [rule.any_of, rule.and_any_of, rule.none_of].into_iter().flatten();
+        if phrases.clone().any(|phrase| has_digits(&phrase))
+            && rule.any_of.iter().any(|phrase| has_phrase(phrase))
+        {
+            found.extend(phrases.by_ref().filter(has_digits));
+        }
+    }
+    found
 }
 
 /// Returns whether a message only relays a failure elsewhere. Such a message is never the origin if

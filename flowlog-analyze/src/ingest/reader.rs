@@ -18,7 +18,7 @@ use crate::flow::{LineRef, LogPosition, ProducerId};
 use crate::format::{self, Format};
 use crate::lines::MAX_LINE_BYTES;
 use crate::multiline::RawEvent;
-use crate::patterns::{PatternLine, pattern_hash};
+use crate::patterns::{PatternLine, pattern_hash, without_line};
 use crate::rules;
 use crate::source::Sources;
 use crate::templates::TemplateCache;
@@ -329,7 +329,8 @@ impl<'t> Reader<'t> {
     /// Adds an event to its pattern, and to its flow's lines.
     fn note_pattern(&mut self, format: &str, event: &ParsedEvent<'_>, position: LogPosition) {
         let message = event.full_message();
-        let pattern = pattern_hash(&event.target, &message);
+        let target = without_line(&event.target);
+        let pattern = pattern_hash(target, &message);
         let severity = rules::severity_of(format, event);
         let key = (position.line.producer_id(), pattern);
         let own = event.component.as_deref().filter(|_| !event.is_library);
@@ -338,7 +339,7 @@ impl<'t> Reader<'t> {
             &PatternLine {
                 component: own.unwrap_or_default(),
                 instance: event.instance.as_deref().unwrap_or_default(),
-                target: &event.target,
+                target,
                 level: event.level,
                 is_error: severity.is_error,
                 has_stack: severity.has_stack,

@@ -5,6 +5,21 @@ use std::hash::Hasher;
 /// Bytes of a message that its pattern depends on.
 const MAX_BYTES: usize = 320;
 
+/// Returns a logger's name without the line of a source file: `mvcc/index.go:214` is
+/// `mvcc/index.go`. The line of a message differs from version to version.
+pub fn without_line(target: &str) -> &str {
+    match target.rsplit_once(':') {
+        Some((file, line))
+            if file.contains('.')
+                && !line.is_empty()
+                && line.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            file
+        }
+        _ => target,
+    }
+}
+
 /// Returns the hash of a logger's name and of a message without its variable parts.
 pub fn pattern_hash(target: &str, message: &str) -> u64 {
     let mut hasher = fnv::FnvHasher::default();
@@ -137,6 +152,14 @@ mod tests {
 
     #[test]
     fn equal_patterns_have_equal_hashes() {
+        for (target, expected) in [
+            ("mvcc/index.go:214", "mvcc/index.go"),
+            ("dynamo_runtime::worker", "dynamo_runtime::worker"),
+            ("worker:1", "worker:1"),
+            ("core.py:", "core.py:"),
+        ] {
+            assert_eq!(without_line(target), expected);
+        }
         let hash = |message| pattern_hash("a.b", message);
         assert_eq!(hash("took 7 ms"), hash("took 123.5 ms"));
         assert_ne!(hash("took 7 ms"), hash("took 7 s"));

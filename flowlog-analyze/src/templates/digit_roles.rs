@@ -139,19 +139,20 @@ fn is_equivalent(line: &[u8], template: &Template) -> bool {
 /// Returns the ranges of a shape with text of a rule or a format in which digits matter.
 pub(super) fn significant_digit_ranges(key: &[u8]) -> Vec<Range<usize>> {
     let lower = key.to_ascii_lowercase();
+    let shape = |phrase: &str| -> Vec<u8> {
+        let shown = |byte: u8| match byte {
+            b'0'..=b'9' => DIGIT_PLACEHOLDER,
+            byte => byte.to_ascii_lowercase(),
+        };
+        phrase.bytes().map(shown).collect()
+    };
+    let has_phrase = |phrase: &str| memchr::memmem::find(&lower, &shape(phrase)).is_some();
     let mut found = Vec::new();
-    for word in rules::phrases_with_digits().chain(format::phrases_with_digits()) {
-        let word: Vec<u8> =
-            word.bytes()
-                .map(|byte| {
-                    if byte.is_ascii_digit() {
-                        DIGIT_PLACEHOLDER
-                    } else {
-                        byte.to_ascii_lowercase()
-                    }
-                })
-                .collect();
-        found.extend(memchr::memmem::find_iter(&lower, &word).map(|at| at..at + word.len()));
+    for phrase in
+        rules::phrases_with_digits(has_phrase).into_iter().chain(format::phrases_with_digits())
+    {
+        let phrase = shape(phrase);
+        found.extend(memchr::memmem::find_iter(&lower, &phrase).map(|at| at..at + phrase.len()));
     }
     found
 }

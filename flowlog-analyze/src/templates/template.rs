@@ -4,7 +4,7 @@ use super::timestamp_slots::TimestampSlot;
 use crate::envelope::{EnvelopeMeta, Producer, peel_whole};
 use crate::event::truncate;
 use crate::format::{self, EventStart, Format, stack};
-use crate::patterns::pattern_hash;
+use crate::patterns::{pattern_hash, without_line};
 use crate::rules::{self, Severity};
 use crate::timestamp::Timestamp;
 
@@ -21,7 +21,7 @@ pub struct Template {
     pub is_library: bool,
     /// Instance that the line names; empty if none.
     pub instance: String,
-    /// Logger of the line.
+    /// Logger of the line, without the line of its source file.
     pub target: String,
     /// Severity of the line.
     pub level: Option<Level>,
@@ -104,10 +104,10 @@ pub(super) fn read(line: &[u8]) -> Option<(Template, [Option<Timestamp>; 2])> {
         component: event.component.as_deref().unwrap_or_default().to_owned(),
         is_library: event.is_library,
         instance: event.instance.as_deref().unwrap_or_default().to_owned(),
-        target: event.target.clone().into_owned(),
+        target: without_line(&event.target).to_owned(),
         level: event.level,
         severity: rules::severity_of(format.name(), &event),
-        pattern: pattern_hash(&event.target, &event.full_message()),
+        pattern: pattern_hash(without_line(&event.target), &event.full_message()),
         message: Sample(truncate(&event.full_message(), MAX_SAMPLE_BYTES).into()),
         start,
         own_slot: None,
